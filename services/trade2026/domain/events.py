@@ -1,0 +1,461 @@
+"""What happened: the events on the bus and the envelope around each.
+
+Amounts are integers of 10⁻⁹ inside the log (decimal strings at every edge). Readers accept every
+older version; a field is only ever added, with a default. An unknown event type stops its reader.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from trade2026.domain.market import Book, Reference, Trade
+from trade2026.domain.orders import OrderSpec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type", tag=True):
+    """Base of all events; the JSON field `type` holds the class name."""
+
+
+# ── orders.events ──────────────────────────────────────────────────────────────────────────────
+
+
+class OwnerStarted(Event, kw_only=True):
+    """A process owns this partition from here on."""
+
+    owner: str
+    epoch: int
+    code_version: str
+    config_hash: str
+
+
+class OrderAccepted(Event, kw_only=True):
+    """The order exists (PendingNew), counts in every limit and, if `routed`, goes to its venue."""
+
+    order_id: str
+    spec: OrderSpec
+    reserved_price: int
+    routed: bool = True
+    reference: Reference | None = None
+    limits_version: int = 0
+
+
+class OrderRefused(Event, kw_only=True):
+    """A control refused the order; it is recorded and never existed for a venue."""
+
+    order_id: str
+    spec: OrderSpec
+    reject_code: str
+    reason: str
+    reference: Reference | None = None
+    limits_version: int = 0
+
+
+class ListedOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One leg of an order list. `role` is `oco`, `parent` or `child`."""
+
+    order_id: str
+    spec: OrderSpec
+    role: str
+    reserved_price: int = 0
+    routed: bool = True
+
+
+class OrderListAccepted(Event, kw_only=True):
+    """Orders that depend on each other, accepted in one piece (FIX NewOrderList)."""
+
+    list_id: str
+    kind: str
+    orders: list[ListedOrder]
+    reference: Reference | None = None
+    limits_version: int = 0
+
+
+class OrderTriggered(Event, kw_only=True):
+    """The stop price was touched: the order goes to its venue as a market or limit order."""
+
+    order_id: str
+    spec: OrderSpec
+    """As the venue must see it: MARKET or LIMIT, the open quantity."""
+    reference: Reference
+
+
+class StopTrailed(Event, kw_only=True):
+    """The market moved in favour of a trailing stop: its trigger follows."""
+
+    order_id: str
+    stop_price: int
+    reference: Reference
+
+
+class OrderReleased(Event, kw_only=True):
+    """A suspended child's parent has filled: it works now (`routed`), or waits for its trigger."""
+
+    order_id: str
+    spec: OrderSpec
+    reserved_price: int
+    routed: bool = True
+
+
+class OrderOpened(Event, kw_only=True):
+    """The venue has the order (New)."""
+
+    order_id: str
+    venue_order_id: str = ""
+    report_seq: int = -1
+
+
+class OrderRejected(Event, kw_only=True):
+    """The venue refused the order, or a control did when a suspended child was to be released."""
+
+    order_id: str
+    reject_code: str
+    reason: str
+    report_seq: int = -1
+
+
+class OrderFilled(Event, kw_only=True):
+    """One execution. `last_px` and `last_qty` are this one; `cum_*` and `leaves_qty` are after it.
+
+    `fee` is at `COST_SCALE`. Everything that a position, P&L or report needs is here.
+    """
+
+    order_id: str
+    exec_id: str
+    account: str
+    instrument: str
+    side: Literal["BUY", "SELL"]
+    last_qty: int
+    last_px: int
+    fee: int = 0
+    liquidity: Literal["MAKER", "TAKER", ""] = ""
+    cum_qty: int
+    leaves_qty: int
+    cum_cost: int
+    strategy: str = ""
+    trader: str = ""
+    desk: str = ""
+    client: str = ""
+    client_order_id: str = ""
+    report_seq: int = -1
+
+
+class CancelRequested(Event, kw_only=True):
+    """PendingCancel. `routed` when a venue must be told."""
+
+    order_id: str
+    reason: str = ""
+    routed: bool = True
+    expiry: bool = False
+    """Its time in force ran out: the venue's confirmation makes it Expired, not Canceled."""
+
+
+class CancelRejected(Event, kw_only=True):
+    """The venue would not cancel (usually: too late)."""
+
+    order_id: str
+    reason: str
+    report_seq: int = -1
+
+
+class OrderCanceled(Event, kw_only=True):
+    """The rest will never execute."""
+
+    order_id: str
+    reason: str = ""
+    report_seq: int = -1
+
+
+class OrderExpired(Event, kw_only=True):
+    """Its time in force ran out."""
+
+    order_id: str
+    reason: str = ""
+    report_seq: int = -1
+
+
+class ReplaceRequested(Event, kw_only=True):
+    """PendingReplace: quantity (total), price and stop price that are asked for."""
+
+    order_id: str
+    quantity: int
+    price: int
+    stop_price: int = 0
+    reserved_price: int = 0
+    routed: bool = True
+    reference: Reference | None = None
+
+
+class ReplaceRejected(Event, kw_only=True):
+    """The order stays as it was."""
+
+    order_id: str
+    reason: str
+    report_seq: int = -1
+
+
+class OrderReplaced(Event, kw_only=True):
+    """The order has its new terms (ExecType Replaced)."""
+
+    order_id: str
+    quantity: int
+    price: int
+    stop_price: int = 0
+    report_seq: int = -1
+
+
+class Killed(Event, kw_only=True):
+    """Trading in a scope is stopped (`halt`: new orders only) until a named person resumes it."""
+
+    scope: str
+    reason: str
+    by: str
+    halt: bool = False
+    cause: str = "person"
+
+
+class Resumed(Event, kw_only=True):
+    """A named person released a kill or halt."""
+
+    scope: str
+    reason: str
+    by: str
+
+
+class LimitsAdopted(Event, kw_only=True):
+    """From here on decisions use these limits (`controls.LimitBook` as JSON)."""
+
+    version: int
+    limits: msgspec.Raw
+
+
+OrderEvent = (
+    OwnerStarted
+    | OrderAccepted
+    | OrderRefused
+    | OrderListAccepted
+    | OrderTriggered
+    | StopTrailed
+    | OrderReleased
+    | OrderOpened
+    | OrderRejected
+    | OrderFilled
+    | CancelRequested
+    | CancelRejected
+    | OrderCanceled
+    | OrderExpired
+    | ReplaceRequested
+    | ReplaceRejected
+    | OrderReplaced
+    | Killed
+    | Resumed
+    | LimitsAdopted
+)
+
+# ── venue.reports ──────────────────────────────────────────────────────────────────────────────
+
+
+class VenueAccepted(Event, kw_only=True):
+    """The venue has the order. `spec` lets the venue rebuild its own state from this log."""
+
+    order_id: str
+    venue_order_id: str
+    spec: OrderSpec | None = None
+
+
+class VenueRejected(Event, kw_only=True):
+    """The venue refused the order."""
+
+    order_id: str
+    reason: str
+    reject_code: str = "VENUE"
+
+
+class VenueFilled(Event, kw_only=True):
+    """One execution at the venue. `fee` is at `COST_SCALE`; `exec_id` is unique per venue."""
+
+    order_id: str
+    exec_id: str
+    last_qty: int
+    last_px: int
+    fee: int = 0
+    liquidity: Literal["MAKER", "TAKER", ""] = ""
+    source: str = ""
+    """What filled it: the id of a print, or `book`."""
+
+
+class VenueCanceled(Event, kw_only=True):
+    """The rest of the order is gone; `unsolicited` when nobody asked (IOC rest, kill, expiry)."""
+
+    order_id: str
+    reason: str = ""
+    unsolicited: bool = False
+
+
+class VenueCancelRejected(Event, kw_only=True):
+    """Too late to cancel, or unknown."""
+
+    order_id: str
+    reason: str
+
+
+class VenueReplaced(Event, kw_only=True):
+    """The venue has the new total quantity and price."""
+
+    order_id: str
+    quantity: int
+    price: int
+
+
+class VenueReplaceRejected(Event, kw_only=True):
+    """The venue keeps the order as it was."""
+
+    order_id: str
+    reason: str
+
+
+ReportEvent = (
+    VenueAccepted
+    | VenueRejected
+    | VenueFilled
+    | VenueCanceled
+    | VenueCancelRejected
+    | VenueReplaced
+    | VenueReplaceRejected
+)
+
+# ── risk.events ────────────────────────────────────────────────────────────────────────────────
+
+
+class LimitsChanged(Event, kw_only=True):
+    """The limits in force: the manifest's ceilings with what the API has tightened, and until when."""
+
+    version: int
+    limits: msgspec.Raw
+    by: str
+    reason: str
+
+
+class AlertRaised(Event, kw_only=True):
+    """Something a risk officer must see. `alert_id` is stable, so a replay raises it once."""
+
+    alert_id: str
+    severity: Literal["info", "warning", "critical"]
+    scope: str
+    message: str
+
+
+class AlertAcknowledged(Event, kw_only=True):
+    """A person has seen it."""
+
+    alert_id: str
+    by: str
+    note: str = ""
+
+
+RiskEvent = LimitsChanged | AlertRaised | AlertAcknowledged | Killed | Resumed | OwnerStarted
+
+# ── positions, pnl ─────────────────────────────────────────────────────────────────────────────
+
+
+class PositionChanged(Event, kw_only=True):
+    """A position after one fill. Money is at `COST_SCALE`; `as_of` is the fill's position in the log."""
+
+    account: str
+    instrument: str
+    strategy: str = ""
+    quantity: int
+    open_cost: int
+    realized: int
+    fees: int
+    order_id: str
+    exec_id: str
+    as_of: int
+
+
+class PnlRealized(Event, kw_only=True):
+    """P&L that one fill realised, and the account's totals after it, at `COST_SCALE` of `currency`."""
+
+    account: str
+    instrument: str
+    strategy: str = ""
+    currency: str
+    realized: int
+    fee: int
+    total_realized: int
+    total_fees: int
+    order_id: str
+    exec_id: str
+    as_of: int
+
+
+AnyEvent = (
+    OrderEvent
+    | VenueAccepted
+    | VenueRejected
+    | VenueFilled
+    | VenueCanceled
+    | VenueCancelRejected
+    | VenueReplaced
+    | VenueReplaceRejected
+    | LimitsChanged
+    | AlertRaised
+    | AlertAcknowledged
+    | PositionChanged
+    | PnlRealized
+    | Trade
+    | Book
+)
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """One record of the log: who said what, when, and why.
+
+    Mutable only so that the owner can stamp it once; `event_id` is `topic/partition/seq`.
+
+    Attributes:
+        seq: Position in the partition, from 0, without gaps.
+        epoch: Of the owner that wrote it; never falls within a partition.
+        version: Of the schema named by `data.type`.
+        tenant: The TradingStack.
+        principal: User, key or strategy; `local` by default.
+        correlation_id: What it belongs to, usually an order id.
+        causation_id: The event id, or request id, that brought it about.
+        ts_event: When it happened (ns since the epoch).
+        ts_init: When we made this record (ns); never falls within a partition.
+        traceparent: W3C trace context.
+    """
+
+    seq: int
+    epoch: int
+    ts_event: int
+    ts_init: int
+    tenant: str
+    principal: str
+    correlation_id: str
+    causation_id: str
+    traceparent: str
+    data: AnyEvent
+    version: int = 1
+
+
+class UnknownEvent(ValueError):
+    """A record that this code does not understand: its reader must stop, not guess (law 14)."""
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Envelope)
+
+encode: Any = _encoder.encode
+"""Encode an envelope (or any struct) as one JSON object without line breaks."""
+
+
+def decode(body: bytes) -> Envelope:
+    """Decode one record.
+
+    Raises:
+        UnknownEvent: for an event type or a shape that this version does not know.
+    """
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise UnknownEvent(f"a record cannot be read: {error}: {body[:200]!r}") from error

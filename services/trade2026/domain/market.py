@@ -1,0 +1,55 @@
+"""Market data: trades and books as the platform tells them on `market.*` topics."""
+
+from typing import Literal
+
+import msgspec
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False, tag="Trade", tag_field="type"):
+    """One print. `ts_source` is when it happened originally, if this is a replay (ns)."""
+
+    instrument: str
+    trade_id: str
+    price: int
+    quantity: int
+    aggressor: Literal["BUY", "SELL", ""] = ""
+    venue_seq: int = 0
+    ts_recv: int = 0
+    ts_source: int = 0
+
+
+class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Price and quantity at one step of a book, nanos."""
+
+    price: int
+    quantity: int
+
+
+class Book(msgspec.Struct, frozen=True, tag="Book", tag_field="type"):
+    """The whole visible book: bids fall, asks rise."""
+
+    instrument: str
+    bids: list[Level]
+    asks: list[Level]
+    venue_seq: int = 0
+    ts_recv: int = 0
+    ts_source: int = 0
+
+
+MarketEvent = Trade | Book
+
+
+class Reference(msgspec.Struct, frozen=True, gc=False):
+    """What a risk decision knew of the market: part of the command, and of the event that it made.
+
+    Prices are nanos; `ts` is when the last trade reached us (ns). `low` and `high` are the extremes of
+    the collar window. `source` is the id of the market event.
+    """
+
+    last: int
+    low: int
+    high: int
+    bid: int = 0
+    ask: int = 0
+    ts: int = 0
+    source: str = ""

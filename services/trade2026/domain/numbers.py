@@ -1,0 +1,106 @@
+"""Exact numbers: prices, quantities and money as integers of 10⁻⁹.
+
+A price of 45,000.01 is the integer 45_000_010_000_000. Binary floats never enter: JSON numbers
+are read as decimals. A product of a price and a quantity has the scale 10⁻¹⁸ (`COST_SCALE`) and is
+kept like that wherever it is summed, so that no cent is rounded away between two fills.
+"""
+
+from decimal import Decimal, InvalidOperation
+from typing import Literal
+
+SCALE = 10**9
+"""One unit of a price, quantity or amount of money, in nanos."""
+
+COST_SCALE = SCALE * SCALE
+"""One unit of money where it is the exact product of a price and a quantity."""
+
+BPS = 10_000
+"""Basis points in one."""
+
+NANOS_MAX = 9 * 10**18
+"""The largest magnitude accepted at the edge: nine thousand million units; it fits a signed 64-bit integer."""
+
+_DIGITS_MAX = 40
+
+NumberFault = Literal["not_a_number", "not_finite", "too_large", "too_many_decimals"]
+
+
+class NumberError(ValueError):
+    """A text or number that is no exact amount of 10⁻⁹.
+
+    Attributes:
+        fault: Which of the four ways it is wrong, a stable word for machines.
+    """
+
+    def __init__(self, fault: NumberFault, message: str) -> None:
+        super().__init__(message)
+        self.fault: NumberFault = fault
+
+
+def to_nanos(value: Decimal | int | str) -> int:
+    """Return `value` in nanos, exactly.
+
+    >>> to_nanos("0.001")
+    1000000
+
+    Raises:
+        NumberError: for text that is no number, NaN, infinities, more than nine decimals, or a
+            magnitude above `NANOS_MAX`.
+    """
+    if type(value) is not Decimal:
+        try:
+            if isinstance(value, str) and len(value) > _DIGITS_MAX:
+                raise NumberError("too_large", f"a number has at most {_DIGITS_MAX} characters")
+            value = Decimal(value)
+        except (InvalidOperation, ValueError, TypeError) as error:
+            if isinstance(error, NumberError):
+                raise
+            raise NumberError("not_a_number", f"{value!r} is not a decimal number") from error
+    if not value.is_finite():
+        raise NumberError("not_finite", f"{value} is not a finite number")
+    if value.adjusted() > 9:  # before any arithmetic: 1E+400 must not become a 400-digit integer
+        raise NumberError("too_large", f"{value:.6E} is larger than {NANOS_MAX // SCALE}")
+    scaled = value.scaleb(9)
+    if len(value.as_tuple().digits) > 28:
+        # The default context rounds at 28 digits; such a text cannot be an exact amount anyway.
+        raise NumberError("too_many_decimals", "a number has at most 9 decimals")
+    nanos = int(scaled)
+    if nanos != scaled:
+        raise NumberError("too_many_decimals", f"{value} has more than 9 decimals")
+    if not -NANOS_MAX <= nanos <= NANOS_MAX:
+        raise NumberError("too_large", f"{value} is larger than {NANOS_MAX // SCALE}")
+    return nanos
+
+
+def to_text(nanos: int) -> str:
+    """Return nanos as the shortest decimal text: `to_text(1_000_000) == "0.001"`."""
+    sign = "-" if nanos < 0 else ""
+    whole, fraction = divmod(abs(nanos), SCALE)
+    if not fraction:
+        return f"{sign}{whole}"
+    return f"{sign}{whole}.{fraction:09d}".rstrip("0")
+
+
+def cost_to_nanos(cost: int) -> int:
+    """Return money at `COST_SCALE` as nanos, rounded half to even (the only rounding of money)."""
+    whole, rest = divmod(cost, SCALE)
+    double = 2 * rest
+    if double > SCALE or (double == SCALE and whole & 1):
+        whole += 1
+    return whole
+
+
+def value_of(price: int, quantity: int) -> int:
+    """Return price × quantity in nanos, rounded half to even."""
+    return cost_to_nanos(price * quantity)
+
+
+def average_price(cost: int, quantity: int) -> int:
+    """Return cost ÷ quantity in nanos (cost at `COST_SCALE`), rounded half to even; 0 for no quantity."""
+    if not quantity:
+        return 0
+    whole, rest = divmod(cost, quantity)
+    double = 2 * rest
+    if double > quantity or (double == quantity and whole & 1):
+        whole += 1
+    return whole

@@ -1,0 +1,419 @@
+"""What has become of every order: the fold of `orders.events` that all services share.
+
+The fold never refuses: an event is a fact. A hook hears what each fact means for the limits (the owner
+and the risk service give their controls, others none).
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from trade2026.domain import events as ev
+from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrdStatus
+
+
+class LimitHook(Protocol):
+    """What the controls want to hear. Quantities and prices are nanos, times ns."""
+
+    def order_sent(self, spec: OrderSpec, ts: int) -> None: ...
+    def message_sent(self, account: str, strategy: str, ts: int) -> None: ...
+    def order_changed(
+        self, spec: OrderSpec, qty_before: int, price_before: int, qty_after: int, price_after: int
+    ) -> None: ...
+    def filled(self, event: ev.OrderFilled, ts: int) -> None: ...
+    def marked(self, instrument: str, price: int) -> None: ...
+    def killed(self, event: ev.Killed) -> None: ...
+    def resumed(self, event: ev.Resumed) -> None: ...
+    def limits_adopted(self, limits: msgspec.Raw) -> None: ...
+
+
+class FoldState(msgspec.Struct):
+    """Everything that a fold must remember, as a snapshot."""
+
+    next_seq: int
+    ts_init: int
+    order_count: int
+    list_count: int
+    report_seq: int
+    orders: dict[str, Order]
+    lists: dict[str, list[str]]
+
+
+def counted(order: Order) -> tuple[int, int]:
+    """Return the quantity and price at which an order counts in the limits now."""
+    status = order.status
+    if status in CLOSED or status is OrdStatus.SUSPENDED:
+        return 0, 0
+    if status is OrdStatus.PENDING_REPLACE:
+        # Until the venue has answered either set of terms may execute: the heavier counts.
+        return (
+            max(order.leaves_qty, order.pending_quantity - order.cum_qty),
+            max(order.reserved_price, order.pending_reserved_price),
+        )
+    return order.leaves_qty, order.reserved_price
+
+
+class OrderFold:
+    """All orders that memory still holds, by id; closed ones leave by `forget_closed`."""
+
+    def __init__(self, hook: LimitHook | None = None) -> None:
+        self.hook = hook
+        self.next_seq = 0
+        self.ts_init = 0
+        self.order_count = 0
+        self.list_count = 0
+        self.report_seq = -1
+        self.orders: dict[str, Order] = {}
+        self.lists: dict[str, list[str]] = {}
+        self.open: dict[str, Order] = {}
+        self.by_client_id: dict[tuple[str, str], str] = {}
+        self.held: dict[str, dict[str, Order]] = {}
+        """Per instrument, orders that wait for their trigger."""
+        self.expiries: list[tuple[int, str]] = []
+        """A heap of (expire_at, order id); entries of closed orders are skipped when they come up."""
+        self._closed: deque[tuple[int, str]] = deque()
+        self._handlers: dict[type, Callable[[Any, ev.Envelope], Order | None]] = {
+            ev.OwnerStarted: self._ignored,
+            ev.OrderAccepted: self._accepted,
+            ev.OrderRefused: self._refused,
+            ev.OrderListAccepted: self._list_accepted,
+            ev.OrderTriggered: self._triggered,
+            ev.StopTrailed: self._trailed,
+            ev.OrderReleased: self._released,
+            ev.OrderOpened: self._opened,
+            ev.OrderRejected: self._rejected,
+            ev.OrderFilled: self._filled,
+            ev.CancelRequested: self._cancel_requested,
+            ev.CancelRejected: self._change_rejected,
+            ev.OrderCanceled: self._canceled,
+            ev.OrderExpired: self._expired,
+            ev.ReplaceRequested: self._replace_requested,
+            ev.ReplaceRejected: self._change_rejected,
+            ev.OrderReplaced: self._replaced,
+            ev.Killed: self._killed,
+            ev.Resumed: self._resumed,
+            ev.LimitsAdopted: self._limits_adopted,
+        }
+
+    def apply(self, envelope: ev.Envelope) -> None:
+        """Fold the next event of the partition.
+
+        Raises:
+            ev.UnknownEvent: the event belongs to another topic or a newer version.
+        """
+        assert envelope.seq == self.next_seq, f"event {envelope.seq} follows {self.next_seq - 1}"
+        data = envelope.data
+        handler = self._handlers.get(type(data))
+        if handler is None:
+            raise ev.UnknownEvent(f"{type(data).__name__} is no order event")
+        order = handler(data, envelope)
+        if order is not None:
+            order.ts_updated = envelope.ts_init
+            order.seqs.append(envelope.seq)
+        report_seq = getattr(data, "report_seq", -1)
+        if report_seq > self.report_seq:
+            self.report_seq = report_seq
+        self.next_seq = envelope.seq + 1
+        self.ts_init = envelope.ts_init
+
+    def forget_closed(self, before_seq: int) -> int:
+        """Drop closed orders whose last event is before `before_seq`; returns how many."""
+        closed, dropped = self._closed, 0
+        while closed and closed[0][0] < before_seq:
+            order = self.orders.pop(closed.popleft()[1], None)
+            if order is None:
+                continue
+            dropped += 1
+            key = (order.spec.account, order.spec.client_order_id)
+            if self.by_client_id.get(key) == order.order_id:
+                del self.by_client_id[key]
+            if order.list_id:
+                legs = self.lists.get(order.list_id)
+                if legs and not any(leg in self.orders for leg in legs):
+                    del self.lists[order.list_id]
+        return dropped
+
+    def state(self) -> FoldState:
+        """The fold as data; shares the orders with it."""
+        return FoldState(
+            self.next_seq, self.ts_init, self.order_count, self.list_count, self.report_seq, self.orders, self.lists
+        )
+
+    def snapshot(self) -> bytes:
+        """The fold as bytes, to go on from with `restore`."""
+        return msgspec.msgpack.encode(self.state())
+
+    def restore(self, snapshot: bytes) -> None:
+        """Take over a snapshot. Exposure in the hook is not part of it."""
+        state = msgspec.msgpack.decode(snapshot, type=FoldState)
+        self.next_seq, self.ts_init = state.next_seq, state.ts_init
+        self.order_count, self.list_count = state.order_count, state.list_count
+        self.report_seq, self.orders, self.lists = state.report_seq, state.orders, state.lists
+        closed: list[tuple[int, str]] = []
+        for order_id, order in self.orders.items():
+            self.by_client_id[order.spec.account, order.spec.client_order_id] = order_id
+            if order.is_open:
+                self.open[order_id] = order
+                self._index(order)
+            else:
+                closed.append((order.seqs[-1], order_id))
+        self._closed = deque(sorted(closed))
+
+    # ── what each fact means ────────────────────────────────────────────────────────────────
+
+    def _add(self, order: Order, envelope: ev.Envelope) -> Order:
+        order.ts_created = envelope.ts_event
+        order.traceparent = envelope.traceparent
+        self.order_count += 1
+        self.orders[order.order_id] = order
+        spec = order.spec
+        self.by_client_id[spec.account, spec.client_order_id] = order.order_id
+        hook = self.hook
+        if hook is not None:
+            hook.order_sent(spec, envelope.ts_event)
+        if order.status in CLOSED:
+            self._closed.append((envelope.seq, order.order_id))
+            return order
+        self.open[order.order_id] = order
+        self._index(order)
+        if hook is not None and order.status is not OrdStatus.SUSPENDED:
+            hook.order_changed(spec, 0, 0, order.leaves_qty, order.reserved_price)
+        return order
+
+    def _index(self, order: Order) -> None:
+        spec = order.spec
+        if spec.is_held and not order.triggered and order.status is not OrdStatus.SUSPENDED:
+            self.held.setdefault(spec.instrument, {})[order.order_id] = order
+        if spec.expire_at:
+            heapq.heappush(self.expiries, (spec.expire_at, order.order_id))
+
+    def _unhold(self, order: Order) -> None:
+        held = self.held.get(order.spec.instrument)
+        if held is not None:
+            held.pop(order.order_id, None)
+
+    def _change(self, order: Order, before: tuple[int, int], spec: OrderSpec) -> Order:
+        after = counted(order)
+        if self.hook is not None and after != before:
+            self.hook.order_changed(spec, *before, *after)
+        return order
+
+    def _close(self, order: Order, status: OrdStatus, envelope: ev.Envelope) -> Order:
+        before = counted(order)
+        if order.is_open:
+            self._closed.append((envelope.seq, order.order_id))
+            self.open.pop(order.order_id, None)
+            self._unhold(order)
+        order.status = status
+        order.leaves_qty = 0
+        order.working = False
+        return self._change(order, before, order.spec)
+
+    def _ignored(self, event: ev.OwnerStarted, envelope: ev.Envelope) -> None:
+        return None
+
+    def _accepted(self, event: ev.OrderAccepted, envelope: ev.Envelope) -> Order:
+        spec = event.spec
+        if self.hook is not None and event.reference is not None:
+            self.hook.marked(spec.instrument, event.reference.last)
+        return self._add(
+            Order(
+                order_id=event.order_id,
+                spec=spec,
+                status=OrdStatus.PENDING_NEW if event.routed else OrdStatus.NEW,
+                leaves_qty=spec.quantity,
+                reserved_price=event.reserved_price,
+                working=event.routed,
+                stop_price=spec.stop_price,
+            ),
+            envelope,
+        )
+
+    def _refused(self, event: ev.OrderRefused, envelope: ev.Envelope) -> Order:
+        return self._add(
+            Order(
+                order_id=event.order_id,
+                spec=event.spec,
+                status=OrdStatus.REJECTED,
+                leaves_qty=0,
+                reject_code=event.reject_code,
+                reason=event.reason,
+            ),
+            envelope,
+        )
+
+    def _list_accepted(self, event: ev.OrderListAccepted, envelope: ev.Envelope) -> None:
+        self.list_count += 1
+        self.lists[event.list_id] = [leg.order_id for leg in event.orders]
+        if self.hook is not None and event.reference is not None:
+            self.hook.marked(event.orders[0].spec.instrument, event.reference.last)
+        for leg in event.orders:
+            suspended = leg.role == "child"
+            status = OrdStatus.SUSPENDED if suspended else OrdStatus.PENDING_NEW if leg.routed else OrdStatus.NEW
+            order = self._add(
+                Order(
+                    order_id=leg.order_id,
+                    spec=leg.spec,
+                    status=status,
+                    leaves_qty=leg.spec.quantity,
+                    reserved_price=leg.reserved_price,
+                    list_id=event.list_id,
+                    list_role=leg.role,
+                    working=leg.routed and not suspended,
+                    stop_price=leg.spec.stop_price,
+                ),
+                envelope,
+            )
+            order.ts_updated = envelope.ts_init
+            order.seqs.append(envelope.seq)
+
+    def _triggered(self, event: ev.OrderTriggered, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        self._unhold(order)
+        order.triggered = order.working = True
+        if order.status is OrdStatus.NEW:
+            order.status = OrdStatus.PENDING_NEW
+        return order
+
+    def _trailed(self, event: ev.StopTrailed, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        order.stop_price = event.stop_price
+        return order
+
+    def _released(self, event: ev.OrderReleased, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        order.original = order.original or order.spec
+        order.spec = event.spec
+        order.leaves_qty = event.spec.quantity
+        order.reserved_price = event.reserved_price
+        order.working = event.routed
+        order.status = OrdStatus.PENDING_NEW if event.routed else OrdStatus.NEW
+        self._index(order)
+        return self._change(order, (0, 0), order.spec)
+
+    def _opened(self, event: ev.OrderOpened, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        order.venue_order_id = event.venue_order_id
+        if order.status is OrdStatus.PENDING_NEW:
+            order.status = OrdStatus.NEW
+        elif order.status_before is OrdStatus.PENDING_NEW:
+            order.status_before = OrdStatus.NEW
+        return order
+
+    def _rejected(self, event: ev.OrderRejected, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        order.reject_code, order.reason = event.reject_code, event.reason
+        return self._close(order, OrdStatus.REJECTED, envelope)
+
+    def _filled(self, event: ev.OrderFilled, envelope: ev.Envelope) -> Order | None:
+        if self.hook is not None:
+            self.hook.filled(event, envelope.ts_event)
+        order = self.orders.get(event.order_id)
+        if order is None:
+            return None  # a venue that filled after it confirmed the cancel, long ago
+        before = counted(order)
+        order.cum_qty, order.cum_cost = event.cum_qty, event.cum_cost
+        if not order.is_open:
+            return order
+        order.leaves_qty = event.leaves_qty
+        if event.leaves_qty == 0:
+            return self._close_filled(order, before, envelope)
+        if order.status in (OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE):
+            order.status_before = OrdStatus.PARTIALLY_FILLED
+        else:
+            order.status = OrdStatus.PARTIALLY_FILLED
+        return self._change(order, before, order.spec)
+
+    def _close_filled(self, order: Order, before: tuple[int, int], envelope: ev.Envelope) -> Order:
+        order.status = OrdStatus.FILLED
+        order.working = False
+        self._closed.append((envelope.seq, order.order_id))
+        self.open.pop(order.order_id, None)
+        self._unhold(order)
+        return self._change(order, before, order.spec)
+
+    def _cancel_requested(self, event: ev.CancelRequested, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        before = counted(order)
+        if order.status not in (OrdStatus.PENDING_CANCEL, OrdStatus.PENDING_REPLACE):
+            order.status_before = order.status
+        order.status = OrdStatus.PENDING_CANCEL
+        order.expiring = event.expiry
+        order.reason = event.reason
+        if self.hook is not None:
+            self.hook.message_sent(order.spec.account, order.spec.strategy, envelope.ts_event)
+        return self._change(order, before, order.spec)
+
+    def _change_rejected(self, event: ev.CancelRejected | ev.ReplaceRejected, envelope: ev.Envelope) -> Order | None:
+        order = self.orders.get(event.order_id)
+        if order is None or not order.is_open:
+            return order
+        pending = OrdStatus.PENDING_CANCEL if isinstance(event, ev.CancelRejected) else OrdStatus.PENDING_REPLACE
+        before = counted(order)
+        if order.status is pending:
+            order.status = order.status_before or OrdStatus.NEW
+            order.status_before = None
+            order.expiring = False
+        self._clear_pending(order)
+        return self._change(order, before, order.spec)
+
+    def _canceled(self, event: ev.OrderCanceled, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        order.reason = event.reason or order.reason
+        return self._close(order, OrdStatus.CANCELED, envelope)
+
+    def _expired(self, event: ev.OrderExpired, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        order.reason = event.reason or order.reason
+        return self._close(order, OrdStatus.EXPIRED, envelope)
+
+    def _replace_requested(self, event: ev.ReplaceRequested, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        before = counted(order)
+        if order.status is not OrdStatus.PENDING_REPLACE:
+            order.status_before = order.status
+        order.status = OrdStatus.PENDING_REPLACE
+        order.pending_quantity, order.pending_price = event.quantity, event.price
+        order.pending_stop_price, order.pending_reserved_price = event.stop_price, event.reserved_price
+        if self.hook is not None:
+            self.hook.message_sent(order.spec.account, order.spec.strategy, envelope.ts_event)
+        return self._change(order, before, order.spec)
+
+    def _replaced(self, event: ev.OrderReplaced, envelope: ev.Envelope) -> Order:
+        order = self.orders[event.order_id]
+        before, spec_before = counted(order), order.spec
+        order.original = order.original or order.spec
+        order.spec = msgspec.structs.replace(
+            spec_before, quantity=event.quantity, price=event.price, stop_price=event.stop_price
+        )
+        if event.stop_price:
+            order.stop_price = event.stop_price
+        order.leaves_qty = event.quantity - order.cum_qty
+        if order.status is OrdStatus.PENDING_REPLACE:
+            order.status = order.status_before or OrdStatus.NEW
+            order.status_before = None
+        order.reserved_price = order.pending_reserved_price or event.price
+        self._clear_pending(order)
+        if order.leaves_qty <= 0:
+            order.leaves_qty = 0
+            return self._close_filled(order, before, envelope)
+        return self._change(order, before, order.spec)
+
+    @staticmethod
+    def _clear_pending(order: Order) -> None:
+        order.pending_quantity = order.pending_price = order.pending_stop_price = order.pending_reserved_price = 0
+
+    def _killed(self, event: ev.Killed, envelope: ev.Envelope) -> None:
+        if self.hook is not None:
+            self.hook.killed(event)
+
+    def _resumed(self, event: ev.Resumed, envelope: ev.Envelope) -> None:
+        if self.hook is not None:
+            self.hook.resumed(event)
+
+    def _limits_adopted(self, event: ev.LimitsAdopted, envelope: ev.Envelope) -> None:
+        if self.hook is not None:
+            self.hook.limits_adopted(event.limits)

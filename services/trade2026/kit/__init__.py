@@ -1,0 +1,1 @@
+"""The shell around every service's pure machine: bus, HTTP, probes, metrics, identity, settings, recovery."""

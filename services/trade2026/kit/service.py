@@ -1,0 +1,66 @@
+"""What a service is to the process that hosts it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trade2026.kit.bus.port import Bus
+from trade2026.kit.clock import Clock
+from trade2026.kit.settings import ProcessSettings
+
+if TYPE_CHECKING:
+    from trade2026.kit.http import App
+    from trade2026.kit.metrics import Metrics
+
+
+@dataclass
+class Context:
+    """What the shell hands to each service that it hosts."""
+
+    settings: ProcessSettings
+    bus: Bus
+    clock: Clock
+    metrics: "Metrics"
+
+
+@dataclass(frozen=True)
+class Health:
+    """How one dependency is: `detail` says why, for a person."""
+
+    ok: bool
+    detail: str = ""
+
+
+class Service:
+    """Base of every service: subclass, set `name`, fill in what is needed.
+
+    Life: `__init__` → `routes` → `start` (claims, replays; HTTP already answers probes meanwhile) → works
+    until `stop`, which drains.
+    """
+
+    name: str = ""
+    title: str = ""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.settings = context.settings
+
+    def routes(self, app: "App") -> None:
+        """Add the service's endpoints."""
+
+    async def start(self) -> None:
+        """Recover and begin to work; returns when ready."""
+
+    async def stop(self) -> None:
+        """Finish what was accepted, then let go."""
+
+    def readiness(self) -> tuple[bool, str]:
+        """Whether it can answer, and how far recovery is if not."""
+        return True, "ready"
+
+    def health(self) -> dict[str, Health]:
+        """Each dependency by name; cheap, no I/O."""
+        return {}
+
+    def stats(self) -> dict[str, Any]:
+        """Counters that a person wants to see."""
+        return {}

@@ -1,0 +1,66 @@
+"""What one process is told: the planner writes it as JSON, the runner adds the state directory."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from trade2026.domain.instruments import Instrument
+from trade2026.kit.bus.port import TopicConfig
+
+
+class VenueSettings(msgspec.Struct, kw_only=True, frozen=True):
+    """A venue as the manifest names it; `config` is read by the service that runs it."""
+
+    name: str
+    type: str
+    config: dict[str, Any] = {}
+
+
+class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
+    """Everything a process needs; the same document for every executor of the plan."""
+
+    stack: str
+    release: str
+    services: list[str]
+    config_hash: str
+    allowed_versions: list[str]
+    instruments: list[Instrument]
+    venues: list[VenueSettings]
+    topics: list[TopicConfig]
+    ports: dict[str, int]
+    """Every service of the stack, not only of this process."""
+    host: str = "127.0.0.1"
+    event_format: int = 1
+    bus: dict[str, Any] = {"type": "embedded"}
+    default_account: str = "main"
+    base_currency: str = "USDT"
+    risk: msgspec.Raw = msgspec.Raw(b"{}")
+    """JSON of `controls.LimitBook`: the manifest's ceilings."""
+    keys_file: str = ""
+    """Hashed bearer keys; empty means open, which only a loopback host may be."""
+    otlp_endpoint: str = ""
+    trace_sampling: float = 0.01
+    free_bytes_min: int = 268_435_456
+    """New orders stop below this much free disk."""
+    config: dict[str, dict[str, Any]] = {}
+    """Per service, as in the manifest."""
+    state_dir: str = ""
+
+    @property
+    def state(self) -> Path:
+        """The state directory of the stack."""
+        return Path(self.state_dir)
+
+    def url(self, service: str) -> str:
+        """Base URL of a service of this stack."""
+        return f"http://{self.host}:{self.ports[service]}"
+
+
+def load(path: Path) -> ProcessSettings:
+    """Read a process's settings.
+
+    Raises:
+        msgspec.ValidationError: the document has another shape than this code knows.
+    """
+    return msgspec.json.decode(path.read_bytes(), type=ProcessSettings)
