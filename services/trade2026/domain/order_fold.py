@@ -136,6 +136,11 @@ class OrderFold:
                     del self.lists[order.list_id]
         return dropped
 
+    def drop_expired(self, now: int) -> None:
+        """Forget deadlines that have passed; their orders are closed or being cancelled."""
+        while self.expiries and self.expiries[0][0] <= now:
+            heapq.heappop(self.expiries)
+
     def state(self) -> FoldState:
         """The fold as data; shares the orders with it."""
         return FoldState(
@@ -143,12 +148,12 @@ class OrderFold:
         )
 
     def snapshot(self) -> bytes:
-        """The fold as bytes, to go on from with `restore`."""
-        return msgspec.msgpack.encode(self.state())
+        """The fold as JSON (money at `COST_SCALE` outgrows 64 bits), to go on from with `restore`."""
+        return msgspec.json.encode(self.state())
 
     def restore(self, snapshot: bytes) -> None:
         """Take over a snapshot. Exposure in the hook is not part of it."""
-        state = msgspec.msgpack.decode(snapshot, type=FoldState)
+        state = msgspec.json.decode(snapshot, type=FoldState)
         self.next_seq, self.ts_init = state.next_seq, state.ts_init
         self.order_count, self.list_count = state.order_count, state.list_count
         self.report_seq, self.orders, self.lists = state.report_seq, state.orders, state.lists

@@ -1,0 +1,373 @@
+"""Order entry and questions about orders, over HTTP and WebSocket (port 8099)."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from trade2026.domain import commands as cmd
+from trade2026.domain.orders import Order, OrdStatus
+from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.identity import Principal
+from trade2026.oms.machine import OrderError, Refused, UnknownOrder
+from trade2026.oms.order_input import AmendInput, OrderInput, amount
+from trade2026.oms.views import OrderView, PositionView, SubmitView, event_view, order_view, position_view, submit_view
+
+if TYPE_CHECKING:
+    from trade2026.oms.service import OmsService
+
+BATCH_ORDERS_MAX = 1_000
+BATCH_BYTES_MAX = 1024 * 1024
+PAGE_MAX = 1_000
+
+
+class BatchInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Orders that are independent of each other."""
+
+    orders: list[OrderInput]
+
+
+class ListInput(msgspec.Struct, forbid_unknown_fields=True):
+    """Orders that depend on each other: `kind` is OCO, OTO or BRACKET (entry, take profit, stop loss)."""
+
+    kind: str
+    orders: list[OrderInput]
+
+
+class ScopeInput(msgspec.Struct, forbid_unknown_fields=True):
+    """What a cancel-all, kill or resume applies to, e.g. `stack`, `account:main`, `strategy:mm`, `venue:SIM`."""
+
+    scope: str = "stack"
+    reason: str = ""
+    halt: bool = False
+
+
+class WsMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A request on the order socket; `id` comes back with the answer."""
+
+    op: str
+    id: int | str = 0
+    order: OrderInput | None = None
+    orders: list[OrderInput] | None = None
+    order_id: str = ""
+    amend: AmendInput | None = None
+
+
+_ws_decoder = msgspec.json.Decoder(WsMessage)
+_encode = msgspec.json.encode
+
+_STATUS = {"unknown_order": 404, "order_closed": 409, "client_order_id_reused": 409}
+
+
+def problem_of(error: OrderError) -> Problem:
+    """The HTTP answer to a command that was refused."""
+    if isinstance(error, Refused):
+        return Problem(422, error.code, str(error), reject_code=error.reject_code)
+    return Problem(_STATUS.get(error.code, 422), error.code, str(error))
+
+
+def _may(principal: Principal, account: str) -> None:
+    if principal.accounts is not None and account not in principal.accounts:
+        raise Problem(403, "account_not_permitted", f"{principal.name} may not use account {account!r}", field="account")
+
+
+def add_routes(app: App, service: "OmsService") -> None:
+    """Every endpoint of the OMS."""
+    add_order_entry(app, service)
+    add_changes(app, service)
+    add_questions(app, service)
+    add_sockets(app, service)
+
+
+def add_order_entry(app: App, service: "OmsService") -> None:
+    """Submit one order, a batch, or a list."""
+
+    @app.route(
+        "POST", "/orders", summary="Submit an order", request_schema=OrderInput, response_schema=SubmitView, role="trader"
+    )
+    async def submit(request: Request) -> Response:
+        order = await submit_one(service, request.json(OrderInput), request.principal, request)
+        if order.status is OrdStatus.REJECTED and order.reject_code:
+            raise Problem(
+                422,
+                "order_rejected",
+                order.reason,
+                order_id=order.order_id,
+                client_order_id=order.spec.client_order_id,
+                reject_code=order.reject_code,
+            )
+        return Response(_encode(submit_view(order)))
+
+    @app.route(
+        "POST",
+        "/orders/batch",
+        summary="Submit up to 1,000 independent orders; each has its own answer, in order",
+        request_schema=BatchInput,
+        role="trader",
+        body_bytes_max=BATCH_BYTES_MAX,
+    )
+    async def submit_batch(request: Request) -> Response:
+        orders = request.json(BatchInput).orders
+        if not 0 < len(orders) <= BATCH_ORDERS_MAX:
+            raise Problem(422, "batch_size", f"a batch has 1 to {BATCH_ORDERS_MAX} orders", field="orders")
+        return json_response({"results": await submit_many(service, orders, request.principal, request.received_ns)})
+
+    @app.route(
+        "POST",
+        "/orders/list",
+        summary="Submit orders that depend on each other: OCO, OTO, BRACKET",
+        request_schema=ListInput,
+        role="trader",
+        body_bytes_max=BATCH_BYTES_MAX,
+    )
+    async def submit_list(request: Request) -> Response:
+        body = request.json(ListInput)
+        kind = body.kind.upper()
+        if kind not in ("OCO", "OTO", "BRACKET"):
+            raise Problem(422, "bad_kind", "kind is OCO, OTO or BRACKET", field="kind")
+        specs = [service.spec(order, request.received_ns) for order in body.orders]
+        for spec in specs:
+            _may(request.principal, spec.account)
+        command = cmd.SubmitList(
+            ts=request.received_ns,
+            principal=request.principal.name,
+            traceparent=service.traceparent(request),
+            kind=kind,  # type: ignore[arg-type]
+            specs=specs,
+            reference=service.reference(specs[0].instrument) if specs else None,
+        )
+        service.admit()
+        orders = await _decided(service.submit(command))
+        return json_response({"list_id": orders[0].list_id, "orders": [submit_view(order) for order in orders]})
+
+
+def add_changes(app: App, service: "OmsService") -> None:
+    """Cancel, amend, kill, resume."""
+
+    @app.route("DELETE", "/orders/{order_id}", summary="Cancel an order", response_schema=OrderView, role="trader")
+    async def cancel(request: Request) -> Response:
+        order = await cancel_one(service, request.params["order_id"], request.principal, request.received_ns)
+        return json_response(order_view(order))
+
+    @app.route("PATCH", "/orders/{order_id}", summary="Amend an order", request_schema=AmendInput, role="trader")
+    async def amend(request: Request) -> Response:
+        body = request.json(AmendInput)
+        order = await amend_one(service, request.params["order_id"], body, request.principal, request.received_ns)
+        return json_response(order_view(order))
+
+    @app.route("POST", "/orders/cancel-all", summary="Cancel all in a scope", request_schema=ScopeInput, role="trader")
+    async def cancel_all(request: Request) -> Response:
+        body = request.json(ScopeInput)
+        principal = request.principal
+        if principal.accounts is not None:
+            _may(principal, body.scope.removeprefix("account:"))
+        command = cmd.CancelAll(ts=request.received_ns, principal=principal.name, scope=body.scope, reason=body.reason)
+        return json_response({"scope": body.scope, "asked": await _decided(service.submit(command, reduces_risk=True))})
+
+    @app.route("POST", "/kill", summary="Stop trading in a scope and cancel it", request_schema=ScopeInput, role="risk")
+    async def kill(request: Request) -> Response:
+        body = request.json(ScopeInput)
+        asked = await service.kill(body.scope, body.reason, request.principal.name, halt=body.halt)
+        return json_response({"scope": body.scope, "asked": asked})
+
+    @app.route("POST", "/resume", summary="Release a kill or halt", request_schema=ScopeInput, role="risk")
+    async def resume(request: Request) -> Response:
+        body = request.json(ScopeInput)
+        if not body.reason:
+            raise Problem(422, "missing_field", "say why trading may go on: give a reason", field="reason")
+        await service.resume(body.scope, body.reason, request.principal.name)
+        return json_response({"scope": body.scope})
+
+
+def add_questions(app: App, service: "OmsService") -> None:
+    """Orders and positions."""
+
+    @app.route("GET", "/orders/{order_id}", summary="An order with its history", response_schema=OrderView)
+    async def show(request: Request) -> Response:
+        order = await service.find(request.params["order_id"])
+        if order is None:
+            raise problem_of(UnknownOrder(request.params["order_id"]))
+        _may(request.principal, order.spec.account)
+        history = [event_view(envelope) for envelope in await service.events_of(order)]
+        return json_response(order_view(order, history))
+
+    @app.route("GET", "/orders", summary="Orders, newest first: account, status (open, closed or a state), cursor, limit")
+    async def listing(request: Request) -> Response:
+        try:
+            limit = int(request.query.get("limit", "100"))
+        except ValueError:
+            raise Problem(422, "bad_limit", f"limit is a number from 1 to {PAGE_MAX}", field="limit") from None
+        if not 1 <= limit <= PAGE_MAX:
+            raise Problem(422, "bad_limit", f"limit is a number from 1 to {PAGE_MAX}", field="limit")
+        orders, cursor = await service.list_orders(
+            account=request.query.get("account"),
+            status=request.query.get("status"),
+            cursor=request.query.get("cursor"),
+            limit=limit,
+        )
+        return json_response({"orders": [order_view(order) for order in orders], "cursor": cursor})
+
+    @app.route("GET", "/positions/{account}", summary="Positions of an account, as of an event")
+    async def positions(request: Request) -> Response:
+        account = request.params["account"]
+        _may(request.principal, account)
+        await service.owner.barrier()
+        found = [position_view(name, position) for name, position in sorted(service.positions(account).items())]
+        return json_response({"account": account, "as_of": service.owner.machine.next_seq - 1, "positions": found})
+
+    _ = PositionView
+
+
+def add_sockets(app: App, service: "OmsService") -> None:
+    """Order entry and the event stream over WebSocket."""
+
+    @app.websocket("/ws/orders", summary="Order entry: submit, batch, cancel, amend", role="trader")
+    async def order_entry(ws: WebSocket, principal: Principal) -> None:
+        await OrderSocket(ws, principal, service).run()
+
+    @app.websocket("/ws/events", summary="Events of the order log as they become durable")
+    async def events(ws: WebSocket, principal: Principal) -> None:
+        await service.stream.serve(ws, principal)
+
+
+async def _decided(future: "asyncio.Future[Any]") -> Any:
+    try:
+        return await future
+    except OrderError as error:
+        raise problem_of(error) from error
+
+
+async def submit_one(
+    service: "OmsService", order: OrderInput, principal: Principal, request: Request | None = None, now: int = 0
+) -> Order:
+    """Submit one order and return it once it is durable."""
+    now = request.received_ns if request is not None else now
+    key = request.headers.get(b"idempotency-key", b"").decode("latin-1") if request is not None else ""
+    spec = service.spec(order, now, key)
+    _may(principal, spec.account)
+    service.admit()
+    known = service.answered_before(spec)
+    if known is not None:
+        return known
+    command = cmd.SubmitOrder(
+        ts=now,
+        principal=principal.name,
+        traceparent=service.traceparent(request),
+        spec=spec,
+        reference=service.reference(spec.instrument),
+    )
+    return await _decided(service.submit(command))
+
+
+async def submit_many(
+    service: "OmsService", orders: list[OrderInput], principal: Principal, now: int
+) -> list[SubmitView | dict[str, Any]]:
+    """Submit independent orders; a wrong one spoils only its own answer."""
+    waiting: list[asyncio.Future[Order] | Problem | Order] = []
+    for order in orders:
+        try:
+            spec = service.spec(order, now)
+            _may(principal, spec.account)
+            service.admit()
+            known = service.answered_before(spec)
+            waiting.append(
+                known
+                if known is not None
+                else service.submit(
+                    cmd.SubmitOrder(
+                        ts=now,
+                        principal=principal.name,
+                        traceparent=service.traceparent(None),
+                        spec=spec,
+                        reference=service.reference(spec.instrument),
+                    )
+                )
+            )
+        except Problem as problem:
+            waiting.append(problem)
+    results: list[SubmitView | dict[str, Any]] = []
+    for item in waiting:
+        try:
+            if isinstance(item, Problem):
+                raise item
+            results.append(submit_view(item if isinstance(item, Order) else await _decided(item)))
+        except Problem as problem:
+            results.append(problem.body())
+    return results
+
+
+async def cancel_one(service: "OmsService", order_id: str, principal: Principal, now: int) -> Order:
+    """Ask for the cancellation of one order."""
+    order = await service.find(order_id)
+    if order is not None:
+        _may(principal, order.spec.account)
+    command = cmd.CancelOrder(ts=now, principal=principal.name, order_id=order_id, reason=f"asked by {principal.name}")
+    return await _decided(service.submit(command, reduces_risk=True))
+
+
+async def amend_one(service: "OmsService", order_id: str, body: AmendInput, principal: Principal, now: int) -> Order:
+    """Ask for new terms of one order."""
+    order = await service.find(order_id)
+    if order is None:
+        raise problem_of(UnknownOrder(order_id))
+    _may(principal, order.spec.account)
+    terms = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
+    service.check_steps(order.spec.instrument, terms)
+    service.admit()
+    command = cmd.AmendOrder(
+        ts=now,
+        principal=principal.name,
+        order_id=order_id,
+        reference=service.reference(order.spec.instrument),
+        **terms,
+    )
+    return await _decided(service.submit(command))
+
+
+class OrderSocket:
+    """One client's order-entry connection: requests are answered in the order of their arrival."""
+
+    def __init__(self, ws: WebSocket, principal: Principal, service: "OmsService") -> None:
+        self.ws, self.principal, self.service = ws, principal, service
+
+    async def run(self) -> None:
+        """Serve until the client leaves; a broken message gets a problem, not a hang-up."""
+        while True:
+            try:
+                message = await self.ws.receive()
+            except WebSocketDisconnect:
+                return
+            if message["type"] == "websocket.disconnect":
+                return
+            raw = message.get("text") or message.get("bytes") or b""
+            await self.ws.send_bytes(_encode(await self._answer(raw)))
+
+    async def _answer(self, raw: str | bytes) -> dict[str, Any]:
+        identifier: int | str = 0
+        try:
+            try:
+                request = _ws_decoder.decode(raw)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise Problem(422, "malformed_json", str(error)) from error
+            identifier = request.id
+            return {"id": identifier, "result": await self._perform(request)}
+        except Problem as problem:
+            return {"id": identifier, "problem": problem.body()}
+
+    async def _perform(self, request: WsMessage) -> Any:
+        now, service, principal = self.service.context.clock.now(), self.service, self.principal
+        if request.op == "submit" and request.order is not None:
+            return submit_view(await submit_one(service, request.order, principal, now=now))
+        if request.op == "batch" and request.orders is not None and len(request.orders) <= BATCH_ORDERS_MAX:
+            return await submit_many(service, request.orders, principal, now)
+        if request.op == "cancel" and request.order_id:
+            return submit_view(await cancel_one(service, request.order_id, principal, now))
+        if request.op == "amend" and request.order_id and request.amend is not None:
+            return submit_view(await amend_one(service, request.order_id, request.amend, principal, now))
+        raise Problem(
+            422,
+            "bad_operation",
+            'op is "submit" with order, "batch" with up to 1,000 orders, "cancel" with order_id, or "amend" with order_id and amend',
+            field="op",
+        )

@@ -1,0 +1,503 @@
+"""The life of the orders of one partition, as FIX 4.4 tells it.
+
+Pure: time and market come with the command, randomness does not exist. `decide` may refuse, `apply` may
+not: an event is a fact. Events are emitted one by one and folded at once, so that each decision sees
+what the one before it did.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from trade2026.controls.machine import Controls
+from trade2026.domain import commands as cmd
+from trade2026.domain import events as ev
+from trade2026.domain.market import Reference
+from trade2026.domain.order_fold import OrderFold
+from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrderType, OrdStatus
+from trade2026.domain.rejects import RejectCode
+
+Emit = Callable[[ev.AnyEvent], None]
+
+
+class OrderError(Exception):
+    """A command that is refused without a trace in the log; `code` is stable."""
+
+    code = "order_error"
+
+
+class ClientOrderIdReused(OrderError):
+    """The same client order id with other content."""
+
+    code = "client_order_id_reused"
+
+    def __init__(self, order: Order) -> None:
+        self.order_id = order.order_id
+        super().__init__(
+            f"client_order_id {order.spec.client_order_id!r} already names order {order.order_id} with other content; "
+            "send a new id for a new order"
+        )
+
+
+class UnknownOrder(OrderError):
+    """No such order here."""
+
+    code = "unknown_order"
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"there is no order {order_id!r}")
+
+
+class OrderClosed(OrderError):
+    """Nothing can happen to it any more."""
+
+    code = "order_closed"
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(f"order {order.order_id} is {order.status} and cannot change")
+
+
+class BadAmendment(OrderError):
+    """New terms that make no order."""
+
+    code = "bad_amendment"
+
+
+class BadList(OrderError):
+    """Orders that make no list of the kind asked for."""
+
+    code = "bad_list"
+
+
+class Refused(OrderError):
+    """A control refused an amendment or a leg of a list; a single order is recorded instead."""
+
+    code = "refused_by_risk"
+
+    def __init__(self, reject_code: str, reason: str) -> None:
+        self.reject_code = reject_code
+        super().__init__(reason)
+
+
+class OrderMachine:
+    """Decides what becomes of commands and venue reports, and folds what was decided.
+
+    Args:
+        controls: The limits; they hear of every event through the fold.
+        partition: Names this machine's orders.
+    """
+
+    def __init__(self, controls: Controls, partition: int = 0) -> None:
+        self.controls = controls
+        self.fold = OrderFold(controls)
+        self._prefix = f"o{partition}-"
+        self._deciders: dict[type, Callable[[Any, Emit], Any]] = {
+            cmd.SubmitOrder: self._submit,
+            cmd.SubmitList: self._submit_list,
+            cmd.CancelOrder: self._cancel,
+            cmd.CancelAll: self._cancel_all,
+            cmd.AmendOrder: self._amend,
+            cmd.ObserveMarket: self._observe,
+            cmd.PassTime: self._pass_time,
+            cmd.ApplyReport: self._report,
+            cmd.Kill: self._kill,
+            cmd.Resume: self._resume,
+            cmd.AdoptLimits: self._adopt_limits,
+            cmd.StartOwner: self._start_owner,
+        }
+        self._reports: dict[type, Callable[[Any, int, Emit], None]] = {
+            ev.VenueAccepted: self._venue_accepted,
+            ev.VenueRejected: self._venue_rejected,
+            ev.VenueFilled: self._venue_filled,
+            ev.VenueCanceled: self._venue_canceled,
+            ev.VenueCancelRejected: self._venue_cancel_rejected,
+            ev.VenueReplaced: self._venue_replaced,
+            ev.VenueReplaceRejected: self._venue_replace_rejected,
+        }
+
+    @property
+    def next_seq(self) -> int:
+        """The position of the next event."""
+        return self.fold.next_seq
+
+    def apply(self, envelope: ev.Envelope) -> None:
+        """Fold one event."""
+        self.fold.apply(envelope)
+
+    def decide(self, command: Any, emit: Emit) -> Any:
+        """Emit what follows from a command, and return its answer.
+
+        Raises:
+            OrderError: the command is refused; nothing was emitted.
+        """
+        return self._deciders[type(command)](command, emit)
+
+    def traceparent_of(self, order_id: str) -> str:
+        """The trace that an order belongs to; empty for an order that is not known yet."""
+        order = self.fold.orders.get(order_id)
+        return order.traceparent if order is not None else ""
+
+    # ── single orders ───────────────────────────────────────────────────────────────────────
+
+    def _submit(self, command: cmd.SubmitOrder, emit: Emit) -> Order:
+        spec = command.spec
+        known = self._known(spec)
+        if known is not None:
+            return known
+        order_id = f"{self._prefix}{self.fold.order_count}"
+        refusal = self._refusal(spec, command.reference, command.ts)
+        if refusal is not None:
+            code, reason = refusal
+            emit(
+                ev.OrderRefused(
+                    order_id=order_id,
+                    spec=spec,
+                    reject_code=code,
+                    reason=reason,
+                    reference=command.reference,
+                    limits_version=self.controls.book.version,
+                )
+            )
+        else:
+            emit(
+                ev.OrderAccepted(
+                    order_id=order_id,
+                    spec=spec,
+                    reserved_price=self.controls.reserved_price(spec, command.reference),
+                    routed=not spec.is_held,
+                    reference=command.reference,
+                    limits_version=self.controls.book.version,
+                )
+            )
+        return self.fold.orders[order_id]
+
+    def _known(self, spec: OrderSpec) -> Order | None:
+        known = self.fold.by_client_id.get((spec.account, spec.client_order_id))
+        if known is None:
+            return None
+        order = self.fold.orders[known]
+        if (order.original or order.spec) != spec:
+            raise ClientOrderIdReused(order)
+        return order
+
+    def _refusal(self, spec: OrderSpec, reference: Reference | None, now: int) -> tuple[str, str] | None:
+        if spec.reduce_only:
+            position = self.controls.position(spec.account, spec.instrument).quantity
+            if position == 0 or (position > 0) == (spec.side == "BUY") or spec.quantity > abs(position):
+                return RejectCode.REDUCE_ONLY, "a reduce-only order must be smaller than the position it reduces"
+        check = self.controls.check(spec, reference, now)
+        return (check.code, check.message) if check is not None else None
+
+    def _order(self, order_id: str) -> Order:
+        order = self.fold.orders.get(order_id)
+        if order is None:
+            raise UnknownOrder(order_id)
+        return order
+
+    def _cancel(self, command: cmd.CancelOrder, emit: Emit) -> Order:
+        order = self._order(command.order_id)
+        if not order.is_open:
+            raise OrderClosed(order)
+        self._request_cancel(order, command.reason, emit)
+        return order
+
+    def _request_cancel(self, order: Order, reason: str, emit: Emit, *, expiry: bool = False) -> None:
+        if order.status is OrdStatus.PENDING_CANCEL:
+            return
+        if order.working:
+            emit(ev.CancelRequested(order_id=order.order_id, reason=reason, routed=True, expiry=expiry))
+            return
+        # No venue knows of it: it ends here and now.
+        ended = ev.OrderExpired if expiry else ev.OrderCanceled
+        emit(ended(order_id=order.order_id, reason=reason))
+        self._after_close(order, emit)
+
+    def _cancel_all(self, command: cmd.CancelAll, emit: Emit) -> int:
+        return self._cancel_scope(command.scope, command.reason, emit)
+
+    def _cancel_scope(self, scope: str, reason: str, emit: Emit) -> int:
+        asked = 0
+        for order in list(self.fold.open.values()):
+            if order.is_open and self.controls.in_scope(scope, order.spec):
+                self._request_cancel(order, reason, emit)
+                asked += 1
+        return asked
+
+    def _amend(self, command: cmd.AmendOrder, emit: Emit) -> Order:
+        order = self._order(command.order_id)
+        if not order.is_open or order.status is OrdStatus.PENDING_CANCEL:
+            raise OrderClosed(order)
+        if order.status is OrdStatus.PENDING_REPLACE:
+            raise BadAmendment(f"order {order.order_id} already waits for the venue's answer to an amendment")
+        spec = order.spec
+        quantity = command.quantity or spec.quantity
+        price = command.price or spec.price
+        stop_price = command.stop_price or (order.stop_price if spec.is_held else 0)
+        if quantity <= order.cum_qty:
+            raise BadAmendment(f"quantity must be above what has executed already ({order.cum_qty} nanos)")
+        if command.price and not spec.price:
+            raise BadAmendment(f"a {spec.order_type} order has no price to amend")
+        if command.stop_price and (not spec.is_held or order.triggered):
+            raise BadAmendment("this order has no stop price to amend")
+        if (quantity, price, stop_price) == (spec.quantity, spec.price, order.stop_price if spec.is_held else 0):
+            return order
+        wanted = msgspec.structs.replace(spec, quantity=quantity, price=price, stop_price=stop_price)
+        reserved_price = self.controls.reserved_price(wanted, command.reference)
+        grows = max(0, quantity - spec.quantity)
+        if grows or price != spec.price:
+            # What is reserved already must not count twice: only the additional quantity is new.
+            probe = msgspec.structs.replace(wanted, quantity=max(grows, 1), client_order_id=f"{spec.client_order_id}#")
+            refusal = self._refusal(probe, command.reference, command.ts)
+            if refusal is not None:
+                raise Refused(*refusal)
+        emit(
+            ev.ReplaceRequested(
+                order_id=order.order_id,
+                quantity=quantity,
+                price=price,
+                stop_price=stop_price,
+                reserved_price=reserved_price,
+                routed=order.working,
+                reference=command.reference,
+            )
+        )
+        if not order.working:
+            emit(ev.OrderReplaced(order_id=order.order_id, quantity=quantity, price=price, stop_price=stop_price))
+        return order
+
+    # ── lists: OCO, OTO, bracket ────────────────────────────────────────────────────────────
+
+    def _submit_list(self, command: cmd.SubmitList, emit: Emit) -> list[Order]:
+        specs, kind = command.specs, command.kind
+        known = [self._known(spec) for spec in specs]
+        if all(known):
+            return [order for order in known if order is not None]
+        if any(known):
+            raise BadList("some of these client order ids are in use already; a list is accepted in one piece")
+        self._check_list(kind, specs)
+        legs: list[ev.ListedOrder] = []
+        for number, spec in enumerate(specs):
+            child = kind != "OCO" and number > 0
+            if not child:
+                refusal = self._refusal(spec, command.reference, command.ts)
+                if refusal is not None:
+                    raise Refused(*refusal)
+            legs.append(
+                ev.ListedOrder(
+                    order_id=f"{self._prefix}{self.fold.order_count + number}",
+                    spec=spec,
+                    role="child" if child else "oco" if kind == "OCO" else "parent",
+                    reserved_price=self.controls.reserved_price(spec, command.reference),
+                    routed=not child and not spec.is_held,
+                )
+            )
+        emit(
+            ev.OrderListAccepted(
+                list_id=f"l{self._prefix[1:]}{self.fold.list_count}",
+                kind=kind,
+                orders=legs,
+                reference=command.reference,
+                limits_version=self.controls.book.version,
+            )
+        )
+        return [self.fold.orders[leg.order_id] for leg in legs]
+
+    @staticmethod
+    def _check_list(kind: str, specs: list[OrderSpec]) -> None:
+        size = {"OCO": (2, 8), "OTO": (2, 8), "BRACKET": (3, 3)}[kind]
+        if not size[0] <= len(specs) <= size[1]:
+            raise BadList(f"a list of kind {kind} has {size[0]} to {size[1]} orders, not {len(specs)}")
+        if len({(spec.account, spec.instrument) for spec in specs}) != 1:
+            raise BadList("the orders of a list share one account and one instrument")
+        if len({spec.client_order_id for spec in specs}) != len(specs):
+            raise BadList("each order of a list needs a client_order_id of its own")
+        if kind == "BRACKET" and any(spec.side == specs[0].side for spec in specs[1:]):
+            raise BadList("the two exits of a bracket are on the other side than its entry")
+
+    def _siblings(self, order: Order) -> list[Order]:
+        legs = self.fold.lists.get(order.list_id, [])
+        return [self.fold.orders[leg] for leg in legs if leg != order.order_id and leg in self.fold.orders]
+
+    def _after_fill(self, order: Order, now: int, emit: Emit) -> None:
+        if order.list_id:
+            if order.list_role == "parent" and order.status is OrdStatus.FILLED:
+                self._release_children(order, now, emit)
+            elif order.list_role in ("oco", "child"):
+                self._cancel_rivals(order, emit)
+        for halt in self.controls.to_halt(now):
+            emit(halt)
+
+    def _cancel_rivals(self, order: Order, emit: Emit) -> None:
+        for other in self._siblings(order):
+            if other.list_role == order.list_role and other.is_open:
+                self._request_cancel(other, f"{order.order_id} of the same list executed", emit)
+
+    def _release_children(self, parent: Order, now: int, emit: Emit) -> None:
+        for child in self._siblings(parent):
+            if child.status is not OrdStatus.SUSPENDED:
+                continue
+            spec = child.spec
+            if spec.quantity > parent.cum_qty:
+                spec = msgspec.structs.replace(spec, quantity=parent.cum_qty)
+            emit(
+                ev.OrderReleased(
+                    order_id=child.order_id,
+                    spec=spec,
+                    reserved_price=child.reserved_price or spec.price or spec.stop_price,
+                    routed=not spec.is_held,
+                )
+            )
+
+    def _after_close(self, order: Order, emit: Emit, now: int = 0) -> None:
+        if not order.list_id:
+            return
+        if order.list_role == "parent":
+            if order.cum_qty:
+                self._release_children(order, now, emit)
+            else:
+                for child in self._siblings(order):
+                    if child.status is OrdStatus.SUSPENDED:
+                        emit(ev.OrderCanceled(order_id=child.order_id, reason=f"parent {order.order_id} never executed"))
+        elif order.list_role == "oco":
+            self._cancel_rivals(order, emit)
+
+    # ── market and time ─────────────────────────────────────────────────────────────────────
+
+    def _observe(self, command: cmd.ObserveMarket, emit: Emit) -> None:
+        held = self.fold.held.get(command.instrument)
+        if not held:
+            return
+        reference = command.reference
+        for order in list(held.values()):
+            if order.status not in (OrdStatus.NEW, OrdStatus.PENDING_REPLACE):
+                continue
+            buy = order.spec.side == "BUY"
+            if reference.high >= order.stop_price if buy else reference.low <= order.stop_price:
+                emit(ev.OrderTriggered(order_id=order.order_id, spec=self._as_sent(order), reference=reference))
+                continue
+            offset = order.spec.trailing_offset
+            if order.spec.order_type is OrderType.TRAILING_STOP and offset:
+                trail = reference.low + offset if buy else reference.high - offset
+                if trail < order.stop_price if buy else trail > order.stop_price:
+                    emit(ev.StopTrailed(order_id=order.order_id, stop_price=trail, reference=reference))
+
+    @staticmethod
+    def _as_sent(order: Order) -> OrderSpec:
+        limit = order.spec.order_type is OrderType.STOP_LIMIT
+        return msgspec.structs.replace(
+            order.spec,
+            order_type=OrderType.LIMIT if limit else OrderType.MARKET,
+            quantity=order.leaves_qty,
+            stop_price=0,
+            trailing_offset=0,
+        )
+
+    def _pass_time(self, command: cmd.PassTime, emit: Emit) -> None:
+        due = [order_id for at, order_id in self.fold.expiries if at <= command.ts]
+        for order_id in due:
+            order = self.fold.orders.get(order_id)
+            if order is not None and order.is_open:
+                self._request_cancel(order, f"{order.spec.time_in_force} order expired", emit, expiry=True)
+        self.fold.drop_expired(command.ts)
+
+    # ── kill, limits, ownership ─────────────────────────────────────────────────────────────
+
+    def _kill(self, command: cmd.Kill, emit: Emit) -> int:
+        emit(
+            ev.Killed(
+                scope=command.scope,
+                reason=command.reason,
+                by=command.principal,
+                halt=command.halt,
+                cause=command.cause,
+            )
+        )
+        return 0 if command.halt else self._cancel_scope(command.scope, f"killed: {command.reason}", emit)
+
+    def _resume(self, command: cmd.Resume, emit: Emit) -> None:
+        emit(ev.Resumed(scope=command.scope, reason=command.reason, by=command.principal))
+
+    def _adopt_limits(self, command: cmd.AdoptLimits, emit: Emit) -> None:
+        emit(ev.LimitsAdopted(version=command.version, limits=command.limits))
+
+    def _start_owner(self, command: cmd.StartOwner, emit: Emit) -> None:
+        emit(
+            ev.OwnerStarted(
+                owner=command.owner,
+                epoch=command.epoch,
+                code_version=command.code_version,
+                config_hash=command.config_hash,
+            )
+        )
+
+    # ── what the venue says ─────────────────────────────────────────────────────────────────
+
+    def _report(self, command: cmd.ApplyReport, emit: Emit) -> None:
+        if command.report_seq <= self.fold.report_seq:
+            return
+        report = command.report
+        order = self.fold.orders.get(report.order_id)
+        if order is None:
+            return  # placed at the venue by somebody else
+        self._reports[type(report)](report, command.report_seq, emit)
+        if isinstance(report, ev.VenueFilled):
+            self._after_fill(order, command.ts, emit)
+        elif order.status in CLOSED:
+            self._after_close(order, emit, command.ts)
+
+    def _venue_accepted(self, report: ev.VenueAccepted, seq: int, emit: Emit) -> None:
+        emit(ev.OrderOpened(order_id=report.order_id, venue_order_id=report.venue_order_id, report_seq=seq))
+
+    def _venue_rejected(self, report: ev.VenueRejected, seq: int, emit: Emit) -> None:
+        emit(
+            ev.OrderRejected(
+                order_id=report.order_id, reject_code=report.reject_code, reason=report.reason, report_seq=seq
+            )
+        )
+
+    def _venue_filled(self, report: ev.VenueFilled, seq: int, emit: Emit) -> None:
+        order = self.fold.orders[report.order_id]
+        spec = order.spec
+        emit(
+            ev.OrderFilled(
+                order_id=order.order_id,
+                exec_id=report.exec_id,
+                account=spec.account,
+                instrument=spec.instrument,
+                side=spec.side,
+                last_qty=report.last_qty,
+                last_px=report.last_px,
+                fee=report.fee,
+                liquidity=report.liquidity,
+                cum_qty=order.cum_qty + report.last_qty,
+                leaves_qty=max(0, order.leaves_qty - report.last_qty),
+                cum_cost=order.cum_cost + report.last_qty * report.last_px,
+                strategy=spec.strategy,
+                trader=spec.trader,
+                desk=spec.desk,
+                client=spec.client,
+                client_order_id=spec.client_order_id,
+                report_seq=seq,
+            )
+        )
+
+    def _venue_canceled(self, report: ev.VenueCanceled, seq: int, emit: Emit) -> None:
+        order = self.fold.orders[report.order_id]
+        if not order.is_open:
+            return
+        ended = ev.OrderExpired if order.expiring and not report.unsolicited else ev.OrderCanceled
+        emit(ended(order_id=report.order_id, reason=report.reason or order.reason, report_seq=seq))
+
+    def _venue_cancel_rejected(self, report: ev.VenueCancelRejected, seq: int, emit: Emit) -> None:
+        emit(ev.CancelRejected(order_id=report.order_id, reason=report.reason, report_seq=seq))
+
+    def _venue_replaced(self, report: ev.VenueReplaced, seq: int, emit: Emit) -> None:
+        emit(
+            ev.OrderReplaced(
+                order_id=report.order_id, quantity=report.quantity, price=report.price, report_seq=seq
+            )
+        )
+
+    def _venue_replace_rejected(self, report: ev.VenueReplaceRejected, seq: int, emit: Emit) -> None:
+        emit(ev.ReplaceRejected(order_id=report.order_id, reason=report.reason, report_seq=seq))

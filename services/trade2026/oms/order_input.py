@@ -1,0 +1,205 @@
+"""An order as a user writes it, and what is wrong with it: the edge where text becomes an `OrderSpec`."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import NoReturn
+
+import msgspec
+
+from trade2026.domain.instruments import Instrument, Instruments, UnknownInstrument
+from trade2026.domain.numbers import NumberError, to_nanos, to_text
+from trade2026.domain.orders import OrderSpec, OrderType, TimeInForce
+from trade2026.kit.http import Problem
+
+_DAY = 86_400 * 1_000_000_000
+_TEXT_MAX = 64
+_TYPES = {name.replace("_", ""): OrderType(name) for name in OrderType.__members__}
+
+
+class OrderInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One order. Amounts are numbers or decimal strings; `side` and `order_type` in any case."""
+
+    symbol: str
+    side: str
+    quantity: Decimal
+    order_type: str | None = None
+    type: str | None = None
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+    trailing_offset: Decimal | None = None
+    display_quantity: Decimal | None = None
+    time_in_force: str = "GTC"
+    expire_at: str | None = None
+    account: str | None = None
+    client_order_id: str | None = None
+    post_only: bool = False
+    reduce_only: bool = False
+    strategy: str = ""
+    trader: str = ""
+    desk: str = ""
+    client: str = ""
+    algo: str = ""
+    parent_order_id: str = ""
+
+
+class AmendInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """New terms of an order; what is absent stays as it is."""
+
+    quantity: Decimal | None = None
+    price: Decimal | None = None
+    stop_price: Decimal | None = None
+
+
+def _bad(code: str, detail: str, field: str) -> NoReturn:
+    raise Problem(422, code, detail, field=field)
+
+
+def amount(value: Decimal | None, field: str) -> int:
+    """Return a positive amount in nanos, 0 where none was given."""
+    if value is None:
+        return 0
+    try:
+        nanos = to_nanos(value)
+    except NumberError as error:
+        _bad(error.fault, f"{field}: {error}", field)
+    if nanos <= 0:
+        _bad("not_positive", f"{field} must be above zero, not {value}", field)
+    return nanos
+
+
+def _step(nanos: int, step: int, code: str, field: str) -> None:
+    if nanos % step:
+        below = nanos - nanos % step
+        _bad(
+            code,
+            f"{field} {to_text(nanos)} is no multiple of {to_text(step)}; the nearest are "
+            f"{to_text(below)} and {to_text(below + step)}",
+            field,
+        )
+
+
+def _expiry(tif: TimeInForce, expire_at: str | None, now: int) -> int:
+    if tif is TimeInForce.DAY:
+        return now - now % _DAY + _DAY
+    if tif is not TimeInForce.GTD:
+        if expire_at is not None:
+            _bad("unexpected_field", "expire_at goes with time_in_force GTD", "expire_at")
+        return 0
+    if expire_at is None:
+        _bad("missing_field", "a GTD order needs expire_at, e.g. 2030-01-31T16:00:00Z", "expire_at")
+    try:
+        moment = datetime.fromisoformat(expire_at)
+    except ValueError:
+        _bad("bad_time", f"expire_at {expire_at!r} is no RFC 3339 time, e.g. 2030-01-31T16:00:00Z", "expire_at")
+    if moment.tzinfo is None:
+        _bad("bad_time", "expire_at needs an offset, e.g. a Z for UTC", "expire_at")
+    nanos = int((moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000_000
+    if nanos <= now:
+        _bad("bad_time", "expire_at is in the past", "expire_at")
+    return nanos
+
+
+class OrderReader:
+    """Turns inputs into specs for one stack's instruments."""
+
+    def __init__(self, instruments: Instruments, default_account: str) -> None:
+        self.instruments, self.default_account = instruments, default_account
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Return what a symbol means here, or raise the 422 that lists what is known."""
+        try:
+            return self.instruments.resolve(symbol)
+        except UnknownInstrument as error:
+            _bad("unknown_symbol", str(error), "symbol")
+
+    def read(self, order: OrderInput, client_order_id: str, now: int) -> OrderSpec:
+        """Return the order's spec.
+
+        Args:
+            client_order_id: Used where the input names none.
+            now: ns; for DAY and GTD.
+
+        Raises:
+            Problem: 422 with the field and what to do.
+        """
+        instrument = self.instrument(order.symbol)
+        side = order.side.upper()
+        if side != "BUY" and side != "SELL":
+            _bad("bad_side", f"side is buy or sell, not {order.side[:20]!r}", "side")
+        order_type = self._order_type(order)
+        try:
+            tif = TimeInForce(order.time_in_force.upper())
+        except ValueError:
+            _bad("bad_time_in_force", f"time_in_force is one of {', '.join(TimeInForce)}", "time_in_force")
+        quantity = amount(order.quantity, "quantity")
+        _step(quantity, instrument.lot_size, "off_lot", "quantity")
+        price = amount(order.price, "price")
+        stop_price = amount(order.stop_price, "stop_price")
+        display = amount(order.display_quantity, "display_quantity")
+        self._check_prices(order_type, price, stop_price, order)
+        for value, field in ((price, "price"), (stop_price, "stop_price")):
+            if value:
+                _step(value, instrument.tick_size, "off_tick", field)
+        if display:
+            _step(display, instrument.lot_size, "off_lot", "display_quantity")
+        if order_type is OrderType.ICEBERG and not 0 < display <= quantity:
+            _bad("bad_display_quantity", "an iceberg shows part of its quantity: give display_quantity", "display_quantity")
+        if display and order_type is not OrderType.ICEBERG:
+            _bad("unexpected_field", "display_quantity goes with order_type ICEBERG", "display_quantity")
+        if order.post_only and (order_type not in (OrderType.LIMIT, OrderType.ICEBERG) or tif in ("IOC", "FOK")):
+            _bad("bad_post_only", "post_only goes with a resting LIMIT or ICEBERG order", "post_only")
+        if price and price * quantity // 1_000_000_000 < instrument.min_notional:
+            _bad("below_min_notional", f"price × quantity must reach {to_text(instrument.min_notional)}", "quantity")
+        for field in ("strategy", "trader", "desk", "client", "algo", "parent_order_id", "account", "client_order_id"):
+            value = getattr(order, field)
+            if value and (len(value) > _TEXT_MAX or not value.isprintable()):
+                _bad("bad_text", f"{field} has at most {_TEXT_MAX} printable characters", field)
+        return OrderSpec(
+            client_order_id=order.client_order_id or client_order_id,
+            account=order.account or self.default_account,
+            instrument=instrument.instrument_id,
+            side=side,
+            order_type=order_type,
+            quantity=quantity,
+            price=price,
+            stop_price=stop_price,
+            trailing_offset=amount(order.trailing_offset, "trailing_offset"),
+            display_quantity=display,
+            time_in_force=tif,
+            expire_at=_expiry(tif, order.expire_at, now) if order.expire_at or tif in ("DAY", "GTD") else 0,
+            post_only=order.post_only,
+            reduce_only=order.reduce_only,
+            strategy=order.strategy,
+            trader=order.trader,
+            desk=order.desk,
+            client=order.client,
+            algo=order.algo,
+            parent_order_id=order.parent_order_id,
+        )
+
+    @staticmethod
+    def _order_type(order: OrderInput) -> OrderType:
+        word = order.order_type if order.order_type is not None else order.type
+        if word is None:
+            return OrderType.MARKET if order.price is None else OrderType.LIMIT
+        if order.order_type is not None and order.type is not None and order.order_type != order.type:
+            _bad("contradiction", "order_type and type are two names of one field; give one", "type")
+        found = _TYPES.get(word.upper().replace("_", "").replace("-", "").replace(" ", ""))
+        if found is None:
+            _bad("bad_order_type", f"order_type is one of {', '.join(OrderType)}", "order_type")
+        return found
+
+    @staticmethod
+    def _check_prices(order_type: OrderType, price: int, stop_price: int, order: OrderInput) -> None:
+        needs_price = order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT, OrderType.ICEBERG)
+        if needs_price and not price:
+            _bad("missing_field", f"a {order_type} order needs a price", "price")
+        if price and not needs_price:
+            _bad("unexpected_field", f"a {order_type} order has no price", "price")
+        needs_stop = order_type in (OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP)
+        if needs_stop and not stop_price:
+            _bad("missing_field", f"a {order_type} order needs a stop_price (where it starts, if it trails)", "stop_price")
+        if stop_price and not needs_stop:
+            _bad("unexpected_field", f"a {order_type} order has no stop_price", "stop_price")
+        if (order_type is OrderType.TRAILING_STOP) != (order.trailing_offset is not None):
+            _bad("bad_trailing_offset", "a TRAILING_STOP order, and only that, has a trailing_offset", "trailing_offset")

@@ -1,0 +1,375 @@
+"""The OMS: owns `orders.events`; follows `venue.reports`, `risk.events` and the market.
+
+What it promises: 200 after the event is durable under our epoch; cancels and kills before everything
+else; new orders refused when the market is stale, the disk nearly full, or the version not allowed.
+"""
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+import msgspec
+
+from trade2026 import __version__
+from trade2026.controls.limits import LimitBook
+from trade2026.controls.machine import Controls
+from trade2026.domain import commands as cmd
+from trade2026.domain import events as ev
+from trade2026.domain.events import Envelope, decode
+from trade2026.domain.instruments import Instruments
+from trade2026.domain.market import Reference
+from trade2026.domain.orders import Order, OrderSpec
+from trade2026.domain.positions import Position
+from trade2026.kit.bus.port import Record
+from trade2026.kit.follower import Follower
+from trade2026.kit.history import HistoryReader
+from trade2026.kit.http import App, Problem, Request
+from trade2026.kit.owner import Overloaded, Owner, Unavailable
+from trade2026.kit.reference import ReferenceCache
+from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.tracing import new_traceparent, parse_traceparent
+from trade2026.oms import api
+from trade2026.oms.machine import ClientOrderIdReused, OrderMachine
+from trade2026.oms.order_input import OrderInput, OrderReader, _step
+from trade2026.oms.stream import EventStream
+
+log = logging.getLogger(__name__)
+
+TOPIC = "orders.events"
+REPORTS = "venue.reports"
+RISK = "risk.events"
+_TIMER_SECONDS = 0.25
+_CLOSED_KEPT = 20_000
+"""Closed orders that stay in memory even when the history has them, for quick answers."""
+ORDERS_IN_MEMORY_MAX = 2_000_000
+
+
+class OmsService(Service):
+    """Order management for every account of the stack."""
+
+    name = "oms"
+    title = "Order management"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        settings = self.settings
+        venue = settings.venues[0].name if settings.venues else None
+        self.instruments = Instruments(settings.instruments, venue)
+        self.reader = OrderReader(self.instruments, settings.default_account)
+        self.book = msgspec.json.decode(settings.risk, type=LimitBook)
+        self.owner = Owner(
+            context.bus,
+            TOPIC,
+            self._machine,
+            context.clock,
+            tenant=settings.stack,
+            name=f"{settings.release}-{os.getpid()}",
+            on_started=self._started,
+        )
+        self.references = ReferenceCache(on_trades=self._on_trades)
+        self.history = HistoryReader(settings.state / "archive" / "history.db")
+        self.stream = EventStream(context.bus, TOPIC)
+        self.latency = context.metrics.histogram("trade2026_order_ack_seconds", "From receipt to durable", service="oms")
+        self.accepted = context.metrics.counter("trade2026_orders_total", "Orders decided", service="oms")
+        self.latched: dict[str, str] = {}
+        """Scopes killed here whose event is not durable yet: memory first, the log after."""
+        self.has_market = bool(settings.venues)
+        self._reports: Follower | None = None
+        self._risk: Follower | None = None
+        self._timer: asyncio.Task[None] | None = None
+        self._disk_low = ""
+        self._unique = 0
+
+    def _machine(self) -> OrderMachine:
+        return OrderMachine(Controls(self.book, self.instruments.by_id))
+
+    def routes(self, app: App) -> None:
+        api.add_routes(app, self)
+
+    async def start(self) -> None:
+        if __version__ not in self.settings.allowed_versions:
+            log.warning("version %s is not in %s: new orders are refused", __version__, self.settings.allowed_versions)
+        await self.owner.start()
+        await self.references.follow(self.context.bus)
+        fold = self.owner.machine.fold
+        self._reports = Follower(self.context.bus, REPORTS, self._on_report, from_seq=fold.report_seq + 1)
+        await self._reports.start()
+        self._risk = Follower(self.context.bus, RISK, self._on_risk)
+        await self._risk.start()
+        self._timer = asyncio.ensure_future(self._tick())
+
+    async def _started(self) -> None:
+        """After every recovery: say who owns the log now, under which code and configuration."""
+        now = self.context.clock.now()
+        self._unique = now
+        await self.owner.submit(
+            cmd.StartOwner(
+                ts=now,
+                owner=self.owner.name,
+                epoch=self.owner.epoch,
+                code_version=__version__,
+                config_hash=self.settings.config_hash,
+            ),
+            reduces_risk=True,
+        )
+        if self._reports is not None:
+            await self._reports.stop()
+            self._reports = Follower(
+                self.context.bus, REPORTS, self._on_report, from_seq=self.owner.machine.fold.report_seq + 1
+            )
+            await self._reports.start()
+
+    async def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for part in (self._reports, self._risk, self.references):
+            if part is not None:
+                await part.stop()
+        await self.owner.stop()
+
+    def readiness(self) -> tuple[bool, str]:
+        return self.owner.ready and self._timer is not None, self.owner.detail
+
+    def health(self) -> dict[str, Health]:
+        age = self.references.age(self.context.clock.now())
+        limit = self.book.reference_age_ns_max
+        market = Health(True, "") if age is not None and age < limit else Health(False, "no fresh trades")
+        checks = {
+            "log": Health(self.owner.ready, self.owner.detail),
+            "disk": Health(not self._disk_low, self._disk_low),
+            "version": Health(__version__ in self.settings.allowed_versions, f"running {__version__}"),
+        }
+        if self._needs_market():
+            checks["market_data"] = market
+        for name, follower in (("venue_reports", self._reports), ("risk_events", self._risk)):
+            if follower is not None:
+                checks[name] = Health(not follower.error, follower.error)
+        return checks
+
+    def stats(self) -> dict[str, Any]:
+        fold = self.owner.machine.fold
+        return {
+            "orders": fold.order_count,
+            "open_orders": len(fold.open),
+            "orders_in_memory": len(fold.orders),
+            "events": fold.next_seq,
+            "epoch": self.owner.epoch,
+            "pending": self.owner.pending,
+            "commits": self.owner.commits,
+            "lag": self._reports.lag if self._reports is not None else 0,
+            "listeners": self.stream.listeners,
+            "p50_ms": self._milliseconds(0.5),
+            "p99_ms": self._milliseconds(0.99),
+        }
+
+    def _milliseconds(self, quantile: float) -> float | None:
+        value = self.latency.quantile(quantile, window=True)
+        return round(value / 1e6, 3) if value else None
+
+    # ── commands ────────────────────────────────────────────────────────────────────────────
+
+    def submit(self, command: cmd.Command, *, reduces_risk: bool = False) -> "asyncio.Future[Any]":
+        """Hand a command to the owner; overload and recovery become 429 and 503."""
+        try:
+            future = self.owner.submit(command, reduces_risk=reduces_risk)
+        except Overloaded as error:
+            raise Problem(429, "overloaded", str(error), retry_after=1) from error
+        except Unavailable as error:
+            raise Problem(503, "not_ready", str(error), retry_after=1) from error
+        started = command.ts
+        future.add_done_callback(lambda done: self._decided(done, started))
+        return future
+
+    def _decided(self, done: "asyncio.Future[Any]", started: int) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.latency.observe_ns(self.context.clock.now() - started)
+            self.accepted.inc(1)
+
+    def admit(self) -> None:
+        """Refuse what would add risk while we may not take it; nothing is recorded, a retry is safe."""
+        if self._disk_low:
+            raise Problem(503, "disk_low", self._disk_low, retry_after=5)
+        if __version__ not in self.settings.allowed_versions:
+            raise Problem(
+                503, "version_not_allowed", f"{__version__} is not a version of this release", retry_after=30
+            )
+        if self.latched:
+            scope, reason = next(iter(self.latched.items()))
+            raise Problem(503, "killed", f"{scope} is being killed: {reason}", retry_after=5)
+        if len(self.owner.machine.fold.orders) > ORDERS_IN_MEMORY_MAX:
+            raise Problem(429, "history_behind", "the order history cannot follow; wait until it has", retry_after=5)
+
+    def spec(self, order: OrderInput, now: int, idempotency_key: str = "") -> OrderSpec:
+        """Return the spec of an input; an order without an id gets one that nobody else has."""
+        if order.client_order_id or idempotency_key:
+            return self.reader.read(order, idempotency_key[:64], now)
+        self._unique += 1
+        return self.reader.read(order, f"t{self._unique:x}", now)
+
+    def check_steps(self, instrument_id: str, terms: dict[str, int]) -> None:
+        """Refuse new terms that are off the tick or the lot."""
+        instrument = self.instruments.by_id[instrument_id]
+        for name, value in terms.items():
+            step, code = (instrument.lot_size, "off_lot") if name == "quantity" else (instrument.tick_size, "off_tick")
+            _step(value, step, code, name)
+
+    def reference(self, instrument: str) -> Reference | None:
+        """What the market last said, for the decision and the log."""
+        return self.references.get(instrument)
+
+    def answered_before(self, spec: OrderSpec) -> Order | None:
+        """The order that this client order id named before it left memory."""
+        if spec.client_order_id.startswith("t") and spec.client_order_id == f"t{self._unique:x}":
+            return None
+        if (spec.account, spec.client_order_id) in self.owner.machine.fold.by_client_id:
+            return None
+        order = self.history.by_client_order_id(spec.account, spec.client_order_id)
+        if order is not None and (order.original or order.spec) != spec:
+            raise api.problem_of(ClientOrderIdReused(order))
+        return order
+
+    def traceparent(self, request: Request | None) -> str:
+        """The caller's trace, or a new one."""
+        given = request.headers.get(b"traceparent", b"").decode("latin-1") if request is not None else ""
+        return given if given and parse_traceparent(given) else new_traceparent()
+
+    async def kill(self, scope: str, reason: str, by: str, *, halt: bool = False) -> int:
+        """Latch, then log, then cancel; the latch holds even if the log cannot be written."""
+        if not self.owner.machine.controls.is_scope(scope):
+            raise Problem(422, "bad_scope", "scope is stack, or account:, strategy:, instrument:, venue:, desk:, trader: or client: with a name", field="scope")
+        self.latched[scope] = reason
+        command = cmd.Kill(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason, halt=halt)
+        asked = await self.submit(command, reduces_risk=True)
+        del self.latched[scope]
+        return asked
+
+    async def resume(self, scope: str, reason: str, by: str) -> None:
+        """Release a kill or halt; only a named person does."""
+        self.latched.pop(scope, None)
+        await self.submit(cmd.Resume(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason))
+
+    # ── questions ───────────────────────────────────────────────────────────────────────────
+
+    async def find(self, order_id: str) -> Order | None:
+        """An order from memory or from the history."""
+        await self.owner.barrier()
+        return self.owner.machine.fold.orders.get(order_id) or self.history.by_id(order_id)
+
+    async def events_of(self, order: Order) -> list[Envelope]:
+        """The order's events, read from the log."""
+        found: list[Envelope] = []
+        for seq in order.seqs:
+            for record in await self.context.bus.read(TOPIC, 0, seq, 1):
+                found.append(decode(record.body))
+        return found
+
+    async def list_orders(
+        self, *, account: str | None, status: str | None, cursor: str | None, limit: int
+    ) -> tuple[list[Order], str | None]:
+        """Orders in memory, newest first, then those of the history."""
+        await self.owner.barrier()
+        fold = self.owner.machine.fold
+        found: list[Order] = []
+        source = fold.open if status == "open" else fold.orders
+        started = cursor is None
+        for order in reversed(source.values()):
+            if not started:
+                started = order.order_id == cursor
+                continue
+            if account is not None and order.spec.account != account:
+                continue
+            if status == "closed" and order.is_open:
+                continue
+            if status not in (None, "open", "closed") and order.status != status:
+                continue
+            found.append(order)
+            if len(found) == limit:
+                return found, order.order_id
+        return found, None
+
+    def positions(self, account: str) -> dict[str, Position]:
+        """Every position that the account ever had, by instrument."""
+        controls = self.owner.machine.controls
+        return {
+            name: position
+            for name in self.instruments.by_id
+            if (position := controls.position(account, name)).fills
+        }
+
+    # ── what it follows ─────────────────────────────────────────────────────────────────────
+
+    def _on_report(self, envelope: Envelope, record: Record) -> None:
+        self._follow(
+            cmd.ApplyReport(
+                ts=self.context.clock.now(),
+                ts_report=envelope.ts_event,
+                principal="venue",
+                causation_id=f"{record.topic}/{record.partition}/{record.seq}",
+                report=envelope.data,  # type: ignore[arg-type]
+                report_seq=record.seq,
+            )
+        )
+
+    def _on_risk(self, envelope: Envelope, record: Record) -> None:
+        data, controls = envelope.data, self.owner.machine.controls
+        common: dict[str, Any] = {
+            "ts": self.context.clock.now(),
+            "principal": envelope.principal,
+            "causation_id": f"{record.topic}/{record.partition}/{record.seq}",
+        }
+        if isinstance(data, ev.LimitsChanged) and data.version > controls.book.version:
+            self._follow(cmd.AdoptLimits(version=data.version, limits=data.limits, **common))
+
+    def _follow(self, command: cmd.Command) -> None:
+        try:
+            future = self.owner.submit(command, reduces_risk=True)
+        except Unavailable:
+            return  # the owner is recovering: it begins again after the last report that its log holds
+        future.add_done_callback(_say_what_failed)
+
+    async def _on_trades(self, ranges: dict[str, Reference]) -> None:
+        fold = self.owner.machine.fold
+        for instrument, reference in ranges.items():
+            if fold.held.get(instrument):
+                self._follow(
+                    cmd.ObserveMarket(
+                        ts=self.context.clock.now(),
+                        principal="market",
+                        causation_id=reference.source,
+                        instrument=instrument,
+                        reference=reference,
+                    )
+                )
+
+    def _needs_market(self) -> bool:
+        return self.has_market
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TIMER_SECONDS)
+            now = self.context.clock.now()
+            fold = self.owner.machine.fold
+            if self.owner.ready and fold.expiries and fold.expiries[0][0] <= now:
+                self._follow(cmd.PassTime(ts=now, principal="clock"))
+            self._watch_disk()
+            archived = self.history.next_seq()
+            if len(fold.orders) - len(fold.open) > _CLOSED_KEPT:
+                fold.forget_closed(archived)
+
+    def _watch_disk(self) -> None:
+        try:
+            stat = os.statvfs(self.settings.state)
+        except OSError as error:
+            self._disk_low = f"the state directory cannot be read: {error}"
+            return
+        free = stat.f_bavail * stat.f_frsize
+        least = self.settings.free_bytes_min
+        self._disk_low = "" if free >= least else f"{free >> 20} MiB are free, new orders need {least >> 20} MiB"
+
+
+def _say_what_failed(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None and not isinstance(error, Unavailable):
+        log.error("a followed event could not be decided: %r", error)
+
+
