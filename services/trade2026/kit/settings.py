@@ -32,7 +32,7 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Every service of the stack, not only of this process."""
     host: str = "127.0.0.1"
     event_format: int = 1
-    bus: dict[str, Any] = {"type": "embedded"}
+    bus: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "embedded"})
     default_account: str = "main"
     base_currency: str = "USDT"
     risk: msgspec.Raw = msgspec.Raw(b"{}")

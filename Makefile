@@ -1,0 +1,84 @@
+# Trade2026. `make help` lists what there is. All that is needed: Linux, Python 3.11, make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+UV ?= uv
+
+MANIFEST ?= manifests/quickstart.yaml
+UP_FLAGS ?=
+DOWN_FLAGS ?=
+TEST_FLAGS ?=
+BENCH_FLAGS ?=
+SOAK_FLAGS ?=
+
+# The order is that of `make test`: what fails fastest comes first.
+TESTS := $(wildcard tests/unit tests/contract tests/integration tests/simulation e2e/local)
+PYTHON_CODE := $(wildcard services tests bench docs e2e)
+
+.PHONY: help up down test check bench soak docs lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+up: $(VENV)/.base ## Install what is missing, then run MANIFEST here (UP_FLAGS=--detach: in the background)
+	@$(BIN)/trade2026 up -f $(MANIFEST) $(UP_FLAGS)
+
+down: $(VENV)/.base ## Stop what `make up` started; its data stays
+	@$(BIN)/trade2026 down $(DOWN_FLAGS)
+
+test: $(VENV)/.dev ## Run every test suite: unit, contract, integration, simulation, end to end
+	@$(BIN)/python -m pytest $(TESTS) $(TEST_FLAGS)
+
+check: $(VENV)/.dev ## Lint, format, types, import rules, generated pages, unit tests
+	@$(BIN)/ruff check $(PYTHON_CODE)
+	@$(BIN)/ruff format --check $(PYTHON_CODE)
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/lint-imports
+	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m pytest tests/unit $(TEST_FLAGS)
+
+bench: $(VENV)/.dev ## Measure; see bench/README.md
+	@$(BIN)/python -m bench $(BENCH_FLAGS)
+
+soak: $(VENV)/.dev ## Measure for a long time under load; see bench/README.md
+	@$(BIN)/python -m bench.soak $(SOAK_FLAGS)
+
+docs: $(VENV)/.base ## Write docs/reference from the code
+	@$(BIN)/python docs/generate.py
+
+lock: ## Resolve dependencies again into requirements/ (needs uv)
+	@compile() { out=$$1; shift; env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(UV) pip compile --quiet --universal --upgrade \
+	  --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --output-file requirements/$$out.txt "$$@"; }; \
+	compile base pyproject.toml; \
+	for extra in data ml dev; do compile $$extra pyproject.toml --extra $$extra; done; \
+	compile build --group build --constraint requirements/dev.txt
+
+clean: ## Remove the environment and what tools left behind; data in .trade2026 stays
+	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find $(PYTHON_CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp stands for a finished installation, so that the second `make up` starts at once.
+$(VENV)/.base: requirements/base.txt requirements/build.txt pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || { echo "Trade2026 needs Python 3.11; install it or set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "Trade2026 needs Python 3.11, and $(PYTHON) is another; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing into $(VENV) …"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "Python's venv module is missing (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PIP) --require-hashes --only-binary=:all: -r requirements/base.txt
+	@$(PIP) --require-hashes --only-binary=:all: -r requirements/build.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.base
+	@echo "Installing development tools into $(VENV) …"
+	@$(PIP) --require-hashes --only-binary=:all: -r requirements/dev.txt
+	@touch $@

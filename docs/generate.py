@@ -1,0 +1,204 @@
+"""Write the pages under docs/reference from the code, or check that they are what the code says.
+
+Usage: python docs/generate.py [--check]
+"""
+
+import ast
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args
+
+import msgspec
+
+from trade2026.controls import limits
+from trade2026.domain import events, rejects
+from trade2026.kit import settings
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTICE = "<!-- Written by docs/generate.py from {source}; `make docs` writes it again. -->\n"
+
+ATTRIBUTE = re.compile(r"^    (\w+): (.+)$", re.MULTILINE)
+MODULE = re.compile(r"\b[a-z_][\w.]*\.(?=[A-Z])")
+
+TOPICS: dict[str, tuple[UnionType | tuple[type, ...], str]] = {
+    "orders.events": (events.OrderEvent, "Owned by the OMS; durable."),
+    "venue.reports": (events.ReportEvent, "Owned by the gateway; durable."),
+    "risk.events": (events.RiskEvent, "Owned by risk; durable."),
+    "positions": ((events.PositionChanged,), "A projection, written by ptrc; not durable."),
+    "pnl": ((events.PnlRealized,), "A projection, written by pnl; not durable."),
+    "market.ticks": ((events.Trade,), "Written by the gateway; not durable."),
+    "market.books": ((events.Book,), "Written by the gateway; not durable."),
+}
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """Return what the source says of each field of a class: below it, or under `Attributes:`."""
+    body = ast.parse(inspect.getsource(cls).lstrip()).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {name: note for name, note in ATTRIBUTE.findall((summary(cls)).partition("Attributes:")[2])}
+    names: list[str] = []
+    for node in body.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names = [node.targets[0].id]
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and names:
+            found[names[0]] = " ".join(str(node.value.value).split())
+            names = []
+        else:
+            names = []
+    return found
+
+
+def type_text(cls: type, field: str) -> str:
+    """Return a field's type as a person would write it."""
+    if (cls, field) == (events.Envelope, "data"):
+        return "one of the events below"
+    for base in cls.__mro__:
+        annotation = inspect.get_annotations(base).get(field)
+        if annotation is not None:
+            text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+            return MODULE.sub("", text)
+    raise AssertionError(f"{cls.__name__} has no field {field}")
+
+
+def summary(cls: type) -> str:
+    """Return a class's docstring without the list of its attributes."""
+    return (summary(cls)).partition("Attributes:")[0].strip()
+
+
+def default_text(field: msgspec.structs.FieldInfo) -> str:
+    """Return a field's default as JSON; empty when it must be given."""
+    if field.default is not msgspec.NODEFAULT:
+        return f"`{msgspec.json.encode(field.default).decode()}`"
+    if field.default_factory is not msgspec.NODEFAULT:
+        return f"`{msgspec.json.encode(field.default_factory()).decode()}`"
+    return ""
+
+
+def cell(text: str) -> str:
+    """Keep a text inside one cell of a Markdown table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def struct_table(cls: type) -> Iterator[str]:
+    """Yield a table of a struct's fields."""
+    notes = field_docs(cls)
+    yield "| field | type | default | |"
+    yield "|---|---|---|---|"
+    for field in msgspec.structs.fields(cls):
+        kind = cell(type_text(cls, field.name))
+        note = cell(notes.get(field.name, ""))
+        yield f"| `{field.encode_name}` | `{kind}` | {cell(default_text(field))} | {note} |"
+
+
+def reject_codes() -> str:
+    """Return the page of reject codes."""
+    notes = field_docs(rejects.RejectCode)
+    lines = [
+        "# Reject codes",
+        "",
+        "Why an order was refused, in one word that scripts may rely on. [Controls](../controls.md) says which rule",
+        "gives which code, and which test proves it.",
+        "",
+        "| code | note |",
+        "|---|---|",
+        *(f"| `{code.value}` | {cell(notes.get(code.name, ''))} |" for code in rejects.RejectCode),
+    ]
+    return NOTICE.format(source="trade2026.domain.rejects") + "\n".join(lines) + "\n"
+
+
+def event_pages() -> str:
+    """Return the page of topics and events."""
+    lines = [
+        "# Topics and events",
+        "",
+        "Every record is one JSON object: the envelope, with the event in `data`. Amounts are integers of 10⁻⁹,",
+        "costs and fees of 10⁻¹⁸ where the event says so; times are nanoseconds since the epoch. Commands are no",
+        "events: they go to the owner, which logs what it decided.",
+        "",
+        "## Envelope",
+        "",
+        summary(events.Envelope),
+        "",
+        *struct_table(events.Envelope),
+    ]
+    seen: set[type] = set()
+    for topic, (union, about) in TOPICS.items():
+        members: tuple[Any, ...] = union if isinstance(union, tuple) else get_args(union)
+        lines += ["", f"## `{topic}`", "", about]
+        for cls in members:
+            lines += ["", f"### {cls.__name__}", ""]
+            if cls in seen:
+                lines.append("As above.")
+                continue
+            seen.add(cls)
+            lines += [summary(cls), "", *struct_table(cls)]
+    return NOTICE.format(source="trade2026.domain.events") + "\n".join(lines) + "\n"
+
+
+def setting_tables() -> str:
+    """Return the page of process settings."""
+    lines = [
+        "# Settings of a process",
+        "",
+        "What `trade2026 serve --settings FILE` reads, as JSON. The planner writes it from the manifest; you rarely",
+        "write one by hand.",
+    ]
+    for cls in (settings.ProcessSettings, settings.VenueSettings, settings.TopicConfig, settings.Instrument):
+        lines += ["", f"## {cls.__name__}", "", summary(cls), "", *struct_table(cls)]
+    return NOTICE.format(source="trade2026.kit.settings") + "\n".join(lines) + "\n"
+
+
+def limit_tables() -> str:
+    """Return the page of limits."""
+    lines = [
+        "# Limits",
+        "",
+        "What the risk API shows and what an event `LimitsChanged` carries. [Controls](../controls.md) says what each",
+        "limit is for.",
+    ]
+    for cls in (limits.LimitBook, limits.LimitSet, limits.Rate):
+        lines += ["", f"## {cls.__name__}", "", summary(cls), "", *struct_table(cls)]
+    return NOTICE.format(source="trade2026.controls.limits") + "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "reject-codes.md": reject_codes,
+    "events.md": event_pages,
+    "limits.md": limit_tables,
+    "settings.md": setting_tables,
+}
+
+
+def main(check: bool) -> int:
+    """Write the pages; with `check`, write nothing and return 1 when one differs."""
+    differing = 0
+    for name, make in PAGES.items():
+        page, text = REFERENCE / name, make()
+        old = page.read_text() if page.exists() else ""
+        if old == text:
+            continue
+        differing += 1
+        if check:
+            sys.stderr.writelines(
+                difflib.unified_diff(
+                    old.splitlines(keepends=True), text.splitlines(keepends=True), str(page), "what the code says", n=1
+                )
+            )
+        else:
+            page.parent.mkdir(exist_ok=True)
+            page.write_text(text)
+            print(f"wrote docs/reference/{name}")
+    if check and differing:
+        print("docs/reference is out of date: run `make docs`", file=sys.stderr)
+    return int(bool(check and differing))
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))

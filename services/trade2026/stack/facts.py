@@ -1,0 +1,138 @@
+"""What is true of each service whatever the manifest says: data only.
+
+The planner, both executors and the command line read names, ports and topics here and nowhere else.
+"""
+
+from dataclasses import dataclass
+
+API_VERSION = "trade2026.io/v1alpha1"
+EVENT_FORMATS = (1,)
+"""Formats of the log that this code writes; it reads every older one."""
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class TopicFacts:
+    """A topic as it is kept. `durable` topics are fsynced before a record is acknowledged."""
+
+    name: str
+    owner: str
+    durable: bool
+    partitions: int = 1
+    segment_bytes_max: int = 256 * _MIB
+    retention_bytes_max: int = 0
+    """0 keeps everything."""
+
+
+@dataclass(frozen=True)
+class Slo:
+    """A latency objective: this share of requests answers within `under_ms`, over `window_days`."""
+
+    objective: float
+    under_ms: float
+    window_days: int = 30
+
+
+@dataclass(frozen=True)
+class ServiceFacts:
+    """One service: where it listens, whom it shares a process with, what it owns and follows."""
+
+    name: str
+    port: int
+    title: str
+    group: str
+    """The release that hosts it under compact placement."""
+    owns: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
+    slo: Slo = Slo(0.999, 50)
+    reads_limits: bool = False
+    """Its process is told the manifest's limits, and starts again when they change."""
+    reads_venue_config: bool = False
+    """Its process is told how venues are configured, and starts again when that changes."""
+    factory: str = ""
+    """`module:Class`, imported only by the process that serves it."""
+
+
+TOPICS: tuple[TopicFacts, ...] = (
+    TopicFacts("orders.events", "oms", durable=True),
+    TopicFacts("venue.reports", "gateway", durable=True),
+    TopicFacts("risk.events", "risk", durable=True),
+    TopicFacts("positions", "ptrc", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB),
+    TopicFacts("pnl", "pnl", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB),
+    TopicFacts("market.ticks", "gateway", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
+    TopicFacts("market.books", "gateway", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
+)
+
+_MARKET = ("market.ticks", "market.books")
+
+SERVICES: dict[str, ServiceFacts] = {
+    service.name: service
+    for service in (
+        ServiceFacts(
+            "oms",
+            8099,
+            "Order management",
+            "orders",
+            owns=("orders.events",),
+            follows=("venue.reports", "risk.events", "market.ticks"),
+            slo=Slo(0.999, 50),
+            reads_limits=True,
+            factory="trade2026.oms.service:OmsService",
+        ),
+        ServiceFacts(
+            "risk",
+            8103,
+            "Limits, alerts, kill switch",
+            "orders",
+            owns=("risk.events",),
+            follows=("orders.events", "market.ticks"),
+            slo=Slo(0.999, 50),
+            reads_limits=True,
+            factory="trade2026.risk.service:RiskService",
+        ),
+        ServiceFacts(
+            "gateway",
+            8080,
+            "Venues and market data",
+            "venue",
+            owns=("venue.reports", *_MARKET),
+            follows=("orders.events",),
+            slo=Slo(0.999, 50),
+            reads_venue_config=True,
+            factory="trade2026.gateway.service:GatewayService",
+        ),
+        ServiceFacts(
+            "ptrc",
+            8109,
+            "Positions and post-trade",
+            "projections",
+            owns=("positions",),
+            follows=("orders.events",),
+            slo=Slo(0.99, 250),
+            factory="trade2026.ptrc.service:PtrcService",
+        ),
+        ServiceFacts(
+            "pnl",
+            8100,
+            "Profit and loss",
+            "projections",
+            owns=("pnl",),
+            follows=("orders.events", "market.ticks"),
+            slo=Slo(0.99, 250),
+            factory="trade2026.pnl.service:PnlService",
+        ),
+        ServiceFacts(
+            "archive",
+            8101,
+            "Snapshots and order history",
+            "archive",
+            follows=("orders.events", "venue.reports", "positions", "pnl"),
+            slo=Slo(0.99, 250),
+            factory="trade2026.archive.service:ArchiveService",
+        ),
+    )
+}
+
+GROUPS: tuple[str, ...] = ("orders", "venue", "projections", "archive")
+"""Releases of compact placement, in the order in which they start; they stop in the reverse order."""

@@ -1,0 +1,238 @@
+"""From the text of a manifest to a `TradingStack`, or to every fault that it has, each with its line."""
+
+import types
+from collections.abc import Hashable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from trade2026.stack.model import TradingStack
+from trade2026.stack.nearest import nearest
+
+MANIFEST_BYTES_MAX = 1024 * 1024
+
+Loc = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: where, and what to do. `line` is 0 where it is not known."""
+
+    path: str
+    message: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        return f"{where}{self.path}: {self.message}" if self.path else f"{where}{self.message}"
+
+
+class ManifestError(ValueError):
+    """A manifest that can't be used; `faults` has all that is wrong with it."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+def load(path: Path) -> TradingStack:
+    """Read a manifest from a file.
+
+    Raises:
+        ManifestError: it can't be read, or is wrong.
+    """
+    try:
+        if path.stat().st_size > MANIFEST_BYTES_MAX:
+            raise ManifestError([Fault("", f"{path} is larger than {MANIFEST_BYTES_MAX} bytes; is it a manifest?")])
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ManifestError([Fault("", f"{path} can't be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ManifestError([Fault("", f"{path} is no UTF-8 text")]) from error
+    return loads(text)
+
+
+def loads(text: str) -> TradingStack:
+    """Read a manifest from YAML or JSON.
+
+    Raises:
+        ManifestError: it is wrong.
+    """
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+        loader = _Loader("")
+        try:
+            document = loader.construct_document(root) if root is not None else None
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ManifestError([Fault("", f"is no YAML: {error.problem}", line)]) from error
+    except yaml.YAMLError as error:
+        raise ManifestError([Fault("", f"is no YAML: {error}")]) from error
+    if not isinstance(document, dict):
+        raise ManifestError([Fault("", "is empty; a manifest begins with apiVersion, kind, metadata and spec")])
+    try:
+        return parse(document)
+    except ManifestError as error:
+        raise ManifestError([Fault(f.path, f.message, _line(root, _steps(f.path))) for f in error.faults]) from error
+
+
+def parse(document: dict[str, Any]) -> TradingStack:
+    """Read a manifest from plain values.
+
+    Raises:
+        ManifestError: it is wrong.
+    """
+    kind = document.get("kind")
+    if isinstance(kind, str) and kind != "TradingStack":
+        raise ManifestError([Fault("kind", f"{kind!r} is not run here; this is the place for a TradingStack")])
+    try:
+        return TradingStack.model_validate(document)
+    except ValidationError as error:
+        raise ManifestError(_faults(error)) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose decimals stay exact and whose keys are not given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal | float:
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return loader.construct_yaml_float(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _decimal)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
+
+_TYPES = {
+    "string_type": "must be text; put it in quotes",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping (key: value)",
+    "model_type": "must be a mapping (key: value)",
+    "model_attributes_type": "must be a mapping (key: value)",
+    "list_type": "must be a list (- item)",
+}
+
+
+def _faults(error: ValidationError) -> list[Fault]:
+    faults: list[Fault] = []
+    for item in error.errors(include_url=False):
+        loc, kind, context = item["loc"], item["type"], item.get("ctx", {})
+        if kind == "missing":
+            faults.append(Fault(_path(loc), "is missing; add it" + _explained(loc)))
+        elif kind == "extra_forbidden":
+            faults.append(Fault(_path(loc), f"is no field here{nearest(str(loc[-1]), _fields(loc[:-1]))}"))
+        elif kind == "value_error":
+            message = str(context["error"])
+            if loc == ("spec",) and ": " in message:
+                inner, _, message = message.partition(": ")
+                faults.append(Fault(f"spec.{inner}", message))
+            else:
+                faults.append(Fault(_path(loc), message))
+        elif kind == "literal_error":
+            faults.append(Fault(_path(loc), f"must be {context['expected']}".replace("'", "")))
+        elif kind == "string_pattern_mismatch":
+            faults.append(Fault(_path(loc), f"is not written as it must be ({context['pattern']})" + _explained(loc)))
+        elif kind == "too_short":
+            faults.append(Fault(_path(loc), "is empty; list at least one" + _explained(loc)))
+        elif kind in ("greater_than_equal", "less_than_equal"):
+            bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+            faults.append(Fault(_path(loc), f"must be {bound}"))
+        else:
+            faults.append(Fault(_path(loc), _TYPES.get(kind, item["msg"])))
+    return faults
+
+
+def _path(loc: Loc) -> str:
+    text = ""
+    for step in loc:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def _steps(path: str) -> list[str | int]:
+    steps: list[str | int] = []
+    for part in path.replace("[", ".[").split("."):
+        steps.append(int(part[1:-1]) if part.startswith("[") and part[1:-1].isdigit() else part)
+    return steps
+
+
+def _line(node: yaml.Node | None, steps: list[str | int]) -> int:
+    """The line of the deepest part of a path that the document has; names with dots are tried whole."""
+    line = 0
+    while steps and node is not None:
+        found: yaml.Node | None = None
+        taken = 1
+        if isinstance(node, yaml.MappingNode):
+            for size in range(len(steps), 0, -1):
+                wanted = ".".join(map(str, steps[:size]))
+                for key, value in node.value:
+                    if key.value == wanted:
+                        found, line, taken = value, key.start_mark.line + 1, size
+                        break
+                if found is not None:
+                    break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(steps[0], int) and steps[0] < len(node.value):
+            found = node.value[steps[0]]
+            line = found.start_mark.line + 1
+        node, steps = found, steps[taken:]
+    return line
+
+
+def _models(annotation: Any) -> list[Any]:
+    """The parts of an annotation that a path may lead into."""
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return [part for inner in get_args(annotation) for part in _models(inner)]
+    return [annotation]
+
+
+def _at(loc: Loc) -> tuple[list[Any], str]:
+    """What is declared at a path, and its description."""
+    here: list[Any] = [TradingStack]
+    description = ""
+    for step in loc:
+        following: list[Any] = []
+        for annotation in here:
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                for name, field in annotation.model_fields.items():
+                    if step in (field.alias, name):
+                        following += _models(field.annotation)
+                        description = field.description or ""
+            elif get_origin(annotation) in (dict, list):
+                following += _models(get_args(annotation)[-1])
+                description = ""
+        here = following
+    return here, description
+
+
+def _fields(loc: Loc) -> list[str]:
+    return [
+        field.alias or name
+        for annotation in _at(loc)[0]
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        for name, field in annotation.model_fields.items()
+    ]
+
+
+def _explained(loc: Loc) -> str:
+    description = _at(loc)[1]
+    return f" ({description[0].lower()}{description[1:].rstrip('.')})" if description else ""

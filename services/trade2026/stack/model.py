@@ -1,0 +1,361 @@
+"""`TradingStack`, the manifest of a whole trading platform, as a typed model.
+
+Strict: a field that is not known is an error that names the nearest one, `true` is no number, and
+amounts are decimal text or numbers, never rounded. The custom resource definition is made from here.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from trade2026 import __version__
+from trade2026.domain.instruments import DEFAULT_SESSION
+from trade2026.domain.numbers import to_text
+from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES
+from trade2026.stack.nearest import nearest
+from trade2026.stack.units import amount_nanos, basis_points, duration_ns, fraction
+
+VENUE_TYPES = ("replay",)
+"""Kinds of venue that this version can run."""
+
+
+def _amount(value: object) -> str:
+    nanos = amount_nanos(value)
+    if nanos < 0:
+        raise ValueError(f"must not be negative, not {value}")
+    return to_text(nanos)
+
+
+def _step(value: object) -> str:
+    text = _amount(value)
+    if text == "0":
+        raise ValueError('must be above zero, such as "0.01"')
+    return text
+
+
+def _duration(value: object) -> str:
+    duration_ns(value)
+    return str(value)
+
+
+def _bps(value: object) -> str | int:
+    if basis_points(value) < 0:
+        raise ValueError(f"must not be negative, not {value}")
+    return value  # type: ignore[return-value]
+
+
+def _plain(value: Any) -> Any:
+    """Free-form configuration as plain JSON values: decimals that a YAML reader made become floats."""
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    number = float(value)
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError("must be a finite number")
+    return number
+
+
+_INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}
+
+Amount = Annotated[str, BeforeValidator(_amount), WithJsonSchema(_INT_OR_STRING)]
+"""Not negative, up to nine decimals."""
+Step = Annotated[str, BeforeValidator(_step), WithJsonSchema(_INT_OR_STRING)]
+"""Above zero, up to nine decimals."""
+Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string"})]
+Bps = Annotated[str | int, BeforeValidator(_bps), WithJsonSchema(_INT_OR_STRING)]
+"""Basis points as a whole number, or `10%`."""
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Config = Annotated[dict[str, Any], AfterValidator(_plain)]
+
+
+class Model(BaseModel):
+    """Base: camelCase outside, snake_case inside, nothing unknown, nothing coerced."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
+    )
+
+
+class Metadata(BaseModel):
+    """The object's name; what else Kubernetes keeps here is left alone."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+            description="Name of the stack: lower-case letters, digits and dashes. It is the tenant of every event.",
+        ),
+    ]
+
+
+class Instrument(Model):
+    """Something that can be traded, its steps and its fees."""
+
+    symbol: Name = Field(description="Name at the venue; the instrument is called SYMBOL.VENUE everywhere.")
+    venue: str | None = Field(None, description="One of spec.venues; the first of them if omitted.")
+    base: str | None = Field(None, description="What is bought; omitted, the symbol without the quote currency.")
+    quote: str | None = Field(None, description="What it is priced in; omitted, baseCurrency if the symbol ends so.")
+    settlement: str | None = Field(None, description="Currency of profit and loss; the quote currency if omitted.")
+    tick_size: Step = Field(description="Prices are multiples of this.")
+    lot_size: Step = Field(description="Quantities are multiples of this.")
+    min_notional: Amount = Field("0", description="Least price x quantity of an order with a price.")
+    multiplier: Step = Field("1", description="Units of the quote currency per point and unit of quantity.")
+    maker_fee_bps: int = Field(0, ge=-1_000, le=1_000, description="Basis points of the value; negative is a rebate.")
+    taker_fee_bps: int = Field(0, ge=-1_000, le=1_000, description="Basis points of the value.")
+    session: str = Field(DEFAULT_SESSION, description="When it trades.")
+    version: int = Field(1, ge=1, description="Raise it with every change of the instrument's terms.")
+
+
+class Venue(Model):
+    """Where orders go and market data comes from."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$", description="Short name, without dots.")]
+    type: str = Field("replay", description="replay: recorded trades against a paper book.")
+    config: Config = Field(default_factory=dict, description="For the adapter; a replay knows scale, speed and loop.")
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        if value not in VENUE_TYPES:
+            raise ValueError(f"{value!r} is no kind of venue that this version runs; use {' or '.join(VENUE_TYPES)}")
+        return value
+
+
+class Bus(Model):
+    """Where the log is kept."""
+
+    type: Literal["embedded"] = Field("embedded", description="embedded: fsynced SQLite journals on one machine.")
+
+
+class Rate(Model):
+    """So many in a sliding window."""
+
+    count: int = Field(ge=1, description="How many at most.")
+    per: Duration = Field("1s", description="Length of the window.")
+
+    @field_validator("per")
+    @classmethod
+    def _not_zero(cls, value: str) -> str:
+        if not duration_ns(value):
+            raise ValueError('must be above zero, such as "1s"')
+        return value
+
+
+class PriceWindow(Model):
+    """A band around the prices that were traded in the last while."""
+
+    band: Bps = Field(description="How far outside the window's lowest and highest price an order may be.")
+    window: Duration = Field("60s", description="Length of the window.")
+
+
+class LimitSet(Model):
+    """Limits of one scope. What is omitted is not limited here; every scope that applies must pass."""
+
+    max_order_quantity: Amount | None = Field(None, description="Largest quantity of one order.")
+    max_order_value: Amount | None = Field(None, description="Largest value of one order, in the base currency.")
+    max_open_orders: int | None = Field(None, ge=0, description="Most orders open at once.")
+    max_gross_exposure: Amount | None = Field(None, description="Positions and open orders, long plus short.")
+    max_net_exposure: Amount | None = Field(None, description="Positions and open orders, long less short.")
+    max_position: Amount | None = Field(None, description="Largest position in one instrument, open orders included.")
+    max_daily_loss: Amount | None = Field(None, description="Loss since midnight UTC at which new risk is refused.")
+    order_rate: Rate | None = Field(None, description="Submissions, amendments and cancellations.")
+    price_collar: Bps | None = Field(
+        None, description="How far a price may lie on the aggressive side of the last one: 500 or 5%."
+    )
+    passive_collar: Bps | None = Field(None, description="The same on the passive side.")
+    price_window: PriceWindow | None = Field(None, description="Band around the prices of the last while.")
+    duplicate_window: Duration | None = Field(
+        None, description="The same content from the same account within this time is refused; 0s allows it."
+    )
+    max_executions: Rate | None = Field(
+        None, description="Executions of one strategy before it waits for a named person to release it."
+    )
+    allowed_instruments: list[str] | None = Field(None, description="Only these may be traded; empty means none.")
+    allowed_venues: list[str] | None = Field(None, description="Only these venues may be used; empty means none.")
+    restricted: list[str] | None = Field(None, description="Instruments that must not be traded.")
+
+
+class Risk(Model):
+    """Ceilings. The API may tighten them for a time, never widen them."""
+
+    limits: LimitSet = Field(default_factory=LimitSet, description="For the stack as a whole.")
+    account_defaults: LimitSet = Field(default_factory=LimitSet, description="For every account not named below.")
+    accounts: dict[str, LimitSet] = Field(default_factory=dict, description="By account, over the defaults.")
+    strategies: dict[str, LimitSet] = Field(default_factory=dict, description="By strategy.")
+    instruments: dict[str, LimitSet] = Field(default_factory=dict, description="By instrument.")
+    traders: dict[str, LimitSet] = Field(default_factory=dict, description="By trader.")
+
+
+class Service(Model):
+    """What one service is told beyond its defaults."""
+
+    config: Config = Field(default_factory=dict, description="Settings of the service.")
+
+
+class Observability(Model):
+    """Where traces go."""
+
+    otlp_endpoint: str = Field(
+        "", pattern=r"^$|^https?://.+", description="OTLP over HTTP, e.g. http://127.0.0.1:4318; empty exports nothing."
+    )
+    trace_sampling: Annotated[str, BeforeValidator(lambda value: str(fraction(value))), WithJsonSchema(_INT_OR_STRING)] = (
+        Field("0.01", description="Share of orders whose spans are exported; every order's trace is in the log anyway.")
+    )
+
+
+class Security(Model):
+    """Who may do what."""
+
+    keys_file: str = Field(
+        "", description="Hashed bearer keys, beside the manifest; empty leaves the stack open, on loopback only."
+    )
+
+
+class Spec(Model):
+    """What should run."""
+
+    version: str = Field(
+        __version__,
+        pattern=r"^\d+\.\d+\.\d+([-+.][0-9A-Za-z.-]+)?$",
+        description="Version of the platform; services of another version refuse new orders.",
+    )
+    event_format: int = Field(1, description="Format of what is written to the log.")
+    instruments: list[Instrument] = Field(min_length=1, description="What is traded.")
+    venues: list[Venue] = Field(min_length=1, description="Where; the first one is meant by a bare symbol.")
+    bus: Bus = Field(default_factory=Bus, description="The log.")
+    default_account: Name = Field("main", description="Account of an order that names none.")
+    base_currency: Name = Field("USDT", description="Currency of limits and of profit and loss.")
+    risk: Risk = Field(default_factory=Risk, description="Limits.")
+    services: dict[str, Service] = Field(default_factory=dict, description="Settings by service; all run anyway.")
+    placement: Literal["compact", "grouped", "spread"] = Field(
+        "compact", description="compact: a few processes on one machine."
+    )
+    observability: Observability = Field(default_factory=Observability, description="Traces.")
+    security: Security = Field(default_factory=Security, description="Access.")
+
+    @field_validator("event_format")
+    @classmethod
+    def _known_format(cls, value: int) -> int:
+        if value not in EVENT_FORMATS:
+            raise ValueError(f"{value} is no format that this version writes; use {EVENT_FORMATS[-1]}")
+        return value
+
+    @field_validator("services")
+    @classmethod
+    def _known_services(cls, value: dict[str, Service]) -> dict[str, Service]:
+        for name in value:
+            if name not in SERVICES:
+                raise ValueError(f"{name!r} is no service{nearest(name, SERVICES)}")
+        return value
+
+    @field_validator("venues")
+    @classmethod
+    def _distinct_venues(cls, value: list[Venue]) -> list[Venue]:
+        names = [venue.name for venue in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two venues are called {name!r}; give each its own name")
+        return value
+
+    @field_validator("placement")
+    @classmethod
+    def _placement_fits_bus(cls, value: str, info: ValidationInfo) -> str:
+        bus = info.data.get("bus")
+        if bus is not None and bus.type == "embedded" and value != "compact":
+            raise ValueError(f"{value!r} needs a bus that several machines share; the embedded bus runs compact")
+        return value
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Spec":
+        venues = [venue.name for venue in self.venues]
+        ids: list[str] = []
+        for index, instrument in enumerate(self.instruments):
+            at = f"instruments[{index}]"
+            if instrument.venue is not None and instrument.venue not in venues:
+                raise ValueError(f"{at}.venue: {instrument.venue!r} is no venue of this stack{nearest(instrument.venue, venues)}")
+            identifier = self.instrument_id(instrument)
+            if identifier in ids:
+                raise ValueError(f"{at}: {identifier} is listed twice; keep one of them")
+            ids.append(identifier)
+            if not self.quote_of(instrument):
+                raise ValueError(
+                    f"{at}.quote: is missing, and {instrument.symbol!r} does not end with the base currency "
+                    f"{self.base_currency}; say what it is priced in"
+                )
+            if not self.base_of(instrument):
+                raise ValueError(f"{at}.base: is missing and can't be told from {instrument.symbol!r}; say what is bought")
+        for at, limits in self.limit_sets():
+            for field, names, known in (
+                ("allowedInstruments", limits.allowed_instruments, self._known_instruments()),
+                ("restricted", limits.restricted, self._known_instruments()),
+                ("allowedVenues", limits.allowed_venues, venues),
+            ):
+                for name in names or ():
+                    if name not in known:
+                        kind = "venue" if field == "allowedVenues" else "instrument"
+                        raise ValueError(f"{at}.{field}: {name!r} is no {kind} of this stack{nearest(name, known)}")
+        for name in self.risk.instruments:
+            if name not in self._known_instruments():
+                raise ValueError(
+                    f"risk.instruments: {name!r} is no instrument of this stack{nearest(name, self._known_instruments())}"
+                )
+        return self
+
+    def limit_sets(self) -> list[tuple[str, LimitSet]]:
+        """Every set of limits with its place in the spec."""
+        found = [("risk.limits", self.risk.limits), ("risk.accountDefaults", self.risk.account_defaults)]
+        for kind in ("accounts", "strategies", "instruments", "traders"):
+            found += [(f"risk.{kind}.{name}", limits) for name, limits in getattr(self.risk, kind).items()]
+        return found
+
+    def venue_of(self, instrument: Instrument) -> str:
+        """The venue's name, the first one's where the instrument names none."""
+        return instrument.venue or self.venues[0].name
+
+    def instrument_id(self, instrument: Instrument) -> str:
+        """`SYMBOL.VENUE`."""
+        return f"{instrument.symbol}.{self.venue_of(instrument)}"
+
+    def quote_of(self, instrument: Instrument) -> str:
+        """What the instrument is priced in; empty if that can't be told."""
+        return instrument.quote or (self.base_currency if instrument.symbol.endswith(self.base_currency) else "")
+
+    def base_of(self, instrument: Instrument) -> str:
+        """What is bought; empty if that can't be told."""
+        quote = self.quote_of(instrument)
+        return instrument.base or (instrument.symbol.removesuffix(quote).rstrip("-_") if instrument.symbol.endswith(quote) else "")
+
+    def resolve(self, name: str) -> str:
+        """The id of an instrument that is named by id, or by bare symbol at the first venue."""
+        return name if name in map(self.instrument_id, self.instruments) else f"{name}.{self.venues[0].name}"
+
+    def _known_instruments(self) -> list[str]:
+        ids = [self.instrument_id(instrument) for instrument in self.instruments]
+        suffix = f".{self.venues[0].name}"
+        return ids + [identifier.removesuffix(suffix) for identifier in ids if identifier.endswith(suffix)]
+
+
+class TradingStack(Model):
+    """A whole trading platform in one manifest."""
+
+    api_version: Literal[API_VERSION] = Field(description="Group and version of this resource.")  # type: ignore[valid-type]
+    kind: Literal["TradingStack"] = Field(description="TradingStack.")
+    metadata: Metadata = Field(description="Name of the stack.")
+    spec: Spec = Field(description="What should run.")
+    status: dict[str, Any] | None = Field(None, description="Written by the operator; ignored in a manifest.")

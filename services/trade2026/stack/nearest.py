@@ -1,0 +1,14 @@
+"""Suggestions for a name that is not known."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message: the nearest known name, or all of them."""
+    names = list(known)
+    lower = {candidate.lower().replace("_", ""): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower().replace("_", ""), lower, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {lower[close[0]]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
