@@ -40,7 +40,7 @@ def field_docs(cls: type) -> dict[str, str]:
     """Return what the source says of each field of a class: below it, or under `Attributes:`."""
     body = ast.parse(inspect.getsource(cls).lstrip()).body[0]
     assert isinstance(body, ast.ClassDef)
-    found = {name: note for name, note in ATTRIBUTE.findall((summary(cls)).partition("Attributes:")[2])}
+    found = dict(ATTRIBUTE.findall((inspect.getdoc(cls) or "").partition("Attributes:")[2]))
     names: list[str] = []
     for node in body.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -69,7 +69,7 @@ def type_text(cls: type, field: str) -> str:
 
 def summary(cls: type) -> str:
     """Return a class's docstring without the list of its attributes."""
-    return (summary(cls)).partition("Attributes:")[0].strip()
+    return (inspect.getdoc(cls) or "").partition("Attributes:")[0].strip()
 
 
 def default_text(field: msgspec.structs.FieldInfo) -> str:
