@@ -11,13 +11,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
+from pydantic import BaseModel
 
 from trade2026.controls import limits
 from trade2026.domain import events, rejects
 from trade2026.kit import settings
+from trade2026.stack import facts, model
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTICE = "<!-- Written by docs/generate.py from {source}; `make docs` writes it again. -->\n"
@@ -25,14 +27,14 @@ NOTICE = "<!-- Written by docs/generate.py from {source}; `make docs` writes it 
 ATTRIBUTE = re.compile(r"^    (\w+): (.+)$", re.MULTILINE)
 MODULE = re.compile(r"\b[a-z_][\w.]*\.(?=[A-Z])")
 
-TOPICS: dict[str, tuple[UnionType | tuple[type, ...], str]] = {
-    "orders.events": (events.OrderEvent, "Owned by the OMS; durable."),
-    "venue.reports": (events.ReportEvent, "Owned by the gateway; durable."),
-    "risk.events": (events.RiskEvent, "Owned by risk; durable."),
-    "positions": ((events.PositionChanged,), "A projection, written by ptrc; not durable."),
-    "pnl": ((events.PnlRealized,), "A projection, written by pnl; not durable."),
-    "market.ticks": ((events.Trade,), "Written by the gateway; not durable."),
-    "market.books": ((events.Book,), "Written by the gateway; not durable."),
+EVENTS: dict[str, UnionType | tuple[type, ...]] = {
+    "orders.events": events.OrderEvent,
+    "venue.reports": events.ReportEvent,
+    "risk.events": events.RiskEvent,
+    "positions": (events.PositionChanged,),
+    "pnl": (events.PnlRealized,),
+    "market.ticks": (events.Trade,),
+    "market.books": (events.Book,),
 }
 
 
@@ -129,9 +131,11 @@ def event_pages() -> str:
         *struct_table(events.Envelope),
     ]
     seen: set[type] = set()
-    for topic, (union, about) in TOPICS.items():
+    for topic in facts.TOPICS:
+        union = EVENTS[topic.name]
         members: tuple[Any, ...] = union if isinstance(union, tuple) else get_args(union)
-        lines += ["", f"## `{topic}`", "", about]
+        kept = "durable" if topic.durable else "not durable"
+        lines += ["", f"## `{topic.name}`", "", f"Written by {topic.owner}; {kept}."]
         for cls in members:
             lines += ["", f"### {cls.__name__}", ""]
             if cls in seen:
@@ -168,10 +172,106 @@ def limit_tables() -> str:
     return NOTICE.format(source="trade2026.controls.limits") + "\n".join(lines) + "\n"
 
 
+def service_tables() -> str:
+    """Return the page of services and topics."""
+    lines = [
+        "# Services",
+        "",
+        "Names and ports are fixed. Services of one release share a process under compact placement.",
+        "",
+        "| service | port | | release | owns | follows | latency objective |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for service in facts.SERVICES.values():
+        owns, follows = (", ".join(f"`{topic}`" for topic in topics) for topics in (service.owns, service.follows))
+        slo = f"{service.slo.objective:.2%} under {service.slo.under_ms:g} ms"
+        cells = (f"`{service.name}`", str(service.port), service.title, service.group, owns, follows, slo)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "## Topics",
+        "",
+        "[Events](events.md) says what is in them.",
+        "",
+        "| topic | owner | durable | partitions | kept |",
+        "|---|---|---|---|---|",
+    ]
+    for topic in facts.TOPICS:
+        kept = f"{topic.retention_bytes_max // 1024**2} MiB" if topic.retention_bytes_max else "everything"
+        durable = "yes" if topic.durable else "no"
+        lines.append(f"| `{topic.name}` | {topic.owner} | {durable} | {topic.partitions} | {kept} |")
+    return NOTICE.format(source="trade2026.stack.facts") + "\n".join(lines) + "\n"
+
+
+def nested(cls: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Yield a model, then the models in its fields, each once, from the outside in."""
+    queue, seen = [cls], {cls}
+    while queue:
+        current = queue.pop(0)
+        yield current
+        for field in current.model_fields.values():
+            for inner in models_in(field.annotation):
+                if inner not in seen:
+                    seen.add(inner)
+                    queue.append(inner)
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that an annotation mentions."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models_in(inner)
+
+
+def plain_type(annotation: Any) -> str:
+    """Return a manifest field's type in a word or two."""
+    arguments = get_args(annotation)
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return plain_type(arguments[0])
+    if origin is Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin is list:
+        return f"list of {plain_type(arguments[0])}"
+    if origin is dict:
+        return f"map of {plain_type(arguments[1])}"
+    if arguments:
+        return " or ".join(plain_type(inner) for inner in arguments if inner is not type(None))
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
+    names = {str: "text", int: "whole number", bool: "true or false", Any: "anything", object: "anything"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def manifest_tables() -> str:
+    """Return the page of the manifest's fields."""
+    lines = [
+        "# The manifest",
+        "",
+        "Every field of a `TradingStack`. `trade2026 validate` says what is wrong with one, and where. Amounts are",
+        "decimal text or numbers, never rounded.",
+    ]
+    for cls in nested(model.TradingStack):
+        lines += ["", f"## {cls.__name__}", "", summary(cls), "", "| field | type | default | |", "|---|---|---|---|"]
+        for name, field in cls.model_fields.items():
+            if field.is_required():
+                default = "**required**"
+            elif isinstance(field.default, str | int | float) and field.default != "":
+                default = f"`{field.default}`"
+            else:
+                default = ""
+            kind = plain_type(field.annotation)
+            lines.append(f"| `{field.alias or name}` | {cell(kind)} | {default} | {cell(field.description or '')} |")
+    return NOTICE.format(source="trade2026.stack.model") + "\n".join(lines) + "\n"
+
+
 PAGES = {
     "reject-codes.md": reject_codes,
     "events.md": event_pages,
     "limits.md": limit_tables,
+    "manifest.md": manifest_tables,
+    "services.md": service_tables,
     "settings.md": setting_tables,
 }
 

@@ -168,7 +168,7 @@ class Controls:
             found = self._rules_cache[key] = tuple(rules)
         return found
 
-    def _verdicts(self, spec: OrderSpec, reference: Reference | None, now: int, explain: bool = False):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _verdicts(self, spec: OrderSpec, reference: Reference | None, now: int, explain: bool = False):  # type: ignore[no-untyped-def]
         if self.killed_scopes or explain:
             yield self._stopped(spec)
         price = self.reserved_price(spec, reference)
@@ -191,26 +191,56 @@ class Controls:
                 if killed.halt:
                     code = RejectCode.REPEATED_EXECUTION if killed.cause == "repeated_execution" else RejectCode.HALTED
                 return Check(
-                    "stopped", code, False, scope, "", "", f"{scope} is stopped by {killed.by}: {killed.reason}; a named person must resume it"
+                    "stopped",
+                    code,
+                    False,
+                    scope,
+                    "",
+                    "",
+                    f"{scope} is stopped by {killed.by}: {killed.reason}; a named person must resume it",
                 )
         return Check("stopped", RejectCode.KILLED, True, "stack", "", "", "nothing in its scope is stopped")
 
-    def _permissions(self, spec: OrderSpec, scope: str, limits: LimitSet, explain: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _permissions(self, spec: OrderSpec, scope: str, limits: LimitSet, explain: bool):  # type: ignore[no-untyped-def]
         symbol, _, venue = spec.instrument.rpartition(".")
         if limits.restricted is not None:
             ok = spec.instrument not in limits.restricted and symbol not in limits.restricted
             if explain or not ok:
-                yield Check("restricted_list", RejectCode.RESTRICTED, ok, scope, ",".join(limits.restricted), spec.instrument, f"{spec.instrument} is on the restricted list of {scope}")
+                yield Check(
+                    "restricted_list",
+                    RejectCode.RESTRICTED,
+                    ok,
+                    scope,
+                    ",".join(limits.restricted),
+                    spec.instrument,
+                    f"{spec.instrument} is on the restricted list of {scope}",
+                )
         if limits.allowed_instruments is not None:
             ok = spec.instrument in limits.allowed_instruments or symbol in limits.allowed_instruments
             if explain or not ok:
-                yield Check("allowed_instruments", RejectCode.NOT_PERMITTED, ok, scope, ",".join(limits.allowed_instruments), spec.instrument, f"{scope} may not trade {spec.instrument}")
+                yield Check(
+                    "allowed_instruments",
+                    RejectCode.NOT_PERMITTED,
+                    ok,
+                    scope,
+                    ",".join(limits.allowed_instruments),
+                    spec.instrument,
+                    f"{scope} may not trade {spec.instrument}",
+                )
         if limits.allowed_venues is not None:
             ok = venue in limits.allowed_venues
             if explain or not ok:
-                yield Check("allowed_venues", RejectCode.NOT_PERMITTED, ok, scope, ",".join(limits.allowed_venues), venue, f"{scope} may not trade at {venue}")
+                yield Check(
+                    "allowed_venues",
+                    RejectCode.NOT_PERMITTED,
+                    ok,
+                    scope,
+                    ",".join(limits.allowed_venues),
+                    venue,
+                    f"{scope} may not trade at {venue}",
+                )
 
-    def _size(self, spec: OrderSpec, scope: str, limits: LimitSet, cost: int, explain: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _size(self, spec: OrderSpec, scope: str, limits: LimitSet, cost: int, explain: bool):  # type: ignore[no-untyped-def]
         most = limits.max_order_quantity
         if most is not None and (explain or spec.quantity > most):
             yield _amount("max_order_quantity", RejectCode.MAX_ORDER_QUANTITY, scope, most, spec.quantity)
@@ -218,12 +248,22 @@ class Controls:
         if most is not None and (explain or cost > most * SCALE):
             yield _amount("max_order_value", RejectCode.MAX_ORDER_VALUE, scope, most, cost_to_nanos(cost))
 
-    def _prices(self, spec: OrderSpec, scope: str, limits: LimitSet, reference: Reference | None, now: int, explain: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _prices(
+        self, spec: OrderSpec, scope: str, limits: LimitSet, reference: Reference | None, now: int, explain: bool
+    ):  # type: ignore[no-untyped-def]
         aggressive, passive, window = limits.price_collar_bps, limits.passive_collar_bps, limits.price_window_bps
         if aggressive is None and passive is None and window is None:
             return
         if reference is None or now - reference.ts > self.book.reference_age_ns_max:
-            yield Check("price_collar", RejectCode.NO_REFERENCE_PRICE, False, scope, "", "", f"{spec.instrument} has no fresh price to compare with; wait for market data")
+            yield Check(
+                "price_collar",
+                RejectCode.NO_REFERENCE_PRICE,
+                False,
+                scope,
+                "",
+                "",
+                f"{spec.instrument} has no fresh price to compare with; wait for market data",
+            )
             return
         if not spec.price:
             return
@@ -233,38 +273,92 @@ class Controls:
         if most is not None:
             ok = abs(away) * BPS <= most * reference.last
             if explain or not ok:
-                yield Check("price_collar", RejectCode.PRICE_COLLAR, ok, scope, f"{most} bps", f"{bps} bps", f"{to_text(spec.price)} is {abs(bps)} bps from the last price {to_text(reference.last)}; {scope} allows {most}")
+                yield Check(
+                    "price_collar",
+                    RejectCode.PRICE_COLLAR,
+                    ok,
+                    scope,
+                    f"{most} bps",
+                    f"{bps} bps",
+                    f"{to_text(spec.price)} is {abs(bps)} bps from the last price {to_text(reference.last)}; {scope} allows {most}",
+                )
         if window is not None:
             ok = reference.low * (BPS - window) <= spec.price * BPS <= reference.high * (BPS + window)
             if explain or not ok:
-                yield Check("price_window", RejectCode.PRICE_WINDOW, ok, scope, f"{window} bps", to_text(spec.price), f"{to_text(spec.price)} is outside the prices of the last window, {to_text(reference.low)} to {to_text(reference.high)}, by more than {window} bps")
+                yield Check(
+                    "price_window",
+                    RejectCode.PRICE_WINDOW,
+                    ok,
+                    scope,
+                    f"{window} bps",
+                    to_text(spec.price),
+                    f"{to_text(spec.price)} is outside the prices of the last window, {to_text(reference.low)} to {to_text(reference.high)}, by more than {window} bps",
+                )
 
-    def _rate(self, spec: OrderSpec, scope: str, limits: LimitSet, now: int, explain: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _rate(self, spec: OrderSpec, scope: str, limits: LimitSet, now: int, explain: bool):  # type: ignore[no-untyped-def]
         rate = limits.order_rate
         if rate is not None:
             meter = self._meters.get(scope)
             ok = meter is None or meter.allows(rate, now)
             if explain or not ok:
-                yield Check("order_rate", RejectCode.ORDER_RATE, ok, scope, f"{rate.count} in {rate.per_ns / SCALE:g} s", "", f"{scope} may send {rate.count} messages in {rate.per_ns / SCALE:g} s; slow down")
+                yield Check(
+                    "order_rate",
+                    RejectCode.ORDER_RATE,
+                    ok,
+                    scope,
+                    f"{rate.count} in {rate.per_ns / SCALE:g} s",
+                    "",
+                    f"{scope} may send {rate.count} messages in {rate.per_ns / SCALE:g} s; slow down",
+                )
         window = limits.duplicate_window_ns
         if window:
             sent = self._recent.get(_content(spec))
             ok = sent is None or now - sent >= window
             if explain or not ok:
-                yield Check("duplicate_order", RejectCode.DUPLICATE_ORDER, ok, scope, f"{window / SCALE:g} s", "", f"the same order was sent less than {window / SCALE:g} s ago; change it or wait")
+                yield Check(
+                    "duplicate_order",
+                    RejectCode.DUPLICATE_ORDER,
+                    ok,
+                    scope,
+                    f"{window / SCALE:g} s",
+                    "",
+                    f"the same order was sent less than {window / SCALE:g} s ago; change it or wait",
+                )
 
-    def _exposure(self, spec: OrderSpec, scope: str, limits: LimitSet, leaf: Leaf | None, added: int, net: int, now: int, explain: bool):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _exposure(
+        self,
+        spec: OrderSpec,
+        scope: str,
+        limits: LimitSet,
+        leaf: Leaf | None,
+        added: int,
+        net: int,
+        now: int,
+        explain: bool,
+    ):  # type: ignore[no-untyped-def]
         total = self.totals.get(scope) or Total()
         most = limits.max_open_orders
         if most is not None and (explain or total.open_orders + 1 > most):
             ok = total.open_orders + 1 <= most
-            yield Check("max_open_orders", RejectCode.MAX_OPEN_ORDERS, ok, scope, str(most), str(total.open_orders + 1), f"{scope} has {total.open_orders} open orders, the most is {most}")
+            yield Check(
+                "max_open_orders",
+                RejectCode.MAX_OPEN_ORDERS,
+                ok,
+                scope,
+                str(most),
+                str(total.open_orders + 1),
+                f"{scope} has {total.open_orders} open orders, the most is {most}",
+            )
         most = limits.max_gross_exposure
         if most is not None and (explain or total.gross + added > most * SCALE):
-            yield _amount("max_gross_exposure", RejectCode.CREDIT_THRESHOLD, scope, most, cost_to_nanos(total.gross + added))
+            yield _amount(
+                "max_gross_exposure", RejectCode.CREDIT_THRESHOLD, scope, most, cost_to_nanos(total.gross + added)
+            )
         most = limits.max_net_exposure
         if most is not None and (explain or abs(total.net + net) > most * SCALE):
-            yield _amount("max_net_exposure", RejectCode.MAX_NET_EXPOSURE, scope, most, cost_to_nanos(abs(total.net + net)))
+            yield _amount(
+                "max_net_exposure", RejectCode.MAX_NET_EXPOSURE, scope, most, cost_to_nanos(abs(total.net + net))
+            )
         most = limits.max_position
         if most is not None:
             held = leaf.position.quantity if leaf is not None else 0
@@ -277,7 +371,15 @@ class Controls:
             lost = self.loss_today.get(scope, 0) if now // _DAY == self._loss_day else 0
             if explain or lost >= most * SCALE:
                 ok = lost < most * SCALE
-                yield Check("max_daily_loss", RejectCode.MAX_DAILY_LOSS, ok, scope, to_text(most), to_text(cost_to_nanos(lost)), f"{scope} has lost {to_text(cost_to_nanos(lost))} today, the most is {to_text(most)}")
+                yield Check(
+                    "max_daily_loss",
+                    RejectCode.MAX_DAILY_LOSS,
+                    ok,
+                    scope,
+                    to_text(most),
+                    to_text(cost_to_nanos(lost)),
+                    f"{scope} has lost {to_text(cost_to_nanos(lost))} today, the most is {to_text(most)}",
+                )
 
     def _reduces(self, spec: OrderSpec) -> bool:
         leaf = self.leaves.get((spec.account, spec.instrument))
@@ -314,7 +416,10 @@ class Controls:
 
     def message_sent(self, account: str, strategy: str, ts: int) -> None:
         """A cancel or amendment counts in the rates; it is never refused for them."""
-        scopes = [("stack", self.book.stack), (f"account:{account}", self.book.accounts.get(account, self.book.account_default))]
+        scopes = [
+            ("stack", self.book.stack),
+            (f"account:{account}", self.book.accounts.get(account, self.book.account_default)),
+        ]
         self._count_messages(tuple(_Rules(scope, limits) for scope, limits in scopes), ts)
 
     def _count_messages(self, rules: tuple[_Rules, ...], ts: int) -> None:
@@ -322,7 +427,9 @@ class Controls:
             if limits.order_rate is not None:
                 self._meters.setdefault(scope, Meter()).hit(limits.order_rate, ts)
 
-    def order_changed(self, spec: OrderSpec, qty_before: int, price_before: int, qty_after: int, price_after: int) -> None:
+    def order_changed(
+        self, spec: OrderSpec, qty_before: int, price_before: int, qty_after: int, price_after: int
+    ) -> None:
         """The quantity of an order that counts has changed, or its price has."""
         leaf = self._leaf(spec.account, spec.instrument)
         quantity = qty_after - qty_before
@@ -346,7 +453,11 @@ class Controls:
         leaf.mark = event.last_px
         net = leaf.position.quantity * leaf.mark - held
         scopes = ["stack", f"account:{event.account}", f"instrument:{event.instrument}"]
-        scopes += [f"{kind}:{getattr(event, kind)}" for kind in ("strategy", "trader", "desk", "client") if getattr(event, kind)]
+        scopes += [
+            f"{kind}:{getattr(event, kind)}"
+            for kind in ("strategy", "trader", "desk", "client")
+            if getattr(event, kind)
+        ]
         self._spread(leaf, scopes, 0, net)
         day = ts // _DAY
         if day != self._loss_day:
@@ -367,7 +478,9 @@ class Controls:
                 scope = f"strategy:{event.strategy}"
                 if len(executions) > rate.count and scope not in self.killed_scopes:
                     reason = f"{len(executions)} executions in {rate.per_ns / SCALE:g} s, the most is {rate.count}"
-                    self._tripped[scope] = Killed(scope=scope, reason=reason, by="controls", halt=True, cause="repeated_execution")
+                    self._tripped[scope] = Killed(
+                        scope=scope, reason=reason, by="controls", halt=True, cause="repeated_execution"
+                    )
         account = f"account:{event.account}"
         most = self.book.accounts.get(event.account, self.book.account_default).max_daily_loss
         if most is not None and self.loss_today[account] >= most * SCALE and account not in self.killed_scopes:
@@ -451,6 +564,12 @@ def _content(spec: OrderSpec) -> tuple[object, ...]:
 
 
 def _amount(rule: str, code: str, scope: str, most: int, actual: int) -> Check:
-    return Check(rule, code, actual <= most, scope, to_text(most), to_text(actual), f"{rule} of {scope} is {to_text(most)}, this would make {to_text(actual)}")
-
-
+    return Check(
+        rule,
+        code,
+        actual <= most,
+        scope,
+        to_text(most),
+        to_text(actual),
+        f"{rule} of {scope} is {to_text(most)}, this would make {to_text(actual)}",
+    )

@@ -19,7 +19,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 # ── orders.events ──────────────────────────────────────────────────────────────────────────────
 
 
-class OwnerStarted(Event, kw_only=True):
+class OwnerStarted(Event, frozen=True, kw_only=True):
     """A process owns this partition from here on."""
 
     owner: str
@@ -28,7 +28,7 @@ class OwnerStarted(Event, kw_only=True):
     config_hash: str
 
 
-class OrderAccepted(Event, kw_only=True):
+class OrderAccepted(Event, frozen=True, kw_only=True):
     """The order exists (PendingNew), counts in every limit and, if `routed`, goes to its venue."""
 
     order_id: str
@@ -39,7 +39,7 @@ class OrderAccepted(Event, kw_only=True):
     limits_version: int = 0
 
 
-class OrderRefused(Event, kw_only=True):
+class OrderRefused(Event, frozen=True, kw_only=True):
     """A control refused the order; it is recorded and never existed for a venue."""
 
     order_id: str
@@ -60,7 +60,7 @@ class ListedOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     routed: bool = True
 
 
-class OrderListAccepted(Event, kw_only=True):
+class OrderListAccepted(Event, frozen=True, kw_only=True):
     """Orders that depend on each other, accepted in one piece (FIX NewOrderList)."""
 
     list_id: str
@@ -70,7 +70,7 @@ class OrderListAccepted(Event, kw_only=True):
     limits_version: int = 0
 
 
-class OrderTriggered(Event, kw_only=True):
+class OrderTriggered(Event, frozen=True, kw_only=True):
     """The stop price was touched: the order goes to its venue as a market or limit order."""
 
     order_id: str
@@ -79,7 +79,7 @@ class OrderTriggered(Event, kw_only=True):
     reference: Reference
 
 
-class StopTrailed(Event, kw_only=True):
+class StopTrailed(Event, frozen=True, kw_only=True):
     """The market moved in favour of a trailing stop: its trigger follows."""
 
     order_id: str
@@ -87,7 +87,7 @@ class StopTrailed(Event, kw_only=True):
     reference: Reference
 
 
-class OrderReleased(Event, kw_only=True):
+class OrderReleased(Event, frozen=True, kw_only=True):
     """A suspended child's parent has filled: it works now (`routed`), or waits for its trigger."""
 
     order_id: str
@@ -96,7 +96,7 @@ class OrderReleased(Event, kw_only=True):
     routed: bool = True
 
 
-class OrderOpened(Event, kw_only=True):
+class OrderOpened(Event, frozen=True, kw_only=True):
     """The venue has the order (New)."""
 
     order_id: str
@@ -104,7 +104,7 @@ class OrderOpened(Event, kw_only=True):
     report_seq: int = -1
 
 
-class OrderRejected(Event, kw_only=True):
+class OrderRejected(Event, frozen=True, kw_only=True):
     """The venue refused the order, or a control did when a suspended child was to be released."""
 
     order_id: str
@@ -113,7 +113,7 @@ class OrderRejected(Event, kw_only=True):
     report_seq: int = -1
 
 
-class OrderFilled(Event, kw_only=True):
+class OrderFilled(Event, frozen=True, kw_only=True):
     """One execution. `last_px` and `last_qty` are this one; `cum_*` and `leaves_qty` are after it.
 
     `fee` is at `COST_SCALE`. Everything that a position, P&L or report needs is here.
@@ -139,7 +139,7 @@ class OrderFilled(Event, kw_only=True):
     report_seq: int = -1
 
 
-class CancelRequested(Event, kw_only=True):
+class CancelRequested(Event, frozen=True, kw_only=True):
     """PendingCancel. `routed` when a venue must be told."""
 
     order_id: str
@@ -149,7 +149,7 @@ class CancelRequested(Event, kw_only=True):
     """Its time in force ran out: the venue's confirmation makes it Expired, not Canceled."""
 
 
-class CancelRejected(Event, kw_only=True):
+class CancelRejected(Event, frozen=True, kw_only=True):
     """The venue would not cancel (usually: too late)."""
 
     order_id: str
@@ -157,7 +157,7 @@ class CancelRejected(Event, kw_only=True):
     report_seq: int = -1
 
 
-class OrderCanceled(Event, kw_only=True):
+class OrderCanceled(Event, frozen=True, kw_only=True):
     """The rest will never execute."""
 
     order_id: str
@@ -165,7 +165,7 @@ class OrderCanceled(Event, kw_only=True):
     report_seq: int = -1
 
 
-class OrderExpired(Event, kw_only=True):
+class OrderExpired(Event, frozen=True, kw_only=True):
     """Its time in force ran out."""
 
     order_id: str
@@ -173,7 +173,7 @@ class OrderExpired(Event, kw_only=True):
     report_seq: int = -1
 
 
-class ReplaceRequested(Event, kw_only=True):
+class ReplaceRequested(Event, frozen=True, kw_only=True):
     """PendingReplace: quantity (total), price and stop price that are asked for."""
 
     order_id: str
@@ -185,7 +185,7 @@ class ReplaceRequested(Event, kw_only=True):
     reference: Reference | None = None
 
 
-class ReplaceRejected(Event, kw_only=True):
+class ReplaceRejected(Event, frozen=True, kw_only=True):
     """The order stays as it was."""
 
     order_id: str
@@ -193,7 +193,7 @@ class ReplaceRejected(Event, kw_only=True):
     report_seq: int = -1
 
 
-class OrderReplaced(Event, kw_only=True):
+class OrderReplaced(Event, frozen=True, kw_only=True):
     """The order has its new terms (ExecType Replaced)."""
 
     order_id: str
@@ -203,7 +203,7 @@ class OrderReplaced(Event, kw_only=True):
     report_seq: int = -1
 
 
-class Killed(Event, kw_only=True):
+class Killed(Event, frozen=True, kw_only=True):
     """Trading in a scope is stopped (`halt`: new orders only) until a named person resumes it."""
 
     scope: str
@@ -213,7 +213,7 @@ class Killed(Event, kw_only=True):
     cause: str = "person"
 
 
-class Resumed(Event, kw_only=True):
+class Resumed(Event, frozen=True, kw_only=True):
     """A named person released a kill or halt."""
 
     scope: str
@@ -221,7 +221,7 @@ class Resumed(Event, kw_only=True):
     by: str
 
 
-class LimitsAdopted(Event, kw_only=True):
+class LimitsAdopted(Event, frozen=True, kw_only=True):
     """From here on decisions use these limits (`controls.LimitBook` as JSON)."""
 
     version: int
@@ -254,7 +254,7 @@ OrderEvent = (
 # ── venue.reports ──────────────────────────────────────────────────────────────────────────────
 
 
-class VenueAccepted(Event, kw_only=True):
+class VenueAccepted(Event, frozen=True, kw_only=True):
     """The venue has the order. `spec` lets the venue rebuild its own state from this log."""
 
     order_id: str
@@ -262,7 +262,7 @@ class VenueAccepted(Event, kw_only=True):
     spec: OrderSpec | None = None
 
 
-class VenueRejected(Event, kw_only=True):
+class VenueRejected(Event, frozen=True, kw_only=True):
     """The venue refused the order."""
 
     order_id: str
@@ -270,7 +270,7 @@ class VenueRejected(Event, kw_only=True):
     reject_code: str = "VENUE"
 
 
-class VenueFilled(Event, kw_only=True):
+class VenueFilled(Event, frozen=True, kw_only=True):
     """One execution at the venue. `fee` is at `COST_SCALE`; `exec_id` is unique per venue."""
 
     order_id: str
@@ -283,7 +283,7 @@ class VenueFilled(Event, kw_only=True):
     """What filled it: the id of a print, or `book`."""
 
 
-class VenueCanceled(Event, kw_only=True):
+class VenueCanceled(Event, frozen=True, kw_only=True):
     """The rest of the order is gone; `unsolicited` when nobody asked (IOC rest, kill, expiry)."""
 
     order_id: str
@@ -291,14 +291,14 @@ class VenueCanceled(Event, kw_only=True):
     unsolicited: bool = False
 
 
-class VenueCancelRejected(Event, kw_only=True):
+class VenueCancelRejected(Event, frozen=True, kw_only=True):
     """Too late to cancel, or unknown."""
 
     order_id: str
     reason: str
 
 
-class VenueReplaced(Event, kw_only=True):
+class VenueReplaced(Event, frozen=True, kw_only=True):
     """The venue has the new total quantity and price."""
 
     order_id: str
@@ -306,7 +306,7 @@ class VenueReplaced(Event, kw_only=True):
     price: int
 
 
-class VenueReplaceRejected(Event, kw_only=True):
+class VenueReplaceRejected(Event, frozen=True, kw_only=True):
     """The venue keeps the order as it was."""
 
     order_id: str
@@ -326,7 +326,7 @@ ReportEvent = (
 # ── risk.events ────────────────────────────────────────────────────────────────────────────────
 
 
-class LimitsChanged(Event, kw_only=True):
+class LimitsChanged(Event, frozen=True, kw_only=True):
     """The limits in force: the manifest's ceilings with what the API has tightened, and until when."""
 
     version: int
@@ -335,7 +335,7 @@ class LimitsChanged(Event, kw_only=True):
     reason: str
 
 
-class AlertRaised(Event, kw_only=True):
+class AlertRaised(Event, frozen=True, kw_only=True):
     """Something a risk officer must see. `alert_id` is stable, so a replay raises it once."""
 
     alert_id: str
@@ -344,7 +344,7 @@ class AlertRaised(Event, kw_only=True):
     message: str
 
 
-class AlertAcknowledged(Event, kw_only=True):
+class AlertAcknowledged(Event, frozen=True, kw_only=True):
     """A person has seen it."""
 
     alert_id: str
@@ -357,7 +357,7 @@ RiskEvent = LimitsChanged | AlertRaised | AlertAcknowledged | Killed | Resumed |
 # ── positions, pnl ─────────────────────────────────────────────────────────────────────────────
 
 
-class PositionChanged(Event, kw_only=True):
+class PositionChanged(Event, frozen=True, kw_only=True):
     """A position after one fill. Money is at `COST_SCALE`; `as_of` is the fill's position in the log."""
 
     account: str
@@ -372,7 +372,7 @@ class PositionChanged(Event, kw_only=True):
     as_of: int
 
 
-class PnlRealized(Event, kw_only=True):
+class PnlRealized(Event, frozen=True, kw_only=True):
     """P&L that one fill realised, and the account's totals after it, at `COST_SCALE` of `currency`."""
 
     account: str

@@ -76,6 +76,7 @@ class Owner:
         self._normal: deque[tuple[Any, asyncio.Future[Any]]] = deque()
         self._waiting = 0
         self._scheduled = False
+        self._idle = asyncio.Event()
         self._last_commit: asyncio.Future[int] | None = None
         self._bodies: list[bytes] = []
         self._command: Any = None
@@ -127,6 +128,7 @@ class Owner:
         future: asyncio.Future[Any] = loop.create_future()
         (self._urgent if reduces_risk else self._normal).append((command, future))
         self._waiting += 1
+        self._idle.clear()
         if not self._scheduled:
             self._scheduled = True
             loop.call_soon(self._turn)
@@ -145,8 +147,8 @@ class Owner:
         self._stopping = True
         if self._recovery is not None:
             self._recovery.cancel()
-        while self._waiting and self.ready:
-            await asyncio.sleep(0.005)
+        if self._waiting and self.ready:
+            await self._idle.wait()
         self.ready, self.detail = False, "stopped"
         if self._writer is not None:
             await self._writer.close()
@@ -223,6 +225,8 @@ class Owner:
                 future.set_result(answer)
         if error is not None:
             self._fail(error)
+        if not self._waiting:
+            self._idle.set()
 
     def _fail(self, error: BaseException) -> None:
         if not self.ready:

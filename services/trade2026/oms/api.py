@@ -69,7 +69,9 @@ def problem_of(error: OrderError) -> Problem:
 
 def _may(principal: Principal, account: str) -> None:
     if principal.accounts is not None and account not in principal.accounts:
-        raise Problem(403, "account_not_permitted", f"{principal.name} may not use account {account!r}", field="account")
+        raise Problem(
+            403, "account_not_permitted", f"{principal.name} may not use account {account!r}", field="account"
+        )
 
 
 def add_routes(app: App, service: "OmsService") -> None:
@@ -84,7 +86,12 @@ def add_order_entry(app: App, service: "OmsService") -> None:
     """Submit one order, a batch, or a list."""
 
     @app.route(
-        "POST", "/orders", summary="Submit an order", request_schema=OrderInput, response_schema=SubmitView, role="trader"
+        "POST",
+        "/orders",
+        summary="Submit an order",
+        request_schema=OrderInput,
+        response_schema=SubmitView,
+        role="trader",
     )
     async def submit(request: Request) -> Response:
         order = await submit_one(service, request.json(OrderInput), request.principal, request)
@@ -192,7 +199,9 @@ def add_questions(app: App, service: "OmsService") -> None:
         history = [event_view(envelope) for envelope in await service.events_of(order)]
         return json_response(order_view(order, history))
 
-    @app.route("GET", "/orders", summary="Orders, newest first: account, status (open, closed or a state), cursor, limit")
+    @app.route(
+        "GET", "/orders", summary="Orders, newest first: account, status (open, closed or a state), cursor, limit"
+    )
     async def listing(request: Request) -> Response:
         try:
             limit = int(request.query.get("limit", "100"))

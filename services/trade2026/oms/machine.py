@@ -358,7 +358,9 @@ class OrderMachine:
             else:
                 for child in self._siblings(order):
                     if child.status is OrdStatus.SUSPENDED:
-                        emit(ev.OrderCanceled(order_id=child.order_id, reason=f"parent {order.order_id} never executed"))
+                        emit(
+                            ev.OrderCanceled(order_id=child.order_id, reason=f"parent {order.order_id} never executed")
+                        )
         elif order.list_role == "oco":
             self._cancel_rivals(order, emit)
 
@@ -493,11 +495,7 @@ class OrderMachine:
         emit(ev.CancelRejected(order_id=report.order_id, reason=report.reason, report_seq=seq))
 
     def _venue_replaced(self, report: ev.VenueReplaced, seq: int, emit: Emit) -> None:
-        emit(
-            ev.OrderReplaced(
-                order_id=report.order_id, quantity=report.quantity, price=report.price, report_seq=seq
-            )
-        )
+        emit(ev.OrderReplaced(order_id=report.order_id, quantity=report.quantity, price=report.price, report_seq=seq))
 
     def _venue_replace_rejected(self, report: ev.VenueReplaceRejected, seq: int, emit: Emit) -> None:
         emit(ev.ReplaceRejected(order_id=report.order_id, reason=report.reason, report_seq=seq))

@@ -143,7 +143,11 @@ class OrderReader:
         if display:
             _step(display, instrument.lot_size, "off_lot", "display_quantity")
         if order_type is OrderType.ICEBERG and not 0 < display <= quantity:
-            _bad("bad_display_quantity", "an iceberg shows part of its quantity: give display_quantity", "display_quantity")
+            _bad(
+                "bad_display_quantity",
+                "an iceberg shows part of its quantity: give display_quantity",
+                "display_quantity",
+            )
         if display and order_type is not OrderType.ICEBERG:
             _bad("unexpected_field", "display_quantity goes with order_type ICEBERG", "display_quantity")
         if order.post_only and (order_type not in (OrderType.LIMIT, OrderType.ICEBERG) or tif in ("IOC", "FOK")):
@@ -198,8 +202,14 @@ class OrderReader:
             _bad("unexpected_field", f"a {order_type} order has no price", "price")
         needs_stop = order_type in (OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING_STOP)
         if needs_stop and not stop_price:
-            _bad("missing_field", f"a {order_type} order needs a stop_price (where it starts, if it trails)", "stop_price")
+            _bad(
+                "missing_field",
+                f"a {order_type} order needs a stop_price (where it starts, if it trails)",
+                "stop_price",
+            )
         if stop_price and not needs_stop:
             _bad("unexpected_field", f"a {order_type} order has no stop_price", "stop_price")
         if (order_type is OrderType.TRAILING_STOP) != (order.trailing_offset is not None):
-            _bad("bad_trailing_offset", "a TRAILING_STOP order, and only that, has a trailing_offset", "trailing_offset")
+            _bad(
+                "bad_trailing_offset", "a TRAILING_STOP order, and only that, has a trailing_offset", "trailing_offset"
+            )

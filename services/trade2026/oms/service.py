@@ -70,7 +70,9 @@ class OmsService(Service):
         self.references = ReferenceCache(on_trades=self._on_trades)
         self.history = HistoryReader(settings.state / "archive" / "history.db")
         self.stream = EventStream(context.bus, TOPIC)
-        self.latency = context.metrics.histogram("trade2026_order_ack_seconds", "From receipt to durable", service="oms")
+        self.latency = context.metrics.histogram(
+            "trade2026_order_ack_seconds", "From receipt to durable", service="oms"
+        )
         self.accepted = context.metrics.counter("trade2026_orders_total", "Orders decided", service="oms")
         self.latched: dict[str, str] = {}
         """Scopes killed here whose event is not durable yet: memory first, the log after."""
@@ -82,7 +84,7 @@ class OmsService(Service):
         self._unique = 0
 
     def _machine(self) -> OrderMachine:
-        return OrderMachine(Controls(self.book, self.instruments.by_id))
+        return OrderMachine(Controls(LimitBook(), self.instruments.by_id))
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)
@@ -113,6 +115,10 @@ class OmsService(Service):
             ),
             reduces_risk=True,
         )
+        if self.owner.machine.controls.book != self.book:
+            limits = msgspec.Raw(msgspec.json.encode(self.book))
+            adopt = cmd.AdoptLimits(ts=now, version=self.book.version, limits=limits)
+            await self.owner.submit(adopt, reduces_risk=True)
         if self._reports is not None:
             await self._reports.stop()
             self._reports = Follower(
@@ -191,9 +197,7 @@ class OmsService(Service):
         if self._disk_low:
             raise Problem(503, "disk_low", self._disk_low, retry_after=5)
         if __version__ not in self.settings.allowed_versions:
-            raise Problem(
-                503, "version_not_allowed", f"{__version__} is not a version of this release", retry_after=30
-            )
+            raise Problem(503, "version_not_allowed", f"{__version__} is not a version of this release", retry_after=30)
         if self.latched:
             scope, reason = next(iter(self.latched.items()))
             raise Problem(503, "killed", f"{scope} is being killed: {reason}", retry_after=5)
@@ -237,7 +241,12 @@ class OmsService(Service):
     async def kill(self, scope: str, reason: str, by: str, *, halt: bool = False) -> int:
         """Latch, then log, then cancel; the latch holds even if the log cannot be written."""
         if not self.owner.machine.controls.is_scope(scope):
-            raise Problem(422, "bad_scope", "scope is stack, or account:, strategy:, instrument:, venue:, desk:, trader: or client: with a name", field="scope")
+            raise Problem(
+                422,
+                "bad_scope",
+                "scope is stack, or account:, strategy:, instrument:, venue:, desk:, trader: or client: with a name",
+                field="scope",
+            )
         self.latched[scope] = reason
         command = cmd.Kill(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason, halt=halt)
         asked = await self.submit(command, reduces_risk=True)
@@ -260,8 +269,7 @@ class OmsService(Service):
         """The order's events, read from the log."""
         found: list[Envelope] = []
         for seq in order.seqs:
-            for record in await self.context.bus.read(TOPIC, 0, seq, 1):
-                found.append(decode(record.body))
+            found.extend(decode(record.body) for record in await self.context.bus.read(TOPIC, 0, seq, 1))
         return found
 
     async def list_orders(
@@ -292,9 +300,7 @@ class OmsService(Service):
         """Every position that the account ever had, by instrument."""
         controls = self.owner.machine.controls
         return {
-            name: position
-            for name in self.instruments.by_id
-            if (position := controls.position(account, name)).fills
+            name: position for name in self.instruments.by_id if (position := controls.position(account, name)).fills
         }
 
     # ── what it follows ─────────────────────────────────────────────────────────────────────
@@ -371,5 +377,3 @@ class OmsService(Service):
 def _say_what_failed(done: "asyncio.Future[Any]") -> None:
     if not done.cancelled() and (error := done.exception()) is not None and not isinstance(error, Unavailable):
         log.error("a followed event could not be decided: %r", error)
-
-

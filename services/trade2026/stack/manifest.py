@@ -169,10 +169,8 @@ def _path(loc: Loc) -> str:
 
 
 def _steps(path: str) -> list[str | int]:
-    steps: list[str | int] = []
-    for part in path.replace("[", ".[").split("."):
-        steps.append(int(part[1:-1]) if part.startswith("[") and part[1:-1].isdigit() else part)
-    return steps
+    parts = path.replace("[", ".[").split(".")
+    return [int(part[1:-1]) if part.startswith("[") and part[1:-1].isdigit() else part for part in parts]
 
 
 def _line(node: yaml.Node | None, steps: list[str | int]) -> int:

@@ -86,7 +86,12 @@ class Model(BaseModel):
     """Base: camelCase outside, snake_case inside, nothing unknown, nothing coerced."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=False, extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
+        alias_generator=to_camel,
+        populate_by_name=False,
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
 
@@ -157,13 +162,6 @@ class Rate(Model):
         return value
 
 
-class PriceWindow(Model):
-    """A band around the prices that were traded in the last while."""
-
-    band: Bps = Field(description="How far outside the window's lowest and highest price an order may be.")
-    window: Duration = Field("60s", description="Length of the window.")
-
-
 class LimitSet(Model):
     """Limits of one scope. What is omitted is not limited here; every scope that applies must pass."""
 
@@ -179,7 +177,9 @@ class LimitSet(Model):
         None, description="How far a price may lie on the aggressive side of the last one: 500 or 5%."
     )
     passive_collar: Bps | None = Field(None, description="The same on the passive side.")
-    price_window: PriceWindow | None = Field(None, description="Band around the prices of the last while.")
+    price_window: Bps | None = Field(
+        None, description="How far a price may lie outside the lowest and highest of the last while."
+    )
     duplicate_window: Duration | None = Field(
         None, description="The same content from the same account within this time is refused; 0s allows it."
     )
@@ -197,9 +197,12 @@ class Risk(Model):
     limits: LimitSet = Field(default_factory=LimitSet, description="For the stack as a whole.")
     account_defaults: LimitSet = Field(default_factory=LimitSet, description="For every account not named below.")
     accounts: dict[str, LimitSet] = Field(default_factory=dict, description="By account, over the defaults.")
-    strategies: dict[str, LimitSet] = Field(default_factory=dict, description="By strategy.")
+    strategy_defaults: LimitSet = Field(default_factory=LimitSet, description="For every strategy not named below.")
+    strategies: dict[str, LimitSet] = Field(default_factory=dict, description="By strategy, over the defaults.")
     instruments: dict[str, LimitSet] = Field(default_factory=dict, description="By instrument.")
     traders: dict[str, LimitSet] = Field(default_factory=dict, description="By trader.")
+    desks: dict[str, LimitSet] = Field(default_factory=dict, description="By desk.")
+    reference_age_max: Duration = Field("10s", description="A collar does not trust a last price that is older.")
 
 
 class Service(Model):
@@ -214,9 +217,9 @@ class Observability(Model):
     otlp_endpoint: str = Field(
         "", pattern=r"^$|^https?://.+", description="OTLP over HTTP, e.g. http://127.0.0.1:4318; empty exports nothing."
     )
-    trace_sampling: Annotated[str, BeforeValidator(lambda value: str(fraction(value))), WithJsonSchema(_INT_OR_STRING)] = (
-        Field("0.01", description="Share of orders whose spans are exported; every order's trace is in the log anyway.")
-    )
+    trace_sampling: Annotated[
+        str, BeforeValidator(lambda value: str(fraction(value))), WithJsonSchema(_INT_OR_STRING)
+    ] = Field("0.01", description="Share of orders whose spans are exported; every order's trace is in the log anyway.")
 
 
 class Security(Model):
@@ -288,7 +291,9 @@ class Spec(Model):
         for index, instrument in enumerate(self.instruments):
             at = f"instruments[{index}]"
             if instrument.venue is not None and instrument.venue not in venues:
-                raise ValueError(f"{at}.venue: {instrument.venue!r} is no venue of this stack{nearest(instrument.venue, venues)}")
+                raise ValueError(
+                    f"{at}.venue: {instrument.venue!r} is no venue of this stack{nearest(instrument.venue, venues)}"
+                )
             identifier = self.instrument_id(instrument)
             if identifier in ids:
                 raise ValueError(f"{at}: {identifier} is listed twice; keep one of them")
@@ -299,7 +304,9 @@ class Spec(Model):
                     f"{self.base_currency}; say what it is priced in"
                 )
             if not self.base_of(instrument):
-                raise ValueError(f"{at}.base: is missing and can't be told from {instrument.symbol!r}; say what is bought")
+                raise ValueError(
+                    f"{at}.base: is missing and can't be told from {instrument.symbol!r}; say what is bought"
+                )
         for at, limits in self.limit_sets():
             for field, names, known in (
                 ("allowedInstruments", limits.allowed_instruments, self._known_instruments()),
@@ -320,7 +327,8 @@ class Spec(Model):
     def limit_sets(self) -> list[tuple[str, LimitSet]]:
         """Every set of limits with its place in the spec."""
         found = [("risk.limits", self.risk.limits), ("risk.accountDefaults", self.risk.account_defaults)]
-        for kind in ("accounts", "strategies", "instruments", "traders"):
+        found.append(("risk.strategyDefaults", self.risk.strategy_defaults))
+        for kind in ("accounts", "strategies", "instruments", "traders", "desks"):
             found += [(f"risk.{kind}.{name}", limits) for name, limits in getattr(self.risk, kind).items()]
         return found
 
@@ -339,7 +347,9 @@ class Spec(Model):
     def base_of(self, instrument: Instrument) -> str:
         """What is bought; empty if that can't be told."""
         quote = self.quote_of(instrument)
-        return instrument.base or (instrument.symbol.removesuffix(quote).rstrip("-_") if instrument.symbol.endswith(quote) else "")
+        return instrument.base or (
+            instrument.symbol.removesuffix(quote).rstrip("-_") if instrument.symbol.endswith(quote) else ""
+        )
 
     def resolve(self, name: str) -> str:
         """The id of an instrument that is named by id, or by bare symbol at the first venue."""

@@ -56,7 +56,9 @@ def fold_of(*data: ev.AnyEvent, hook: Exposure | None = None) -> OrderFold:
 def extend(fold: OrderFold, data: Iterable[ev.AnyEvent]) -> OrderFold:
     for event in data:
         seq = fold.next_seq
-        fold.apply(ev.decode(ev.encode(ev.Envelope(seq, 1, 1000 + seq, 1000 + seq, "desk", "local", "", "", "", event))))
+        fold.apply(
+            ev.decode(ev.encode(ev.Envelope(seq, 1, 1000 + seq, 1000 + seq, "desk", "local", "", "", "", event)))
+        )
     return fold
 
 
@@ -165,7 +167,9 @@ def test_a_gap_in_the_log_stops_the_fold() -> None:
 
 
 def test_an_unknown_event_type_is_not_guessed() -> None:
-    body = ev.encode(ev.Envelope(0, 1, 1, 1, "", "", "", "", "", accepted())).replace(b"OrderAccepted", b"OrderTeleported")
+    body = ev.encode(ev.Envelope(0, 1, 1, 1, "", "", "", "", "", accepted())).replace(
+        b"OrderAccepted", b"OrderTeleported"
+    )
     with pytest.raises(ev.UnknownEvent):
         ev.decode(body)
 

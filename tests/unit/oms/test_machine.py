@@ -1,5 +1,6 @@
 """The life of an order: given events, when a command comes, then these events follow."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -247,7 +248,9 @@ def test_a_stop_triggers_once() -> None:
 
 def test_a_trailing_stop_follows_the_market_one_way_only() -> None:
     desk = Desk()
-    terms = stop(order_type=OrderType.TRAILING_STOP, side="SELL", stop_price=PRICE - 10 * UNIT, trailing_offset=10 * UNIT)
+    terms = stop(
+        order_type=OrderType.TRAILING_STOP, side="SELL", stop_price=PRICE - 10 * UNIT, trailing_offset=10 * UNIT
+    )
     order = desk.submit(**terms)
     desk.observe(PRICE + 5 * UNIT, PRICE + 5 * UNIT)
     assert order.stop_price == PRICE - 5 * UNIT
@@ -395,7 +398,7 @@ class AnySequence(RuleBasedStateMachine):
     @rule(data=st.data(), quantity=st.integers(1, 30))
     def amend(self, data: st.DataObject, quantity: int) -> None:
         order = data.draw(st.sampled_from(self.orders))
-        try:
+        with contextlib.suppress(OrderClosed, BadAmendment):
             self.desk.do(
                 cmd.AmendOrder(
                     ts=self.desk.now,
@@ -404,8 +407,6 @@ class AnySequence(RuleBasedStateMachine):
                     reference=self.desk.reference(),
                 )
             )
-        except (OrderClosed, BadAmendment):
-            pass
 
     @precondition(lambda self: any(order.working for order in self.orders))
     @rule(data=st.data())

@@ -1,0 +1,112 @@
+"""The order history that the archive writes, for everyone who only reads it."""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from trade2026.domain.orders import Order
+
+TOPIC = "orders.events"
+
+_decode_order = msgspec.json.Decoder(Order).decode
+_BUSY_SECONDS = 2.0
+
+
+class HistoryReader:
+    """Reads `history.db`. Until the archive has made the file, it is an empty history.
+
+    Raises (every question): `sqlite3.Error` when the file is there and cannot be read: an answer "no such
+    order" would be a lie then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def by_id(self, order_id: str) -> Order | None:
+        """The order, or None."""
+        return self._one("SELECT body FROM orders WHERE order_id = ?", order_id)
+
+    def by_client_order_id(self, account: str, client_order_id: str) -> Order | None:
+        """The newest order of the account with this client order id, or None."""
+        return self._one(
+            "SELECT body FROM orders WHERE account = ? AND client_order_id = ? ORDER BY number DESC LIMIT 1",
+            account,
+            client_order_id,
+        )
+
+    def list(
+        self, account: str | None = None, status: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> tuple[list[Order], str | None]:
+        """Orders, newest first, and the cursor of the next page (None after the last).
+
+        Args:
+            status: `open`, `closed`, an OrdStatus, or None for all.
+            cursor: The id of the last order of the page before.
+        """
+        assert limit > 0
+        conditions: list[str] = []
+        values: list[object] = []
+        if account is not None:
+            conditions.append("account = ?")
+            values.append(account)
+        if status in ("open", "closed"):
+            conditions.append("is_open = ?")
+            values.append(int(status == "open"))
+        elif status is not None:
+            conditions.append("status = ?")
+            values.append(status)
+        if cursor is not None:
+            conditions.append("number < (SELECT number FROM orders WHERE order_id = ?)")
+            values.append(cursor)
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        rows = self._rows(f"SELECT body FROM orders {where}ORDER BY number DESC LIMIT ?", *values, limit + 1)
+        orders = [_decode_order(row[0]) for row in rows[:limit]]
+        return orders, orders[-1].order_id if len(rows) > limit else None
+
+    def next_seq(self, topic: str = TOPIC) -> int:
+        """How far the history has come in a topic: all events before this position are in it."""
+        rows = self._rows("SELECT next_seq FROM positions WHERE topic = ?", topic)
+        return rows[0][0] if rows else 0
+
+    def index(self, order_id: str, limit: int) -> "list[tuple[str, int, int]]":
+        """Where the events of an order are: topic, partition, position."""
+        return self._rows(
+            "SELECT topic, partition, seq FROM event_index WHERE order_id = ? ORDER BY topic, partition, seq LIMIT ?",
+            order_id,
+            limit,
+        )
+
+    def close(self) -> None:
+        """Let the file go. Idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _one(self, query: str, *values: object) -> Order | None:
+        rows = self._rows(query, *values)
+        return _decode_order(rows[0][0]) if rows else None
+
+    def _rows(self, query: str, *values: object) -> "list[tuple]":  # type: ignore[type-arg]
+        connection = self._connection or self._open()
+        if connection is None:
+            return []
+        try:
+            return connection.execute(query, values).fetchall()
+        except sqlite3.Error:
+            self.close()
+            raise
+
+    def _open(self) -> sqlite3.Connection | None:
+        if not self.path.exists():
+            return None
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+        )
+        made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'positions'").fetchall()
+        if not made:
+            connection.close()
+            return None
+        self._connection = connection
+        return connection

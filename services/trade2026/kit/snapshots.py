@@ -1,0 +1,134 @@
+"""Snapshots of a fold: written whole or not at all, checked when read, and never the only way back.
+
+A file is one line of JSON (the header) and the state. The newest two are kept; one that cannot be read
+means the one before, and none means a full replay of the log.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+_KEPT = 2
+_HEADER_BYTES_MAX = 4096
+_FILE_NAME = re.compile(r"^(\d{20})\.snapshot$")
+
+
+class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot is of. `next_seq` is the position of the first event that it does not contain."""
+
+    name: str
+    next_seq: int
+    code_version: str
+    format: int
+    sha256: str
+    """Of the state."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A snapshot that was read and found whole."""
+
+    header: SnapshotHeader
+    state: bytes
+
+
+class SnapshotUnreadable(Exception):
+    """A file that is damaged, of another fold, or of a newer format."""
+
+
+class SnapshotStore:
+    """The snapshots of one fold in one directory.
+
+    Args:
+        directory: Made when the first snapshot is written.
+        name: Of the fold; a snapshot of another one is not taken.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.directory, self.name = directory, name
+        self.unreadable: dict[str, str] = {}
+        """File name to reason, of what the last `load` had to leave aside."""
+
+    def write(self, state: bytes, next_seq: int, code_version: str) -> Path:
+        """Keep a state durably, then drop all but the newest two.
+
+        Raises:
+            OSError: nothing was kept; the earlier snapshots are as they were.
+        """
+        assert next_seq >= 0
+        header = SnapshotHeader(
+            name=self.name,
+            next_seq=next_seq,
+            code_version=code_version,
+            format=FORMAT,
+            sha256=hashlib.sha256(state).hexdigest(),
+        )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"{next_seq:020d}.snapshot"
+        partial = path.with_suffix(".partial")
+        try:
+            with partial.open("wb") as file:
+                file.write(msgspec.json.encode(header) + b"\n")
+                file.write(state)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        self._sync_directory()
+        for old in self._newest_first()[_KEPT:]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def load(self, *, next_seq_max: int | None = None) -> Snapshot | None:
+        """Return the newest snapshot that is whole, or None; what cannot be read is reported and left aside.
+
+        Args:
+            next_seq_max: Snapshots beyond this position are left aside too, e.g. the end of the log.
+        """
+        self.unreadable = {}
+        for path in self._newest_first():
+            try:
+                snapshot = self._read(path)
+                if next_seq_max is not None and snapshot.header.next_seq > next_seq_max:
+                    raise SnapshotUnreadable(f"ends at {snapshot.header.next_seq}, beyond {next_seq_max}")
+                return snapshot
+            except (OSError, SnapshotUnreadable) as error:
+                self.unreadable[path.name] = str(error)
+                log.warning("snapshot %s of %s is left aside: %s", path.name, self.name, error)
+        return None
+
+    def _read(self, path: Path) -> Snapshot:
+        with path.open("rb") as file:
+            line = file.readline(_HEADER_BYTES_MAX)
+            state = file.read()
+        try:
+            header = msgspec.json.decode(line, type=SnapshotHeader)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise SnapshotUnreadable(f"its header cannot be read: {error}") from error
+        if header.name != self.name:
+            raise SnapshotUnreadable(f"it is of {header.name!r}")
+        if header.format > FORMAT:
+            raise SnapshotUnreadable(f"its format {header.format} is newer than {FORMAT}")
+        if hashlib.sha256(state).hexdigest() != header.sha256:
+            raise SnapshotUnreadable("its checksum does not match")
+        return Snapshot(header, state)
+
+    def _newest_first(self) -> list[Path]:
+        if not self.directory.is_dir():
+            return []
+        return sorted((path for path in self.directory.iterdir() if _FILE_NAME.match(path.name)), reverse=True)
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self.directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The local runner: the planner's releases as processes on one machine."""

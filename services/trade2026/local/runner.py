@@ -1,0 +1,385 @@
+"""Runs one stack: writes settings, keeps its processes alive, answers on a Unix socket, stops in order."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from trade2026 import __version__
+from trade2026.local import probe
+from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of
+from trade2026.local.state import StateDir, StateError, rotate, tail, write_atomically
+from trade2026.stack.manifest import ManifestError, loads
+from trade2026.stack.planner import Plan, PlanError, Release, changes, plan
+
+HOST = "127.0.0.1"
+PROBE_SECONDS = 0.5
+READY_SECONDS_MAX = 120.0
+FAILURES_MAX = 3
+"""A release that dies so often without having been ready is reported as failing (and still tried)."""
+_REQUEST_BYTES_MAX = 2 * 1024 * 1024
+
+
+class RunError(Exception):
+    """The stack can't be run as asked; the message says what to do."""
+
+
+def serve_command(settings: Path) -> list[str]:
+    """The command of one release's process."""
+    return [sys.executable, "-m", "trade2026", "serve", "--settings", str(settings)]
+
+
+def prepare(text: str, *, port_offset: int = 0, services: Collection[str] | None = None) -> Plan:
+    """Read and plan a manifest for this version.
+
+    Raises:
+        ManifestError, PlanError: it is wrong.
+        RunError: it asks for another version of the platform.
+    """
+    stack = loads(text)
+    if stack.spec.version != __version__:
+        raise RunError(
+            f"the manifest asks for version {stack.spec.version}, this is {__version__}: "
+            "change spec.version, or install that version"
+        )
+    return plan(stack, port_offset=port_offset, services=services)
+
+
+def check_ports(planned: Plan) -> None:
+    """Raise `RunError` if a port that the plan needs is taken."""
+    taken = []
+    for release in planned.releases:
+        for service in release.services:
+            with socket.socket() as probe_socket:
+                probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe_socket.bind((HOST, planned.ports[service]))
+                except OSError:
+                    taken.append(f"{planned.ports[service]} ({service})")
+    if taken:
+        raise RunError(
+            f"in use by another program: port {', '.join(taken)}. Stop it (is another stack up?), "
+            "or move this stack with --port-offset 1000"
+        )
+
+
+class Runner:
+    """One stack as processes.
+
+    Args:
+        state: Opened and locked by the caller.
+        text: The manifest.
+        base: Directory against which paths in the manifest are meant.
+        say: Told every event worth a line.
+        command: How a settings file is served; tests give another.
+    """
+
+    def __init__(
+        self,
+        state: StateDir,
+        text: str,
+        *,
+        base: Path,
+        port_offset: int = 0,
+        services: Collection[str] | None = None,
+        say: Callable[[str], None] = lambda line: None,
+        command: Command = serve_command,
+    ) -> None:
+        self.state, self._text, self._base = state, text, base
+        self._port_offset, self._services, self._say, self._command = port_offset, services, say, command
+        self.plan = prepare(text, port_offset=port_offset, services=services)
+        self.processes: dict[str, ReleaseProcess] = {}
+        self._readings: dict[str, dict[str, Any]] = {}
+        self._was_ready = False
+        self._changing = asyncio.Lock()
+        self._stop = asyncio.Event()
+        self._stop_hard = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._started_at = time.time()
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, show: Callable[["Runner"], Awaitable[None]] | None = None) -> None:
+        """Start everything, keep it running until `stop` is asked or a signal arrives, then stop everything.
+
+        Args:
+            show: A task that draws what happens; cancelled at the end.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.request_stop)
+        check_ports(self.plan)
+        server = await self._listen()
+        tasks = [asyncio.create_task(self._watch())]
+        if show is not None:
+            tasks.append(asyncio.create_task(show(self)))
+        try:
+            write_atomically(self.state.path / "manifest.yaml", self._text.encode())
+            self._write_running()
+            for release in self.plan.releases:
+                await self._launch(release)
+            await self._stop.wait()
+        finally:
+            await self._stop_all()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._stopped.set()
+            server.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await server.wait_closed()
+            with contextlib.suppress(OSError):
+                self.state.socket.unlink()
+
+    def request_stop(self) -> None:
+        """Stop in order; asked a second time, kill what still runs."""
+        if self._stop.is_set():
+            self._say("stopping at once")
+            self._stop_hard.set()
+        self._stop.set()
+
+    async def _launch(self, release: Release) -> None:
+        path = self.state.settings(release.name)
+        write_atomically(path, json.dumps(self._settings(release), indent=1).encode())
+        process = self.processes.get(release.name)
+        if process is None:
+            process = ReleaseProcess(release.name, path, self.state.log(release.name), self._command, self._exited)
+            self.processes[release.name] = process
+        process.failures = 0
+        await process.start()
+        self._say(f"{release.name}: started {', '.join(release.services)} (process {process.pid})")
+
+    def _settings(self, release: Release) -> dict[str, Any]:
+        settings = {**release.settings, "host": HOST, "state_dir": str(self.state.path)}
+        if settings["keys_file"]:
+            settings["keys_file"] = str((self._base / settings["keys_file"]).absolute())
+        return settings
+
+    async def _stop_all(self) -> None:
+        for name in reversed(self.processes):
+            process = self.processes[name]
+            if process.pid is not None:
+                self._say(f"{name}: stopping")
+            await process.stop(at_once=self._stop_hard)
+        self._say("stopped")
+
+    def _exited(self, process: ReleaseProcess, code: int) -> None:
+        self._say(f"{process.name}: died ({describe_exit(code)}), starting it again; see {process.log}")
+        record = {"ts": time.time(), "release": process.name, "exit": code, "uptime": round(process.uptime, 3)}
+        with (self.state.run / "restarts.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if process.failures >= FAILURES_MAX:
+            self._say(f"{process.name}: does not start. Its log ends with:\n{tail(process.log)}")
+
+    def _write_running(self) -> None:
+        self.state.write_running(
+            {
+                "stack": self.plan.stack,
+                "version": self.plan.version,
+                "config_hash": self.plan.config_hash,
+                "host": HOST,
+                "ports": self.plan.ports,
+                "releases": {release.name: list(release.services) for release in self.plan.releases},
+                "runner_pid": os.getpid(),
+            }
+        )
+
+    # ── what it sees ────────────────────────────────────────────────────────────────────────
+
+    async def _watch(self) -> None:
+        while True:
+            await self.look()
+            if self.ready != self._was_ready:
+                self._was_ready = self.ready
+                self._say("all services are ready" if self.ready else "not all services are ready")
+            await asyncio.sleep(PROBE_SECONDS if self.ready else PROBE_SECONDS / 5)
+
+    async def look(self) -> None:
+        """Ask every service how it is."""
+        names = [name for release in self.plan.releases for name in release.services]
+        for name, reading in zip(names, await asyncio.gather(*map(self._ask, names)), strict=True):
+            self._readings[name] = reading
+        for release in self.plan.releases:
+            if release.name in self.processes and all(self._readings[name]["ready"] for name in release.services):
+                self.processes[release.name].failures = 0
+
+    async def _ask(self, service: str) -> dict[str, Any]:
+        port = self.plan.ports[service]
+        (status, body), (stats_status, stats) = await asyncio.gather(
+            probe.get(HOST, port, "/readyz"), probe.get(HOST, port, "/stats")
+        )
+        detail = body if isinstance(body, str) else str(stats_of(body).get("detail") or stats_of(body).get("reason") or "")
+        return {
+            "name": service,
+            "port": port,
+            "ready": status == 200,
+            "detail": "" if status == 200 else detail,
+            "stats": stats_of(stats) if stats_status == 200 else {},
+        }
+
+    @property
+    def ready(self) -> bool:
+        """Whether every planned service answers that it is ready."""
+        return bool(self._readings) and all(
+            self._release_ready(release) and release.name in self.processes for release in self.plan.releases
+        )
+
+    def _release_ready(self, release: Release) -> bool:
+        process = self.processes.get(release.name)
+        return (
+            process is not None
+            and process.pid is not None
+            and all(self._readings.get(name, {}).get("ready") for name in release.services)
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Everything that a person or a script wants to see."""
+        releases = []
+        for release in self.plan.releases:
+            process = self.processes.get(release.name)
+            failing = process is not None and process.failures >= FAILURES_MAX
+            releases.append(
+                {
+                    "name": release.name,
+                    "pid": process.pid if process else None,
+                    "ready": self._release_ready(release),
+                    "failing": failing,
+                    "reason": tail(process.log) if failing and process else "",
+                    "restarts": process.restarts if process else 0,
+                    "last_exit": process.last_exit if process else None,
+                    "uptime": round(process.uptime, 1) if process else 0,
+                    "config_hash": release.settings["config_hash"],
+                    "services": [
+                        self._readings.get(name)
+                        or {"name": name, "port": self.plan.ports[name], "ready": False, "detail": "starting", "stats": {}}
+                        for name in release.services
+                    ],
+                }
+            )
+        return {
+            "stack": self.plan.stack,
+            "version": self.plan.version,
+            "config_hash": self.plan.config_hash,
+            "state_dir": str(self.state.path),
+            "runner_pid": os.getpid(),
+            "started": self._started_at,
+            "ready": self.ready,
+            "stopping": self._stop.is_set(),
+            "releases": releases,
+        }
+
+    async def wait_ready(self, names: Collection[str], seconds: float = READY_SECONDS_MAX) -> str:
+        """Wait until these releases are ready; return why not, or nothing."""
+        deadline = time.monotonic() + seconds
+        while True:
+            await self.look()
+            waiting = [r for r in self.plan.releases if r.name in names and not self._release_ready(r)]
+            if not waiting:
+                return ""
+            for release in waiting:
+                process = self.processes[release.name]
+                if process.failures >= FAILURES_MAX:
+                    return f"{release.name} does not start. Its log ends with:\n{tail(process.log)}"
+            if time.monotonic() >= deadline or self._stop.is_set():
+                details = [f"{s}: {self._readings[s]['detail']}" for r in waiting for s in r.services]
+                return f"not ready after {seconds:.0f} s: {'; '.join(details)}"
+            await asyncio.sleep(PROBE_SECONDS / 5)
+
+    # ── apply ───────────────────────────────────────────────────────────────────────────────
+
+    async def apply(self, text: str, base: Path) -> dict[str, Any]:
+        """Bring what runs to another manifest: start again only what changed, back to the old one if that fails."""
+        async with self._changing:
+            new = prepare(text, port_offset=self._port_offset, services=self._services)
+            if new.stack != self.plan.stack:
+                raise RunError(f"this is the stack {self.plan.stack!r}, the manifest names {new.stack!r}")
+            old, old_base = self.plan, self._base
+            differences = {
+                release.name: changes(before.settings, release.settings)
+                for release in new.releases
+                if (before := old.release(release.name)) is not None
+            }
+            changed = [name for name, lines in differences.items() if lines]
+            answer: dict[str, Any] = {
+                "stack": new.stack,
+                "config_hash": new.config_hash,
+                "changed": {name: differences[name] for name in changed},
+                "unchanged": [name for name in differences if name not in changed],
+            }
+            self.plan, self._base = new, base
+            reason = ""
+            for name in changed:
+                reason = await self._replace(name)
+                if reason:
+                    break
+            if reason:
+                self._say(f"going back to the manifest before: {reason}")
+                self.plan, self._base = old, old_base
+                for name in changed:
+                    await self._replace(name)
+                raise RunError(f"the change was taken back: {reason}")
+            self._text = text
+            write_atomically(self.state.path / "manifest.yaml", text.encode())
+            self._write_running()
+            return answer
+
+    async def _replace(self, name: str) -> str:
+        release = self.plan.release(name)
+        assert release is not None, name
+        self._say(f"{name}: starting again with new settings")
+        await self.processes[name].stop()
+        await self._launch(release)
+        return await self.wait_ready([name])
+
+    # ── control socket ──────────────────────────────────────────────────────────────────────
+
+    async def _listen(self) -> asyncio.AbstractServer:
+        path = self.state.socket
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        server = await asyncio.start_unix_server(self._serve, path, limit=_REQUEST_BYTES_MAX)
+        path.chmod(0o600)
+        return server
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except (OSError, ValueError):
+            pass
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            match request.get("op"):
+                case "status":
+                    return {"ok": True, **self.status()}
+                case "apply":
+                    return {"ok": True, **await self.apply(request["manifest"], Path(request["base"]))}
+                case "stop":
+                    self._stop.set()
+                    await self._stopped.wait()
+                    return {"ok": True, "stack": self.plan.stack}
+                case other:
+                    return {"ok": False, "error": f"{other!r} is none of status, apply, stop"}
+        except (ManifestError, PlanError, RunError, StateError) as error:
+            return {"ok": False, "error": str(error)}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return {"ok": False, "error": f"a request can't be read: {error!r}"}
+
+
+def open_runner_log(state: StateDir) -> int:
+    """A file for what a detached runner says."""
+    rotate(state.log("runner"))
+    return os.open(state.log("runner"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

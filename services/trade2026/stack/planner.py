@@ -1,0 +1,230 @@
+"""From a manifest to what must run: pure, so that a laptop and a cluster do the same with one file.
+
+Each release's settings hold only what its own services read. A change of the limits therefore touches
+the processes that enforce limits, and no other; `config_hash` in the settings is of that release.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from trade2026.stack import model
+from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts
+from trade2026.stack.nearest import nearest
+from trade2026.stack.units import amount_nanos, basis_points, duration_ns, fraction
+
+_PORT_MAX = 65_535
+
+
+class PlanError(ValueError):
+    """What was asked for can't be planned; the message says what can."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One process (or, in a cluster, one Helm release) and the services that it hosts.
+
+    `settings` has the shape of the process's settings document, without the state directory.
+    """
+
+    name: str
+    services: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that must run for one manifest. `config_hash` changes with any planned value."""
+
+    stack: str
+    version: str
+    releases: tuple[Release, ...]
+    ports: dict[str, int]
+    config_hash: str
+
+    def release(self, name: str) -> Release | None:
+        """The release of that name, if it is planned."""
+        return next((release for release in self.releases if release.name == name), None)
+
+
+def plan(stack: model.TradingStack, *, port_offset: int = 0, services: Collection[str] | None = None) -> Plan:
+    """Return what must run.
+
+    Args:
+        port_offset: Added to every port, so that several stacks fit on one machine.
+        services: Only these; None means all.
+
+    Raises:
+        PlanError: an unknown service, or ports beyond 65,535.
+    """
+    chosen = _chosen(services)
+    ports = {name: facts.port + port_offset for name, facts in SERVICES.items()}
+    if not 0 < min(ports.values()) <= max(ports.values()) <= _PORT_MAX:
+        least, most = 1 - min(f.port for f in SERVICES.values()), _PORT_MAX - max(f.port for f in SERVICES.values())
+        raise PlanError(f"a port offset is between {least} and {most}, not {port_offset}")
+    shared = _shared(stack, ports)
+    releases = tuple(
+        _release(stack, group, hosted, shared)
+        for group in GROUPS
+        if (hosted := [facts for facts in chosen if facts.group == group])
+    )
+    return Plan(
+        stack=stack.metadata.name,
+        version=stack.spec.version,
+        releases=releases,
+        ports=ports,
+        config_hash=canonical_hash([release.settings for release in releases]),
+    )
+
+
+def changes(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return what differs between two releases' settings, one line a value, hashes left out."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found: list[str] = []
+        for name in sorted({*old, *new} - {"config_hash", "state_dir"}):
+            found += changes(old.get(name), new.get(name), f"{path}.{name}" if path else name)
+        return found
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [line for i, pair in enumerate(zip(old, new, strict=True)) for line in changes(*pair, f"{path}[{i}]")]
+    return [] if old == new else [f"{path}: {_shown(old)} -> {_shown(new)}"]
+
+
+def canonical_hash(value: Any) -> str:
+    """SHA-256 of a value's JSON with sorted keys and no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _chosen(services: Collection[str] | None) -> list[ServiceFacts]:
+    if services is None:
+        return list(SERVICES.values())
+    for name in services:
+        if name not in SERVICES:
+            raise PlanError(f"{name!r} is no service{nearest(name, SERVICES)}")
+    if not services:
+        raise PlanError(f"no service is named; known: {', '.join(SERVICES)}")
+    return [facts for name, facts in SERVICES.items() if name in services]
+
+
+def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
+    spec = stack.spec
+    return {
+        "stack": stack.metadata.name,
+        "allowed_versions": [spec.version],
+        "event_format": spec.event_format,
+        "instruments": [_instrument(spec, instrument) for instrument in spec.instruments],
+        "topics": [
+            {
+                "name": topic.name,
+                "partitions": topic.partitions,
+                "durable": topic.durable,
+                "segment_bytes_max": topic.segment_bytes_max,
+                "retention_bytes_max": topic.retention_bytes_max,
+            }
+            for topic in TOPICS
+        ],
+        "ports": ports,
+        "bus": {"type": spec.bus.type},
+        "default_account": spec.default_account,
+        "base_currency": spec.base_currency,
+        "keys_file": spec.security.keys_file,
+        "otlp_endpoint": spec.observability.otlp_endpoint,
+        "trace_sampling": fraction(spec.observability.trace_sampling),
+    }
+
+
+def _release(stack: model.TradingStack, group: str, hosted: list[ServiceFacts], shared: dict[str, Any]) -> Release:
+    spec = stack.spec
+    with_venues = any(facts.reads_venue_config for facts in hosted)
+    with_limits = any(facts.reads_limits for facts in hosted)
+    names = [facts.name for facts in hosted]
+    settings = {
+        **shared,
+        "release": group,
+        "services": names,
+        "venues": [
+            {"name": venue.name, "type": venue.type, "config": venue.config if with_venues else {}}
+            for venue in spec.venues
+        ],
+        "risk": limit_book(spec) if with_limits else {},
+        "config": {name: spec.services[name].config for name in names if name in spec.services},
+    }
+    settings["config_hash"] = canonical_hash(settings)
+    return Release(group, tuple(names), settings)
+
+
+def _instrument(spec: model.Spec, instrument: model.Instrument) -> dict[str, Any]:
+    quote = spec.quote_of(instrument)
+    return {
+        "symbol": instrument.symbol,
+        "venue": spec.venue_of(instrument),
+        "base": spec.base_of(instrument),
+        "quote": quote,
+        "settlement": instrument.settlement or quote,
+        "tick_size": amount_nanos(instrument.tick_size),
+        "lot_size": amount_nanos(instrument.lot_size),
+        "multiplier": amount_nanos(instrument.multiplier),
+        "min_notional": amount_nanos(instrument.min_notional),
+        "maker_fee_bps": instrument.maker_fee_bps,
+        "taker_fee_bps": instrument.taker_fee_bps,
+        "session": instrument.session,
+        "version": instrument.version,
+    }
+
+
+def limit_book(spec: model.Spec) -> dict[str, Any]:
+    """The manifest's ceilings in nanos, nanoseconds and basis points.
+
+    A named account or strategy has its defaults' limits wherever its own set omits one.
+    """
+    risk = spec.risk
+    account, strategy = _limits(spec, risk.account_defaults), _limits(spec, risk.strategy_defaults)
+    return {
+        "version": 1,
+        "stack": _limits(spec, risk.limits),
+        "account_default": account,
+        "accounts": {name: {**account, **_limits(spec, limits)} for name, limits in risk.accounts.items()},
+        "strategy_default": strategy,
+        "strategies": {name: {**strategy, **_limits(spec, limits)} for name, limits in risk.strategies.items()},
+        "instruments": {spec.resolve(name): _limits(spec, limits) for name, limits in risk.instruments.items()},
+        "traders": {name: _limits(spec, limits) for name, limits in risk.traders.items()},
+        "desks": {name: _limits(spec, limits) for name, limits in risk.desks.items()},
+        "reference_age_ns_max": duration_ns(risk.reference_age_max),
+    }
+
+
+_AMOUNTS = (
+    "max_order_quantity",
+    "max_order_value",
+    "max_gross_exposure",
+    "max_net_exposure",
+    "max_position",
+    "max_daily_loss",
+)
+
+
+def _limits(spec: model.Spec, limits: model.LimitSet) -> dict[str, Any]:
+    found: dict[str, Any] = {name: amount_nanos(v) for name in _AMOUNTS if (v := getattr(limits, name)) is not None}
+    if limits.max_open_orders is not None:
+        found["max_open_orders"] = limits.max_open_orders
+    for name in ("price_collar", "passive_collar", "price_window"):
+        if (value := getattr(limits, name)) is not None:
+            found[f"{name}_bps"] = basis_points(value)
+    for name in ("order_rate", "max_executions"):
+        if (rate := getattr(limits, name)) is not None:
+            found[name] = {"count": rate.count, "per_ns": duration_ns(rate.per)}
+    if limits.duplicate_window is not None:
+        found["duplicate_window_ns"] = duration_ns(limits.duplicate_window)
+    for name in ("allowed_instruments", "restricted"):
+        if (names := getattr(limits, name)) is not None:
+            found[name] = sorted(map(spec.resolve, names))
+    if limits.allowed_venues is not None:
+        found["allowed_venues"] = sorted(limits.allowed_venues)
+    return found
