@@ -2,6 +2,7 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -11,6 +12,9 @@ TOPIC = "orders.events"
 
 _decode_order = msgspec.json.Decoder(Order).decode
 _BUSY_SECONDS = 2.0
+
+Rows = list[tuple[Any, ...]]
+Page = tuple[list[Order], str | None]
 
 
 class HistoryReader:
@@ -38,7 +42,7 @@ class HistoryReader:
 
     def list(
         self, account: str | None = None, status: str | None = None, cursor: str | None = None, limit: int = 100
-    ) -> tuple[list[Order], str | None]:
+    ) -> Page:
         """Orders, newest first, and the cursor of the next page (None after the last).
 
         Args:
@@ -46,8 +50,7 @@ class HistoryReader:
             cursor: The id of the last order of the page before.
         """
         assert limit > 0
-        conditions: list[str] = []
-        values: list[object] = []
+        conditions, values = [], []
         if account is not None:
             conditions.append("account = ?")
             values.append(account)
@@ -70,7 +73,7 @@ class HistoryReader:
         rows = self._rows("SELECT next_seq FROM positions WHERE topic = ?", topic)
         return rows[0][0] if rows else 0
 
-    def index(self, order_id: str, limit: int) -> "list[tuple[str, int, int]]":
+    def index(self, order_id: str, limit: int) -> Rows:
         """Where the events of an order are: topic, partition, position."""
         return self._rows(
             "SELECT topic, partition, seq FROM event_index WHERE order_id = ? ORDER BY topic, partition, seq LIMIT ?",
@@ -88,7 +91,7 @@ class HistoryReader:
         rows = self._rows(query, *values)
         return _decode_order(rows[0][0]) if rows else None
 
-    def _rows(self, query: str, *values: object) -> "list[tuple]":  # type: ignore[type-arg]
+    def _rows(self, query: str, *values: object) -> Rows:
         connection = self._connection or self._open()
         if connection is None:
             return []

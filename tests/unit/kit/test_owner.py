@@ -1,0 +1,209 @@
+"""The owner of a partition: nothing leaves before its events are durable, and a failed commit undoes memory."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from trade2026.domain import events as ev
+from trade2026.kit.bus.port import BusFull, Fenced, Record
+from trade2026.kit.clock import ManualClock
+from trade2026.kit.owner import Emit, Overloaded, Owner, Unavailable
+
+
+class Say(msgspec.Struct, kw_only=True):
+    """A command that is recorded as it is."""
+
+    words: str
+    ts: int = 1
+    principal: str = "local"
+    correlation_id: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
+
+
+class Echo:
+    """Remembers what was said, in order; `refuse` raises and `ask` emits nothing."""
+
+    def __init__(self) -> None:
+        self.next_seq = 0
+        self.heard: list[str] = []
+
+    def traceparent_of(self, order_id: str) -> str:
+        return ""
+
+    def decide(self, command: Say, emit: Emit) -> list[str]:
+        if command.words == "refuse":
+            raise ValueError("refused")
+        if command.words != "ask":
+            emit(ev.Resumed(scope="stack", reason=command.words, by="x"))
+        return list(self.heard)
+
+    def apply(self, envelope: ev.Envelope) -> None:
+        assert isinstance(envelope.data, ev.Resumed)
+        self.heard.append(envelope.data.reason)
+        self.next_seq = envelope.seq + 1
+
+
+class HeldWriter:
+    """Keeps appends under way until the test lets them become durable or fail."""
+
+    def __init__(self, log: list[bytes], epoch: int) -> None:
+        self.topic, self.partition, self.epoch, self.next_seq = "orders.events", 0, epoch, len(log)
+        self.log = log
+        self.under_way: list[tuple[list[bytes], asyncio.Future[int]]] = []
+
+    def append(self, bodies: Sequence[bytes]) -> "asyncio.Future[int]":
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.under_way.append((list(bodies), future))
+        self.next_seq += len(bodies)
+        return future
+
+    def land(self) -> None:
+        for bodies, future in self.under_way:
+            self.log.extend(bodies)
+            future.set_result(len(self.log) - 1)
+        self.under_way.clear()
+
+    def fail(self, error: Exception) -> None:
+        for _, future in self.under_way:
+            future.set_exception(error)
+        self.under_way.clear()
+
+    async def close(self) -> None: ...
+
+
+class HeldBus:
+    """Only what an owner needs of a bus."""
+
+    def __init__(self) -> None:
+        self.log: list[bytes] = []
+        self.writers: list[HeldWriter] = []
+
+    async def claim(self, topic: str, partition: int, owner: str) -> HeldWriter:
+        self.writers.append(HeldWriter(self.log, len(self.writers) + 1))
+        return self.writers[-1]
+
+    async def read(self, topic: str, partition: int, from_seq: int, records_max: int) -> list[Record]:
+        bodies = self.log[from_seq : from_seq + records_max]
+        return [Record(topic, partition, from_seq + number, body) for number, body in enumerate(bodies)]
+
+
+async def turns(count: int = 10) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def started(pending_max: int = 100) -> tuple[Owner, HeldBus]:
+    bus = HeldBus()
+    owner = Owner(bus, "orders.events", Echo, ManualClock(), tenant="desk", name="a", pending_max=pending_max)  # type: ignore[arg-type]
+    await owner.start()
+    return owner, bus
+
+
+async def test_an_answer_waits_until_its_events_are_durable() -> None:
+    owner, bus = await started()
+    answer = owner.submit(Say(words="one"))
+    await turns()
+    assert owner.machine.heard == ["one"]
+    assert not answer.done()
+    bus.writers[-1].land()
+    await turns()
+    assert answer.result() == ["one"]
+
+
+async def test_an_answer_that_shows_what_is_not_durable_yet_waits_too() -> None:
+    owner, bus = await started()
+    owner.submit(Say(words="one"))
+    asked = owner.submit(Say(words="ask"))
+    read = asyncio.ensure_future(owner.barrier())
+    await turns()
+    assert not asked.done()
+    bus.writers[-1].land()
+    await turns()
+    assert asked.result() == ["one"]
+    assert read.done()
+
+
+async def test_commands_that_wait_together_are_committed_in_one_piece() -> None:
+    owner, bus = await started()
+    for word in ("one", "two", "three"):
+        owner.submit(Say(words=word))
+    await turns()
+    assert [len(bodies) for bodies, _ in bus.writers[-1].under_way] == [3]
+
+
+async def test_what_reduces_risk_is_decided_before_what_came_earlier() -> None:
+    owner, _ = await started()
+    owner.submit(Say(words="buy"))
+    owner.submit(Say(words="cancel"), reduces_risk=True)
+    await turns()
+    assert owner.machine.heard == ["cancel", "buy"]
+
+
+async def test_a_full_queue_refuses_new_commands_but_none_that_reduces_risk() -> None:
+    owner, bus = await started(pending_max=2)
+    owner.submit(Say(words="one"))
+    owner.submit(Say(words="two"))
+    with pytest.raises(Overloaded):
+        owner.submit(Say(words="three"))
+    owner.submit(Say(words="cancel"), reduces_risk=True)
+    await turns()
+    bus.writers[-1].land()
+    await turns()
+    assert owner.pending == 0
+
+
+async def test_a_refusal_of_the_machine_is_the_answer_of_its_command_alone() -> None:
+    owner, bus = await started()
+    refused, taken = owner.submit(Say(words="refuse")), owner.submit(Say(words="one"))
+    await turns()
+    bus.writers[-1].land()
+    await turns()
+    assert isinstance(refused.exception(), ValueError)
+    assert taken.result() == ["one"]
+
+
+async def test_after_a_failed_commit_the_owner_forgets_it_and_goes_on_from_the_log() -> None:
+    owner, bus = await started()
+    kept = owner.submit(Say(words="kept"))
+    await turns()
+    bus.writers[-1].land()
+    lost = owner.submit(Say(words="lost"))
+    await turns()
+    bus.writers[-1].fail(BusFull("no room"))
+    await turns()
+    assert kept.done()
+    assert isinstance(lost.exception(), Unavailable)
+    assert (owner.ready, owner.epoch, owner.machine.heard) == (True, 2, ["kept"])
+
+
+async def test_a_fenced_owner_answers_nobody_and_does_not_claim_again() -> None:
+    owner, bus = await started()
+    answers: list[asyncio.Future[Any]] = [owner.submit(Say(words="zombie"))]
+    await turns()
+    bus.writers[-1].fail(Fenced("epoch 2 owns it"))
+    await turns()
+    assert isinstance(answers[0].exception(), Unavailable)
+    assert (owner.ready, len(bus.writers)) == (False, 1)
+    with pytest.raises(Unavailable):
+        owner.submit(Say(words="late"))
+
+
+async def test_positions_have_no_gap_and_time_never_falls_across_owners() -> None:
+    owner, bus = await started()
+    for word in ("one", "two"):
+        owner.submit(Say(words=word))
+    await turns()
+    bus.writers[-1].land()
+    second = Owner(bus, "orders.events", Echo, ManualClock(5), tenant="desk", name="b")  # type: ignore[arg-type]
+    await second.start()
+    second.submit(Say(words="three"))
+    await turns()
+    bus.writers[-1].land()
+    envelopes = [ev.decode(body) for body in bus.log]
+    assert [envelope.seq for envelope in envelopes] == [0, 1, 2]
+    assert [envelope.epoch for envelope in envelopes] == [1, 1, 2]
+    assert envelopes[2].ts_init >= envelopes[1].ts_init
