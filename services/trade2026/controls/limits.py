@@ -3,6 +3,8 @@
 Amounts are nanos (10⁻⁹), durations nanoseconds, collars basis points. None is "no limit".
 """
 
+from typing import Any
+
 import msgspec
 
 BPS = 10_000
@@ -112,7 +114,8 @@ def _tighter(field: str, a: _Value, b: _Value) -> _Value:
     if a is None or b is None:
         return b if a is None else a
     if field == "restricted":
-        assert isinstance(a, list) and isinstance(b, list)
+        assert isinstance(a, list)
+        assert isinstance(b, list)
         return sorted({*a, *b})
     if isinstance(a, list) and isinstance(b, list):
         return sorted({*a} & {*b})
@@ -123,7 +126,8 @@ def _tighter(field: str, a: _Value, b: _Value) -> _Value:
             if a.count and b.count
             else max(a.per_ns, b.per_ns),
         )
-    assert isinstance(a, int) and isinstance(b, int)
+    assert isinstance(a, int)
+    assert isinstance(b, int)
     if field == "duplicate_window_ns":
         return max(a, b)
     return min(a, b)
@@ -131,7 +135,10 @@ def _tighter(field: str, a: _Value, b: _Value) -> _Value:
 
 def tightest(a: LimitSet, b: LimitSet) -> LimitSet:
     """Return limits that allow only what both allow."""
-    return LimitSet(**{name: _tighter(name, getattr(a, name), getattr(b, name)) for name in LimitSet.__struct_fields__})
+    both: dict[str, Any] = {
+        name: _tighter(name, getattr(a, name), getattr(b, name)) for name in LimitSet.__struct_fields__
+    }
+    return LimitSet(**both)
 
 
 def _wider(field: str, new: _Value, old: _Value) -> bool:
@@ -140,13 +147,15 @@ def _wider(field: str, new: _Value, old: _Value) -> bool:
     if new is None:
         return field != "duplicate_window_ns" or bool(old)
     if field == "restricted":
-        assert isinstance(new, list) and isinstance(old, list)
+        assert isinstance(new, list)
+        assert isinstance(old, list)
         return not {*old} <= {*new}
     if isinstance(new, list) and isinstance(old, list):
         return not {*new} <= {*old}
     if isinstance(new, Rate) and isinstance(old, Rate):
         return new.count > old.count or new.count * old.per_ns > old.count * new.per_ns
-    assert isinstance(new, int) and isinstance(old, int)
+    assert isinstance(new, int)
+    assert isinstance(old, int)
     return new < old if field == "duplicate_window_ns" else new > old
 
 

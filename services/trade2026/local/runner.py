@@ -101,7 +101,6 @@ class Runner:
         self._changing = asyncio.Lock()
         self._stop = asyncio.Event()
         self._stop_hard = asyncio.Event()
-        self._stopped = asyncio.Event()
         self._started_at = time.time()
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
@@ -131,11 +130,7 @@ class Runner:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._stopped.set()
             server.close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(2):
-                    await server.wait_closed()
             with contextlib.suppress(OSError):
                 self.state.socket.unlink()
 
@@ -164,16 +159,15 @@ class Runner:
         return settings
 
     async def _stop_all(self) -> None:
-        for name in reversed(self.processes):
-            process = self.processes[name]
-            if process.pid is not None:
+        async with self._changing:
+            for name in reversed(self.processes):
                 self._say(f"{name}: stopping")
-            await process.stop(at_once=self._stop_hard)
+                await self.processes[name].stop(at_once=self._stop_hard)
         self._say("stopped")
 
     def _exited(self, process: ReleaseProcess, code: int) -> None:
         self._say(f"{process.name}: died ({describe_exit(code)}), starting it again; see {process.log}")
-        record = {"ts": time.time(), "release": process.name, "exit": code, "uptime": round(process.uptime, 3)}
+        record = {"ts": time.time(), "release": process.name, "exit": code, "uptime": round(time.monotonic() - process.started_at, 3)}
         with (self.state.run / "restarts.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         if process.failures >= FAILURES_MAX:
@@ -368,8 +362,7 @@ class Runner:
                 case "apply":
                     return {"ok": True, **await self.apply(request["manifest"], Path(request["base"]))}
                 case "stop":
-                    self._stop.set()
-                    await self._stopped.wait()
+                    self.request_stop()
                     return {"ok": True, "stack": self.plan.stack}
                 case other:
                     return {"ok": False, "error": f"{other!r} is none of status, apply, stop"}

@@ -1,0 +1,230 @@
+"""The archive: follows `orders.events`, `venue.reports`, `positions` and `pnl`; owns `history.db` and the
+snapshots of the order log.
+
+What it promises: every event is in the history exactly once, whatever is killed when; closed orders stay for
+at least seven days; a snapshot of the order log is never ahead of the history.
+"""
+
+import asyncio
+import logging
+import os
+import sqlite3
+from functools import partial
+from typing import Any
+
+from trade2026 import __version__
+from trade2026.archive import api
+from trade2026.archive.machine import HistoryMachine, order_ids_of
+from trade2026.archive.store import HistoryStore, IndexRow
+from trade2026.domain.events import Envelope
+from trade2026.kit.bus.port import Record
+from trade2026.kit.follower import Follower
+from trade2026.kit.history import HistoryReader
+from trade2026.kit.http import App
+from trade2026.kit.projection import snapshot_directory
+from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.snapshots import SnapshotStore
+
+log = logging.getLogger(__name__)
+
+ORDERS = "orders.events"
+FOLLOWED = (ORDERS, "venue.reports", "positions", "pnl")
+_RETENTION_DAYS = 30
+_RETENTION_DAYS_MIN = 7
+_SNAPSHOT_EVENTS = 50_000
+_SNAPSHOT_NS = 60 * 10**9
+_HOUSEKEEPING_SECONDS = 5.0
+_ORDERS_PRUNED_MAX = 500
+_DAY = 86_400 * 10**9
+_RETRY_SECONDS_MAX = 5.0
+
+
+class ArchiveService(Service):
+    """Order history, traces, snapshots."""
+
+    name = "archive"
+    title = "Order history"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        state = self.settings.state
+        self.path = state / "archive" / "history.db"
+        self.machine = HistoryMachine()
+        self.reader = HistoryReader(self.path)
+        self.snapshots = SnapshotStore(snapshot_directory(state, "oms"), "oms")
+        days = int(self.settings.config.get(self.name, {}).get("retention_days", _RETENTION_DAYS))
+        self.retention_ns = max(days, _RETENTION_DAYS_MIN) * _DAY
+        self._store: HistoryStore | None = None
+        self._followers: dict[str, Follower] = {}
+        self._index: dict[str, list[IndexRow]] = {topic: [] for topic in FOLLOWED}
+        self._detail = "not started"
+        self._write_error = ""
+        self._snapshot_error = ""
+        self._snapshot_seq = 0
+        self._snapshot_ts = context.clock.now()
+        self._housekeeper: asyncio.Task[None] | None = None
+
+    def routes(self, app: App) -> None:
+        api.add_routes(app, self)
+
+    async def start(self) -> None:
+        self._detail = "opening the history"
+        self._store = HistoryStore(self.path)
+        kept = self._store.fold()
+        if kept is not None:
+            self.machine.restore(*kept)
+        for topic in FOLLOWED:
+            self._detail = f"following {topic}"
+            await self._follow(topic)
+        self._detail = "ready"
+        self._housekeeper = asyncio.ensure_future(self._keep_house())
+
+    async def stop(self) -> None:
+        if self._housekeeper is not None:
+            self._housekeeper.cancel()
+        for follower in self._followers.values():
+            await follower.stop()
+        if self._store is not None:
+            if not self._write_error:
+                self._snapshot()
+            self._store.close()
+        self.reader.close()
+
+    @property
+    def as_of(self) -> int:
+        """Position of the newest order event in the history; -1 before the first."""
+        return self.machine.fold.next_seq - 1
+
+    def readiness(self) -> tuple[bool, str]:
+        if self._detail != "ready":
+            follower = self._followers.get(ORDERS)
+            return False, follower.progress if follower is not None else self._detail
+        return True, "ready"
+
+    def health(self) -> dict[str, Health]:
+        checks = {
+            topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
+            for topic, follower in self._followers.items()
+        }
+        checks["history"] = Health(not self._write_error, self._write_error)
+        checks["snapshots"] = Health(not self._snapshot_error, self._snapshot_error)
+        checks["disk"] = self._disk()
+        return checks
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "orders": self._store.orders() if self._store is not None and self._detail == "ready" else 0,
+            "open_orders": len(self.machine.fold.open),
+            "as_of": self.as_of,
+            "lag": sum(follower.lag for follower in self._followers.values()),
+            "lag_by_topic": {topic: follower.lag for topic, follower in self._followers.items()},
+            "snapshot_as_of": self._snapshot_seq - 1,
+        }
+
+    async def _follow(self, topic: str) -> None:
+        assert self._store is not None
+        bus, position = self.context.bus, self._store.next_seq(topic)
+        end = await bus.end(topic, 0)
+        if position > end:
+            if self._durable(topic):
+                raise RuntimeError(
+                    f"{self.path} is at {position} of {topic}, which ends at {end}: the log was replaced; "
+                    "move the history away and it is built again"
+                )
+            self._store.rewind(topic, end)
+            position = end
+        position = max(position, await bus.start(topic, 0))
+        follower = Follower(
+            bus,
+            topic,
+            self._fold_order if topic == ORDERS else self._fold_other,
+            from_seq=position,
+            on_batch=partial(self._write, topic),
+        )
+        self._followers[topic] = follower
+        await follower.start()
+
+    def _durable(self, topic: str) -> bool:
+        return next((config.durable for config in self.settings.topics if config.name == topic), True)
+
+    def _fold_order(self, envelope: Envelope, record: Record) -> None:
+        missing = self.machine.needs(envelope)
+        if missing and self._store is not None:
+            order = self._store.order(missing)
+            if order is not None:
+                self.machine.recall(order)
+        self.machine.apply(envelope)
+        self._fold_other(envelope, record)
+
+    def _fold_other(self, envelope: Envelope, record: Record) -> None:
+        rows = self._index[record.topic]
+        for order_id in order_ids_of(envelope):
+            rows.append(IndexRow(order_id, record.topic, record.partition, record.seq))
+
+    async def _write(self, topic: str) -> None:
+        """Write the batch; the topic is not read on until this has worked."""
+        delay = 0.1
+        while True:
+            try:
+                self._write_once(topic)
+                self._write_error = ""
+                return
+            except sqlite3.OperationalError as error:
+                self._write_error = f"the history cannot be written: {error}"
+                log.warning(self._write_error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _RETRY_SECONDS_MAX)
+
+    def _write_once(self, topic: str) -> None:
+        assert self._store is not None
+        next_seq, index = self._followers[topic].next_seq, self._index[topic]
+        if topic == ORDERS:
+            machine = self.machine
+            self._store.write(topic, next_seq, index, machine.changed.values(), machine.state())
+            machine.written()
+        else:
+            self._store.write(topic, next_seq, index)
+        index.clear()
+        if topic == ORDERS and self.machine.fold.next_seq - self._snapshot_seq >= _SNAPSHOT_EVENTS:
+            self._snapshot()
+
+    async def _keep_house(self) -> None:
+        """Snapshots by time, and orders that are older than the retention."""
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+            for follower in self._followers.values():
+                await follower.measure_lag()
+            now = self.context.clock.now()
+            if now - self._snapshot_ts >= _SNAPSHOT_NS:
+                self._snapshot()
+            try:
+                assert self._store is not None
+                self._store.prune(now - self.retention_ns, _ORDERS_PRUNED_MAX)
+            except sqlite3.OperationalError as error:
+                log.warning("the history was not pruned: %s", error)
+
+    def _snapshot(self) -> None:
+        """Keep the fold of the order log, once the history up to it is on the disk."""
+        assert self._store is not None
+        fold = self.machine.fold
+        if fold.next_seq <= self._snapshot_seq or self.machine.changed:
+            return
+        self._snapshot_ts = self.context.clock.now()
+        try:
+            if not self._store.make_durable():
+                return
+            self.snapshots.write(fold.snapshot(), fold.next_seq, __version__)
+        except (OSError, sqlite3.Error) as error:
+            self._snapshot_error = f"no snapshot at {fold.next_seq}: {error}"
+            log.warning(self._snapshot_error)
+            return
+        self._snapshot_error = ""
+        self._snapshot_seq = fold.next_seq
+
+    def _disk(self) -> Health:
+        try:
+            stat = os.statvfs(self.path.parent)
+        except OSError as error:
+            return Health(False, f"the archive's directory cannot be read: {error}")
+        free, least = stat.f_bavail * stat.f_frsize, self.settings.free_bytes_min
+        return Health(free >= least, f"{free >> 20} MiB free, least {least >> 20} MiB")

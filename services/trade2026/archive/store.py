@@ -1,0 +1,202 @@
+"""`history.db`: orders, where their events are, and how far each topic has come, in one transaction per batch.
+
+Because the position is written with what was learnt up to it, every event counts exactly once, whatever is
+killed when. After a power failure the newest transactions may be gone, their positions with them.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from trade2026.domain.orders import CLOSED, Order
+
+FORMAT = 1
+
+_SCHEMA = """
+CREATE TABLE orders (
+    number INTEGER PRIMARY KEY,
+    order_id TEXT NOT NULL UNIQUE,
+    account TEXT NOT NULL,
+    client_order_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    is_open INTEGER NOT NULL,
+    instrument TEXT NOT NULL,
+    last_seq INTEGER NOT NULL,
+    ts_created INTEGER NOT NULL,
+    ts_updated INTEGER NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX orders_by_client_order_id ON orders (account, client_order_id);
+CREATE INDEX orders_by_account ON orders (account);
+CREATE INDEX open_orders ON orders (is_open) WHERE is_open = 1;
+CREATE INDEX closed_orders ON orders (ts_updated) WHERE is_open = 0;
+CREATE TABLE event_index (
+    order_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    partition INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (order_id, topic, partition, seq)
+) WITHOUT ROWID;
+CREATE TABLE positions (topic TEXT PRIMARY KEY, next_seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE fold (id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL);
+"""
+
+_UPSERT = """
+INSERT INTO orders (order_id, account, client_order_id, status, is_open, instrument, last_seq, ts_created, ts_updated, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (order_id) DO UPDATE SET
+    status = excluded.status, is_open = excluded.is_open, last_seq = excluded.last_seq,
+    ts_updated = excluded.ts_updated, body = excluded.body
+"""
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Order).decode
+
+
+class HistoryFormat(Exception):
+    """A history that this code cannot use; the message says what to do."""
+
+
+class IndexRow(NamedTuple):
+    """Where one event of an order is."""
+
+    order_id: str
+    topic: str
+    partition: int
+    seq: int
+
+
+class HistoryStore:
+    """The one writer of `history.db`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._make_schema()
+
+    def next_seq(self, topic: str) -> int:
+        """Where the history goes on in a topic."""
+        row = self._db.execute("SELECT next_seq FROM positions WHERE topic = ?", (topic,)).fetchone()
+        return row[0] if row else 0
+
+    def write(
+        self,
+        topic: str,
+        next_seq: int,
+        index: Sequence[IndexRow],
+        orders: Iterable[Order] = (),
+        fold_state: bytes | None = None,
+    ) -> None:
+        """Write what a batch of one topic brought, whole or not at all.
+
+        Raises:
+            sqlite3.Error: nothing was written (a full disk, usually); try again.
+        """
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            assert next_seq >= self.next_seq(topic), f"{topic} went back to {next_seq}"
+            db.executemany("INSERT OR IGNORE INTO event_index VALUES (?, ?, ?, ?)", index)
+            db.executemany(_UPSERT, map(_row, orders))
+            db.execute(
+                "INSERT INTO positions VALUES (?, ?) ON CONFLICT (topic) DO UPDATE SET next_seq = excluded.next_seq",
+                (topic, next_seq),
+            )
+            if fold_state is not None:
+                db.execute("INSERT OR REPLACE INTO fold VALUES (0, ?)", (fold_state,))
+            db.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def order(self, order_id: str) -> Order | None:
+        """A written order."""
+        row = self._db.execute("SELECT body FROM orders WHERE order_id = ?", (order_id,)).fetchone()
+        return _decode(row[0]) if row else None
+
+    def fold(self) -> tuple[bytes, dict[str, Order]] | None:
+        """The fold of the order log as of its position, and the open orders; None for a new history."""
+        row = self._db.execute("SELECT state FROM fold").fetchone()
+        if row is None:
+            return None
+        rows = self._db.execute("SELECT body FROM orders WHERE is_open = 1 ORDER BY number")
+        orders = (_decode(body) for (body,) in rows)
+        return row[0], {order.order_id: order for order in orders}
+
+    def rewind(self, topic: str, end: int) -> None:
+        """Forget positions of a topic that lost its newest records (one that is not fsynced)."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._db.execute("DELETE FROM event_index WHERE topic = ? AND seq >= ?", (topic, end))
+            self._db.execute("UPDATE positions SET next_seq = ? WHERE topic = ?", (end, topic))
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def prune(self, before_ts: int, orders_max: int) -> int:
+        """Drop orders that closed before a time (ns), oldest first, with their index; returns how many."""
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            rows = db.execute(
+                "SELECT order_id FROM orders WHERE is_open = 0 AND ts_updated < ? ORDER BY ts_updated LIMIT ?",
+                (before_ts, orders_max),
+            ).fetchall()
+            db.executemany("DELETE FROM event_index WHERE order_id = ?", rows)
+            db.executemany("DELETE FROM orders WHERE order_id = ?", rows)
+            db.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        return len(rows)
+
+    def make_durable(self) -> bool:
+        """Fsync all that is written; False when a reader was in the way, so try again later."""
+        busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        return not busy
+
+    def orders(self) -> int:
+        """How many orders it holds, nearly: numbers are never reused while rows are only dropped from the front."""
+        row = self._db.execute("SELECT max(number), min(number) FROM orders").fetchone()
+        return row[0] - row[1] + 1 if row[0] is not None else 0
+
+    def close(self) -> None:
+        """Let the file go. Idempotent."""
+        self._db.close()
+
+    def _make_schema(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version = {FORMAT};COMMIT;")
+        elif version != FORMAT:
+            raise HistoryFormat(
+                f"{self.path} has format {version}, this version writes {FORMAT}; "
+                "move it away and it is built again from the log"
+            )
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+def _row(order: Order) -> tuple[object, ...]:
+    spec = order.spec
+    return (
+        order.order_id,
+        spec.account,
+        spec.client_order_id,
+        str(order.status),
+        int(order.status not in CLOSED),
+        spec.instrument,
+        order.seqs[-1] if order.seqs else -1,
+        order.ts_created,
+        order.ts_updated,
+        _encode(order).decode(),
+    )

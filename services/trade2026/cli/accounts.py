@@ -1,0 +1,48 @@
+"""What an account holds and has earned: `positions`, `pnl`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from trade2026.cli.output import AsJson, StatePath, print_json, show_fields, show_rows
+from trade2026.cli.target import find
+
+Account = Annotated[str, typer.Argument(help="The account.")]
+
+
+def positions(account: Account = "main", state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Show an account's positions.
+
+    Example: trade2026 positions main
+    """
+    answer = find(state_dir).call("oms", "GET", f"/positions/{account}")
+    if as_json:
+        print_json(answer)
+        return
+    columns = {
+        "symbol": "SYMBOL",
+        "quantity": ">QUANTITY",
+        "average_price": ">AVERAGE",
+        "realized": ">REALIZED",
+        "fees": ">FEES",
+    }
+    show_rows(answer["positions"], columns, f"{account} has no positions")
+
+
+def pnl(account: Account = "main", state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Show an account's profit and loss.
+
+    Example: trade2026 pnl main --json
+    """
+    answer: dict[str, Any] = find(state_dir).call("pnl", "GET", f"/pnl/{account}")
+    if as_json:
+        print_json(answer)
+        return
+    tables = {name: value for name, value in answer.items() if isinstance(value, list) and value}
+    show_fields({name: value for name, value in answer.items() if not isinstance(value, list)})
+    for name, rows in tables.items():
+        typer.echo(f"\n{name}")
+        if isinstance(rows[0], dict):
+            show_rows(rows, {key: key.replace("_", " ").upper() for key in rows[0]}, "")
+        else:
+            typer.echo(", ".join(map(str, rows)))

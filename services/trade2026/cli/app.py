@@ -1,0 +1,57 @@
+"""`trade2026`: the commands, each from its own file."""
+
+from typing import Annotated
+
+import typer
+
+from trade2026.cli import accounts, data, doctor, keys, log, manifests, orders, risk, run, serve
+
+EPILOG = """Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 the stack is not reachable, 4 the platform refused."""
+
+app = typer.Typer(
+    name="trade2026",
+    help="A trading platform that is described by one manifest.\n\nBegin with: trade2026 up -f manifests/quickstart.yaml",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from trade2026 import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Nothing is done before a command is named."""
+
+
+_STACK, _TRADE, _RISK, _LOG, _TOOLS = "Stack", "Trading", "Risk", "The log", "Tools"
+
+app.command("up", rich_help_panel=_STACK, no_args_is_help=True)(run.up)
+app.command("apply", rich_help_panel=_STACK, no_args_is_help=True)(run.apply)
+app.command("down", rich_help_panel=_STACK)(run.down)
+app.command("status", rich_help_panel=_STACK)(run.status)
+app.command("validate", rich_help_panel=_STACK, no_args_is_help=True)(manifests.validate)
+app.command("plan", rich_help_panel=_STACK, no_args_is_help=True)(manifests.plan)
+app.add_typer(orders.app, name="order", rich_help_panel=_TRADE)
+app.command("positions", rich_help_panel=_TRADE)(accounts.positions)
+app.command("pnl", rich_help_panel=_TRADE)(accounts.pnl)
+app.add_typer(risk.limits, name="limits", rich_help_panel=_RISK)
+app.command("kill", rich_help_panel=_RISK)(risk.kill)
+app.command("resume", rich_help_panel=_RISK)(risk.resume)
+app.command("trace", rich_help_panel=_LOG, no_args_is_help=True)(log.trace)
+app.add_typer(log.events, name="events", rich_help_panel=_LOG)
+app.command("replay", rich_help_panel=_LOG)(log.replay)
+app.command("backup", rich_help_panel=_LOG, no_args_is_help=True)(data.backup)
+app.command("restore", rich_help_panel=_LOG, no_args_is_help=True)(data.restore)
+app.command("doctor", rich_help_panel=_TOOLS)(doctor.doctor)
+app.add_typer(keys.app, name="keys", rich_help_panel=_TOOLS)
+app.command("serve", rich_help_panel=_TOOLS, no_args_is_help=True)(serve.serve)

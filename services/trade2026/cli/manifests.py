@@ -1,0 +1,90 @@
+"""Manifests without running them: `validate`, `plan`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trade2026.cli.output import USAGE, AsJson, CliError, ManifestPath, print_json, show, show_rows
+
+if TYPE_CHECKING:
+    from trade2026.stack.model import TradingStack
+    from trade2026.stack.planner import Plan
+
+PortOffset = Annotated[int, typer.Option("--port-offset", help="Added to every port.")]
+ServiceNames = Annotated[
+    str | None, typer.Option("--services", help="Only these, separated by commas, e.g. oms,risk.", show_default=False)
+]
+
+
+def read(file: Path) -> "TradingStack":
+    """Read a manifest; what is wrong with it becomes a `CliError`."""
+    from trade2026.stack.manifest import ManifestError, load
+
+    try:
+        return load(file)
+    except ManifestError as error:
+        raise CliError(f"{file}:\n  " + "\n  ".join(map(str, error.faults)), USAGE) from error
+
+
+def chosen(services: str | None) -> list[str] | None:
+    """The services of a comma-separated list; None means all."""
+    return None if services is None else [name.strip() for name in services.split(",") if name.strip()]
+
+
+def planned(file: Path, port_offset: int, services: str | None) -> "Plan":
+    """Read and plan a manifest."""
+    from trade2026.stack.planner import PlanError
+    from trade2026.stack.planner import plan as make_plan
+
+    try:
+        return make_plan(read(file), port_offset=port_offset, services=chosen(services))
+    except PlanError as error:
+        raise CliError(str(error), USAGE) from error
+
+
+def validate(file: ManifestPath, as_json: AsJson = False) -> None:
+    """Say whether a manifest is right, and if not, what to change.
+
+    Example: trade2026 validate -f manifests/quickstart.yaml
+    """
+    stack = read(file)
+    spec = stack.spec
+    show(
+        {"valid": True, "stack": stack.metadata.name},
+        as_json,
+        f"{file} is valid: stack {stack.metadata.name}, {len(spec.instruments)} instrument(s), {len(spec.venues)} venue(s)",
+    )
+
+
+def plan(file: ManifestPath, port_offset: PortOffset = 0, services: ServiceNames = None, as_json: AsJson = False) -> None:
+    """Show what a manifest would run, and change nothing.
+
+    Example: trade2026 plan -f manifests/quickstart.yaml --json
+    """
+    result = planned(file, port_offset, services)
+    if as_json:
+        print_json(
+            {
+                "stack": result.stack,
+                "version": result.version,
+                "config_hash": result.config_hash,
+                "releases": [
+                    {"name": release.name, "services": list(release.services), "settings": release.settings}
+                    for release in result.releases
+                ],
+            }
+        )
+        return
+    rows = [
+        {
+            "release": release.name,
+            "service": service,
+            "port": result.ports[service],
+            "hash": release.settings["config_hash"][:12],
+        }
+        for release in result.releases
+        for service in release.services
+    ]
+    show_rows(rows, {"release": "RELEASE", "service": "SERVICE", "port": ">PORT", "hash": "CONFIGURATION"}, "nothing")
+    typer.echo(f"\nconfiguration of {result.stack}: {result.config_hash}")

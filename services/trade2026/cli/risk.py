@@ -1,0 +1,135 @@
+"""Limits and the kill switch: `limits`, `kill`, `resume`."""
+
+import re
+from typing import Annotated, Any
+
+import typer
+
+from trade2026.cli.output import REFUSED, UNREACHABLE, AsJson, CliError, StatePath, print_json, show, show_rows
+from trade2026.cli.target import find
+
+limits = typer.Typer(help="Limits: show, tighten.", invoke_without_command=True)
+
+Scope = Annotated[
+    str, typer.Option(help="stack, account:NAME, strategy:NAME, instrument:SYMBOL.VENUE, venue:NAME, trader:NAME, desk:NAME.")
+]
+_KILL_PATH = ("risk", "oms", "gateway")
+"""Who can kill, in the order in which they are asked."""
+
+
+@limits.callback()
+def default(context: typer.Context) -> None:
+    """Show the limits in force if nothing else is asked."""
+    if context.invoked_subcommand is None:
+        show_limits()
+
+
+@limits.command("show")
+def show_limits(state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Show the limits in force.
+
+    Example: trade2026 limits show --json
+    """
+    answer = find(state_dir).call("risk", "GET", "/limits")
+    if as_json:
+        print_json(answer)
+        return
+    show_rows(_flat(answer, ""), {"name": "LIMIT", "value": ">VALUE"}, "no limits")
+
+
+def _flat(value: Any, path: str) -> list[dict[str, Any]]:
+    if isinstance(value, dict):
+        return [row for name, inner in value.items() for row in _flat(inner, f"{path}.{name}" if path else name)]
+    return [{"name": path, "value": value}]
+
+
+@limits.command(no_args_is_help=True)
+def tighten(
+    values: Annotated[list[str], typer.Argument(help="name=value, e.g. max_order_value=10000 or price_collar=2%.")],
+    reason: Annotated[str, typer.Option(help="Kept in the log.", show_default=False)],
+    scope: Scope = "stack",
+    until: Annotated[str | None, typer.Option(help="When it ends, e.g. 2030-01-31T16:00:00Z; a restart of limits if omitted.")] = None,
+    state_dir: StatePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make limits tighter for a time; they are never made wider here, only in the manifest.
+
+    Example: trade2026 limits tighten max_order_value=10000 --scope account:main --reason "thin market"
+    """
+    body: dict[str, Any] = {"scope": scope, "limits": dict(map(_limit, values)), "reason": reason}
+    if until is not None:
+        body["until"] = until
+    answer = find(state_dir).call("risk", "POST", "/limits/tighten", body)
+    show(answer, as_json, f"{scope}: tightened {', '.join(body['limits'])}")
+
+
+def _limit(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise typer.BadParameter(f"{text!r} is not written name=value, e.g. max_order_value=10000")
+    name = re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name.strip()).lower()
+    if name in ("allowed_instruments", "allowed_venues", "restricted"):
+        return name, [item.strip() for item in value.split(",") if item.strip()]
+    if name in ("order_rate", "max_executions"):
+        count, _, per = value.partition("/")
+        if not count.isdigit():
+            raise typer.BadParameter(f"{name} is written count/duration, e.g. {name}=10/1s")
+        return name, {"count": int(count), "per": per or "1s"}
+    return name, int(value) if name == "max_open_orders" and value.isdigit() else value
+
+
+def kill(
+    reason: Annotated[str, typer.Option(help="Kept in the log.", show_default=False)],
+    scope: Scope = "stack",
+    halt: Annotated[bool, typer.Option("--halt", help="Refuse new orders, but let the open ones work.")] = False,
+    state_dir: StatePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop trading in a scope and cancel what is open there, until a named person resumes it.
+
+    Asks the risk service, then the OMS, then the venue itself, until one has done it.
+
+    Example: trade2026 kill --scope strategy:mm --reason "runs away"
+    """
+    target = find(state_dir)
+    body: dict[str, Any] = {"scope": scope, "reason": reason, **({"halt": True} if halt else {})}
+    failures: list[str] = []
+    for service in _KILL_PATH:
+        try:
+            answer = target.call(service, "POST", "/kill", body)
+        except CliError as error:
+            status = (error.problem or {}).get("status", 503)
+            if error.exit_code != UNREACHABLE and status in (401, 403, 422):
+                raise
+            failures.append(f"{service}: {error}")
+            continue
+        answer = answer if isinstance(answer, dict) else {}
+        show({**answer, "by": service, "failures": failures}, as_json, _killed(scope, service, halt, failures))
+        return
+    raise CliError("nobody could be reached to kill:\n  " + "\n  ".join(failures), UNREACHABLE)
+
+
+def _killed(scope: str, service: str, halt: bool, failures: list[str]) -> str:
+    lines = [f"{scope} is {'halted' if halt else 'killed'} (by {service})", *(f"  {failure}" for failure in failures)]
+    return "\n".join([*lines, f"release it with: trade2026 resume --scope {scope} --reason …"])
+
+
+def resume(
+    reason: Annotated[str, typer.Option(help="Kept in the log.", show_default=False)],
+    scope: Scope = "stack",
+    state_dir: StatePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Release a kill or a halt.
+
+    Example: trade2026 resume --scope strategy:mm --reason "fixed and reviewed"
+    """
+    target = find(state_dir)
+    body = {"scope": scope, "reason": reason}
+    try:
+        answer = target.call("risk", "POST", "/resume", body)
+    except CliError as error:
+        if error.exit_code == REFUSED:
+            raise
+        answer = target.call("oms", "POST", "/resume", body)
+    show(answer, as_json, f"{scope} may trade again")

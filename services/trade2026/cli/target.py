@@ -1,0 +1,122 @@
+"""Which stack a command is about, and how its services are reached."""
+
+import http.client
+import json
+import os
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trade2026.cli.output import REFUSED, UNREACHABLE, USAGE, CliError
+from trade2026.local.state import StateDir
+from trade2026.stack.facts import SERVICES
+
+STATE_ROOT = Path(".trade2026")
+KEY_VARIABLE = "TRADE2026_KEY"
+"""Environment variable with the bearer key, for a stack that asks for one."""
+_TIMEOUT_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A stack: its state directory if it runs here, and the ports of its services."""
+
+    name: str
+    state: StateDir | None
+    host: str
+    ports: dict[str, int]
+
+    def call(self, service: str, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
+        """Ask a service and return its JSON.
+
+        Raises:
+            CliError: nobody answers, or the answer is a problem.
+        """
+        filled = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        address = path + (f"?{urllib.parse.urlencode(filled)}" if filled else "")
+        headers = {"Accept": "application/json"}
+        if key := os.environ.get(KEY_VARIABLE):
+            headers["Authorization"] = f"Bearer {key}"
+        payload = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            payload = json.dumps(body)
+        connection = http.client.HTTPConnection(self.host, self.ports[service], timeout=_TIMEOUT_SECONDS)
+        try:
+            connection.request(method, address, payload, headers)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise CliError(self._unreachable(service, error), UNREACHABLE) from error
+        finally:
+            connection.close()
+        return _answer(service, response, content)
+
+    def _unreachable(self, service: str, error: Exception) -> str:
+        where = f"{service} of {self.name} at {self.host}:{self.ports[service]}"
+        if isinstance(error, ConnectionRefusedError):
+            if self.state is not None and self.state.is_locked:
+                return f"{where} is not listening; see `trade2026 status` and {self.state.logs}"
+            return f"{where} is not listening: the stack is not up; start it with `trade2026 up -f MANIFEST`"
+        return f"{where} does not answer: {error}"
+
+
+def _answer(service: str, response: http.client.HTTPResponse, content: bytes) -> Any:
+    try:
+        body = json.loads(content) if content else None
+    except ValueError:
+        body = content.decode("utf-8", "replace")
+    if response.status < 400:
+        return body
+    if not isinstance(body, dict):
+        raise CliError(f"{service} answered {response.status} {response.reason}: {str(body)[:300]}", REFUSED)
+    message = str(body.get("detail") or body.get("title") or response.reason)
+    if code := body.get("reject_code") or body.get("code"):
+        message = f"{message} [{code}]"
+    if retry := response.headers.get("Retry-After"):
+        message = f"{message}; try again in {retry} s"
+    if response.status in (401, 403) and not os.environ.get(KEY_VARIABLE):
+        message = f"{message}; put your key into the environment variable {KEY_VARIABLE}"
+    raise CliError(message, REFUSED, body)
+
+
+def find(state_dir: Path | None, file: Path | None = None) -> Target:
+    """The stack that is meant: by directory, by manifest, or the one under the working directory.
+
+    Raises:
+        CliError: it can't be told which.
+    """
+    if state_dir is None and file is not None:
+        from trade2026.cli.manifests import read
+
+        state_dir = STATE_ROOT / read(file).metadata.name
+    if state_dir is not None:
+        if not (state_dir / "VERSION").exists():
+            raise CliError(f"{state_dir} is no state directory: no stack was ever up there", USAGE)
+        return _of(StateDir(state_dir))
+    found = [StateDir(path.parent) for path in sorted(STATE_ROOT.glob("*/VERSION"))]
+    running = [state for state in found if state.is_locked]
+    candidates = running or found
+    if len(candidates) > 1:
+        names = ", ".join(str(STATE_ROOT / state.path.name) for state in candidates)
+        raise CliError(f"several stacks are here: say which one with --state-dir: {names}", USAGE)
+    if candidates:
+        return _of(candidates[0])
+    return Target("the stack", None, "127.0.0.1", {name: facts.port for name, facts in SERVICES.items()})
+
+
+def find_state(state_dir: Path | None, file: Path | None = None) -> StateDir:
+    """As `find`, where the state directory itself is needed."""
+    state = find(state_dir, file).state
+    if state is None:
+        raise CliError(
+            f"no stack has been up under {STATE_ROOT.absolute()}: go where it was started, or give --state-dir", USAGE
+        )
+    return state
+
+
+def _of(state: StateDir) -> Target:
+    record = state.running()
+    ports = {name: facts.port for name, facts in SERVICES.items()} | record.get("ports", {})
+    return Target(record.get("stack", state.path.name), state, record.get("host", "127.0.0.1"), ports)

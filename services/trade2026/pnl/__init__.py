@@ -1,0 +1,1 @@
+"""Profit and loss per account, strategy and symbol, with the equity curve."""

@@ -1,0 +1,134 @@
+"""P&L over HTTP (port 8100). Money is decimal text, rounded half to even at 10⁻⁹."""
+
+from typing import TYPE_CHECKING, Any
+
+from trade2026.domain.numbers import cost_to_nanos, to_text
+from trade2026.domain.positions import Position
+from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.queries import may_see, number, require_account
+from trade2026.kit.views import time_text
+from trade2026.pnl.machine import POINTS_MAX, Curve, Pnl, PnlMachine
+
+if TYPE_CHECKING:
+    from trade2026.pnl.service import PnlService
+
+
+def add_routes(app: App, service: "PnlService") -> None:
+    """Every endpoint of P&L."""
+
+    @app.route("GET", "/pnl", summary="P&L of every account in the base currency, as of an event")
+    async def overview(request: Request) -> Response:
+        accounts = [account for account in service.machine.accounts() if may_see(request, account)]
+        found = [account_totals(service.machine, account) for account in accounts]
+        return json_response({"as_of": service.projection.as_of, "accounts": found})
+
+    @app.route("GET", "/pnl/{account}", summary="P&L of an account by symbol and strategy, as of an event")
+    async def of_account(request: Request) -> Response:
+        account = known_account(service, request)
+        return json_response({"as_of": service.projection.as_of, **account_view(service.machine, account)})
+
+    @app.route("GET", "/pnl/{account}/series", summary="Equity curve with drawdown: limit (the newest points)")
+    async def series(request: Request) -> Response:
+        account = known_account(service, request)
+        curve = service.machine.curves.get(account) or Curve()
+        points = curve.points[-number(request, "limit", POINTS_MAX, most=POINTS_MAX) :]
+        return json_response(
+            {
+                "account": account,
+                "currency": service.machine.base_currency,
+                "interval_seconds": curve.interval // 10**9,
+                "max_drawdown": money(curve.max_drawdown),
+                "points": [
+                    {"time": time_text(point.ts), "equity": money(point.equity), "drawdown": money(point.drawdown)}
+                    for point in points
+                ],
+            }
+        )
+
+    @app.route("GET", "/positions/{account}", summary="The positions behind the P&L, as of an event")
+    async def positions(request: Request) -> Response:
+        account = require_account(request, request.params["account"])
+        lines = [
+            position_line(service.machine, instrument, position)
+            for instrument, position in service.machine.positions_of(account).items()
+        ]
+        return json_response({"account": account, "as_of": service.projection.as_of, "positions": lines})
+
+
+def known_account(service: "PnlService", request: Request) -> str:
+    """The account of the path; 404 before its first fill."""
+    account = require_account(request, request.params["account"])
+    if not service.machine.positions_of(account):
+        raise Problem(404, "unknown_account", f"account {account!r} has not traded", field="account")
+    return account
+
+
+def account_totals(machine: PnlMachine, account: str) -> dict[str, Any]:
+    """An account in the base currency; what has no rate is named."""
+    total, missing = machine.in_base(machine.by_currency(machine.positions_of(account).items()))
+    curve = machine.curves.get(account) or Curve()
+    return {
+        "account": account,
+        **pnl_line(total),
+        "drawdown": money(max(curve.peak, total.total) - total.total),
+        "max_drawdown": money(max(curve.max_drawdown, curve.peak - total.total)),
+        "not_converted": missing,
+    }
+
+
+def account_view(machine: PnlMachine, account: str) -> dict[str, Any]:
+    """An account with its symbols and strategies, each in its own currency."""
+    positions = machine.positions_of(account)
+    strategies: dict[str, list[tuple[str, Position]]] = {}
+    for (owner, strategy, instrument), position in machine.by_strategy.items():
+        if owner == account:
+            strategies.setdefault(strategy, []).append((instrument, position))
+    return {
+        **account_totals(machine, account),
+        "by_currency": [pnl_line(part) for part in machine.by_currency(positions.items())],
+        "by_symbol": [position_line(machine, name, position) for name, position in positions.items()],
+        "by_strategy": [
+            {
+                "strategy": strategy,
+                **pnl_line(machine.in_base(machine.by_currency(held))[0]),
+                "by_symbol": [position_line(machine, name, position) for name, position in sorted(held, key=_name)],
+            }
+            for strategy, held in sorted(strategies.items())
+        ],
+    }
+
+
+def position_line(machine: PnlMachine, instrument: str, position: Position) -> dict[str, Any]:
+    """One position with its P&L."""
+    mark = machine.marks.get(instrument)
+    return {
+        "symbol": instrument,
+        "quantity": to_text(position.quantity),
+        "average_price": to_text(position.average_price),
+        "mark": to_text(mark) if mark is not None else None,
+        **pnl_line(
+            Pnl(
+                machine.currency(instrument), position.realized, machine.unrealized(instrument, position), position.fees
+            )
+        ),
+    }
+
+
+def pnl_line(pnl: Pnl) -> dict[str, str]:
+    """P&L as decimal text."""
+    return {
+        "currency": pnl.currency,
+        "realized": money(pnl.realized),
+        "unrealized": money(pnl.unrealized),
+        "fees": money(pnl.fees),
+        "total": money(pnl.total),
+    }
+
+
+def money(cost: int) -> str:
+    """Money at `COST_SCALE` as decimal text."""
+    return to_text(cost_to_nanos(cost))
+
+
+def _name(item: tuple[str, Position]) -> str:
+    return item[0]

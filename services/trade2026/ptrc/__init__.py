@@ -1,0 +1,1 @@
+"""Post-trade: positions with lots, reconciliation against venues, transaction reports."""

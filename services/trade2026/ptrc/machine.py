@@ -1,0 +1,274 @@
+"""Positions with their lots, and what a venue's statement says against them.
+
+Pure: a fold of the order log. The average-cost position is the shared one of `domain.positions`; lots are
+first in, first out beside it, per account, instrument and strategy.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from trade2026.domain.events import Envelope, OrderFilled, PositionChanged
+from trade2026.domain.positions import Position
+
+LOTS_MAX = 10_000
+"""Lots per account, instrument and strategy; beyond it a fill joins the newest lot, exactly."""
+
+FILLS_KEPT = 20_000
+"""Newest fills per account that a statement is compared with."""
+
+CAUSES_MAX = 100
+
+
+class Lot(msgspec.Struct):
+    """What one opening fill left behind. `cost` is at `COST_SCALE`; both are positive, the side is the position's."""
+
+    exec_id: str
+    quantity: int
+    cost: int
+    ts: int
+    fills: int = 1
+
+    @property
+    def price(self) -> int:
+        """Nanos per unit, rounded down where fills were joined."""
+        return self.cost // self.quantity
+
+
+class Holding(msgspec.Struct):
+    """One account, instrument and strategy."""
+
+    position: Position = msgspec.field(default_factory=Position)
+    lots: list[Lot] = []
+    """Oldest first; their quantities sum to the position's."""
+    realized_fifo: int = 0
+    """P&L before fees when the oldest lot is closed first, at `COST_SCALE`."""
+
+    def apply_fill(self, signed_quantity: int, price: int, fee: int, exec_id: str, ts: int) -> None:
+        """Fold one fill: close the oldest lots, open one with what is left."""
+        before = self.position.quantity
+        self.position.apply_fill(signed_quantity, price, fee)
+        rest = abs(signed_quantity)
+        if before and (before > 0) != (signed_quantity > 0):
+            rest = self._close(rest, price, 1 if before > 0 else -1)
+        if rest:
+            self._open(rest, price, exec_id, ts)
+        assert bool(self.lots) == bool(self.position.quantity), "open lots make up the position"
+
+    def _close(self, quantity: int, price: int, side: int) -> int:
+        closed = 0
+        for lot in self.lots:
+            if quantity == 0:
+                break
+            if lot.quantity <= quantity:
+                part, cost = lot.quantity, lot.cost
+                closed += 1
+            else:
+                part = quantity
+                cost = lot.cost * part // lot.quantity
+                lot.quantity -= part
+                lot.cost -= cost
+            quantity -= part
+            self.realized_fifo += side * (part * price - cost)
+        del self.lots[:closed]
+        return quantity
+
+    def _open(self, quantity: int, price: int, exec_id: str, ts: int) -> None:
+        if len(self.lots) >= LOTS_MAX:
+            newest = self.lots[-1]
+            newest.quantity += quantity
+            newest.cost += quantity * price
+            newest.fills += 1
+        else:
+            self.lots.append(Lot(exec_id, quantity, quantity * price, ts))
+
+
+class Fill(msgspec.Struct, frozen=True):
+    """What a statement is compared with."""
+
+    seq: int
+    instrument: str
+    signed_quantity: int
+    price: int
+
+
+class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why quantities may differ.
+
+    `missing_fill`: the venue states it and our log does not have it. `unknown_fill`: we have it and the
+    venue does not state it. `fill_differs`: both have it, with another quantity.
+    """
+
+    kind: Literal["missing_fill", "unknown_fill", "fill_differs"]
+    exec_id: str
+    signed_quantity: int
+    """Nanos that our position would move by if the venue is right."""
+
+
+class Break(msgspec.Struct, frozen=True):
+    """A quantity or an execution on which the venue and we do not agree."""
+
+    instrument: str
+    ours: int
+    theirs: int
+    causes: list[Cause]
+    explained: bool
+    """The causes make up the whole difference."""
+
+
+class StatedFill(msgspec.Struct, frozen=True):
+    """An execution as the venue states it; quantity 0 where it states only the id."""
+
+    exec_id: str
+    instrument: str = ""
+    signed_quantity: int = 0
+
+
+class State(msgspec.Struct):
+    """The machine as data."""
+
+    next_seq: int
+    last_fill_seq: int
+    positions: list[tuple[str, str, Position]]
+    holdings: list[tuple[str, str, str, Holding]]
+    fills: dict[str, dict[str, Fill]]
+
+
+class PositionMachine:
+    """Folds fills into positions and lots."""
+
+    def __init__(self) -> None:
+        self.next_seq = 0
+        self.last_fill_seq = -1
+        self.positions: dict[tuple[str, str], Position] = {}
+        """Account and instrument, over all strategies: the same numbers as the OMS's."""
+        self.holdings: dict[tuple[str, str, str], Holding] = {}
+        """Account, instrument and strategy."""
+        self.fills: dict[str, dict[str, Fill]] = {}
+        """Account → execution id → fill, oldest first, the newest `FILLS_KEPT`."""
+
+    def apply(self, envelope: Envelope) -> PositionChanged | None:
+        """Fold the next event; a fill answers with the position after it."""
+        assert envelope.seq == self.next_seq, f"event {envelope.seq} follows {self.next_seq - 1}"
+        self.next_seq += 1
+        fill = envelope.data
+        if not isinstance(fill, OrderFilled):
+            return None
+        self.last_fill_seq = envelope.seq
+        signed = fill.last_qty if fill.side == "BUY" else -fill.last_qty
+        self.positions.setdefault((fill.account, fill.instrument), Position()).apply_fill(
+            signed, fill.last_px, fill.fee
+        )
+        holding = self.holdings.setdefault((fill.account, fill.instrument, fill.strategy), Holding())
+        holding.apply_fill(signed, fill.last_px, fill.fee, fill.exec_id, envelope.ts_event)
+        self._keep(fill, signed, envelope.seq)
+        position = holding.position
+        return PositionChanged(
+            account=fill.account,
+            instrument=fill.instrument,
+            strategy=fill.strategy,
+            quantity=position.quantity,
+            open_cost=position.open_cost,
+            realized=position.realized,
+            fees=position.fees,
+            order_id=fill.order_id,
+            exec_id=fill.exec_id,
+            as_of=envelope.seq,
+        )
+
+    def accounts(self) -> list[str]:
+        """Every account that ever traded."""
+        return sorted({account for account, _ in self.positions})
+
+    def positions_of(self, account: str) -> dict[str, Position]:
+        """Every position that the account ever had, by instrument."""
+        return {name: position for (owner, name), position in sorted(self.positions.items()) if owner == account}
+
+    def holdings_of(self, account: str) -> dict[str, list[tuple[str, Holding]]]:
+        """Instrument → strategies with their holdings."""
+        found: dict[str, list[tuple[str, Holding]]] = {}
+        for (owner, instrument, strategy), holding in sorted(self.holdings.items(), key=_key):
+            if owner == account:
+                found.setdefault(instrument, []).append((strategy, holding))
+        return found
+
+    def holds_all_fills(self, account: str) -> bool:
+        """Whether no fill of the account has left the window that statements are compared with."""
+        return len(self.fills.get(account, {})) < FILLS_KEPT
+
+    def reconcile(
+        self, account: str, venue: str, positions: dict[str, int], fills: list[StatedFill] | None
+    ) -> list[Break]:
+        """Compare a venue's statement with what we hold there.
+
+        Args:
+            positions: instrument → signed quantity; one that is not stated is stated as flat.
+            fills: The executions that the statement covers, None when it lists none. Ours that are older
+                than the oldest one stated are outside of it.
+        """
+        ours = {
+            instrument: position.quantity
+            for (owner, instrument), position in self.positions.items()
+            if owner == account and instrument.endswith(f".{venue}")
+        }
+        causes = self._causes(account, venue, fills) if fills is not None else {}
+        breaks: list[Break] = []
+        for instrument in sorted({*ours, *positions, *causes}):
+            mine, stated = ours.get(instrument, 0), positions.get(instrument, 0)
+            why = causes.get(instrument, [])
+            if mine == stated and not why:
+                continue
+            explained = mine + sum(cause.signed_quantity for cause in why) == stated
+            breaks.append(Break(instrument, mine, stated, why[:CAUSES_MAX], explained))
+        return breaks
+
+    def snapshot(self) -> bytes:
+        """The machine as JSON, to go on from with `restore`."""
+        return msgspec.json.encode(
+            State(
+                self.next_seq,
+                self.last_fill_seq,
+                [(*key, position) for key, position in self.positions.items()],
+                [(*key, holding) for key, holding in self.holdings.items()],
+                self.fills,
+            )
+        )
+
+    def restore(self, snapshot: bytes) -> None:
+        """Take over a snapshot."""
+        state = msgspec.json.decode(snapshot, type=State)
+        self.next_seq, self.last_fill_seq, self.fills = state.next_seq, state.last_fill_seq, state.fills
+        self.positions = {(account, instrument): position for account, instrument, position in state.positions}
+        self.holdings = {
+            (account, instrument, strategy): holding for account, instrument, strategy, holding in state.holdings
+        }
+
+    def _keep(self, fill: OrderFilled, signed: int, seq: int) -> None:
+        kept = self.fills.setdefault(fill.account, {})
+        kept[fill.exec_id] = Fill(seq, fill.instrument, signed, fill.last_px)
+        if len(kept) > FILLS_KEPT:
+            del kept[next(iter(kept))]
+
+    def _causes(self, account: str, venue: str, stated: list[StatedFill]) -> dict[str, list[Cause]]:
+        kept = self.fills.get(account, {})
+        causes: dict[str, list[Cause]] = {}
+        known: dict[str, int] = {}
+        for theirs in {fill.exec_id: fill for fill in stated}.values():
+            mine = kept.get(theirs.exec_id)
+            if mine is None:
+                cause = Cause("missing_fill", theirs.exec_id, theirs.signed_quantity)
+                causes.setdefault(theirs.instrument, []).append(cause)
+                continue
+            known[theirs.exec_id] = mine.seq
+            if theirs.signed_quantity and theirs.signed_quantity != mine.signed_quantity:
+                difference = theirs.signed_quantity - mine.signed_quantity
+                causes.setdefault(mine.instrument, []).append(Cause("fill_differs", theirs.exec_id, difference))
+        oldest = min(known.values(), default=-1)
+        for exec_id, mine in kept.items():
+            if mine.seq >= oldest and exec_id not in known and mine.instrument.endswith(f".{venue}"):
+                causes.setdefault(mine.instrument, []).append(Cause("unknown_fill", exec_id, -mine.signed_quantity))
+        return causes
+
+
+def _key(item: tuple[Any, Any]) -> Any:
+    return item[0]
