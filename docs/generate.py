@@ -1,4 +1,4 @@
-"""Write the pages under docs/reference from the code, or check that they are what the code says.
+"""Write the pages under docs/reference from the code, or check that they and docs/controls.md are what it says.
 
 Usage: python docs/generate.py [--check]
 """
@@ -21,10 +21,12 @@ from trade2026.domain import events, rejects
 from trade2026.kit import settings
 from trade2026.stack import facts, model
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+REFERENCE = DOCS / "reference"
 NOTICE = "<!-- Written by docs/generate.py from {source}; `make docs` writes it again. -->\n"
 
 ATTRIBUTE = re.compile(r"^    (\w+): (.+)$", re.MULTILINE)
+TEST = re.compile(r"def (test_\w+)")
 MODULE = re.compile(r"\b[a-z_][\w.]*\.(?=[A-Z])")
 
 EVENTS: dict[str, UnionType | tuple[type, ...]] = {
@@ -276,6 +278,21 @@ PAGES = {
 }
 
 
+def wrong_about_controls() -> list[str]:
+    """Return what docs/controls.md leaves out, or names although it does not exist."""
+    page = (DOCS / "controls.md").read_text()
+    tests = {name for path in DOCS.parent.glob("tests/**/test_*.py") for name in TEST.findall(path.read_text())}
+    codes = {code.value for code in rejects.RejectCode}
+    named = set(re.findall(r"`(test_\w+)`", page))
+    fields = {field.alias for cls in (model.LimitSet, model.Risk) for field in cls.model_fields.values()}
+    limits_named = set(re.findall(r"`([a-z]+[A-Z]\w+)`", page))
+    return [
+        *(f"docs/controls.md: there is no test {name}" for name in sorted(named - tests)),
+        *(f"docs/controls.md: there is no limit {name}" for name in sorted(limits_named - fields)),
+        *(f"docs/controls.md: leaves out {code}" for code in sorted(codes - set(re.findall(r"`([A-Z_]+)`", page)))),
+    ]
+
+
 def main(check: bool) -> int:
     """Write the pages; with `check`, write nothing and return 1 when one differs."""
     differing = 0
@@ -297,7 +314,10 @@ def main(check: bool) -> int:
             print(f"wrote docs/reference/{name}")
     if check and differing:
         print("docs/reference is out of date: run `make docs`", file=sys.stderr)
-    return int(bool(check and differing))
+    wrong = wrong_about_controls() if check else []
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return int(bool(check and (differing or wrong)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from trade2026.archive import api
 from trade2026.archive.machine import HistoryMachine, order_ids_of
 from trade2026.archive.store import HistoryStore, IndexRow
 from trade2026.domain.events import Envelope
-from trade2026.kit.bus.port import Record
+from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader
 from trade2026.kit.http import App
@@ -192,8 +192,7 @@ class ArchiveService(Service):
         """Snapshots by time, and orders that are older than the retention."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-            for follower in self._followers.values():
-                await follower.measure_lag()
+            await self._measure_lag()
             now = self.context.clock.now()
             if now - self._snapshot_ts >= _SNAPSHOT_NS:
                 self._snapshot()
@@ -202,6 +201,13 @@ class ArchiveService(Service):
                 self._store.prune(now - self.retention_ns, _ORDERS_PRUNED_MAX)
             except sqlite3.OperationalError as error:
                 log.warning("the history was not pruned: %s", error)
+
+    async def _measure_lag(self) -> None:
+        for topic, follower in self._followers.items():
+            try:
+                await follower.measure_lag()
+            except BusError as error:
+                log.warning("the end of %s is not known: %s", topic, error)
 
     def _snapshot(self) -> None:
         """Keep the fold of the order log, once the history up to it is on the disk."""

@@ -14,6 +14,7 @@ import msgspec
 from trade2026.domain.orders import CLOSED, Order
 
 FORMAT = 1
+_BUSY_SECONDS = 1.0
 
 _SCHEMA = """
 CREATE TABLE orders (
@@ -75,7 +76,7 @@ class HistoryStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._make_schema()

@@ -1,15 +1,36 @@
 """`trade2026`: the commands, each from its own file."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from trade2026.cli import accounts, data, doctor, keys, log, manifests, orders, risk, run, serve
 
 EPILOG = """Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 the stack is not reachable, 4 the platform refused."""
 
+
+
+class Sections(TyperGroup):
+    """Help whose commands stand under headings; plain text, because drawing it would take longer than the answer."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands, a section each kind."""
+        commands = [(name, self.commands[name]) for name in self.commands]
+        for panel in dict.fromkeys(str(getattr(command, "rich_help_panel", "")) for _, command in commands):
+            rows = [
+                (name, command.get_short_help_str(limit=90))
+                for name, command in commands
+                if str(getattr(command, "rich_help_panel", "")) == panel
+            ]
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="trade2026",
+    cls=Sections,
+    rich_markup_mode=None,
     help="A trading platform that is described by one manifest.\n\nBegin with: trade2026 up -f manifests/quickstart.yaml",
     epilog=EPILOG,
     no_args_is_help=True,

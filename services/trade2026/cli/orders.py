@@ -7,7 +7,7 @@ import typer
 from trade2026.cli.output import AsJson, StatePath, print_json, show, show_fields, show_rows
 from trade2026.cli.target import find
 
-app = typer.Typer(help="Orders: submit, cancel, amend, list, show.", no_args_is_help=True)
+app = typer.Typer(help="Orders: submit, cancel, amend, list, show.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command(no_args_is_help=True)

@@ -8,7 +8,7 @@ import typer
 from trade2026.cli.output import REFUSED, UNREACHABLE, AsJson, CliError, StatePath, print_json, show, show_rows
 from trade2026.cli.target import find
 
-limits = typer.Typer(help="Limits: show, tighten.", invoke_without_command=True)
+limits = typer.Typer(help="Limits: show, tighten.", invoke_without_command=True, rich_markup_mode=None)
 
 Scope = Annotated[
     str, typer.Option(help="stack, account:NAME, strategy:NAME, instrument:SYMBOL.VENUE, venue:NAME, trader:NAME, desk:NAME.")

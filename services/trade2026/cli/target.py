@@ -1,16 +1,16 @@
 """Which stack a command is about, and how its services are reached."""
 
-import http.client
-import json
 import os
-import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trade2026.cli.output import REFUSED, UNREACHABLE, USAGE, CliError
 from trade2026.local.state import StateDir
 from trade2026.stack.facts import SERVICES
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 STATE_ROOT = Path(".trade2026")
 KEY_VARIABLE = "TRADE2026_KEY"
@@ -33,6 +33,10 @@ class Target:
         Raises:
             CliError: nobody answers, or the answer is a problem.
         """
+        import http.client
+        import json
+        import urllib.parse
+
         filled = {name: str(value) for name, value in (query or {}).items() if value is not None}
         address = path + (f"?{urllib.parse.urlencode(filled)}" if filled else "")
         headers = {"Accept": "application/json"}
@@ -62,7 +66,9 @@ class Target:
         return f"{where} does not answer: {error}"
 
 
-def _answer(service: str, response: http.client.HTTPResponse, content: bytes) -> Any:
+def _answer(service: str, response: "HTTPResponse", content: bytes) -> Any:
+    import json
+
     try:
         body = json.loads(content) if content else None
     except ValueError:

@@ -1,22 +1,28 @@
-"""The bus on one machine: SQLite journals, a row per group commit, one fenced writer per partition.
+"""The bus of one machine: each partition is a folder of SQLite files, shared by the processes that use it.
 
-A partition is a folder of segments, each a SQLite file in WAL mode with its owner's epoch in it. An append
-is one statement that inserts the frame only if the epoch is still the writer's, so fencing and writing are
-one transaction and one fsync. Readers are woken through Unix datagram sockets; they never poll.
+A partition's segments are `segment-<first position>.db`. A row of `frames` holds everything that was
+committed together (one fsync), so a frame is there as a whole or not at all. The `owner` row lies in the
+same file, and an append is one statement that inserts only while the epoch is still ours: a fenced owner
+can't write, whenever it wakes up. Rolling seals the old segment and takes the epoch to the new one.
+
+What this trades away: the files must be on a local disk (no network file system), and an owner that is
+stopped (SIGSTOP) in the middle of a commit holds the file's lock until it goes on or is killed.
 """
 
 import asyncio
 import contextlib
-import hashlib
+import errno
+import logging
 import os
-import queue
-import socket
+import secrets
 import sqlite3
-import tempfile
 import threading
 import zlib
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 from trade2026.kit.bus.port import (
     BusCorrupt,
@@ -28,422 +34,569 @@ from trade2026.kit.bus.port import (
     TopicConfig,
     Trimmed,
 )
+from trade2026.kit.bus.wake import FolderListing, Wakes
 
-_INSERT = "INSERT INTO frames SELECT ?, ?, ?, ? WHERE (SELECT epoch FROM owner) = ?"
-_SOCKET_PATH_MAX = 100
-_FRAME_BYTES_MAX = 8 * 1024 * 1024
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_BUSY_SECONDS_MAX = 5.0
+_FRAME_BYTES_MAX = 4 * 1024 * 1024
+_CHECKPOINT_PAGES = 4_000
+_READ_CONNECTIONS_MAX = 3
+_CLAIM_ATTEMPTS_MAX = 100
+_SEALED = -1
+
+_SCHEMA = """
+CREATE TABLE owner (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, name TEXT NOT NULL);
+CREATE TABLE frames (seq INTEGER PRIMARY KEY, count INTEGER NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL);
+"""
+_APPEND = "INSERT INTO frames (seq, count, crc, body) SELECT ?, ?, ?, ? WHERE (SELECT epoch FROM owner) = ?"
+_END = "SELECT seq + count FROM frames ORDER BY seq DESC LIMIT 1"
+_NEXT_FRAMES = "SELECT seq, count, crc, body FROM frames WHERE seq >= ? ORDER BY seq"
+_FRAMES_AROUND = (
+    "SELECT seq, count, crc, body FROM frames "
+    "WHERE seq >= ifnull((SELECT max(seq) FROM frames WHERE seq <= ?), 0) ORDER BY seq"
+)
+_OFFSETS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS offsets (consumers TEXT, topic TEXT, partition INTEGER, next_seq INTEGER NOT NULL,
+    PRIMARY KEY (consumers, topic, partition)) WITHOUT ROWID
+"""
 
 
-def _connect(path: Path, *, durable: bool = True, create: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    if create:
-        connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
-    connection.execute("PRAGMA wal_autocheckpoint=4000")
-    return connection
+class SqliteBus:
+    """A bus in a folder. Every process has its own object on the same folder; one event loop per object.
+
+    Args:
+        root: The folder; made when it is missing.
+        topics: What there is. All processes must say the same.
+    """
+
+    def __init__(self, root: Path, topics: Iterable[TopicConfig]) -> None:
+        self._partitions = {
+            (topic.name, n): _Partition(root / topic.name / str(n), topic, n)
+            for topic in topics
+            for n in range(topic.partitions)
+        }
+        self._offsets = _Offsets(root / "offsets.db")
+        self._writers: list[_SqliteWriter] = []
+
+    async def claim(self, topic: str, partition: int, owner: str) -> "_SqliteWriter":
+        """See `Bus.claim`. Raises `BusFull`, `BusUncertain` (e.g. the file stays locked) or `BusCorrupt`."""
+        log = self._partitions[topic, partition]
+        segment, epoch, next_seq = await asyncio.to_thread(log.claim, owner)
+        writer = _SqliteWriter(log, segment, owner, epoch, next_seq)
+        self._writers = [*(other for other in self._writers if not other.closed), writer]
+        log.wakes.notify()
+        return writer
+
+    async def open_reader(self, topic: str, partition: int, from_seq: int = 0) -> "_SqliteReader":
+        """See `Bus.open_reader`. Raises `BusCorrupt` beyond the end: what was read before is gone."""
+        log = self._partitions[topic, partition]
+        end = log.end()
+        if from_seq > end:
+            raise BusCorrupt(
+                f"{log.label}: the log ends at {end} but {from_seq} was read before: it has lost its end; "
+                f"restore {log.folder} from a backup, or rebuild what was derived from it"
+            )
+        if from_seq < log.start():
+            raise log.trimmed(from_seq)
+        log.wakes.listen()
+        return _SqliteReader(log, from_seq)
+
+    async def read(self, topic: str, partition: int, from_seq: int, records_max: int) -> list[Record]:
+        """See `Bus.read`. Raises `Trimmed` or `BusCorrupt`."""
+        return _Cursor(self._partitions[topic, partition], from_seq).take(records_max)
+
+    async def start(self, topic: str, partition: int) -> int:
+        """See `Bus.start`."""
+        return self._partitions[topic, partition].start()
+
+    async def end(self, topic: str, partition: int) -> int:
+        """See `Bus.end`."""
+        return self._partitions[topic, partition].end()
+
+    async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:
+        """See `Bus.commit`. Raises `BusFull` or `BusUncertain`."""
+        durable = self._partitions[topic, partition].config.durable
+        await asyncio.to_thread(self._offsets.commit, group, topic, partition, next_seq, durable)
+
+    async def committed(self, group: str, topic: str, partition: int) -> int:
+        """See `Bus.committed`."""
+        return await asyncio.to_thread(self._offsets.committed, group, topic, partition)
+
+    async def close(self) -> None:
+        """Write what waits, then let every file go. Idempotent."""
+        for writer in self._writers:
+            await writer.close()
+        for log in self._partitions.values():
+            log.close()
+        self._offsets.close()
 
 
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+class _Partition:
+    """The files of one partition: who may write, where things are, and connections for reading."""
 
+    def __init__(self, folder: Path, config: TopicConfig, partition: int) -> None:
+        self.folder, self.config, self.partition = folder, config, partition
+        self.label = f"{config.name}/{partition}"
+        self.wakes = Wakes(folder)
+        self._listing = FolderListing(folder)
+        self._listed: list[str] = []
+        self._segments: list[int] = []
+        self._connections: dict[int, sqlite3.Connection] = {}
 
-class Partition:
-    """Where one partition lies, and how its segments are named."""
+    # ── reading, on the loop's thread ───────────────────────────────────────────────────────
 
-    def __init__(self, root: Path, config: TopicConfig, number: int) -> None:
-        self.config, self.number = config, number
-        self.folder = root / config.name / str(number)
-        self.wake = self.folder / "wake"
-        if len(str(self.wake)) > _SOCKET_PATH_MAX - 40:
-            digest = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]
-            self.wake = Path(tempfile.gettempdir()) / f"trade2026-{digest}"
+    def segments(self) -> list[int]:
+        """First positions, ascending."""
+        names = self._listing.names()
+        if names is not self._listed:
+            self._listed, self._segments = names, _segments_in(names)
+        return self._segments
 
-    def make(self) -> None:
-        """Create the folders and the first segment."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.wake.mkdir(parents=True, exist_ok=True)
-        if not self.segments():
-            self.create_segment(0, 0)
-
-    def segments(self) -> list[tuple[int, Path]]:
-        """First position and file of each segment, oldest first."""
-        return sorted((int(path.stem.partition("-")[2]), path) for path in self.folder.glob("segment-*.db"))
-
-    def create_segment(self, first_seq: int, epoch: int) -> sqlite3.Connection:
-        """Make a segment that begins at a position, owned at an epoch."""
-        path = self.folder / f"segment-{first_seq:020d}.db"
-        connection = _connect(path, durable=self.config.durable, create=True)
-        connection.executescript(
-            "BEGIN IMMEDIATE;"
-            "CREATE TABLE IF NOT EXISTS frames(seq INTEGER PRIMARY KEY, count INTEGER NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL);"
-            "CREATE TABLE IF NOT EXISTS owner(epoch INTEGER NOT NULL, name TEXT NOT NULL);"
-            f"INSERT INTO owner SELECT {int(epoch)}, '' WHERE NOT EXISTS (SELECT 1 FROM owner);"
-            "COMMIT"
-        )
-        _sync_folder(self.folder)
-        return connection
+    def start(self) -> int:
+        segments = self.segments()
+        return segments[0] if segments else 0
 
     def end(self) -> int:
-        """The position after the last durable record."""
-        segments = self.segments()
-        if not segments:
-            return 0
-        first, path = segments[-1]
-        with contextlib.closing(_connect(path)) as connection:
-            row = connection.execute("SELECT seq + count FROM frames ORDER BY seq DESC LIMIT 1").fetchone()
-        return row[0] if row else first
+        def newest() -> int:
+            segments = self.segments()
+            if not segments:
+                return 0
+            row = self.reading(segments[-1]).execute(_END).fetchone()
+            return row[0] if row else segments[-1]
 
+        return self.answer(newest)
 
-class _Waker:
-    """The writer's side: a byte to each socket in the wake folder, without ever blocking."""
+    def reading(self, segment: int) -> sqlite3.Connection:
+        """A connection for reading a segment; a few are kept."""
+        connection = self._connections.get(segment)
+        if connection is None:
+            uri = f"{_path(self.folder, segment).absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS_MAX, isolation_level=None)
+            self._connections[segment] = connection
+            if len(self._connections) > _READ_CONNECTIONS_MAX:
+                self._connections.pop(min(self._connections)).close()
+        return connection
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._stamp = -1
-        self._names: list[str] = []
-
-    def wake(self) -> None:
-        stamp = os.stat(self.folder).st_mtime_ns
-        if stamp != self._stamp:
-            self._stamp, self._names = stamp, [entry.path for entry in os.scandir(self.folder)]
-        for name in self._names:
+    def answer(self, question: Callable[[], T]) -> T:
+        """Ask, and ask again if a segment was dropped just then. Raises `BusCorrupt`, `BusError`."""
+        before: list[int] | None = None
+        while True:
             try:
-                self._socket.sendto(b"!", name)
-            except BlockingIOError:
-                continue  # it has a wake-up waiting already
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.unlink(name)
+                return question()
+            except sqlite3.Error as error:
+                self._close_connections()
+                self._listing.forget()
+                if error.sqlite_errorcode == sqlite3.SQLITE_CANTOPEN and before != (now := self.segments()):
+                    before = now
+                    continue
+                if error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                    raise self.corrupt(str(error)) from error
+                raise BusError(f"{self.label}: can't be read now: {error}") from error
+
+    def corrupt(self, what: str) -> BusCorrupt:
+        return BusCorrupt(f"{self.label}: {what}; restore {self.folder} from a backup")
+
+    def trimmed(self, seq: int) -> Trimmed:
+        return Trimmed(f"{self.label}: {seq} is gone, the oldest position kept is {self.start()}")
 
     def close(self) -> None:
-        self._socket.close()
+        self._close_connections()
+        self.wakes.close()
+
+    def _close_connections(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+    # ── owning, on any thread ───────────────────────────────────────────────────────────────
+
+    def claim(self, owner: str) -> tuple[int, int, int]:
+        """Raise the epoch in the newest segment. Returns that segment, the epoch and the next position."""
+        try:
+            _make_folders(self.folder)
+            for _ in range(_CLAIM_ATTEMPTS_MAX):
+                segments = _segments_in(os.listdir(self.folder))
+                if not segments:
+                    with contextlib.suppress(FileExistsError, FileNotFoundError):
+                        self.create_segment(0, 0, "")
+                elif (claimed := self._claim_newest(segments[-1], owner)) is not None:
+                    return segments[-1], *claimed
+        except (sqlite3.Error, OSError) as error:
+            raise _as_bus_error(error, f"{self.label}: not claimed", self.folder) from error
+        raise self.corrupt("its newest segment is sealed, the one after it is gone")
+
+    def _claim_newest(self, segment: int, owner: str) -> tuple[int, int] | None:
+        """None if it is no longer the newest."""
+        with contextlib.closing(self.writing(segment)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if _segments_in(os.listdir(self.folder))[-1:] != [segment]:
+                return None
+            (epoch,) = connection.execute("SELECT epoch FROM owner").fetchone()
+            if epoch == _SEALED:
+                return None
+            self._remove_unfinished()
+            row = connection.execute(_END).fetchone()
+            connection.execute("UPDATE owner SET epoch = ?, name = ?", (epoch + 1, owner))
+            connection.execute("COMMIT")
+            return epoch + 1, row[0] if row else segment
+
+    def _remove_unfinished(self) -> None:
+        """What a crash left of making a segment: whoever holds the newest segment's lock is the only maker."""
+        for path in self.folder.glob("*.new*"):
+            path.unlink(missing_ok=True)
+
+    def writing(self, segment: int) -> sqlite3.Connection:
+        """A connection for the owner; raises if the file is not there."""
+        uri = f"{_path(self.folder, segment).absolute().as_uri()}?mode=rw"
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=_BUSY_SECONDS_MAX, isolation_level=None, check_same_thread=False
+        )
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        return connection
+
+    def create_segment(self, first: int, epoch: int, owner: str) -> None:
+        """Make a segment aside and let it appear in one step. Raises `FileExistsError`."""
+        path = _path(self.folder, first)
+        unfinished = path.with_suffix(f".{secrets.token_hex(4)}.new")
+        try:
+            with contextlib.closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+                connection.executescript(f"BEGIN; {_SCHEMA}")
+                connection.execute("INSERT INTO owner VALUES (1, ?, ?)", (epoch, owner))
+                connection.execute("COMMIT")
+            os.link(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        _sync_folder(self.folder)
+
+    def drop_oldest(self) -> None:
+        """Drop whole segments until what is retained fits."""
+        segments = _segments_in(os.listdir(self.folder))
+        sizes = {segment: sum(_size(path) for path in _files(self.folder, segment)) for segment in segments}
+        while len(segments) > 1 and sum(sizes.values()) > self.config.retention_bytes_max:
+            oldest = segments.pop(0)
+            del sizes[oldest]
+            for path in _files(self.folder, oldest):
+                path.unlink(missing_ok=True)
+
+    @property
+    def _synchronous(self) -> str:
+        return "FULL" if self.config.durable else "OFF"
 
 
-class SqliteWriter:
-    """The one writer of a partition; a thread commits what the loop hands over."""
+class _Cursor:
+    """Reads frames in order from a position, and checks that they are whole and without a gap."""
 
-    def __init__(
-        self, partition: Partition, connection: sqlite3.Connection, epoch: int, first: int, next_seq: int
-    ) -> None:
-        self.topic, self.partition = partition.config.name, partition.number
-        self.epoch, self.next_seq = epoch, next_seq
-        self._place, self._connection, self._segment_first = partition, connection, first
-        self._segment_bytes = 0
-        self._written = next_seq
-        self._dead: BusError | None = None
-        self._waker = _Waker(partition.wake)
-        self._queue: queue.SimpleQueue[tuple[list[bytes], asyncio.Future[int]] | None] = queue.SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name=f"journal-{self.topic}", daemon=True)
-        self._thread.start()
+    def __init__(self, log: _Partition, next_seq: int) -> None:
+        self.next_seq = next_seq
+        self._log = log
+        self._rest: list[bytes] = []
+        """Bodies from `next_seq` on, to the end of a frame."""
+        self._at_frame = False
+        """Whether a frame begins after the rest."""
+
+    def take(self, records_max: int) -> list[Record]:
+        """The next records; none at the end of the log."""
+        while len(self._rest) < records_max and self._log.answer(self._fetch):
+            pass
+        bodies, self._rest = self._rest[:records_max], self._rest[records_max:]
+        name, partition, seq = self._log.config.name, self._log.partition, self.next_seq
+        self.next_seq += len(bodies)
+        return [Record(name, partition, seq + n, body) for n, body in enumerate(bodies)]
+
+    def _fetch(self) -> bool:
+        """Read on in the segment that holds the next frame, up to a frame's limit of bytes."""
+        seq = self.next_seq + len(self._rest)
+        segments = self._log.segments()
+        index = bisect_right(segments, seq) - 1
+        if index < 0:
+            if segments:
+                raise self._log.trimmed(seq)
+            return False
+        connection = self._log.reading(segments[index])
+        rows = connection.execute(_NEXT_FRAMES if self._at_frame else _FRAMES_AROUND, (seq,))
+        expected, size = seq, 0
+        for first, count, crc, body in rows:
+            if first + count <= seq:
+                continue
+            if first != expected and (self._at_frame or first > expected):
+                raise self._log.corrupt(f"{expected} is missing, the next record there is {first}")
+            if zlib.crc32(body) != crc:
+                raise self._log.corrupt(f"the frame at {first} is damaged (its checksum differs)")
+            self._rest.extend(body.split(b"\n")[expected - first :])
+            self._at_frame, expected, size = True, first + count, size + len(body)
+            if size >= _FRAME_BYTES_MAX:
+                break
+        rows.close()
+        if expected == seq and index + 1 < len(segments):
+            raise self._log.corrupt(f"{seq} is missing, the next segment begins at {segments[index + 1]}")
+        return expected > seq
+
+
+class _SqliteReader:
+    def __init__(self, log: _Partition, from_seq: int) -> None:
+        self.next_seq = from_seq
+        self._log = log
+        self._cursor = _Cursor(log, from_seq)
         self._closed = False
 
+    async def read(self, records_max: int = 1000) -> list[Record]:
+        assert records_max > 0
+        while not self._closed:
+            records = self._cursor.take(records_max)
+            if records:
+                self.next_seq = self._cursor.next_seq
+                return records
+            await self._log.wakes.waiters.wait()
+        raise BusError(f"{self._log.label}: the reader is closed")
+
+    async def close(self) -> None:
+        self._closed = True
+        self._log.wakes.waiters.wake()
+
+
+_Append = tuple["asyncio.Future[int]", bytes, int]
+"""Future, joined bodies, number of records."""
+
+
+class _SqliteWriter:
+    """Appends are queued on the loop's thread; one thread commits what waits, as one frame."""
+
+    def __init__(self, log: _Partition, segment: int, owner: str, epoch: int, next_seq: int) -> None:
+        self.topic, self.partition = log.config.name, log.partition
+        self.epoch, self.next_seq = epoch, next_seq
+        self.closed = False
+        self._log, self._owner, self._segment = log, owner, segment
+        self._loop = asyncio.get_running_loop()
+        self._error: BusError | None = None
+        self._queue: SimpleQueue[_Append | None] = SimpleQueue()
+        self._stopped: asyncio.Future[None] = self._loop.create_future()
+        self._written_seq = next_seq
+        self._segment_bytes = sum(_size(path) for path in _files(log.folder, segment))
+        self._connection: sqlite3.Connection | None = None
+        threading.Thread(target=self._run, name=f"log {log.label}", daemon=True).start()
+
     def append(self, bodies: Sequence[bytes]) -> "asyncio.Future[int]":
+        assert bodies, "nothing to append"
         future: asyncio.Future[int] = self._loop.create_future()
-        if self._dead is not None or self._closed:
-            future.set_exception(self._dead or BusUncertain("the writer is closed"))
+        if self._error is not None:
+            future.set_exception(_again(self._error))
             return future
-        self.next_seq += len(bodies)
-        self._queue.put((list(bodies), future))
+        count = len(bodies)
+        body = bodies[0] if count == 1 else b"\n".join(bodies)
+        assert body.count(b"\n") == count - 1, "a record is one line"
+        self.next_seq += count
+        self._queue.put((future, body, count))
         return future
 
     async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        self._connection.close()
-        self._waker.close()
+        if not self.closed:
+            self.closed = True
+            if self._error is None:
+                self._error = BusError(f"{self._log.label}: the writer is closed, nothing was written")
+            self._queue.put(None)
+        await asyncio.shield(self._stopped)
+
+    def _resolve(self, group: list[_Append], last_seq: int) -> None:
+        self._log.wakes.notify()
+        seq = last_seq - sum(count for _, _, count in group)
+        for future, _, count in group:
+            seq += count
+            if not future.done():
+                future.set_result(seq)
+
+    def _refuse(self, group: list[_Append], error: BusError) -> None:
+        self._error = error
+        for future, _, _ in group:
+            if not future.done():
+                future.set_exception(_again(error))
+
+    def _has_stopped(self) -> None:
+        if not self._stopped.done():
+            self._stopped.set_result(None)
 
     # ── the thread ──────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        while True:
-            item = self._queue.get()
-            if item is None:
-                return
-            batch, size, last = [item], sum(map(len, item[0])), False
-            while size < _FRAME_BYTES_MAX:
+        error: BusError | None = None
+        while group := self._next_group():
+            if error is None:
                 try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if item is None:
-                    last = True
-                    break
-                batch.append(item)
-                size += sum(map(len, item[0]))
-            error = self._dead or self._write([body for bodies, _ in batch for body in bodies])
-            self._dead = error
-            done = [(future, len(bodies)) for bodies, future in batch]
-            with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits for an answer
-                self._loop.call_soon_threadsafe(self._settle, done, self._written, error)
-            if last:
-                return
+                    self._write(group)
+                    self._on_loop(self._resolve, group, self._written_seq - 1)
+                    continue
+                except BusError as refused:
+                    error = refused
+                except (sqlite3.Error, OSError) as failed:
+                    error = _as_bus_error(failed, f"{self._log.label}: commit at {self._written_seq}", self._log.folder)
+                self._let_go()
+            self._on_loop(self._refuse, group, error)
+        self._let_go()
+        self._on_loop(self._has_stopped)
 
-    def _write(self, bodies: list[bytes]) -> BusError | None:
-        frame = b"\n".join(bodies)
-        try:
-            if (
-                self._segment_bytes + len(frame) > self._place.config.segment_bytes_max
-                and self._written > self._segment_first
-            ):
-                self._roll()
-            row = (self._written, len(bodies), frame, zlib.crc32(frame), self.epoch)
-            if self._connection.execute(_INSERT, row).rowcount != 1:
-                return Fenced(
-                    f"{self.topic}/{self.partition}: epoch {self.epoch} is over, another owner has claimed it"
-                )
-        except sqlite3.Error as error:
-            kind = BusFull if "full" in str(error) else BusUncertain
-            return kind(f"{self.topic}/{self.partition}: {error}")
-        except OSError as error:
-            return BusUncertain(f"{self.topic}/{self.partition}: {error}")
-        self._written += len(bodies)
-        self._segment_bytes += len(frame)
-        with contextlib.suppress(OSError):
-            self._waker.wake()
-        return None
+    def _next_group(self) -> list[_Append]:
+        """Everything that waits, up to a frame's limit; empty when the writer was closed."""
+        append = self._queue.get()
+        group: list[_Append] = []
+        size = 0
+        while append is not None:
+            group.append(append)
+            size += len(append[1])
+            if size >= _FRAME_BYTES_MAX:
+                return group
+            try:
+                append = self._queue.get_nowait()
+            except Empty:
+                return group
+        if group:
+            self._queue.put(None)  # closed: nothing comes after it
+        return group
+
+    def _write(self, group: list[_Append]) -> None:
+        if self._connection is None:
+            self._connection = self._log.writing(self._segment)
+        if self._segment_bytes >= self._log.config.segment_bytes_max:
+            self._roll()
+        body = group[0][1] if len(group) == 1 else b"\n".join([body for _, body, _ in group])
+        count = sum([count for _, _, count in group])
+        frame = (self._written_seq, count, zlib.crc32(body), body, self.epoch)
+        if self._connection.execute(_APPEND, frame).rowcount != 1:
+            raise self._fenced()
+        self._written_seq += count
+        self._segment_bytes += len(body)
 
     def _roll(self) -> None:
-        """Begin a segment; the old one takes no more writes from anyone."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            epoch = self._connection.execute("SELECT epoch FROM owner").fetchone()[0]
-            if epoch == self.epoch:
-                fresh = self._place.create_segment(self._written, self.epoch)
-                self._connection.execute("UPDATE owner SET epoch = -1")
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        if epoch != self.epoch:
-            return  # fenced: the insert that follows finds out
-        self._connection.close()
-        self._connection, self._segment_first, self._segment_bytes = fresh, self._written, 0
-        self._retain()
+        """Seal the segment and go on in a new one, which takes the epoch along."""
+        assert self._connection is not None
+        old = self._connection
+        old.execute("BEGIN IMMEDIATE")
+        if old.execute("SELECT epoch FROM owner").fetchone() != (self.epoch,):
+            old.execute("ROLLBACK")
+            raise self._fenced()
+        self._log.create_segment(self._written_seq, self.epoch, self._owner)
+        old.execute("UPDATE owner SET epoch = ?", (_SEALED,))
+        old.execute("COMMIT")
+        self._connection = self._log.writing(self._written_seq)
+        self._segment, self._segment_bytes = self._written_seq, 0
+        old.execute("PRAGMA busy_timeout = 50")
+        old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        old.close()
+        if self._log.config.retention_bytes_max:
+            self._log.drop_oldest()
 
-    def _retain(self) -> None:
-        most = self._place.config.retention_bytes_max
-        if not most:
-            return
-        segments = self._place.segments()
-        sizes = [path.stat().st_size for _, path in segments]
-        for (_, path), size in list(zip(segments, sizes, strict=True))[:-1]:
-            if sum(sizes) <= most:
-                return
-            sizes.remove(size)
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{path}{suffix}").unlink(missing_ok=True)
+    def _fenced(self) -> Fenced:
+        return Fenced(f"{self._log.label}: another owner has claimed it since epoch {self.epoch}; nothing was written")
 
-    @staticmethod
-    def _settle(done: list[tuple["asyncio.Future[int]", int]], written: int, error: BusError | None) -> None:
-        position = written - sum(count for _, count in done)
-        for future, count in done:
-            position += count
-            if future.done():
-                continue
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(position - 1)
-
-
-class SqliteReader:
-    """Follows one partition; woken by its writer."""
-
-    def __init__(self, partition: Partition, from_seq: int) -> None:
-        self.next_seq = from_seq
-        self._place = partition
-        self._connection: sqlite3.Connection | None = None
-        self._first = -1
-        self._name = partition.wake / f"{os.getpid()}-{os.urandom(6).hex()}"
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind(str(self._name))
-        self._woken = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._socket.fileno(), self._on_wake)
-
-    def _on_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while self._socket.recv(64):
-                pass
-        self._woken.set()
-
-    async def read(self, records_max: int = 1000) -> list[Record]:
-        while True:
-            self._woken.clear()
-            records = self.take(records_max)
-            if records:
-                return records
-            await self._woken.wait()
-
-    def take(self, records_max: int) -> list[Record]:
-        """Return what is there, at most about `records_max`."""
-        records: list[Record] = []
-        while len(records) < records_max:
-            taken = self._take_segment(records_max - len(records))
-            records += taken
-            if not taken and not self._next_segment():
-                break
-        return records
-
-    def _take_segment(self, records_max: int) -> list[Record]:
-        connection = self._open()
-        topic, number = self._place.config.name, self._place.number
-        records: list[Record] = []
-        row = connection.execute("SELECT max(seq) FROM frames WHERE seq <= ?", (self.next_seq,)).fetchone()
-        start = row[0] if row[0] is not None else self.next_seq
-        rows = connection.execute("SELECT seq, count, body, crc FROM frames WHERE seq >= ? ORDER BY seq", (start,))
-        for seq, count, frame, crc in rows:
-            if seq + count <= self.next_seq:
-                continue
-            if seq > self.next_seq or zlib.crc32(frame) != crc:
-                raise BusCorrupt(
-                    f"{topic}/{number} is damaged at {seq} (expected {self.next_seq}): restore it from a backup"
-                )
-            bodies = frame.split(b"\n")
-            for offset in range(self.next_seq - seq, min(count, self.next_seq - seq + records_max - len(records))):
-                records.append(Record(topic, number, seq + offset, bodies[offset]))
-            self.next_seq = records[-1].seq + 1
-            if len(records) >= records_max:
-                break
-        rows.close()
-        return records
-
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
-            segments = self._place.segments()
-            behind = [(first, path) for first, path in segments if first <= self.next_seq]
-            if not behind:
-                raise Trimmed(
-                    f"{self._place.config.name}/{self._place.number} begins at {segments[0][0]}, not at {self.next_seq}"
-                )
-            self._first, path = behind[-1]
-            self._connection = _connect(path)
-        return self._connection
-
-    def _next_segment(self) -> bool:
-        newer = [first for first, _ in self._place.segments() if self._first < first <= self.next_seq]
-        if not newer:
-            return False
+    def _let_go(self) -> None:
         if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-        return True
-
-    async def close(self) -> None:
-        self._loop.remove_reader(self._socket.fileno())
-        self._socket.close()
-        self._name.unlink(missing_ok=True)
-        if self._connection is not None:
-            self._connection.close()
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
             self._connection = None
 
+    def _on_loop(self, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            log.warning("%s: the loop has stopped before the log was closed", self._log.label)
 
-class SqliteBus:
-    """All partitions below one folder."""
 
-    def __init__(self, root: Path, topics: Sequence[TopicConfig]) -> None:
-        self.root = root
-        self._partitions = {
-            (config.name, number): Partition(root, config, number)
-            for config in topics
-            for number in range(config.partitions)
-        }
-        self._readers: dict[tuple[str, int], SqliteReader] = {}
-        self._offsets: sqlite3.Connection | None = None
+class _Offsets:
+    """How far groups of consumers have come, in one small file."""
 
-    def _partition(self, topic: str, partition: int) -> Partition:
-        place = self._partitions.get((topic, partition))
-        if place is None:
-            raise BusError(f"there is no {topic}/{partition} on this bus")
-        place.make()
-        return place
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
 
-    async def claim(self, topic: str, partition: int, owner: str) -> SqliteWriter:
-        place = self._partition(topic, partition)
-        while True:
-            first, path = place.segments()[-1]
-            connection = _connect(path, durable=place.config.durable)
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                epoch = connection.execute("SELECT epoch FROM owner").fetchone()[0]
-                if epoch >= 0:
-                    connection.execute("UPDATE owner SET epoch = ?, name = ?", (epoch + 1, owner))
-                    row = connection.execute("SELECT seq + count FROM frames ORDER BY seq DESC LIMIT 1").fetchone()
-                connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                connection.close()
-                kind = BusFull if "full" in str(error) else BusCorrupt if "malformed" in str(error) else BusUncertain
-                raise kind(f"{topic}/{partition} can not be claimed: {error}") from error
-            if epoch >= 0:
-                return SqliteWriter(place, connection, epoch + 1, first, row[0] if row else first)
-            connection.close()  # rolled meanwhile: the newest segment is another one
+    def commit(self, group: str, topic: str, partition: int, next_seq: int, durable: bool) -> None:
+        synchronous = "FULL" if durable else "OFF"
+        row = (group, topic, partition, next_seq)
+        self._ask(f"PRAGMA synchronous = {synchronous}", "INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)", row)
 
-    async def open_reader(self, topic: str, partition: int, from_seq: int = 0) -> SqliteReader:
-        place = self._partition(topic, partition)
-        end, start = place.end(), place.segments()[0][0]
-        if from_seq > end:
-            raise BusCorrupt(
-                f"{topic}/{partition} ends at {end} but {from_seq} was read before: restore it from a backup"
-            )
-        if from_seq < start:
-            raise Trimmed(f"{topic}/{partition} begins at {start}, not at {from_seq}")
-        return SqliteReader(place, from_seq)
+    def committed(self, group: str, topic: str, partition: int) -> int:
+        query = "SELECT next_seq FROM offsets WHERE consumers = ? AND topic = ? AND partition = ?"
+        rows = self._ask("", query, (group, topic, partition))
+        return rows[0][0] if rows else 0
 
-    async def read(self, topic: str, partition: int, from_seq: int, records_max: int) -> list[Record]:
-        reader = self._readers.get((topic, partition))
-        if reader is None or from_seq < reader._first:
-            if reader is not None:
-                await reader.close()
-            reader = self._readers[topic, partition] = SqliteReader(self._partition(topic, partition), from_seq)
-        reader.next_seq = from_seq
-        return reader.take(records_max)
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
-    async def start(self, topic: str, partition: int) -> int:
-        return self._partition(topic, partition).segments()[0][0]
+    def _ask(self, pragma: str, query: str, values: tuple[object, ...]) -> "list[tuple[int]]":
+        try:
+            with self._lock:
+                connection = self._connection = self._connection or self._open()
+                connection.execute(pragma)
+                return connection.execute(query, values).fetchall()
+        except (sqlite3.Error, OSError) as error:
+            raise _as_bus_error(error, "offsets of consumers", self._path.parent) from error
 
-    async def end(self, topic: str, partition: int) -> int:
-        return self._partition(topic, partition).end()
-
-    def _offsets_db(self) -> sqlite3.Connection:
-        if self._offsets is None:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._offsets = _connect(self.root / "offsets.db", create=True)
-            self._offsets.execute(
-                "CREATE TABLE IF NOT EXISTS offsets(grp TEXT, topic TEXT, partition INTEGER, next_seq INTEGER, "
-                "PRIMARY KEY (grp, topic, partition)) WITHOUT ROWID"
-            )
-        return self._offsets
-
-    async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:
-        self._offsets_db().execute(
-            "INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)", (group, topic, partition, next_seq)
+    def _open(self) -> sqlite3.Connection:
+        _make_folders(self._path.parent)
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS_MAX, isolation_level=None, check_same_thread=False
         )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(_OFFSETS_SCHEMA)
+        _sync_folder(self._path.parent)
+        return connection
 
-    async def committed(self, group: str, topic: str, partition: int) -> int:
-        row = (
-            self._offsets_db()
-            .execute(
-                "SELECT next_seq FROM offsets WHERE grp = ? AND topic = ? AND partition = ?", (group, topic, partition)
-            )
-            .fetchone()
-        )
-        return row[0] if row else 0
 
-    async def close(self) -> None:
-        for reader in self._readers.values():
-            await reader.close()
-        self._readers.clear()
-        if self._offsets is not None:
-            self._offsets.close()
-            self._offsets = None
+def _as_bus_error(error: sqlite3.Error | OSError, what: str, folder: Path) -> BusError:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code == sqlite3.SQLITE_FULL:
+            return BusFull(f"{what}: the disk under {folder} is full, nothing was written; make room")
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return BusCorrupt(f"{what}: {error}; restore {folder} from a backup")
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return BusFull(f"{what}: the disk under {folder} is full, nothing was written; make room")
+    return BusUncertain(f"{what}: {error}; the log must be read again")
+
+
+def _again(error: BusError) -> BusError:
+    return type(error)(*error.args)
+
+
+def _path(folder: Path, segment: int) -> Path:
+    return folder / f"segment-{segment:020d}.db"
+
+
+def _files(folder: Path, segment: int) -> list[Path]:
+    path = _path(folder, segment)
+    return [path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")]
+
+
+def _segments_in(names: Iterable[str]) -> list[int]:
+    return sorted(int(name[8:-3]) for name in names if name.startswith("segment-") and name.endswith(".db"))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _make_folders(folder: Path) -> None:
+    """With their parents, durably."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

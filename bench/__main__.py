@@ -1,0 +1,5 @@
+"""`python -m bench`: see README.md."""
+
+from bench.orders import main
+
+main()

@@ -1,0 +1,241 @@
+"""What happened, read from the log: `trace`, `events tail`, `replay`."""
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trade2026.cli.output import FAILED, USAGE, AsJson, CliError, StatePath, console, print_json, show
+from trade2026.cli.target import find, find_state
+from trade2026.stack.facts import TOPICS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from trade2026.kit.bus.port import Bus, Record
+    from trade2026.local.state import StateDir
+
+events = typer.Typer(help="Events of the log: tail.", no_args_is_help=True, rich_markup_mode=None)
+
+_BAR_WIDTH = 32
+_PAGE = 500
+
+
+def trace(
+    order_id: Annotated[str, typer.Argument(help="The order.")], state_dir: StatePath = None, as_json: AsJson = False
+) -> None:
+    """Draw the life of an order: every event in every service, and what caused it.
+
+    Example: trade2026 trace 0-17
+    """
+    answer = find(state_dir).call("archive", "GET", f"/trace/{order_id}")
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["events"]:
+        raise CliError(f"no events of order {order_id} are archived yet", FAILED)
+    typer.echo(f"order {answer['order_id']}, trace {answer.get('trace_id') or 'unknown'}\n")
+    console().print(waterfall(answer["events"]))
+
+
+def waterfall(found: list[dict[str, Any]]) -> "Table":
+    """A table of events in the order of their time: when after the first, how long after their cause, a bar."""
+    from rich.table import Table
+
+    times = {event["event_id"]: _nanos(event["ts_init"]) for event in found}
+    ordered = sorted(found, key=lambda event: times[event["event_id"]])
+    first = times[ordered[0]["event_id"]]
+    span = max(times.values()) - first or 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("AFTER", "STEP"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("", "EVENT", "WHERE", "CAUSED BY"):
+        table.add_column(heading, no_wrap=True)
+    for event in ordered:
+        at = times[event["event_id"]]
+        cause = times.get(event.get("causation_id") or "")
+        start = _BAR_WIDTH * ((cause if cause is not None else at) - first) // span
+        end = max(start + 1, _BAR_WIDTH * (at - first) // span)
+        table.add_row(
+            _milliseconds(at - first),
+            f"+{_milliseconds(at - cause)}" if cause is not None else "",
+            f"{' ' * start}{'━' * (end - start)}".ljust(_BAR_WIDTH),
+            str(event["type"]),
+            str(event.get("service") or event.get("topic") or event["event_id"].split("/")[0]),
+            str(event.get("causation_id") or ""),
+        )
+    return table
+
+
+def _nanos(moment: Any) -> int:
+    if isinstance(moment, int):
+        return moment
+    parsed = datetime.fromisoformat(str(moment))
+    since = parsed.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+
+
+def _milliseconds(nanos: int) -> str:
+    return f"{nanos / 1e6:.3f} ms"
+
+
+@events.command()
+def tail(
+    topic: Annotated[str, typer.Option(help="Whose events.")] = "orders.events",
+    start: Annotated[int | None, typer.Option("--from", help="Begin at this position; the last 20 if omitted.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-F", help="Go on with what comes, until Ctrl-C.")] = False,
+    state_dir: StatePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print events from the log, amounts as decimal text; with --json, one object a line.
+
+    Example: trade2026 events tail --topic orders.events --from 0 --follow
+    """
+    import asyncio
+
+    names = [known.name for known in TOPICS]
+    if topic not in names:
+        from trade2026.stack.nearest import nearest
+
+        raise CliError(f"{topic!r} is no topic{nearest(topic, names)}", USAGE)
+    asyncio.run(_tail(find_state(state_dir), topic, start, follow, as_json))
+
+
+async def _tail(state: "StateDir", topic: str, start: int | None, follow: bool, as_json: bool) -> None:
+    from trade2026.kit.bus.port import BusError
+
+    bus = open_bus(state)
+    try:
+        end = await bus.end(topic, 0)
+        oldest = await bus.start(topic, 0)
+        at = max(oldest, end - 20 if start is None else start)
+        while at < end and (records := await bus.read(topic, 0, at, _PAGE)):
+            for record in records:
+                _print_record(record, as_json)
+            at = records[-1].seq + 1
+        if follow:
+            reader = await bus.open_reader(topic, 0, at)
+            while True:
+                for record in await reader.read():
+                    _print_record(record, as_json)
+    except BusError as error:
+        raise CliError(str(error), FAILED) from error
+    finally:
+        await bus.close()
+
+
+def _print_record(record: "Record", as_json: bool) -> None:
+    from trade2026.domain.events import decode
+    from trade2026.kit.views import event_view
+
+    view = event_view(decode(record.body), record.topic, record.partition)
+    if as_json:
+        typer.echo(json.dumps(view, ensure_ascii=False))
+        return
+    data = " ".join(f"{name}={_short(value)}" for name, value in view["data"].items())
+    typer.echo(f"{view['ts_init']} {view['event_id']} {view['type']} {data}")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + " ".join(f"{name}={_short(inner)}" for name, inner in value.items()) + "}"
+    return str(value)
+
+
+def replay(
+    verify: Annotated[bool, typer.Option("--verify", help="Also decide every command again and compare.")] = False,
+    state_dir: StatePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold the order log again from its first event; with --verify, say whether the decisions are the same.
+
+    Example: trade2026 replay --verify
+    """
+    import asyncio
+
+    result = asyncio.run(_replay(find_state(state_dir), verify))
+    agree = bool(result.get("agree", True))
+    text = "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items())
+    show(result, as_json, text)
+    if not agree:
+        raise CliError("the log and the decisions differ", FAILED)
+
+
+async def _replay(state: "StateDir", verify: bool) -> dict[str, Any]:
+    import time
+
+    from trade2026.domain.events import decode
+    from trade2026.domain.order_fold import OrderFold
+    from trade2026.kit.bus.port import BusError
+
+    bus = open_bus(state)
+    try:
+        if verify:
+            return await _verify(bus, state)
+        fold = OrderFold()
+        started = time.perf_counter()
+        at, end = await bus.start("orders.events", 0), await bus.end("orders.events", 0)
+        events_read = 0
+        while at < end and (records := await bus.read("orders.events", 0, at, _PAGE)):
+            for record in records:
+                fold.apply(decode(record.body))
+            events_read += len(records)
+            at = records[-1].seq + 1
+        seconds = time.perf_counter() - started
+        return {
+            "events": events_read,
+            "orders": fold.order_count,
+            "open_orders": len(fold.open),
+            "seconds": round(seconds, 3),
+            "events_per_second": round(events_read / seconds) if seconds else 0,
+        }
+    except BusError as error:
+        raise CliError(str(error), FAILED) from error
+    finally:
+        await bus.close()
+
+
+async def _verify(bus: "Bus", state: "StateDir") -> dict[str, Any]:
+    import inspect
+
+    import msgspec
+
+    from trade2026.kit.settings import load
+
+    try:
+        from trade2026.oms import replay as oms_replay
+    except ImportError as error:
+        raise CliError("this build can't verify decisions: trade2026.oms.replay is missing", FAILED) from error
+    path = state.settings("orders")
+    try:
+        settings = load(path)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CliError(f"{path} can't be read: {error}; bring the stack up once", FAILED) from error
+    answer = oms_replay.verify(bus, settings)
+    if inspect.isawaitable(answer):
+        answer = await answer
+    if isinstance(answer, bool):
+        return {"agree": answer}
+    result = msgspec.to_builtins(answer)
+    return result if isinstance(result, dict) else {"result": result}
+
+
+def open_bus(state: "StateDir") -> "Bus":
+    """The stack's bus, to read from; it may be running meanwhile."""
+    from trade2026.kit.bus.port import TopicConfig
+    from trade2026.kit.bus.sqlite import SqliteBus
+
+    if not state.path.exists():
+        raise CliError(f"{state.path} does not exist", USAGE)
+    topics = [
+        TopicConfig(
+            name=topic.name,
+            partitions=topic.partitions,
+            durable=topic.durable,
+            segment_bytes_max=topic.segment_bytes_max,
+            retention_bytes_max=topic.retention_bytes_max,
+        )
+        for topic in TOPICS
+    ]
+    return SqliteBus(state.path / "bus", topics)

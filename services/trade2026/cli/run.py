@@ -1,0 +1,278 @@
+"""A stack on this machine: `up`, `apply`, `down`, `status`."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trade2026.cli.manifests import PortOffset, ServiceNames, chosen, planned, read
+from trade2026.cli.output import (
+    FAILED,
+    UNREACHABLE,
+    AsJson,
+    CliError,
+    ManifestPath,
+    SomeManifestPath,
+    StatePath,
+    console,
+    print_json,
+)
+from trade2026.cli.target import STATE_ROOT, find_state
+from trade2026.local.state import StateDir
+
+if TYPE_CHECKING:
+    from trade2026.local.runner import Runner
+
+_DETACHED_SECONDS_MAX = 150.0
+_STOP_SECONDS_MAX = 60.0
+_APPLY_SECONDS_MAX = 600.0
+
+
+def up(
+    file: ManifestPath,
+    state_dir: StatePath = None,
+    port_offset: PortOffset = 0,
+    services: ServiceNames = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background; return when all is ready.")] = False,
+    no_table: Annotated[bool, typer.Option("--no-table", help="Print lines instead of a live table.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a stack on this machine until Ctrl-C (or `trade2026 down`).
+
+    Examples:
+
+    trade2026 up -f manifests/quickstart.yaml
+
+    trade2026 up -f manifests/bench.yaml --detach --port-offset 1000
+    """
+    stack = read(file)
+    state = StateDir(state_dir or STATE_ROOT / stack.metadata.name)
+    if detach:
+        _up_detached(file, state, port_offset, services, as_json)
+    else:
+        _up_here(file, state, port_offset, services, table=not no_table and not as_json and sys.stdout.isatty())
+
+
+def _up_here(file: Path, state: StateDir, port_offset: int, services: str | None, *, table: bool) -> None:
+    import asyncio
+
+    from trade2026.local.runner import RunError, Runner
+    from trade2026.local.state import StateError
+    from trade2026.stack.planner import PlanError
+
+    say: Callable[[str], None] = _say
+    screen = console() if table else None
+    if screen is not None:
+        say = screen.print
+    try:
+        state.open()
+        state.lock()
+        runner = Runner(
+            state,
+            file.read_text("utf-8"),
+            base=file.absolute().parent,
+            port_offset=port_offset,
+            services=chosen(services),
+            say=say,
+        )
+        asyncio.run(runner.run(_drawing(screen) if screen is not None else None))
+    except (StateError, RunError, PlanError) as error:
+        raise CliError(str(error), FAILED) from error
+    finally:
+        state.unlock()
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}", flush=True)
+
+
+def _drawing(screen: Any) -> Callable[["Runner"], Any]:
+    async def draw(runner: "Runner") -> None:
+        import asyncio
+
+        from rich.live import Live
+
+        from trade2026.cli.table import status_table
+
+        with Live(console=screen, auto_refresh=False, transient=True) as live:
+            while True:
+                live.update(status_table(runner.status()), refresh=True)
+                await asyncio.sleep(0.5)
+
+    return draw
+
+
+def _up_detached(file: Path, state: StateDir, port_offset: int, services: str | None, as_json: bool) -> None:
+    from trade2026.local.runner import RunError, check_ports, open_runner_log
+    from trade2026.local.state import Held, StateError
+
+    plan = planned(file, port_offset, services)
+    try:
+        state.open()
+        state.lock()
+        state.unlock()
+        check_ports(plan)
+    except (Held, StateError, RunError) as error:
+        raise CliError(str(error), FAILED) from error
+    command = [sys.executable, "-m", "trade2026", "up", "-f", str(file), "--state-dir", str(state.path), "--no-table"]
+    command += ["--port-offset", str(port_offset), *(["--services", services] if services is not None else [])]
+    log = open_runner_log(state)
+    start = os.fstat(log).st_size
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
+    )
+    os.close(log)
+    status = _wait_until_ready(state, process, start)
+    if as_json:
+        print_json(status)
+        return
+    typer.echo(f"{status['stack']} is up (process {status['runner_pid']}, state in {state.path})")
+    for release in status["releases"]:
+        for service in release["services"]:
+            typer.echo(f"  {service['name'].ljust(8)} http://127.0.0.1:{service['port']}/docs")
+    typer.echo("stop it with: trade2026 down")
+
+
+def _wait_until_ready(state: StateDir, process: "subprocess.Popen[bytes]", log_start: int) -> dict[str, Any]:
+    from trade2026.local.control import NotRunning, ask
+
+    deadline = time.monotonic() + _DETACHED_SECONDS_MAX
+    reason = f"not ready after {_DETACHED_SECONDS_MAX:.0f} s; see {state.logs}"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            with state.log("runner").open("rb") as file:
+                file.seek(log_start)
+                said = file.read().decode("utf-8", "replace").strip()
+            raise CliError(f"the stack did not come up:\n{said}", FAILED)
+        try:
+            status = ask(state, "status")
+        except NotRunning:
+            time.sleep(0.05)
+            continue
+        if status["ready"]:
+            return status
+        failing = [release for release in status["releases"] if release["failing"]]
+        if failing:
+            reason = f"{failing[0]['name']} does not start. Its log ends with:\n{failing[0]['reason']}"
+            break
+        time.sleep(0.1)
+    process.terminate()
+    process.wait()
+    raise CliError(f"the stack did not come up and was stopped: {reason}", FAILED)
+
+
+def apply(file: ManifestPath, state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Bring a running stack to another manifest: only what changed starts again; if it fails, it is taken back.
+
+    Example: trade2026 apply -f manifests/quickstart.yaml
+    """
+    from trade2026.local.control import NotRunning, Refused, ask
+
+    read(file)
+    state = find_state(state_dir, file)
+    try:
+        answer = ask(
+            state,
+            "apply",
+            timeout_seconds=_APPLY_SECONDS_MAX,
+            manifest=file.read_text("utf-8"),
+            base=str(file.absolute().parent),
+        )
+    except NotRunning as error:
+        raise CliError(f"{error}; start it with `trade2026 up -f {file}`", UNREACHABLE) from error
+    except Refused as error:
+        raise CliError(str(error), FAILED) from error
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["changed"]:
+        typer.echo(f"{answer['stack']}: nothing changed")
+    for name, lines in answer["changed"].items():
+        typer.echo(f"{name}: started again")
+        for line in lines:
+            typer.echo(f"  {line}")
+    if answer["changed"] and answer["unchanged"]:
+        typer.echo(f"untouched: {', '.join(answer['unchanged'])}")
+
+
+def down(file: SomeManifestPath = None, state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Stop a stack that runs on this machine; its state stays.
+
+    Example: trade2026 down --state-dir .trade2026/quickstart
+    """
+    from trade2026.local.control import NotRunning, ask
+
+    state = find_state(state_dir, file)
+    name = state.running().get("stack", state.path.name)
+    if not state.is_locked:
+        raise CliError(f"{name} is not up ({state.path})", UNREACHABLE)
+    try:
+        ask(state, "stop")
+    except NotRunning as error:
+        raise CliError(
+            f"process {state.holder()} has {state.path} but does not answer; end it with `kill {state.holder()}`", FAILED
+        ) from error
+    deadline = time.monotonic() + _STOP_SECONDS_MAX
+    while state.is_locked:
+        if time.monotonic() > deadline:
+            raise CliError(f"{name} still runs after {_STOP_SECONDS_MAX:.0f} s; see {state.log('runner')}", FAILED)
+        time.sleep(0.05)
+    if as_json:
+        print_json({"stack": name, "running": False, "state_dir": str(state.path)})
+    else:
+        typer.echo(f"{name} is down; its state stays in {state.path}")
+
+
+def status(
+    file: SomeManifestPath = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until Ctrl-C.")] = False,
+    state_dir: StatePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a stack is. Exit code 0 means that every service is ready.
+
+    Example: trade2026 status --watch
+    """
+    state = find_state(state_dir, file)
+    if watch and not as_json:
+        _watch(state)
+        return
+    answer = _status(state)
+    if as_json:
+        print_json(answer)
+    else:
+        from trade2026.cli.table import status_table
+
+        console().print(status_table(answer))
+    if not answer["ready"]:
+        raise typer.Exit(FAILED)
+
+
+def _status(state: StateDir) -> dict[str, Any]:
+    from trade2026.local.control import NotRunning, Refused, ask
+
+    try:
+        return ask(state, "status")
+    except NotRunning as error:
+        name = state.running().get("stack", state.path.name)
+        raise CliError(f"{name} is not up ({state.path}); start it with `trade2026 up`", UNREACHABLE) from error
+    except Refused as error:
+        raise CliError(str(error), FAILED) from error
+
+
+def _watch(state: StateDir) -> None:
+    from rich.live import Live
+
+    from trade2026.cli.table import status_table
+
+    with Live(console=console(), auto_refresh=False) as live:
+        while True:
+            live.update(status_table(_status(state)), refresh=True)
+            time.sleep(1)
+
+
