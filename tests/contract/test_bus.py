@@ -1,278 +1,288 @@
-"""What every bus must keep, whichever it is."""
+"""What every bus promises (`kit/bus/port.py`), asked of each backend in the same words."""
 
 import asyncio
-import os
-import random
-import signal
-import sqlite3
-import subprocess
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import Random
 
 import pytest
+import pytest_asyncio
 
 from trade2026.kit.bus.memory import MemoryBus
-from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, BusFull, Fenced, TopicConfig, Trimmed
+from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, Fenced, Reader, Record, TopicConfig, Trimmed
 from trade2026.kit.bus.sqlite import SqliteBus
 
-TOPICS = [TopicConfig(name="orders.events"), TopicConfig(name="market.ticks", durable=False)]
-TOPIC = "orders.events"
+ORDERS = "orders.events"
+TICKS = "market.ticks"
+SHORT = "short"
+TOPICS = [
+    TopicConfig(name=ORDERS, partitions=2),
+    TopicConfig(name=TICKS, durable=False),
+    TopicConfig(name=SHORT, segment_bytes_max=2_000, retention_bytes_max=100_000),
+]
+WOKEN_SECONDS_MAX = 2.0
 
 
-def sqlite_bus(root: Path, **terms: int) -> SqliteBus:
-    return SqliteBus(root, [TopicConfig(name=TOPIC, **terms)] if terms else TOPICS)
-
-
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest_asyncio.fixture(params=["memory", "memory with delays", "sqlite"])
 async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bus]:
-    made: Bus = MemoryBus(TOPICS) if request.param == "memory" else sqlite_bus(tmp_path)
+    made: Bus
+    if request.param == "sqlite":
+        made = SqliteBus(tmp_path / "bus", TOPICS)
+    elif request.param == "memory":
+        made = MemoryBus(TOPICS)
+    else:
+        delays = Random(7)
+        made = MemoryBus(TOPICS, delay=lambda: delays.choice((0.0, 0.001, 0.003)))
     yield made
     await made.close()
 
 
-async def bodies(bus: Bus, from_seq: int = 0) -> list[bytes]:
-    return [record.body for record in await bus.read(TOPIC, 0, from_seq, 100_000)]
+@pytest_asyncio.fixture(params=["memory", "sqlite"])
+async def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Callable[[], Bus]]:
+    """A bus whose processes come and go: each call is how a new process sees it."""
+    memory = MemoryBus(TOPICS)
+    opened: list[Bus] = []
+
+    def reopened() -> Bus:
+        opened.append(memory if request.param == "memory" else SqliteBus(tmp_path / "bus", TOPICS))
+        return opened[-1]
+
+    yield reopened
+    for bus in opened:
+        await bus.close()
 
 
-async def test_records_keep_their_order_and_their_positions_have_no_gap(bus: Bus) -> None:
-    writer = await bus.claim(TOPIC, 0, "a")
-    answers = [writer.append([b"%d" % number, b"%d+" % number]) for number in range(50)]
-    assert [await answer for answer in answers] == list(range(1, 100, 2))
-    records = await bus.read(TOPIC, 0, 0, 1000)
-    assert [record.seq for record in records] == list(range(100))
-    assert [record.body for record in records[:4]] == [b"0", b"0+", b"1", b"1+"]
-    assert await bus.end(TOPIC, 0) == writer.next_seq == 100
-    await writer.close()
+def bodies_of(records: list[Record]) -> list[bytes]:
+    return [record.body for record in records]
 
 
-async def test_what_is_acknowledged_can_be_read_by_anybody(bus: Bus) -> None:
-    writer = await bus.claim(TOPIC, 0, "a")
-    await writer.append([b"one"])
-    reader = await bus.open_reader(TOPIC, 0)
-    assert [record.body for record in await reader.read()] == [b"one"]
-    await reader.close()
-    await writer.close()
+async def soon(reader: Reader, records_max: int = 1000) -> list[Record]:
+    return await asyncio.wait_for(reader.read(records_max), WOKEN_SECONDS_MAX)
+
+
+async def read_until(reader: Reader, end: int) -> list[Record]:
+    records: list[Record] = []
+    while reader.next_seq < end:
+        records += await soon(reader)
+    return records
+
+
+async def test_an_empty_partition_starts_and_ends_at_zero(bus: Bus) -> None:
+    assert await bus.start(ORDERS, 0) == await bus.end(ORDERS, 0) == 0
+    assert await bus.read(ORDERS, 0, 0, 10) == []
+    writer = await bus.claim(ORDERS, 0, "oms")
+    assert (writer.topic, writer.partition, writer.epoch, writer.next_seq) == (ORDERS, 0, 1, 0)
+
+
+@pytest.mark.parametrize("topic", [ORDERS, TICKS])
+async def test_positions_have_no_gap_and_follow_the_order_of_appends(bus: Bus, topic: str) -> None:
+    writer = await bus.claim(topic, 0, "oms")
+    assert await writer.append([b"a", b"b", b"c"]) == 2
+    assert await writer.append([b"d"]) == 3
+    assert await bus.read(topic, 0, 0, 10) == [Record(topic, 0, n, b"abcd"[n : n + 1]) for n in range(4)]
+    assert writer.next_seq == await bus.end(topic, 0) == 4
+
+
+async def test_the_next_position_is_known_before_the_append_is_durable(bus: Bus) -> None:
+    writer = await bus.claim(ORDERS, 0, "oms")
+    first = writer.append([b"a", b"b"])
+    assert (writer.next_seq, first.done()) == (2, False)
+    second = writer.append([b"c"])
+    assert writer.next_seq == 3
+    assert await asyncio.gather(first, second) == [1, 2]
+
+
+async def test_partitions_are_independent(bus: Bus) -> None:
+    left, right = await bus.claim(ORDERS, 0, "oms"), await bus.claim(ORDERS, 1, "oms")
+    assert await asyncio.gather(left.append([b"left"]), right.append([b"right"])) == [0, 0]
+    assert bodies_of(await bus.read(ORDERS, 1, 0, 10)) == [b"right"]
+
+
+async def test_an_acknowledged_record_is_there_for_every_reader(bus: Bus) -> None:
+    writer = await bus.claim(ORDERS, 0, "oms")
+    reader = await bus.open_reader(ORDERS, 0)
+    for n in range(50):
+        position = await writer.append([b"%d" % n])
+        assert await bus.end(ORDERS, 0) == position + 1
+        assert bodies_of(await bus.read(ORDERS, 0, position, 10)) == [b"%d" % n]
+        assert bodies_of(await soon(reader)) == [b"%d" % n]
+
+
+async def test_the_records_of_one_append_become_visible_together(bus: Bus) -> None:
+    writer = await bus.claim(ORDERS, 0, "oms")
+    ends = set()
+    for _ in range(30):
+        appended = writer.append([b"x"] * 7)
+        while not appended.done():
+            ends.add(await bus.end(ORDERS, 0))
+            await asyncio.sleep(0)
+        ends.add(await bus.end(ORDERS, 0))
+    assert max(ends) == 210
+    assert [end for end in sorted(ends) if end % 7] == []
 
 
 async def test_replay_begins_at_any_position(bus: Bus) -> None:
-    writer = await bus.claim(TOPIC, 0, "a")
-    await writer.append([b"%d" % number for number in range(10)])
-    await writer.append([b"%d" % number for number in range(10, 20)])
-    for start in (0, 3, 10, 19):
-        assert await bodies(bus, start) == [b"%d" % number for number in range(start, 20)]
-    assert await bodies(bus, 20) == []
-    await writer.close()
+    writer = await bus.claim(ORDERS, 0, "oms")
+    for first in (0, 5, 6, 16):
+        size = {0: 5, 5: 1, 6: 10, 16: 4}[first]
+        await writer.append([b"%d" % n for n in range(first, first + size)])
+    expected = [b"%d" % n for n in range(20)]
+    for position in range(21):
+        assert bodies_of(await bus.read(ORDERS, 0, position, 100)) == expected[position:]
+        assert bodies_of(await bus.read(ORDERS, 0, position, 3)) == expected[position : position + 3]
+    reader = await bus.open_reader(ORDERS, 0, 7)
+    taken = [await soon(reader, 4) for _ in range(4)]
+    assert [bodies_of(records) for records in taken] == [
+        expected[7:11],
+        expected[11:15],
+        expected[15:19],
+        expected[19:],
+    ]
+    assert reader.next_seq == 20
 
 
-async def test_a_reader_that_waits_is_woken_by_an_append(bus: Bus) -> None:
-    writer = await bus.claim(TOPIC, 0, "a")
-    reader = await bus.open_reader(TOPIC, 0)
-    reading = asyncio.ensure_future(reader.read())
+async def test_a_waiting_reader_is_woken(bus: Bus) -> None:
+    reader = await bus.open_reader(ORDERS, 0)
+    waiting = asyncio.ensure_future(soon(reader))
+    writer = await bus.claim(ORDERS, 0, "oms")
+    for n in range(20):
+        writer.append([b"%d" % n])
+        records = await waiting
+        assert bodies_of(records) == [b"%d" % n]
+        waiting = asyncio.ensure_future(soon(reader))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_a_cancelled_read_takes_nothing_with_it(bus: Bus) -> None:
+    reader, other = await bus.open_reader(ORDERS, 0), await bus.open_reader(ORDERS, 0)
+    cancelled, waiting = asyncio.ensure_future(reader.read()), asyncio.ensure_future(soon(other))
     await asyncio.sleep(0)
-    assert not reading.done()
-    await writer.append([b"one"])
-    assert [record.body for record in await asyncio.wait_for(reading, 2)] == [b"one"]
+    cancelled.cancel()
+    await (await bus.claim(ORDERS, 0, "oms")).append([b"a"])
+    assert bodies_of(await waiting) == bodies_of(await soon(reader)) == [b"a"]
+
+
+async def test_closing_a_reader_ends_its_waiting(bus: Bus) -> None:
+    reader = await bus.open_reader(ORDERS, 0)
+    waiting = asyncio.ensure_future(soon(reader))
+    await asyncio.sleep(0)
     await reader.close()
-    await writer.close()
+    with pytest.raises(BusError, match="closed"):
+        await waiting
 
 
-async def test_a_later_owner_fences_the_earlier_one_even_with_appends_under_way(bus: Bus) -> None:
-    first = await bus.claim(TOPIC, 0, "a")
-    await first.append([b"one"])
-    second = await bus.claim(TOPIC, 0, "b")
-    assert second.epoch == first.epoch + 1
-    zombie = [first.append([b"zombie"]), first.append([b"zombie"])]
-    for answer in zombie:
-        with pytest.raises(Fenced):
-            await answer
+async def test_a_second_claim_fences_the_first_writer(bus: Bus) -> None:
+    first = await bus.claim(ORDERS, 0, "oms-1")
+    await first.append([b"a"])
+    second = await bus.claim(ORDERS, 0, "oms-2")
+    assert (first.epoch, second.epoch, second.next_seq) == (1, 2, 1)
     with pytest.raises(Fenced):
         await first.append([b"zombie"])
-    await second.append([b"two"])
-    assert await bodies(bus) == [b"one", b"two"]
-    await first.close()
-    await second.close()
-
-
-async def test_many_writers_at_once_each_hear_their_own_position(bus: Bus) -> None:
-    writer = await bus.claim(TOPIC, 0, "a")
-
-    async def say(name: int) -> tuple[int, bytes]:
-        body = b"%d" % name
-        return await writer.append([body]), body
-
-    heard = dict(await asyncio.gather(*(say(name) for name in range(200))))
-    assert [heard[position] for position in range(200)] == await bodies(bus)
-    await writer.close()
-
-
-async def test_a_group_goes_on_where_it_committed(bus: Bus) -> None:
-    assert await bus.committed("g", TOPIC, 0) == 0
-    await bus.commit("g", TOPIC, 0, 7)
-    await bus.commit("g", TOPIC, 0, 9)
-    assert await bus.committed("g", TOPIC, 0) == 9
-    assert await bus.committed("other", TOPIC, 0) == 0
-
-
-async def test_a_position_beyond_the_end_means_that_the_log_lost_its_tail(bus: Bus) -> None:
-    with pytest.raises(BusCorrupt):
-        await bus.open_reader(TOPIC, 0, 1)
-
-
-async def test_an_unknown_topic_is_named(bus: Bus) -> None:
-    with pytest.raises(BusError, match=r"nowhere/0"):
-        await bus.claim("nowhere", 0, "a")
-
-
-async def test_without_room_nothing_is_written_and_the_writer_is_dead() -> None:
-    bus = MemoryBus(TOPICS)
-    writer = await bus.claim(TOPIC, 0, "a")
-    bus.full = True
-    with pytest.raises(BusFull):
-        await writer.append([b"one"])
-    bus.full = False
-    with pytest.raises(BusFull):
-        await writer.append([b"two"])
-    assert await bodies(bus) == []
-
-
-async def test_a_crash_in_memory_keeps_a_prefix_and_answers_nobody() -> None:
-    kept = set()
-    for seed in range(20):
-        bus = MemoryBus(TOPICS, delay=lambda: 1.0)
-        writer = await bus.claim(TOPIC, 0, "a")
-        answers = [writer.append([b"%d" % number]) for number in range(3)]
-        bus.crash("a", random.Random(seed))
-        left = await bodies(bus)
-        assert left == [b"0", b"1", b"2"][: len(left)]
-        assert not any(answer.done() for answer in answers)
-        kept.add(len(left))
-    assert kept == {0, 1, 2, 3}
-
-
-# ── SQLite only ────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_epochs_and_offsets_survive_a_restart(tmp_path: Path) -> None:
-    for epoch in (1, 2, 3):
-        bus = sqlite_bus(tmp_path)
-        writer = await bus.claim(TOPIC, 0, "a")
-        assert (writer.epoch, writer.next_seq) == (epoch, epoch - 1)
-        await writer.append([b"x"])
-        await bus.commit("g", TOPIC, 0, epoch)
-        await writer.close()
-        await bus.close()
-    assert await sqlite_bus(tmp_path).committed("g", TOPIC, 0) == 3
-
-
-async def test_segments_roll_and_reading_crosses_them(tmp_path: Path) -> None:
-    bus = sqlite_bus(tmp_path, segment_bytes_max=1000)
-    writer = await bus.claim(TOPIC, 0, "a")
-    reader = await bus.open_reader(TOPIC, 0)
-    for number in range(50):
-        await writer.append([b"%0100d" % number])
-    seen: list[int] = []
-    while len(seen) < 50:
-        seen += [int(record.body) for record in await asyncio.wait_for(reader.read(), 2)]
-    assert seen == list(range(50))
-    assert len(list(tmp_path.glob("*/*/segment-*.db"))) > 3
-    assert [int(body) for body in await bodies(bus, 17)] == list(range(17, 50))
-    await reader.close()
-    await writer.close()
-    await bus.close()
-
-
-async def test_a_zombie_cannot_write_into_a_segment_that_its_successor_has_left(tmp_path: Path) -> None:
-    bus = sqlite_bus(tmp_path, segment_bytes_max=1000)
-    first = await bus.claim(TOPIC, 0, "a")
-    second = await bus.claim(TOPIC, 0, "b")
-    for number in range(30):
-        await second.append([b"%0100d" % number])
+    assert await second.append([b"b"]) == 1
     with pytest.raises(Fenced):
-        await first.append([b"zombie"])
-    assert len(await bodies(bus)) == 30
-    await first.close()
-    await second.close()
-    await bus.close()
+        await first.append([b"zombie again"])
+    assert bodies_of(await bus.read(ORDERS, 0, 0, 10)) == [b"a", b"b"]
 
 
-async def test_old_segments_are_dropped_beyond_what_is_retained(tmp_path: Path) -> None:
-    bus = sqlite_bus(tmp_path, segment_bytes_max=1000, retention_bytes_max=60_000)
-    writer = await bus.claim(TOPIC, 0, "a")
-    for number in range(100):
-        await writer.append([b"%0100d" % number])
-    start = await bus.start(TOPIC, 0)
-    assert 0 < start < 100
-    with pytest.raises(Trimmed):
-        await bus.open_reader(TOPIC, 0, 0)
-    await writer.close()
-    await bus.close()
+async def test_a_claim_cuts_pipelined_appends_in_two_acknowledged_and_never_written(bus: Bus) -> None:
+    first = await bus.claim(ORDERS, 0, "oms-1")
+    pipelined = [first.append([b"first %d" % n, b"of two"]) for n in range(200)]
+    second = await bus.claim(ORDERS, 0, "oms-2")
+    pipelined += [first.append([b"late"]) for _ in range(20)]
+    assert await second.append([b"second"]) == second.next_seq - 1
+    answers = await asyncio.gather(*pipelined, return_exceptions=True)
+    acknowledged = [answer for answer in answers if isinstance(answer, int)]
+    assert answers[: len(acknowledged)] == acknowledged == [2 * n + 1 for n in range(len(acknowledged))]
+    assert {type(answer) for answer in answers[len(acknowledged) :]} == {Fenced}
+    records = bodies_of(await bus.read(ORDERS, 0, 0, 1000))
+    assert len(records) == 2 * len(acknowledged) + 1
+    assert records[-1] == b"second"
 
 
-async def test_a_flipped_byte_is_noticed_and_placed(tmp_path: Path) -> None:
-    bus = sqlite_bus(tmp_path)
-    writer = await bus.claim(TOPIC, 0, "a")
-    for number in range(3):
-        await writer.append([b"record %d" % number])
-    await writer.close()
-    await bus.close()
-    [path] = tmp_path.glob(f"{TOPIC}/0/segment-*.db")
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE frames SET body = ? WHERE seq = 1", (b"recorD 1",))
-    with pytest.raises(BusCorrupt, match="damaged at 1"):
-        await bodies(sqlite_bus(tmp_path))
-
-
-_CHILD = """
-import asyncio, sys
-from pathlib import Path
-from trade2026.kit.bus.port import TopicConfig
-from trade2026.kit.bus.sqlite import SqliteBus
-
-async def main():
-    bus = SqliteBus(Path(sys.argv[1]), [TopicConfig(name="orders.events")])
-    writer = await bus.claim("orders.events", 0, "child")
-    while True:
-        for answer in [writer.append([b"x"]) for _ in range(3)]:
-            print(await answer, flush=True)
-
-asyncio.run(main())
-"""
-
-
-def _writing_child(root: Path) -> "subprocess.Popen[bytes]":
-    services = str(Path(__file__).parents[2] / "services")
-    environment = {**os.environ, "PYTHONPATH": services}
-    return subprocess.Popen([sys.executable, "-c", _CHILD, str(root)], stdout=subprocess.PIPE, env=environment)
-
-
-async def test_what_a_killed_process_acknowledged_is_there_and_a_torn_tail_harms_nothing(tmp_path: Path) -> None:
-    for _ in range(3):
-        child = _writing_child(tmp_path)
-        assert child.stdout is not None
-        seen = [int(child.stdout.readline()) for _ in range(200)]
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        seen += [int(line) for line in child.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")]
-        child.stdout.close()
-        [wal] = tmp_path.glob(f"{TOPIC}/0/segment-*.db-wal")
-        with wal.open("ab") as torn:
-            torn.write(os.urandom(5000))
-        bus = sqlite_bus(tmp_path)
-        assert len(await bodies(bus)) == await bus.end(TOPIC, 0) > max(seen)
+async def test_the_epoch_rises_by_one_with_every_claim_across_reopening(reopen: Callable[[], Bus]) -> None:
+    epochs = []
+    for _ in range(4):
+        bus = reopen()
+        writer = await bus.claim(ORDERS, 0, "oms")
+        assert await writer.append([b"x"]) == writer.epoch - 1
+        epochs.append(writer.epoch)
         await bus.close()
+    assert epochs == [1, 2, 3, 4]
+    assert [record.seq for record in await reopen().read(ORDERS, 0, 0, 10)] == [0, 1, 2, 3]
 
 
-async def test_a_reader_is_woken_by_another_process(tmp_path: Path) -> None:
-    bus = sqlite_bus(tmp_path)
-    reader = await bus.open_reader(TOPIC, 0)
-    child = _writing_child(tmp_path)
-    try:
-        assert (await asyncio.wait_for(reader.read(), 10))[0].seq == 0
-    finally:
-        child.kill()
-        child.wait()
-        assert child.stdout is not None
-        child.stdout.close()
-        await reader.close()
-        await bus.close()
+async def test_the_position_of_a_group_survives_reopening(reopen: Callable[[], Bus]) -> None:
+    bus = reopen()
+    assert await bus.committed("ptrc", ORDERS, 0) == 0
+    await bus.commit("ptrc", ORDERS, 0, 41)
+    await bus.commit("ptrc", ORDERS, 0, 42)
+    await bus.commit("ptrc", TICKS, 0, 7)
+    await bus.commit("pnl", ORDERS, 0, 3)
+    await bus.close()
+    bus = reopen()
+    assert [await bus.committed(group, ORDERS, 0) for group in ("ptrc", "pnl", "risk")] == [42, 3, 0]
+    assert await bus.committed("ptrc", TICKS, 0) == 7
+
+
+async def test_going_on_beyond_the_end_means_that_the_log_lost_records(bus: Bus) -> None:
+    await (await bus.claim(ORDERS, 0, "oms")).append([b"a", b"b"])
+    await bus.open_reader(ORDERS, 0, 2)
+    with pytest.raises(BusCorrupt, match="ends at 2 but 3 was read before"):
+        await bus.open_reader(ORDERS, 0, 3)
+
+
+async def test_what_is_no_longer_retained_is_refused_and_the_rest_is_whole(bus: Bus) -> None:
+    writer = await bus.claim(SHORT, 0, "oms")
+    reader = await bus.open_reader(SHORT, 0)
+    for n in range(300):
+        await writer.append([b"%0500d" % n, b"%0500d" % n])
+    start, end = await bus.start(SHORT, 0), await bus.end(SHORT, 0)
+    assert 0 < start < end == 600
+    for attempt in (bus.read(SHORT, 0, start - 1, 1), bus.open_reader(SHORT, 0, start - 1), reader.read()):
+        with pytest.raises(Trimmed, match=str(start)):
+            await attempt
+    kept = await bus.read(SHORT, 0, start, 1000)
+    assert [(record.seq, int(record.body)) for record in kept] == [(n, n // 2) for n in range(start, end)]
+
+
+async def test_closing_a_writer_first_writes_what_waits(bus: Bus) -> None:
+    writer = await bus.claim(ORDERS, 0, "oms")
+    appends = [writer.append([b"%d" % n]) for n in range(500)]
+    await writer.close()
+    assert [append.result() for append in appends] == list(range(500))
+    await writer.close()
+    with pytest.raises(BusError, match="closed"):
+        await writer.append([b"late"])
+    assert await bus.end(ORDERS, 0) == 500
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_concurrent_appends_are_acknowledged_in_order_and_followed_without_a_gap(bus: Bus, seed: int) -> None:
+    rng = Random(seed)
+    writer = await bus.claim(ORDERS, 0, "oms")
+    readers = [await bus.open_reader(ORDERS, 0) for _ in range(3)]
+    expected: list[bytes] = []
+    acknowledged: list[int] = []
+    lasts: list[int] = []
+
+    async def produce(producer: int) -> None:
+        for n in range(rng.randint(30, 60)):
+            bodies = [b'{"by":%d,"n":%d,"i":%d}' % (producer, n, i) for i in range(rng.randint(1, 9))]
+            expected.extend(bodies)
+            append = writer.append(bodies)
+            lasts.append(writer.next_seq - 1)
+            append.add_done_callback(lambda done: acknowledged.append(done.result()))
+            for _ in range(rng.randint(0, 3)):
+                await asyncio.sleep(0)
+            if rng.random() < 0.3:
+                await append
+
+    await asyncio.gather(*(produce(n) for n in range(8)))
+    followed = await asyncio.gather(*(read_until(reader, writer.next_seq) for reader in readers))
+    await writer.close()
+    assert acknowledged == lasts
+    for records in followed:
+        assert [record.seq for record in records] == list(range(len(expected)))
+        assert bodies_of(records) == expected

@@ -7,8 +7,9 @@ from typer.core import TyperGroup
 
 from trade2026.cli import accounts, data, doctor, keys, log, manifests, orders, risk, run, serve
 
-EPILOG = """Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 the stack is not reachable, 4 the platform refused."""
-
+EPILOG = (
+    """Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 the stack is not reachable, 4 the platform refused."""
+)
 
 
 class Sections(TyperGroup):
@@ -19,7 +20,7 @@ class Sections(TyperGroup):
         commands = [(name, self.commands[name]) for name in self.commands]
         for panel in dict.fromkeys(str(getattr(command, "rich_help_panel", "")) for _, command in commands):
             rows = [
-                (name, command.get_short_help_str(limit=90))
+                (name, command.get_short_help_str(limit=120))
                 for name, command in commands
                 if str(getattr(command, "rich_help_panel", "")) == panel
             ]
@@ -49,7 +50,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Nothing is done before a command is named."""
 

@@ -36,7 +36,15 @@ def doctor(
         name = read(file).metadata.name
     path = state_dir or STATE_ROOT / name
     place = _existing(path)
-    checks = [_python(), _versions(), _state(path), _ports(path, port_offset), _disk(place), _fsync(place, fsyncs), _files()]
+    checks = [
+        _python(),
+        _versions(),
+        _state(path),
+        _ports(path, port_offset),
+        _disk(place),
+        _fsync(place, fsyncs),
+        _files(),
+    ]
     if as_json:
         print_json({"ok": all(check["ok"] for check in checks), "checks": checks})
     else:

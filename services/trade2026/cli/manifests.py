@@ -57,7 +57,9 @@ def validate(file: ManifestPath, as_json: AsJson = False) -> None:
     )
 
 
-def plan(file: ManifestPath, port_offset: PortOffset = 0, services: ServiceNames = None, as_json: AsJson = False) -> None:
+def plan(
+    file: ManifestPath, port_offset: PortOffset = 0, services: ServiceNames = None, as_json: AsJson = False
+) -> None:
     """Show what a manifest would run, and change nothing.
 
     Example: trade2026 plan -f manifests/quickstart.yaml --json

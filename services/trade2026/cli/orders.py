@@ -25,7 +25,9 @@ def submit(
     time_in_force: Annotated[str | None, typer.Option("--tif", help="GTC (default), DAY, IOC, FOK or GTD.")] = None,
     expire_at: Annotated[str | None, typer.Option(help="For GTD, e.g. 2030-01-31T16:00:00Z.")] = None,
     account: Annotated[str | None, typer.Option(help="The stack's default account if omitted.")] = None,
-    client_order_id: Annotated[str | None, typer.Option("--client-order-id", "--id", help="Makes a retry safe.")] = None,
+    client_order_id: Annotated[
+        str | None, typer.Option("--client-order-id", "--id", help="Makes a retry safe.")
+    ] = None,
     strategy: Annotated[str | None, typer.Option(help="On whose behalf.")] = None,
     post_only: Annotated[bool, typer.Option("--post-only", help="Never take liquidity.")] = False,
     reduce_only: Annotated[bool, typer.Option("--reduce-only", help="Never open or turn a position.")] = False,
@@ -57,7 +59,9 @@ def submit(
         "post_only": post_only or None,
         "reduce_only": reduce_only or None,
     }
-    answer = find(state_dir).call("oms", "POST", "/orders", {name: value for name, value in body.items() if value is not None})
+    answer = find(state_dir).call(
+        "oms", "POST", "/orders", {name: value for name, value in body.items() if value is not None}
+    )
     show(answer, as_json, f"{answer['order_id']} {answer['status']}")
 
 
@@ -65,7 +69,9 @@ def submit(
 def cancel(
     order_id: Annotated[str | None, typer.Argument(help="The order.", show_default=False)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every open order of the scope.")] = False,
-    scope: Annotated[str, typer.Option(help="With --all: stack, account:NAME, strategy:NAME, instrument:ID …")] = "stack",
+    scope: Annotated[
+        str, typer.Option(help="With --all: stack, account:NAME, strategy:NAME, instrument:ID …")
+    ] = "stack",
     reason: Annotated[str, typer.Option(help="With --all: kept in the log.")] = "asked on the command line",
     state_dir: StatePath = None,
     as_json: AsJson = False,

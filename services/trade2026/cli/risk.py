@@ -11,17 +11,20 @@ from trade2026.cli.target import find
 limits = typer.Typer(help="Limits: show, tighten.", invoke_without_command=True, rich_markup_mode=None)
 
 Scope = Annotated[
-    str, typer.Option(help="stack, account:NAME, strategy:NAME, instrument:SYMBOL.VENUE, venue:NAME, trader:NAME, desk:NAME.")
+    str,
+    typer.Option(
+        help="stack, account:NAME, strategy:NAME, instrument:SYMBOL.VENUE, venue:NAME, trader:NAME, desk:NAME."
+    ),
 ]
 _KILL_PATH = ("risk", "oms", "gateway")
 """Who can kill, in the order in which they are asked."""
 
 
 @limits.callback()
-def default(context: typer.Context) -> None:
-    """Show the limits in force if nothing else is asked."""
+def default(context: typer.Context, state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Show the limits in force, or tighten them for a time."""
     if context.invoked_subcommand is None:
-        show_limits()
+        show_limits(state_dir, as_json)
 
 
 @limits.command("show")
@@ -48,7 +51,9 @@ def tighten(
     values: Annotated[list[str], typer.Argument(help="name=value, e.g. max_order_value=10000 or price_collar=2%.")],
     reason: Annotated[str, typer.Option(help="Kept in the log.", show_default=False)],
     scope: Scope = "stack",
-    until: Annotated[str | None, typer.Option(help="When it ends, e.g. 2030-01-31T16:00:00Z; a restart of limits if omitted.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="When it ends, e.g. 2030-01-31T16:00:00Z; until it is released if omitted.")
+    ] = None,
     state_dir: StatePath = None,
     as_json: AsJson = False,
 ) -> None:

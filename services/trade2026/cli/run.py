@@ -38,7 +38,9 @@ def up(
     state_dir: StatePath = None,
     port_offset: PortOffset = 0,
     services: ServiceNames = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background; return when all is ready.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Run in the background; return when all is ready.")
+    ] = False,
     no_table: Annotated[bool, typer.Option("--no-table", help="Print lines instead of a live table.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -215,7 +217,8 @@ def down(file: SomeManifestPath = None, state_dir: StatePath = None, as_json: As
         ask(state, "stop")
     except NotRunning as error:
         raise CliError(
-            f"process {state.holder()} has {state.path} but does not answer; end it with `kill {state.holder()}`", FAILED
+            f"process {state.holder()} has {state.path} but does not answer; end it with `kill {state.holder()}`",
+            FAILED,
         ) from error
     deadline = time.monotonic() + _STOP_SECONDS_MAX
     while state.is_locked:
@@ -274,5 +277,3 @@ def _watch(state: StateDir) -> None:
         while True:
             live.update(status_table(_status(state)), refresh=True)
             time.sleep(1)
-
-

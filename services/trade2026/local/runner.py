@@ -167,7 +167,12 @@ class Runner:
 
     def _exited(self, process: ReleaseProcess, code: int) -> None:
         self._say(f"{process.name}: died ({describe_exit(code)}), starting it again; see {process.log}")
-        record = {"ts": time.time(), "release": process.name, "exit": code, "uptime": round(time.monotonic() - process.started_at, 3)}
+        record = {
+            "ts": time.time(),
+            "release": process.name,
+            "exit": code,
+            "uptime": round(time.monotonic() - process.started_at, 3),
+        }
         with (self.state.run / "restarts.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         if process.failures >= FAILURES_MAX:
@@ -210,7 +215,9 @@ class Runner:
         (status, body), (stats_status, stats) = await asyncio.gather(
             probe.get(HOST, port, "/readyz"), probe.get(HOST, port, "/stats")
         )
-        detail = body if isinstance(body, str) else str(stats_of(body).get("detail") or stats_of(body).get("reason") or "")
+        detail = (
+            body if isinstance(body, str) else str(stats_of(body).get("detail") or stats_of(body).get("reason") or "")
+        )
         return {
             "name": service,
             "port": port,
@@ -253,7 +260,13 @@ class Runner:
                     "config_hash": release.settings["config_hash"],
                     "services": [
                         self._readings.get(name)
-                        or {"name": name, "port": self.plan.ports[name], "ready": False, "detail": "starting", "stats": {}}
+                        or {
+                            "name": name,
+                            "port": self.plan.ports[name],
+                            "ready": False,
+                            "detail": "starting",
+                            "stats": {},
+                        }
                         for name in release.services
                     ],
                 }

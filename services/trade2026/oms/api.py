@@ -321,7 +321,7 @@ async def amend_one(service: "OmsService", order_id: str, body: AmendInput, prin
     if order is None:
         raise problem_of(UnknownOrder(order_id))
     _may(principal, order.spec.account)
-    terms = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
+    terms: dict[str, Any] = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
     service.check_steps(order.spec.instrument, terms)
     service.admit()
     command = cmd.AmendOrder(

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from trade2026.controls.machine import Controls
+from trade2026.controls.scopes import in_scope
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
 from trade2026.domain.market import Reference
-from trade2026.domain.order_fold import OrderFold
+from trade2026.domain.order_fold import OrderFold, counted
 from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrderType, OrdStatus
 from trade2026.domain.rejects import RejectCode
 
@@ -219,7 +220,7 @@ class OrderMachine:
     def _cancel_scope(self, scope: str, reason: str, emit: Emit) -> int:
         asked = 0
         for order in list(self.fold.open.values()):
-            if order.is_open and self.controls.in_scope(scope, order.spec):
+            if order.is_open and in_scope(scope, order.spec):
                 self._request_cancel(order, reason, emit)
                 asked += 1
         return asked
@@ -244,13 +245,11 @@ class OrderMachine:
             return order
         wanted = msgspec.structs.replace(spec, quantity=quantity, price=price, stop_price=stop_price)
         reserved_price = self.controls.reserved_price(wanted, command.reference)
-        grows = max(0, quantity - spec.quantity)
-        if grows or price != spec.price:
-            # What is reserved already must not count twice: only the additional quantity is new.
-            probe = msgspec.structs.replace(wanted, quantity=max(grows, 1), client_order_id=f"{spec.client_order_id}#")
-            refusal = self._refusal(probe, command.reference, command.ts)
-            if refusal is not None:
-                raise Refused(*refusal)
+        broken = self.controls.check_amendment(
+            wanted, quantity - order.cum_qty, counted(order), command.reference, command.ts
+        )
+        if broken is not None:
+            raise Refused(broken.code, broken.message)
         emit(
             ev.ReplaceRequested(
                 order_id=order.order_id,

@@ -14,6 +14,7 @@ import msgspec
 from trade2026 import __version__
 from trade2026.controls.limits import LimitBook
 from trade2026.controls.machine import Controls
+from trade2026.controls.scopes import is_scope
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
@@ -240,7 +241,7 @@ class OmsService(Service):
 
     async def kill(self, scope: str, reason: str, by: str, *, halt: bool = False) -> int:
         """Latch, then log, then cancel; the latch holds even if the log cannot be written."""
-        if not self.owner.machine.controls.is_scope(scope):
+        if not is_scope(scope):
             raise Problem(
                 422,
                 "bad_scope",
@@ -298,10 +299,7 @@ class OmsService(Service):
 
     def positions(self, account: str) -> dict[str, Position]:
         """Every position that the account ever had, by instrument."""
-        controls = self.owner.machine.controls
-        return {
-            name: position for name in self.instruments.by_id if (position := controls.position(account, name)).fills
-        }
+        return self.owner.machine.controls.positions(account)
 
     # ── what it follows ─────────────────────────────────────────────────────────────────────
 

@@ -124,7 +124,23 @@ def submit_view(order: Order) -> SubmitView:
 
 
 _AMOUNTS = frozenset(
-    ["quantity", "price", "stop_price", "trailing_offset", "display_quantity", "reserved_price", "last_qty", "last_px", "cum_qty", "leaves_qty", "last", "low", "high", "bid", "ask"]
+    [
+        "quantity",
+        "price",
+        "stop_price",
+        "trailing_offset",
+        "display_quantity",
+        "reserved_price",
+        "last_qty",
+        "last_px",
+        "cum_qty",
+        "leaves_qty",
+        "last",
+        "low",
+        "high",
+        "bid",
+        "ask",
+    ]
 )
 _COSTS = frozenset(["fee", "cum_cost", "open_cost", "realized", "fees", "total_realized", "total_fees"])
 

@@ -115,8 +115,8 @@ def test_what_fills_realized_adds_up_to_the_totals_of_the_account(trades: list[T
 def test_a_snapshot_and_the_tail_equal_a_full_replay(trades: list[Trade], cut: int) -> None:
     restored = empty()
     restored.restore(folded(trades[:cut]).snapshot())
-    before_snapshot = [event for event in _events(folded(trades[:cut]), trades[cut:], cut)]
-    after_snapshot = [event for event in _events(restored, trades[cut:], cut)]
+    before_snapshot = list(_events(folded(trades[:cut]), trades[cut:], cut))
+    after_snapshot = list(_events(restored, trades[cut:], cut))
     assert after_snapshot == before_snapshot
     assert restored.snapshot() == folded(trades).snapshot()
 

@@ -10,9 +10,7 @@ from trade2026.ptrc import machine as subject
 from trade2026.ptrc.machine import Holding, PositionMachine, StatedFill
 
 UNIT = 10**9
-FILLS = st.lists(
-    st.tuples(st.integers(-60, 60).filter(bool), st.integers(1, 10**6), st.integers(0, 100)), max_size=40
-)
+FILLS = st.lists(st.tuples(st.integers(-60, 60).filter(bool), st.integers(1, 10**6), st.integers(0, 100)), max_size=40)
 TRADES = st.lists(
     st.tuples(
         st.sampled_from(["main", "second"]),
@@ -25,7 +23,9 @@ TRADES = st.lists(
 )
 
 
-def fill(seq: int, account: str, instrument: str, strategy: str, quantity: int, price: int, fee: int = 0) -> ev.Envelope:
+def fill(
+    seq: int, account: str, instrument: str, strategy: str, quantity: int, price: int, fee: int = 0
+) -> ev.Envelope:
     data = ev.OrderFilled(
         order_id=f"o0-{seq}",
         exec_id=f"x{seq}",
@@ -91,15 +91,11 @@ def test_strategies_make_up_the_account(trades: list[tuple[str, str, str, int, i
         holdings = machine.holdings_of(account)
         for instrument, position in machine.positions_of(account).items():
             assert sum(holding.position.quantity for _, holding in holdings[instrument]) == position.quantity
-            assert position.quantity == sum(
-                trade[3] for trade in trades if trade[:2] == (account, instrument)
-            )
+            assert position.quantity == sum(trade[3] for trade in trades if trade[:2] == (account, instrument))
 
 
 @given(TRADES, st.integers(0, 30))
-def test_a_snapshot_and_the_tail_equal_a_full_replay(
-    trades: list[tuple[str, str, str, int, int]], cut: int
-) -> None:
+def test_a_snapshot_and_the_tail_equal_a_full_replay(trades: list[tuple[str, str, str, int, int]], cut: int) -> None:
     restored = PositionMachine()
     restored.restore(folded(trades[:cut]).snapshot())
     whole = folded(trades)

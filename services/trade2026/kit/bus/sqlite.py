@@ -188,10 +188,11 @@ class _Partition:
             except sqlite3.Error as error:
                 self._close_connections()
                 self._listing.forget()
-                if error.sqlite_errorcode == sqlite3.SQLITE_CANTOPEN and before != (now := self.segments()):
+                code = _code(error)
+                if code == sqlite3.SQLITE_CANTOPEN and before != (now := self.segments()):
                     before = now
                     continue
-                if error.sqlite_errorcode in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                     raise self.corrupt(str(error)) from error
                 raise BusError(f"{self.label}: can't be read now: {error}") from error
 
@@ -301,15 +302,15 @@ class _Cursor:
 
     def take(self, records_max: int) -> list[Record]:
         """The next records; none at the end of the log."""
-        while len(self._rest) < records_max and self._log.answer(self._fetch):
+        while len(self._rest) < records_max and self._log.answer(lambda: self._fetch(records_max)):
             pass
         bodies, self._rest = self._rest[:records_max], self._rest[records_max:]
         name, partition, seq = self._log.config.name, self._log.partition, self.next_seq
         self.next_seq += len(bodies)
         return [Record(name, partition, seq + n, body) for n, body in enumerate(bodies)]
 
-    def _fetch(self) -> bool:
-        """Read on in the segment that holds the next frame, up to a frame's limit of bytes."""
+    def _fetch(self, records_max: int) -> bool:
+        """Read on in the segment that holds the next frame. Returns whether there was more."""
         seq = self.next_seq + len(self._rest)
         segments = self._log.segments()
         index = bisect_right(segments, seq) - 1
@@ -319,7 +320,7 @@ class _Cursor:
             return False
         connection = self._log.reading(segments[index])
         rows = connection.execute(_NEXT_FRAMES if self._at_frame else _FRAMES_AROUND, (seq,))
-        expected, size = seq, 0
+        expected = seq
         for first, count, crc, body in rows:
             if first + count <= seq:
                 continue
@@ -327,9 +328,12 @@ class _Cursor:
                 raise self._log.corrupt(f"{expected} is missing, the next record there is {first}")
             if zlib.crc32(body) != crc:
                 raise self._log.corrupt(f"the frame at {first} is damaged (its checksum differs)")
-            self._rest.extend(body.split(b"\n")[expected - first :])
-            self._at_frame, expected, size = True, first + count, size + len(body)
-            if size >= _FRAME_BYTES_MAX:
+            bodies = body.split(b"\n")
+            if len(bodies) != count:
+                raise self._log.corrupt(f"the frame at {first} has {len(bodies)} records instead of {count}")
+            self._rest.extend(bodies[expected - first :])
+            self._at_frame, expected = True, first + count
+            if len(self._rest) >= records_max:
                 break
         rows.close()
         if expected == seq and index + 1 < len(segments):
@@ -376,7 +380,7 @@ class _SqliteWriter:
         self._queue: SimpleQueue[_Append | None] = SimpleQueue()
         self._stopped: asyncio.Future[None] = self._loop.create_future()
         self._written_seq = next_seq
-        self._segment_bytes = sum(_size(path) for path in _files(log.folder, segment))
+        self._segment_bytes = 0
         self._connection: sqlite3.Connection | None = None
         threading.Thread(target=self._run, name=f"log {log.label}", daemon=True).start()
 
@@ -459,7 +463,8 @@ class _SqliteWriter:
     def _write(self, group: list[_Append]) -> None:
         if self._connection is None:
             self._connection = self._log.writing(self._segment)
-        if self._segment_bytes >= self._log.config.segment_bytes_max:
+            self._segment_bytes = _bytes_in(self._connection)
+        if self._segment_bytes >= self._log.config.segment_bytes_max and self._written_seq > self._segment:
             self._roll()
         body = group[0][1] if len(group) == 1 else b"\n".join([body for _, body, _ in group])
         count = sum([count for _, _, count in group])
@@ -550,7 +555,7 @@ class _Offsets:
 
 def _as_bus_error(error: sqlite3.Error | OSError, what: str, folder: Path) -> BusError:
     if isinstance(error, sqlite3.Error):
-        code = getattr(error, "sqlite_errorcode", 0)
+        code = _code(error)
         if code == sqlite3.SQLITE_FULL:
             return BusFull(f"{what}: the disk under {folder} is full, nothing was written; make room")
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -558,6 +563,11 @@ def _as_bus_error(error: sqlite3.Error | OSError, what: str, folder: Path) -> Bu
     elif error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BusFull(f"{what}: the disk under {folder} is full, nothing was written; make room")
     return BusUncertain(f"{what}: {error}; the log must be read again")
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code, without its extension."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
 
 
 def _again(error: BusError) -> BusError:
@@ -575,6 +585,10 @@ def _files(folder: Path, segment: int) -> list[Path]:
 
 def _segments_in(names: Iterable[str]) -> list[int]:
     return sorted(int(name[8:-3]) for name in names if name.startswith("segment-") and name.endswith(".db"))
+
+
+def _bytes_in(connection: sqlite3.Connection) -> int:
+    return connection.execute("PRAGMA page_count").fetchone()[0] * connection.execute("PRAGMA page_size").fetchone()[0]
 
 
 def _size(path: Path) -> int:

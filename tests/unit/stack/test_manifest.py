@@ -1,0 +1,215 @@
+"""What is wrong with a manifest is said with its line, its field, and what to do."""
+
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from trade2026.stack.manifest import ManifestError, load, loads, parse
+
+RIGHT = """\
+apiVersion: trade2026.io/v1alpha1
+kind: TradingStack
+metadata: {name: desk}
+spec:
+  version: 0.1.0
+  placement: compact
+  baseCurrency: USDT
+  venues:
+    - {name: SIM, type: replay, config: {speed: 60}}
+  instruments:
+    - {symbol: BTCUSDT, venue: SIM, tickSize: "0.01", lotSize: "0.00001"}
+  risk:
+    limits: {maxOrderValue: "1000"}
+    accounts:
+      main: {orderRate: {count: 10, per: 1s}}
+"""
+
+WRONG: list[tuple[str, str, str]] = [
+    ("kind: TradingStack", "kind: Strategy", "kind: 'Strategy' is not run here; this is the place for a TradingStack"),
+    ("apiVersion: trade2026.io/v1alpha1", "apiVersion: v2", "apiVersion: must be trade2026.io/v1alpha1"),
+    ("kind: TradingStack\n", "", "kind: is missing; add it"),
+    ("metadata: {name: desk}\n", "", "metadata: is missing; add it (name of the stack)"),
+    ("name: desk", "name: My Desk", "metadata.name: is not written as it must be"),
+    ("name: desk", "name: 7", "metadata.name: must be text; put it in quotes"),
+    ("placement: compact", "placment: compact", "spec.placment: is no field here; did you mean 'placement'?"),
+    ("placement: compact", "placement: spread", "spec.placement: 'spread' needs a bus that several machines share"),
+    ("placement: compact", "placement: tight", "spec.placement: must be compact, grouped or spread"),
+    ("placement: compact", "bus: {type: kafka}", "spec.bus.type: must be embedded"),
+    ("placement: compact", "eventFormat: 2", "spec.eventFormat: 2 is no format that this version writes; use 1"),
+    ("placement: compact", "eventFormat: true", "spec.eventFormat: must be a whole number"),
+    ("placement: compact", "services: {omss: {}}", "spec.services: 'omss' is no service; did you mean 'oms'?"),
+    (
+        "placement: compact",
+        "services: {oms: {cofnig: {}}}",
+        "spec.services.oms.cofnig: is no field here; did you mean 'config'?",
+    ),
+    (
+        "placement: compact",
+        "security: {keyFile: a}",
+        "spec.security.keyFile: is no field here; did you mean 'keysFile'?",
+    ),
+    (
+        "placement: compact",
+        "observability: {traceSampling: 2}",
+        "spec.observability.traceSampling: must be between 0 and 1",
+    ),
+    (
+        "placement: compact",
+        "observability: {otlpEndpoint: host}",
+        "spec.observability.otlpEndpoint: is not written as it must",
+    ),
+    ("version: 0.1.0", "version: latest", "spec.version: is not written as it must be"),
+    ("type: replay", "type: ftx", "spec.venues[0].type: 'ftx' is no kind of venue that this version runs; use replay"),
+    ("name: SIM, type", "name: S.M, type", "spec.venues[0].name: is not written as it must be"),
+    ("config: {speed: 60}", "config: 60", "spec.venues[0].config: must be a mapping (key: value)"),
+    (
+        "    - {name: SIM, type: replay, config: {speed: 60}}",
+        "    - {name: SIM}\n    - {name: SIM}",
+        "spec.venues: two venues are called 'SIM'; give each its own name",
+    ),
+    ("venue: SIM", "venue: SIMM", "spec.instruments[0].venue: 'SIMM' is no venue of this stack; did you mean 'SIM'?"),
+    ('tickSize: "0.01", ', "", "spec.instruments[0].tickSize: is missing; add it (prices are multiples of this)"),
+    ('tickSize: "0.01"', "ticksize: 0.01", "spec.instruments[0].ticksize: is no field here; did you mean 'tickSize'?"),
+    (
+        'tickSize: "0.01"',
+        "tick_size: 0.01",
+        "spec.instruments[0].tick_size: is no field here; did you mean 'tickSize'?",
+    ),
+    ('tickSize: "0.01"', "tickSize: 0", "spec.instruments[0].tickSize: must be above zero"),
+    ('tickSize: "0.01"', "tickSize: yes", "spec.instruments[0].tickSize: must be a number or decimal text such as"),
+    ('tickSize: "0.01"', "tickSize: a lot", "spec.instruments[0].tickSize: must be a number or decimal text such as"),
+    ('tickSize: "0.01"', "tickSize: .nan", "spec.instruments[0].tickSize: NaN is not a finite number"),
+    ('tickSize: "0.01"', 'tickSize: "0.0000000001"', "spec.instruments[0].tickSize: 1E-10 has more than 9 decimals"),
+    ('lotSize: "0.00001"', 'lotSize: "1", takerFeeBps: 0.5', "spec.instruments[0].takerFeeBps: must be a whole number"),
+    ('lotSize: "0.00001"', 'lotSize: "1", takerFeeBps: 9999', "spec.instruments[0].takerFeeBps: must be at most 1000"),
+    (
+        "symbol: BTCUSDT",
+        "symbol: BTCEUR",
+        "spec.instruments[0].quote: is missing, and 'BTCEUR' does not end with the base",
+    ),
+    ("symbol: BTCUSDT", "symbol: USDT", "spec.instruments[0].base: is missing and can't be told from 'USDT'"),
+    (
+        '    - {symbol: BTCUSDT, venue: SIM, tickSize: "0.01", lotSize: "0.00001"}',
+        "    - {symbol: BTCUSDT, tickSize: 1, lotSize: 1}\n    - {symbol: BTCUSDT, tickSize: 1, lotSize: 1}",
+        "spec.instruments[1]: BTCUSDT.SIM is listed twice; keep one of them",
+    ),
+    (
+        '    - {symbol: BTCUSDT, venue: SIM, tickSize: "0.01", lotSize: "0.00001"}',
+        "    []",
+        "spec.instruments: is empty",
+    ),
+    ('maxOrderValue: "1000"', "maxOrderValue: -1", "spec.risk.limits.maxOrderValue: must not be negative, not -1"),
+    (
+        'maxOrderValue: "1000"',
+        "maxOrderValue: false",
+        "spec.risk.limits.maxOrderValue: must be a number or decimal text",
+    ),
+    (
+        'maxOrderValue: "1000"',
+        "maxOrdersValue: 1",
+        "spec.risk.limits.maxOrdersValue: is no field here; did you mean 'maxOrderValue'?",
+    ),
+    ('maxOrderValue: "1000"', "maxOpenOrders: 1.5", "spec.risk.limits.maxOpenOrders: must be a whole number"),
+    ('maxOrderValue: "1000"', "maxOpenOrders: true", "spec.risk.limits.maxOpenOrders: must be a whole number"),
+    ('maxOrderValue: "1000"', "priceCollar: wide", "spec.risk.limits.priceCollar: must be basis points (100 is 1 %)"),
+    ('maxOrderValue: "1000"', "priceCollar: 0.001%", "spec.risk.limits.priceCollar: must be basis points (100 is 1 %)"),
+    ('maxOrderValue: "1000"', "duplicateWindow: 5", "spec.risk.limits.duplicateWindow: must be a duration such as"),
+    ('maxOrderValue: "1000"', "restricted: BTCUSDT", "spec.risk.limits.restricted: must be a list (- item)"),
+    (
+        'maxOrderValue: "1000"',
+        "restricted: [BTCUST]",
+        "spec.risk.limits.restricted: 'BTCUST' is no instrument of this stack; did",
+    ),
+    (
+        'maxOrderValue: "1000"',
+        "allowedVenues: [SIN]",
+        "spec.risk.limits.allowedVenues: 'SIN' is no venue of this stack; did you",
+    ),
+    ("per: 1s", "per: 0s", "spec.risk.accounts.main.orderRate.per: must be above zero"),
+    ("count: 10", "count: 0", "spec.risk.accounts.main.orderRate.count: must be at least 1"),
+    ("count: 10, ", "", "spec.risk.accounts.main.orderRate.count: is missing; add it (how many at most)"),
+    (
+        "    accounts:\n      main:",
+        "    instruments:\n      ETHUSDT:",
+        "spec.risk.instruments: 'ETHUSDT' is no instrument of this",
+    ),
+    ("kind: TradingStack", "kind: TradingStack\nkind: TradingStack", "'kind' is given twice"),
+    ("metadata: {name: desk}", "metadata: {name: desk", "is no YAML"),
+    (RIGHT, "", "is empty; a manifest begins with apiVersion, kind, metadata and spec"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG, ids=[message[:60] for _, _, message in WRONG])
+def test_a_wrong_manifest_is_refused_with_what_to_do(old: str, new: str, message: str) -> None:
+    assert old in RIGHT
+    with pytest.raises(ManifestError) as caught:
+        loads(RIGHT.replace(old, new))
+    assert message in str(caught.value)
+
+
+def test_the_right_manifest_is_accepted() -> None:
+    stack = loads(RIGHT)
+    assert stack.metadata.name == "desk"
+    assert stack.spec.default_account == "main"
+
+
+def test_a_fault_names_its_line() -> None:
+    with pytest.raises(ManifestError) as caught:
+        loads(RIGHT.replace("maxOrderValue", "maxOrdersValue"))
+    line = RIGHT.splitlines().index('    limits: {maxOrderValue: "1000"}') + 1
+    assert [fault.line for fault in caught.value.faults] == [line]
+    assert str(caught.value).startswith(f"line {line}: spec.risk.limits.maxOrdersValue")
+
+
+def test_every_fault_is_named_at_once() -> None:
+    with pytest.raises(ManifestError) as caught:
+        loads(RIGHT.replace("placement: compact", "placement: tight").replace('lotSize: "0.00001"', "lotSize: 0"))
+    assert [fault.path for fault in caught.value.faults] == ["spec.instruments[0].lotSize", "spec.placement"]
+
+
+@pytest.mark.parametrize("written", ['"0.1"', "0.1", "1e-1", '"0.100"'])
+def test_amounts_are_exact_however_they_are_written(written: str) -> None:
+    assert loads(RIGHT.replace('"0.01"', written)).spec.instruments[0].tick_size == "0.1"
+
+
+def test_plain_values_from_another_reader_are_accepted() -> None:
+    amounts: list[object] = [0.01, Decimal("0.01"), "0.01"]
+    for amount in amounts:
+        instrument = {"symbol": "BTCUSDT", "tickSize": amount, "lotSize": 1}
+        document = {
+            "apiVersion": "trade2026.io/v1alpha1",
+            "kind": "TradingStack",
+            "metadata": {"name": "desk", "uid": "x"},
+            "spec": {"venues": [{"name": "SIM"}], "instruments": [instrument]},
+            "status": {"conditions": []},
+        }
+        assert parse(document).spec.instruments[0].tick_size == "0.01"
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"none\.yaml can't be read: No such file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_every_field_of_the_manifest_is_described() -> None:
+    from pydantic import BaseModel
+
+    from trade2026.stack import model
+
+    models = [
+        m for m in vars(model).values() if isinstance(m, type) and issubclass(m, BaseModel) and m is not BaseModel
+    ]
+    assert [f"{m.__name__}.{n}" for m in models for n, f in m.model_fields.items() if not f.description] == []
+
+
+def test_importing_the_stack_loads_neither_web_framework_nor_operator_nor_shell() -> None:
+    code = (
+        "import sys, trade2026.stack.manifest, trade2026.stack.planner\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('fastapi', 'starlette', 'kopf', 'uvicorn')"
+        " or m.startswith('trade2026.kit')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
