@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from trade2026.stack import model
 from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts
@@ -82,12 +82,16 @@ def plan(stack: model.TradingStack, *, port_offset: int = 0, services: Collectio
 def changes(old: Any, new: Any, path: str = "") -> list[str]:
     """Return what differs between two releases' settings, one line a value, hashes left out."""
     if isinstance(old, dict) and isinstance(new, dict):
+        before, after = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
         found: list[str] = []
-        for name in sorted({*old, *new} - {"config_hash", "state_dir"}):
-            found += changes(old.get(name), new.get(name), f"{path}.{name}" if path else name)
+        for name in sorted({*before, *after} - {"config_hash", "state_dir"}):
+            found += changes(before.get(name), after.get(name), f"{path}.{name}" if path else name)
         return found
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [line for i, pair in enumerate(zip(old, new, strict=True)) for line in changes(*pair, f"{path}[{i}]")]
+    if isinstance(old, list) and isinstance(new, list):
+        was, now = cast("list[Any]", old), cast("list[Any]", new)
+        if len(was) == len(now):
+            pairs = enumerate(zip(was, now, strict=True))
+            return [line for i, pair in pairs for line in changes(*pair, f"{path}[{i}]")]
     return [] if old == new else [f"{path}: {_shown(old)} -> {_shown(new)}"]
 
 

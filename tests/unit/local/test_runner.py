@@ -1,0 +1,113 @@
+"""The local runner keeps the planner's releases running as processes."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from trade2026.local import control
+from trade2026.local.runner import RunError, Runner, check_ports, prepare
+from trade2026.local.state import StateDir
+
+
+def pids(runner: Runner) -> dict[str, int | None]:
+    return {name: process.pid for name, process in runner.processes.items()}
+
+
+async def until_restarted(runner: Runner, name: str, old: int | None) -> None:
+    async with asyncio.timeout(20):
+        while runner.processes[name].pid in (None, old):
+            await asyncio.sleep(0.01)
+    assert await runner.wait_ready([name]) == ""
+
+
+async def test_every_release_runs_and_its_numbers_are_seen(runner: Runner) -> None:
+    status = runner.status()
+    assert status["ready"]
+    assert [release["name"] for release in status["releases"]] == ["orders", "venue", "projections", "archive"]
+    assert status["releases"][0]["services"][0]["stats"]["orders"] == 3
+
+
+async def test_a_killed_process_is_started_again_and_that_is_recorded(runner: Runner, state: StateDir) -> None:
+    old = pids(runner)
+    assert old["venue"] is not None
+    os.kill(old["venue"], signal.SIGKILL)
+    await until_restarted(runner, "venue", old["venue"])
+    release = runner.status()["releases"][1]
+    assert (release["restarts"], release["last_exit"]) == (1, -signal.SIGKILL)
+    assert '"release": "venue"' in (state.run / "restarts.jsonl").read_text()
+    assert {**pids(runner), "venue": 0} == {**old, "venue": 0}
+
+
+async def test_apply_starts_only_the_release_again_whose_settings_changed(
+    runner: Runner, state: StateDir, manifest: str, tmp_path: Path
+) -> None:
+    old = pids(runner)
+    answer = await asyncio.to_thread(
+        control.ask,
+        state,
+        "apply",
+        manifest=manifest.replace("speed: 1", "speed: 2"),
+        base=str(tmp_path),
+        timeout_seconds=60,
+    )
+    assert answer["changed"] == {"venue": ["venues[0].config.speed: 1 -> 2"]}
+    assert answer["unchanged"] == ["orders", "projections", "archive"]
+    new = pids(runner)
+    assert new["venue"] != old["venue"]
+    assert {**new, "venue": 0} == {**old, "venue": 0}
+    assert runner.status()["releases"][1]["restarts"] == 0
+    assert "speed: 2" in (state.path / "manifest.yaml").read_text()
+
+
+async def test_apply_of_the_same_manifest_changes_nothing(runner: Runner, manifest: str, tmp_path: Path) -> None:
+    old = pids(runner)
+    assert (await runner.apply(f"# a remark\n{manifest}", tmp_path))["changed"] == {}
+    assert pids(runner) == old
+
+
+async def test_an_apply_whose_process_does_not_start_is_taken_back(
+    runner: Runner, manifest: str, tmp_path: Path
+) -> None:
+    before = runner.plan
+    with pytest.raises(RunError, match=r"taken back: orders does not start(.|\n)*told to fail"):
+        await runner.apply(manifest.replace("fail: false", "fail: true"), tmp_path)
+    assert runner.plan == before
+    assert runner.ready
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("name: desk", "name: other"), "this is the stack 'desk', the manifest names 'other'"),
+        (("tickSize: 1", "tickSize: 0"), "tickSize: must be above zero"),
+        (("spec:\n", "spec:\n  version: 9.9.9\n"), "the manifest asks for version 9.9.9"),
+    ],
+)
+async def test_a_manifest_that_can_not_be_applied_touches_nothing(
+    runner: Runner, state: StateDir, manifest: str, change: tuple[str, str], message: str
+) -> None:
+    old = pids(runner)
+    with pytest.raises(control.Refused) as caught:
+        await asyncio.to_thread(control.ask, state, "apply", manifest=manifest.replace(*change), base=".")
+    assert message in str(caught.value)
+    assert pids(runner) == old
+
+
+async def test_status_and_stop_answer_on_the_socket(runner: Runner, state: StateDir, said: list[str]) -> None:
+    assert (await asyncio.to_thread(control.ask, state, "status"))["stack"] == "desk"
+    await asyncio.to_thread(control.ask, state, "stop")
+    async with asyncio.timeout(30):
+        while any(pids(runner).values()):
+            await asyncio.sleep(0.01)
+    stops = [line for line in said if line.endswith(": stopping")]
+    assert stops == ["archive: stopping", "projections: stopping", "venue: stopping", "orders: stopping"]
+
+
+async def test_a_second_stack_on_the_same_ports_is_refused_with_the_ports(
+    runner: Runner, manifest: str, port_offset: int
+) -> None:
+    with pytest.raises(RunError, match=rf"{8099 + port_offset} \(oms\).*--port-offset"):
+        check_ports(prepare(manifest, port_offset=port_offset))
