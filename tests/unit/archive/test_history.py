@@ -126,10 +126,9 @@ def test_closed_orders_leave_the_archives_memory_once_they_are_written(tmp_path:
 def test_a_batch_that_fails_is_not_there_in_part(tmp_path: Path) -> None:
     store, machine = HistoryStore(tmp_path / "history.db"), HistoryMachine()
     archive(store, machine, envelopes()[:2])
-    broken = [IndexRow("o0-9", TOPIC, 0, 2), IndexRow("o0-9", TOPIC, 0, None)]  # type: ignore[arg-type]
     store._db.execute("CREATE TRIGGER full BEFORE UPDATE ON positions BEGIN SELECT RAISE(ABORT, 'full'); END")
     with pytest.raises(sqlite3.Error):
-        store.write(TOPIC, 3, broken[:1])
+        store.write(TOPIC, 3, [IndexRow("o0-9", TOPIC, 0, 2)])
     assert HistoryReader(tmp_path / "history.db").index("o0-9", 10) == []
     assert store.next_seq(TOPIC) == 2
 

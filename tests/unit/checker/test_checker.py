@@ -11,9 +11,14 @@ from trade2026.kit.bus.port import TopicConfig
 
 UNIT = 10**9
 SPEC = OrderSpec(
-    client_order_id="c0", account="main", instrument="BTCUSDT.SIM", side="BUY", order_type=OrderType.LIMIT,
-    quantity=10, price=5,
-)  # fmt: skip
+    client_order_id="c0",
+    account="main",
+    instrument="BTCUSDT.SIM",
+    side="BUY",
+    order_type=OrderType.LIMIT,
+    quantity=10,
+    price=5,
+)
 
 
 def accepted(order_id: str = "o0-0", client_order_id: str = "c0") -> ev.OrderAccepted:
@@ -25,9 +30,18 @@ def fill(
     exec_id: str = "x0", qty: int = 4, cum: int = 4, leaves: int = 6, cost: int = 20, **terms: object
 ) -> ev.OrderFilled:
     return ev.OrderFilled(
-        order_id="o0-0", exec_id=exec_id, account="main", instrument="BTCUSDT.SIM", side="BUY", last_qty=qty,
-        last_px=5, cum_qty=cum, leaves_qty=leaves, cum_cost=cost, **terms,  # type: ignore[arg-type]
-    )  # fmt: skip
+        order_id="o0-0",
+        exec_id=exec_id,
+        account="main",
+        instrument="BTCUSDT.SIM",
+        side="BUY",
+        last_qty=qty,
+        last_px=5,
+        cum_qty=cum,
+        leaves_qty=leaves,
+        cum_cost=cost,
+        **terms,  # type: ignore[arg-type]
+    )
 
 
 def enveloped(*events: ev.AnyEvent) -> list[ev.Envelope]:
@@ -43,7 +57,7 @@ def test_a_sound_life_has_no_faults() -> None:
             fill("x1", 6, 10, 0, 50, report_seq=2),
             accepted("o0-1", "c1"),
             ev.OrderCanceled(order_id="o0-1"),
-        )  # fmt: skip
+        )
     )
     assert faults == []
     assert [orders[order_id].closed for order_id in ("o0-0", "o0-1")] == ["Filled", "Canceled"]
@@ -74,7 +88,7 @@ def test_a_sound_life_has_no_faults() -> None:
         "closed_twice",
         "leaves_after_close",
         "report_twice",
-    ],  # fmt: skip
+    ],
 )
 def test_a_fault_is_seen(events: list[ev.AnyEvent]) -> None:
     assert follow_orders(enveloped(*events))[1]
