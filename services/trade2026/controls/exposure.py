@@ -26,7 +26,9 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
     """Value of the open orders of both sides."""
     open_orders: int
     daily_pnl: int
-    """Realised today (UTC) after fees, as of the last fill."""
+    """Realised on `day` after fees."""
+    day: int
+    """The UTC day of the last fill, in days since the epoch."""
 
 
 class Group:
@@ -71,6 +73,7 @@ class Group:
             reserved=(self.long - self.short) // SCALE,
             open_orders=self.open_orders,
             daily_pnl=self.pnl // SCALE,
+            day=self.day,
         )
 
 

@@ -51,6 +51,19 @@ class LimitSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Instruments that nobody in this scope may trade, `SYMBOL.VENUE` or `SYMBOL`."""
 
 
+class Tightening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Limits that a person made tighter than the manifest's ceilings."""
+
+    scope: str
+    limits: LimitSet
+    by: str
+    reason: str
+    until: int = 0
+    """When it ends, ns; 0: with the next manifest that has other limits."""
+    manifest: str = ""
+    """Digest of the ceilings that it tightens; empty for what only a person ends."""
+
+
 class LimitBook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All limits of a stack, as one version. A scope without an entry of its own gets its default."""
 
@@ -65,6 +78,8 @@ class LimitBook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     desks: dict[str, LimitSet] = {}
     reference_age_ns_max: int = 10_000_000_000
     """A collar does not trust a reference price that is older."""
+    tightened: list[Tightening] = []
+    """What made these limits tighter than the manifest's; already part of the sets above."""
 
     def of(self, kind: str, name: str) -> LimitSet:
         """Return the limits of a scope, e.g. `of("account", "main")`.

@@ -559,6 +559,7 @@ class Controls:
             actual=rule.show(actual),
             passed=passed,
             message=message,
+            used_bps=max(0, actual) * r.BPS // rule.limit if rule.limit > 0 else 0,
         )
 
     def _stopped(self, rule: Rule, q: Question) -> tuple[str, str, str]:

@@ -28,6 +28,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool
     message: str
     """What to do about it; for a passed rule, what was compared."""
+    used_bps: int = 0
+    """How much of the limit is used, in basis points; 0 for a rule that only says yes or no."""
 
 
 class Question:

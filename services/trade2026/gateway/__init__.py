@@ -1,0 +1,1 @@
+"""The venue of a stack without an exchange: recorded trades, a book derived from them, and paper orders."""

@@ -1,0 +1,183 @@
+"""What the risk service decides, without I/O: versions of the limits, latched kills, alerts.
+
+The manifest's limits are ceilings. A tightening makes them narrower until it ends; what is in force is
+always recomputed from both, so the end of one tightening never undoes another.
+"""
+
+from collections import deque
+
+import msgspec
+
+from trade2026.controls.limits import LimitBook, LimitSet, Tightening, loosens, tightest
+from trade2026.domain import events as ev
+
+HISTORY_MAX = 1_000
+ALERTS_MAX = 10_000
+REFUSALS_PER_MINUTE = 20
+"""So many refusals of one account for one reason within a minute raise an alert."""
+_MINUTE_NS = 60_000_000_000
+
+
+class WouldWiden(Exception):
+    """A tightening that is none: `fields` would become wider than what is in force."""
+
+    def __init__(self, scope: str, fields: list[str]) -> None:
+        self.scope, self.fields = scope, fields
+        super().__init__(f"{', '.join(fields)} of {scope} would be wider than now; only the manifest widens limits")
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One version of the limits, who made it and why."""
+
+    version: int
+    ts: int
+    by: str
+    reason: str
+    limits: LimitBook
+
+
+class Alert(msgspec.Struct):
+    """Something a risk officer must see, and whether one has."""
+
+    alert_id: str
+    ts: int
+    severity: str
+    scope: str
+    message: str
+    acknowledged_by: str = ""
+    note: str = ""
+
+
+def in_force(ceilings: LimitBook, tightenings: list[Tightening], manifest: str, now: int) -> LimitBook:
+    """Return the ceilings with every tightening that has not ended; `version` is that of the ceilings."""
+    active = [
+        each
+        for each in tightenings
+        if (not each.until or now < each.until) and (each.until or each.manifest in ("", manifest))
+    ]
+    book = ceilings
+    for each in active:
+        kind, _, name = each.scope.partition(":")
+        book = book.replaced(kind, name, tightest(book.of(kind, name), each.limits))
+    return msgspec.structs.replace(book, tightened=active)
+
+
+def tightened(book: LimitBook, wanted: Tightening) -> list[Tightening]:
+    """Return the tightenings with one more.
+
+    Raises:
+        WouldWiden: some limit in force is tighter than what is wanted.
+        KeyError: limits are not kept for such a scope.
+    """
+    kind, _, name = wanted.scope.partition(":")
+    before = book.of(kind, name)
+    wider = [field for field in loosens(wanted.limits, before) if getattr(wanted.limits, field) is not None]
+    if wider:
+        raise WouldWiden(wanted.scope, wider)
+    return [*book.tightened, wanted]
+
+
+def next_end(book: LimitBook) -> int:
+    """When the next tightening ends, ns; 0 if none does by itself."""
+    return min((each.until for each in book.tightened if each.until), default=0)
+
+
+class RiskMachine:
+    """The fold of `risk.events`."""
+
+    def __init__(self) -> None:
+        self.next_seq = 0
+        self.book = LimitBook(version=0)
+        """In force; version 0 until the first was recorded."""
+        self.history: deque[Version] = deque(maxlen=HISTORY_MAX)
+        self.alerts: dict[str, Alert] = {}
+        self.stopped: dict[str, ev.Killed] = {}
+        """Kills and halts that were asked for here and not resumed here."""
+
+    def apply(self, envelope: ev.Envelope) -> None:
+        """Fold the next event.
+
+        Raises:
+            ev.UnknownEvent: it is no event of this topic.
+        """
+        assert envelope.seq == self.next_seq, f"event {envelope.seq} follows {self.next_seq - 1}"
+        data = envelope.data
+        match data:
+            case ev.LimitsChanged():
+                self.book = msgspec.json.decode(data.limits, type=LimitBook)
+                self.history.append(Version(data.version, envelope.ts_init, data.by, data.reason, self.book))
+            case ev.AlertRaised():
+                alert = Alert(data.alert_id, envelope.ts_init, data.severity, data.scope, data.message)
+                self.alerts.setdefault(data.alert_id, alert)
+                while len(self.alerts) > ALERTS_MAX:
+                    del self.alerts[next(iter(self.alerts))]
+            case ev.AlertAcknowledged():
+                alert = self.alerts.get(data.alert_id)
+                if alert is not None:
+                    alert.acknowledged_by, alert.note = data.by, data.note
+            case ev.Killed():
+                self.stopped[data.scope] = data
+            case ev.Resumed():
+                self.stopped.pop(data.scope, None)
+            case ev.OwnerStarted():
+                pass
+            case _:
+                raise ev.UnknownEvent(f"{type(data).__name__} is no risk event")
+        self.next_seq = envelope.seq + 1
+
+
+class Watch:
+    """Finds in the order log what a risk officer must see; the same log gives the same alerts."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._refusals: dict[tuple[str, str], int] = {}
+
+    def look(self, envelope: ev.Envelope) -> ev.AlertRaised | None:
+        """Return the alert that an order event calls for."""
+        match envelope.data:
+            case ev.Killed() as stop:
+                word = "halted" if stop.halt else "killed"
+                return ev.AlertRaised(
+                    alert_id=f"{word}-{envelope.seq}",
+                    severity="warning" if stop.cause == "person" else "critical",
+                    scope=stop.scope,
+                    message=f"{stop.scope} was {word} by {stop.by}: {stop.reason}",
+                )
+            case ev.OrderRefused() as refused:
+                return self._refused(refused, envelope.ts_event)
+            case _:
+                return None
+
+    def _refused(self, refused: ev.OrderRefused, ts: int) -> ev.AlertRaised | None:
+        minute = ts // _MINUTE_NS
+        if minute != self._minute:
+            self._minute = minute
+            self._refusals.clear()
+        key = (refused.spec.account, refused.reject_code)
+        count = self._refusals[key] = self._refusals.get(key, 0) + 1
+        if count != REFUSALS_PER_MINUTE:
+            return None
+        account, code = key
+        return ev.AlertRaised(
+            alert_id=f"refusals-{account}-{code}-{minute}",
+            severity="warning",
+            scope=f"account:{account}",
+            message=f"{count} orders were refused within a minute with {code}: {refused.reason}",
+        )
+
+
+def limit_sets(book: LimitBook) -> list[tuple[str, LimitSet]]:
+    """Every scope that has limits of its own, by name."""
+    named = [
+        (f"{kind}:{name}", limits)
+        for kind, field in (
+            ("account", book.accounts),
+            ("strategy", book.strategies),
+            ("instrument", book.instruments),
+            ("trader", book.traders),
+            ("desk", book.desks),
+        )
+        for name, limits in field.items()
+    ]
+    return [("stack", book.stack), *named]

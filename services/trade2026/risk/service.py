@@ -1,0 +1,367 @@
+"""Risk: owns `risk.events`; follows `orders.events` and the market, and answers what an order would meet.
+
+What it promises: a check is as of a position in the order log, and by the same rules that the order service
+enforces; limits are only ever tightened here; a kill reaches the order service and the venue directly,
+before it is logged.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+from typing import Any
+
+import msgspec
+
+from trade2026.controls.limits import LimitBook, LimitSet, Tightening
+from trade2026.controls.machine import Check, Controls, in_scope
+from trade2026.domain import events as ev
+from trade2026.domain.events import Envelope
+from trade2026.domain.instruments import Instruments
+from trade2026.domain.market import Reference
+from trade2026.domain.numbers import to_text
+from trade2026.domain.order_fold import OrderFold
+from trade2026.domain.orders import OrderSpec
+from trade2026.domain.rejects import RejectCode
+from trade2026.kit.bus.port import BusError, Record
+from trade2026.kit.follower import Follower
+from trade2026.kit.http import App
+from trade2026.kit.reference import ReferenceCache
+from trade2026.kit.service import Context, Health, Service
+from trade2026.risk import api
+from trade2026.risk.calls import Answer, post
+from trade2026.risk.log import RiskLog
+from trade2026.risk.machine import Watch, in_force, limit_sets, next_end, tightened
+
+log = logging.getLogger(__name__)
+
+ORDERS = "orders.events"
+KILL_TARGETS = ("oms", "gateway")
+_TIMER_SECONDS = 1.0
+_CLOSED_KEPT = 10_000
+_ALERTS_WAITING_MAX = 10_000
+_DAY_NS = 86_400 * 1_000_000_000
+
+
+class RiskService(Service):
+    """Limits, exposure, alerts and the kill switch of a stack."""
+
+    name = "risk"
+    title = "Limits, alerts, kill switch"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        settings = self.settings
+        venue = settings.venues[0].name if settings.venues else None
+        self.instruments = Instruments(settings.instruments, venue)
+        self.ceilings = msgspec.json.decode(settings.risk, type=LimitBook)
+        self.manifest = hashlib.sha256(msgspec.json.encode(self.ceilings, order="sorted")).hexdigest()[:16]
+        self.controls = Controls(self.ceilings, self.instruments.by_id)
+        self.fold = OrderFold(self.controls)
+        self.references = ReferenceCache(on_trades=self._on_trades)
+        owner = f"{settings.release}-risk-{os.getpid()}"
+        self.log = RiskLog(context.bus, context.clock, tenant=settings.stack, owner=owner, on_fault=self._log_fault)
+        self.latched: dict[str, ev.Killed] = {}
+        """Stops that were asked for here and that the order log does not show yet: memory first."""
+        self.unreached: dict[str, dict[str, tuple[str, bytes, str]]] = {}
+        """By scope, the services that have not confirmed: asked again until they do."""
+        self.checks = context.metrics.counter(
+            "trade2026_risk_checks_total", "Pre-trade checks answered", service="risk"
+        )
+        self._watch = Watch()
+        self._alerts_waiting: list[tuple[ev.AlertRaised, str]] = []
+        self._orders: Follower | None = None
+        self._timer: asyncio.Task[None] | None = None
+        self._log_error = ""
+        self._changing = asyncio.Lock()
+
+    def routes(self, app: App) -> None:
+        api.add_routes(app, self)
+
+    async def start(self) -> None:
+        await self.log.start()
+        await self.references.follow(self.context.bus)
+        self._orders = Follower(self.context.bus, ORDERS, self._on_order, on_batch=self._after_batch)
+        await self._orders.start()
+        await self._raise_alerts()
+        await self.refresh_limits("manifest", "the manifest was applied")
+        self._timer = asyncio.ensure_future(self._tick())
+
+    async def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            await asyncio.gather(self._timer, return_exceptions=True)
+        if self._orders is not None:
+            await self._orders.stop()
+        await self.references.stop()
+        await self.log.stop()
+
+    def readiness(self) -> tuple[bool, str]:
+        if self._orders is None:
+            return False, "claiming the log"
+        return self._timer is not None, self._orders.progress
+
+    def health(self) -> dict[str, Health]:
+        age = self.references.age(self.context.clock.now())
+        fresh = age is not None and age < self.book.reference_age_ns_max
+        checks = {
+            "log": Health(not self._log_error, self._log_error),
+            "orders_log": Health(self._orders is not None and not self._orders.error, self._orders_detail()),
+            "market_data": Health(fresh, "" if fresh else self.references.error or "no fresh trades"),
+        }
+        for target in KILL_TARGETS:
+            scopes = sorted(scope for scope, waiting in self.unreached.items() if target in waiting)
+            detail = f"has not confirmed the stop of {', '.join(scopes)}; asked again every second" if scopes else ""
+            checks[target] = Health(not scopes, detail)
+        return checks
+
+    def stats(self) -> dict[str, Any]:
+        alerts = self.log.machine.alerts.values()
+        return {
+            "as_of": self.as_of,
+            "lag": self._orders.lag if self._orders is not None else 0,
+            "limits_version": self.book.version,
+            "stopped_scopes": len(self.stopped()),
+            "open_orders": len(self.fold.open),
+            "alerts": len(alerts),
+            "alerts_open": sum(not alert.acknowledged_by for alert in alerts),
+        }
+
+    # ── questions ───────────────────────────────────────────────────────────────────────────
+
+    @property
+    def as_of(self) -> int:
+        """Position of the newest order event that answers contain; -1 before the first."""
+        return self.fold.next_seq - 1
+
+    @property
+    def book(self) -> LimitBook:
+        """The limits in force."""
+        return self.log.machine.book if self.log.machine.book.version else self.ceilings
+
+    def explain(self, spec: OrderSpec, now: int) -> list[Check]:
+        """Every rule that an order would meet now."""
+        self.checks.inc(1)
+        verdicts = self.controls.explain(spec, self.reference(spec.instrument), now)
+        for scope, stop in self.latched.items():
+            if in_scope(scope, spec):
+                verdicts.insert(0, _latched_verdict(stop))
+        return verdicts
+
+    def reference(self, instrument: str) -> Reference | None:
+        """What the market last said."""
+        return self.references.get(instrument)
+
+    def stopped(self) -> dict[str, ev.Killed]:
+        """Every kill and halt in force, by scope."""
+        return {**self.controls.halts, **self.controls.kills, **self.latched}
+
+    # ── limits ──────────────────────────────────────────────────────────────────────────────
+
+    async def tighten(self, wanted: Tightening) -> LimitBook:
+        """Make limits tighter.
+
+        Raises:
+            WouldWiden: it would be wider than what is in force.
+            BusError: not recorded.
+        """
+        async with self._changing:
+            return await self._adopt(tightened(self.book, wanted), wanted.by, wanted.reason)
+
+    async def block(self, instrument: str, by: str, reason: str) -> LimitBook:
+        """Put an instrument on the restricted list of the stack until somebody unblocks it."""
+        return await self.tighten(
+            Tightening(
+                scope="stack", limits=LimitSet(restricted=[*self._restricted(), instrument]), by=by, reason=reason
+            )
+        )
+
+    async def unblock(self, instrument: str, by: str, reason: str) -> LimitBook:
+        """Take an instrument off the list, as far as it was put there by `block`."""
+        async with self._changing:
+            kept = []
+            for each in self.book.tightened:
+                names = each.limits.restricted
+                if each.manifest == "" and names is not None and instrument in names:
+                    left = [name for name in names if name != instrument]
+                    if not left:
+                        continue
+                    each = msgspec.structs.replace(each, limits=LimitSet(restricted=left))
+                kept.append(each)
+            return await self._adopt(kept, by, reason)
+
+    def _restricted(self) -> list[str]:
+        return self.book.stack.restricted or []
+
+    async def refresh_limits(self, by: str, reason: str) -> None:
+        """Record a new version if the manifest or the clock has changed what is in force."""
+        async with self._changing:
+            await self._adopt(self.book.tightened, by, reason, only_if_changed=True)
+
+    async def _adopt(
+        self, tightenings: list[Tightening], by: str, reason: str, *, only_if_changed: bool = False
+    ) -> LimitBook:
+        before = self.log.machine.book
+        now = self.context.clock.now()
+        version = max(before.version, self.ceilings.version) + 1
+        book = msgspec.structs.replace(in_force(self.ceilings, tightenings, self.manifest, now), version=version)
+        if only_if_changed and book == msgspec.structs.replace(before, version=version):
+            return before
+        limits = msgspec.Raw(msgspec.json.encode(book))
+        await self.log.record(ev.LimitsChanged(version=version, limits=limits, by=by, reason=reason), principal=by)
+        return book
+
+    # ── kill ────────────────────────────────────────────────────────────────────────────────
+
+    async def kill(self, stop: ev.Killed, authorization: str) -> dict[str, Any]:
+        """Stop a scope: latch it here, tell the order service and the venue at once, then log it."""
+        started = self.context.clock.now()
+        self.latched[stop.scope] = stop
+        body = msgspec.json.encode({"scope": stop.scope, "reason": stop.reason, "halt": stop.halt})
+        self.unreached[stop.scope] = dict.fromkeys(KILL_TARGETS, ("/kill", body, authorization))
+        reached = await self._tell(stop.scope)
+        return {"scope": stop.scope, "reached": reached, "ms": self._ms(started), **await self._logged(stop, stop.by)}
+
+    async def resume(self, release: ev.Resumed, authorization: str) -> dict[str, Any]:
+        """Release a scope everywhere."""
+        started = self.context.clock.now()
+        body = msgspec.json.encode({"scope": release.scope, "reason": release.reason})
+        self.latched.pop(release.scope, None)
+        self.unreached[release.scope] = dict.fromkeys(KILL_TARGETS, ("/resume", body, authorization))
+        reached = await self._tell(release.scope)
+        logged = await self._logged(release, release.by)
+        return {"scope": release.scope, "reached": reached, "ms": self._ms(started), **logged}
+
+    async def _tell(self, scope: str) -> dict[str, Any]:
+        waiting = self.unreached.get(scope, {})
+        started = self.context.clock.now()
+        answers = await asyncio.gather(*(self._tell_one(name, *call) for name, call in waiting.items()))
+        told: dict[str, Any] = {}
+        for name, call, (answer, ended) in zip(list(waiting), list(waiting.values()), answers, strict=True):
+            took = round((ended - started) / 1e6, 3)
+            told[name] = {"ok": answer.ok, "ms": took, "status": answer.status, "detail": answer.detail}
+            # A 4xx will not become better by asking again; a later request of the same scope replaces this one.
+            if 200 <= answer.status < 500 and waiting.get(name) == call:
+                waiting.pop(name, None)
+        if not waiting and self.unreached.get(scope) is waiting:
+            del self.unreached[scope]
+        return told
+
+    async def _tell_one(self, name: str, path: str, body: bytes, authorization: str) -> tuple[Answer, int]:
+        if name not in self.settings.ports:
+            return Answer(404, detail=f"this stack has no {name}"), self.context.clock.now()
+        answer = await post(self.settings.url(name) + path, body, authorization=authorization)
+        return answer, self.context.clock.now()
+
+    async def _logged(self, event: ev.Killed | ev.Resumed, by: str) -> dict[str, Any]:
+        try:
+            return {"logged": True, "seq": await self.log.record(event, principal=by)}
+        except BusError as error:
+            return {"logged": False, "detail": f"done, but not logged: {error}"}
+
+    def _ms(self, started: int) -> float:
+        return round((self.context.clock.now() - started) / 1e6, 3)
+
+    # ── alerts ──────────────────────────────────────────────────────────────────────────────
+
+    async def acknowledge(self, alert_id: str, by: str, note: str) -> None:
+        """Note that a person has seen an alert."""
+        await self.log.record(ev.AlertAcknowledged(alert_id=alert_id, by=by, note=note), principal=by)
+
+    async def _raise_alerts(self) -> None:
+        waiting, self._alerts_waiting = self._alerts_waiting, []
+        for position, (alert, cause) in enumerate(waiting):
+            if alert.alert_id in self.log.machine.alerts:
+                continue
+            try:
+                await self.log.record(alert, principal="risk", causation_id=cause)
+            except BusError:
+                self._alerts_waiting[:0] = waiting[position:]
+                return
+
+    def look_at_exposure(self, now: int) -> None:
+        """Compare exposure with what is allowed, independently of who let it happen."""
+        day = now // _DAY_NS
+        known = set(self.controls.scopes_known())
+        sets = dict(limit_sets(self.book))
+        for scope in known:
+            kind, _, name = scope.partition(":")
+            limits = sets.get(scope) or (self.book.of(kind, name) if kind in ("account", "strategy") else None)
+            if limits is None:
+                continue
+            exposure = self.controls.exposure(kind, name)
+            for field, actual in (
+                ("max_gross_exposure", exposure.gross),
+                ("max_net_exposure", exposure.net_worst),
+                ("max_daily_loss", -exposure.daily_pnl if exposure.day == day else 0),
+            ):
+                limit = getattr(limits, field)
+                if limit is None or actual * 10 < limit * 9:
+                    continue
+                over = actual > limit
+                alert = ev.AlertRaised(
+                    alert_id=f"{'over' if over else 'near'}-{field}-{scope}-{day}",
+                    severity="critical" if over else "warning",
+                    scope=scope,
+                    message=f"{field} of {scope} is {to_text(limit)}, used {to_text(actual)}",
+                )
+                if alert.alert_id not in self.log.machine.alerts:
+                    self._alerts_waiting.append((alert, f"{ORDERS}/0/{self.as_of}"))
+
+    # ── what it follows ─────────────────────────────────────────────────────────────────────
+
+    def _on_order(self, envelope: Envelope, record: Record) -> None:
+        self.fold.apply(envelope)
+        data = envelope.data
+        if isinstance(data, ev.Killed | ev.Resumed):
+            self.latched.pop(data.scope, None)
+        alert = self._watch.look(envelope)
+        if alert is not None and len(self._alerts_waiting) < _ALERTS_WAITING_MAX:
+            self._alerts_waiting.append((alert, f"{record.topic}/{record.partition}/{record.seq}"))
+
+    async def _after_batch(self) -> None:
+        if len(self.fold.orders) - len(self.fold.open) > _CLOSED_KEPT:
+            self.fold.forget_closed(self.fold.next_seq)
+
+    async def _on_trades(self, ranges: dict[str, Reference]) -> None:
+        for instrument, reference in ranges.items():
+            self.controls.marked(instrument, reference.last)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TIMER_SECONDS)
+            with contextlib.suppress(BusError):
+                await self.look_around()
+
+    async def look_around(self) -> None:
+        """The work of the timer: end tightenings, repeat what was not confirmed, raise alerts."""
+        now = self.context.clock.now()
+        end = next_end(self.book)
+        if end and end <= now:
+            await self.refresh_limits("clock", "a tightening has ended")
+        for scope in list(self.unreached):
+            await self._tell(scope)
+        self.look_at_exposure(now)
+        await self._raise_alerts()
+
+    def _log_fault(self, error: str) -> None:
+        self._log_error = error
+
+    def _orders_detail(self) -> str:
+        if self._orders is None:
+            return "not started"
+        return self._orders.error or f"as of {self.as_of}, {self._orders.lag} behind"
+
+
+def _latched_verdict(stop: ev.Killed) -> Check:
+    word = "halted" if stop.halt else "killed"
+    return Check(
+        rule="halt" if stop.halt else "kill",
+        code=RejectCode.HALTED if stop.halt else RejectCode.KILLED,
+        scope=stop.scope,
+        limit="no",
+        actual="yes",
+        passed=False,
+        message=f"{stop.scope} was {word} by {stop.by}: {stop.reason}; a named person must resume it",
+    )

@@ -1,0 +1,299 @@
+"""The command line: help, JSON, exit codes, and errors that say what to do."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from trade2026.cli.app import app
+
+MANIFESTS = Path(__file__).parents[3] / "manifests"
+QUICKSTART = str(MANIFESTS / "quickstart.yaml")
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    inner = getattr(command, "commands", None)
+    if inner:
+        for name, child in inner.items():
+            yield from leaves(child, (*path, name))
+    else:
+        yield path, command
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
+IDS = [" ".join(path) for path in COMMANDS]
+
+
+def test_every_command_that_is_promised_exists() -> None:
+    promised = (
+        "up, apply, down, status, serve, plan, validate, order submit, order cancel, order amend, order list, order show, "
+        "positions, pnl, limits show, limits tighten, kill, resume, trace, events tail, replay, backup, restore, doctor, "
+        "keys new"
+    )
+    assert sorted(IDS) == sorted(promised.split(", "))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=IDS)
+def test_the_help_of_every_command_has_an_example(cli: Any, path: tuple[str, ...]) -> None:
+    result = cli(*path, "--help")
+    assert result.code == 0
+    assert f"trade2026 {' '.join(path)}" in result.out.split("Example")[1]
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=IDS)
+def test_every_command_but_serve_speaks_json(path: tuple[str, ...]) -> None:
+    options = {option for parameter in COMMANDS[path].params for option in parameter.opts}
+    assert ("--json" in options) == (path != ("serve",))
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom trade2026.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = ('fastapi', 'starlette', 'uvicorn', 'pydantic', 'msgspec', 'yaml', 'rich', 'asyncio', 'http')\n"
+        "print([m for m in sys.modules if m.split('.')[0] in heavy or m.startswith('trade2026.kit')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_unknown_command_gets_the_nearest(cli: Any) -> None:
+    result = cli("ordr")
+    assert (result.code, "'order'" in result.err) == (2, True)
+
+
+# ── manifests ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_right_manifest_is_valid(cli: Any) -> None:
+    assert cli("validate", "-f", QUICKSTART, "--json").json == {"valid": True, "stack": "quickstart"}
+
+
+def test_a_wrong_manifest_is_told_with_its_line(cli: Any, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(Path(QUICKSTART).read_text().replace("baseCurrency", "baseCurency"))
+    result = cli("validate", "-f", str(wrong))
+    assert result.code == 2
+    assert "line 7: spec.baseCurency: is no field here; did you mean 'baseCurrency'?" in result.err
+
+
+def test_a_plan_shows_what_would_run(cli: Any) -> None:
+    planned = cli("plan", "-f", QUICKSTART, "--json", "--port-offset", "7", "--services", "oms,pnl").json
+    assert [(release["name"], release["services"]) for release in planned["releases"]] == [
+        ("orders", ["oms"]),
+        ("projections", ["pnl"]),
+    ]
+    assert planned["releases"][0]["settings"]["ports"]["oms"] == 8106
+    assert planned["config_hash"][:8] not in cli("plan", "-f", QUICKSTART).out
+
+
+# ── a stack that answers ────────────────────────────────────────────────────────────────────────
+
+
+def test_an_order_is_sent_as_it_was_given(cli: Any, stack: Any) -> None:
+    stack.answers["POST /orders"] = (200, {"order_id": "o1", "client_order_id": "a", "status": "PendingNew"})
+    result = cli("order", "submit", "BTCUSDT", "buy", "0.001", "--price", "45000", "--id", "a", "--tif", "IOC")
+    assert (result.code, result.out) == (0, "o1 PendingNew\n")
+    sent = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "price": "45000", "client_order_id": "a"}
+    assert stack.asked == [("POST /orders", {**sent, "time_in_force": "IOC"})]
+
+
+def test_a_refusal_is_shown_with_its_code_and_what_the_platform_said(cli: Any, stack: Any) -> None:
+    problem = {
+        "status": 422,
+        "code": "order_rejected",
+        "detail": "too large",
+        "reject_code": "MAX_ORDER_VALUE",
+        "order_id": "o2",
+    }
+    stack.answers["POST /orders"] = (422, problem)
+    result = cli("order", "submit", "BTCUSDT", "buy", "9")
+    assert result.code == 4
+    assert "too large [MAX_ORDER_VALUE]" in result.err
+    assert "order_id: o2" in result.err
+    as_json = cli("order", "submit", "BTCUSDT", "buy", "9", "--json")
+    assert json.loads(as_json.err)["problem"] == problem
+
+
+def test_orders_are_listed_with_the_way_to_more(cli: Any, stack: Any) -> None:
+    order = {"order_id": "o1", "status": "New", "symbol": "BTCUSDT.SIM", "quantity": "1"}
+    stack.answers["GET /orders?account=main&status=open&limit=1"] = (200, {"orders": [order], "cursor": "o1"})
+    result = cli("order", "list", "--account", "main", "--status", "open", "--limit", "1")
+    assert "BTCUSDT.SIM" in result.out
+    assert "more: --cursor o1" in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (("order", "cancel", "o1"), ("DELETE /orders/o1", None)),
+        (
+            ("order", "cancel", "--all", "--scope", "account:a", "--reason", "r"),
+            ("POST /orders/cancel-all", {"scope": "account:a", "reason": "r"}),
+        ),
+        (("order", "amend", "o1", "--price", "2"), ("PATCH /orders/o1", {"price": "2"})),
+        (("order", "show", "o1"), ("GET /orders/o1", None)),
+        (("positions", "a"), ("GET /positions/a", None)),
+        (("pnl", "a"), ("GET /pnl/a", None)),
+    ],
+)
+def test_each_command_asks_its_endpoint(cli: Any, stack: Any, arguments: tuple[str, ...], asked: Any) -> None:
+    stack.answers[asked[0]] = (200, {"order_id": "o1", "status": "New", "positions": [], "asked": 1})
+    assert cli(*arguments).code == 0
+    assert cli(*arguments, "--json").json["order_id"] == "o1"
+    assert stack.asked == [asked, asked]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("order", "cancel"), ("order", "cancel", "o1", "--all"), ("order", "amend", "o1")]
+)
+def test_contradicting_arguments_are_refused_before_anything_is_sent(
+    cli: Any, stack: Any, arguments: tuple[str, ...]
+) -> None:
+    assert cli(*arguments).code == 2
+    assert stack.asked == []
+
+
+def test_the_key_of_the_environment_is_sent(cli: Any, stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADE2026_KEY", "secret")
+    stack.answers["GET /positions/main"] = (200, {"positions": []})
+    cli("positions")
+    assert stack.headers[0]["Authorization"] == "Bearer secret"
+
+
+def test_a_missing_key_is_explained(cli: Any, stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRADE2026_KEY", raising=False)
+    stack.answers["GET /positions/main"] = (401, {"detail": "a key is needed", "status": 401})
+    assert "TRADE2026_KEY" in cli("positions").err
+
+
+def test_kill_goes_to_the_oms_when_risk_is_down(cli: Any, stack: Any) -> None:
+    stack.answers["POST /kill"] = (200, {"scope": "stack", "asked": 2})
+    answer = cli("kill", "--reason", "test", "--json").json
+    assert (answer["by"], answer["asked"]) == ("oms", 2)
+    assert "risk of desk" in answer["failures"][0]
+    assert stack.asked == [("POST /kill", {"scope": "stack", "reason": "test"})]
+
+
+def test_a_kill_of_a_wrong_scope_is_refused_and_not_tried_elsewhere(cli: Any, stack: Any) -> None:
+    stack.answers["POST /kill"] = (422, {"status": 422, "detail": "no such scope", "code": "bad_scope"})
+    result = cli("kill", "--scope", "x", "--reason", "test")
+    assert (result.code, len(stack.asked)) == (4, 1)
+
+
+def test_nobody_to_kill_is_told_with_every_way_that_was_tried(cli: Any, stack: Any) -> None:
+    stack.answers["POST /kill"] = (503, {"status": 503, "detail": "not ready"})
+    result = cli("kill", "--reason", "test")
+    assert result.code == 3
+    assert all(f"{service}: " in result.err for service in ("risk", "oms", "gateway"))
+
+
+def test_a_trace_is_drawn_in_the_order_of_time_with_its_causes(cli: Any, stack: Any) -> None:
+    events = [
+        {
+            "event_id": "venue.reports/0/5",
+            "type": "VenueFilled",
+            "ts_init": "2026-01-01T00:00:00.004Z",
+            "causation_id": "orders.events/0/1",
+        },
+        {
+            "event_id": "orders.events/0/1",
+            "type": "OrderAccepted",
+            "ts_init": "2026-01-01T00:00:00.001Z",
+            "causation_id": "",
+        },
+    ]
+    stack.answers["GET /trace/o1"] = (200, {"order_id": "o1", "trace_id": "t", "events": events})
+    lines = cli("trace", "o1").out.splitlines()
+    accepted, filled = (next(line for line in lines if name in line) for name in ("OrderAccepted", "VenueFilled"))
+    assert lines.index(accepted) < lines.index(filled)
+    assert "3.000 ms" in filled
+    assert "+3.000 ms" in filled
+    assert "orders.events/0/1" in filled
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("maxOrderValue=10", {"max_order_value": "10"}),
+        ("max_open_orders=3", {"max_open_orders": 3}),
+        ("orderRate=5/10s", {"order_rate": {"count": 5, "per": "10s"}}),
+        ("restricted=A,B", {"restricted": ["A", "B"]}),
+    ],
+)
+def test_limits_are_tightened_in_the_words_of_the_manifest(cli: Any, text: str, sent: Any) -> None:
+    from trade2026.cli.risk import _limit
+
+    assert dict([_limit(text)]) == sent
+
+
+# ── no stack ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stack_that_is_not_up_is_said_so(cli: Any, stack: Any) -> None:
+    assert "desk is not up" in cli("down").err
+    status = cli("status")
+    assert (status.code, "start it with `trade2026 up`" in status.err) == (3, True)
+
+
+def test_several_stacks_are_not_guessed_between(cli: Any, stack: Any, tmp_path: Path) -> None:
+    from trade2026.local.state import StateDir
+
+    StateDir(tmp_path / ".trade2026" / "other").open()
+    result = cli("positions")
+    assert result.code == 2
+    assert ".trade2026/desk, .trade2026/other" in result.err
+
+
+def test_doctor_says_what_to_do_where_it_is_wrong(cli: Any, stack: Any) -> None:
+    (stack.state.path / "VERSION").write_text("9")
+    result = cli("doctor", "--state-dir", str(stack.state.path), "--fsyncs", "1", "--json")
+    checks = {check["name"]: check for check in result.json["checks"]}
+    assert result.code == 1
+    assert "this version reads format 1" in checks["state directory"]["do"]
+    assert checks["python"]["ok"]
+
+
+def test_a_backup_is_made_and_restored(cli: Any, stack: Any) -> None:
+    (stack.state.path / "note").write_text("before")
+    assert "note" in cli("backup", "copy", "--json").json["files"]
+    (stack.state.path / "note").write_text("after")
+    restored = cli("restore", "copy", "--json").json
+    assert (stack.state.path / "note").read_text() == "before"
+    assert (Path(restored["aside"]) / "note").read_text() == "after"
+
+
+async def _write_events(state: Any, count: int) -> None:
+    from trade2026.cli.log import open_bus
+    from trade2026.domain.events import Envelope, Killed, encode
+
+    bus = open_bus(state)
+    writer = await bus.claim("orders.events", 0, "test")
+    event = Killed(scope="stack", reason="test", by="me")
+    for seq in range(count):
+        envelope = Envelope(seq, writer.epoch, 1, 1, "desk", "me", "", "", "", event)
+        await writer.append([encode(envelope)])
+    await writer.close()
+    await bus.close()
+
+
+def test_events_are_printed_from_a_position(cli: Any, stack: Any) -> None:
+    import asyncio
+
+    asyncio.run(_write_events(stack.state, 3))
+    lines = cli("events", "tail", "--from", "1", "--json").out.splitlines()
+    assert [json.loads(line)["event_id"] for line in lines] == ["orders.events/0/1", "orders.events/0/2"]
+    assert "orders.events/0/2 Killed scope=stack" in cli("events", "tail").out
+    assert "did you mean 'orders.events'" in cli("events", "tail", "--topic", "order.events").err
+
+
+def test_the_log_is_folded_again(cli: Any, stack: Any) -> None:
+    import asyncio
+
+    asyncio.run(_write_events(stack.state, 3))
+    assert cli("replay", "--json").json["events"] == 3
