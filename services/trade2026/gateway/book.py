@@ -45,7 +45,7 @@ class BookModel:
         assert trade is not None, "a book needs a print"
         tick = self.instrument.tick_size
         half = max(tick, min(self._move // 4, trade.price * _HALF_SPREAD_BPS_MAX // BPS))
-        draws = _Draws(xxhash.xxh64_intdigest(trade.trade_id, self.seed & _MASK))
+        draws = _Draws(xxhash.xxh64_intdigest(trade.trade_id.encode(), self.seed & _MASK))
         bid = (trade.price - half) // tick * tick
         ask = -(-(trade.price + half) // tick) * tick
         return Book(

@@ -157,7 +157,7 @@ class PaperVenue:
             return RejectCode.VENUE, f"{spec.instrument} is not traded here"
         for scope, reason in self.kills.items():
             if in_scope(scope, spec):
-                return RejectCode.KILLED, f"{scope} is killed at the venue: {reason}"
+                return RejectCode.KILLED, f"{scope} is stopped at the venue: {reason}"
         if spec.order_type in HELD_TYPES:
             return RejectCode.VENUE, f"the venue does not hold {spec.order_type} orders"
         if spec.quantity <= 0 or (spec.order_type is not OrderType.MARKET and spec.price <= 0):

@@ -48,7 +48,6 @@ class Level:
 
     def join(self, order: VenueOrder, displayed: int) -> None:
         """Stand at the end, behind `displayed` of others."""
-        self.settle(displayed)
         order.mark = self.last_mark = max(self.traded + displayed, self.last_mark)
         order.shown = shown_of(order)
         self.orders[order.order_id] = order
@@ -56,7 +55,7 @@ class Level:
 
     def settle(self, displayed: int) -> None:
         """Take the first known queue as the one ahead of orders that were rebuilt from the log."""
-        if self.rejoins and displayed >= 0:
+        if self.rejoins:
             self.rejoins = False
             self.traded -= displayed
 
@@ -83,14 +82,9 @@ class Side:
         if level is None:
             level = self.levels[price] = Level(price, rejoins=displayed is None)
             heapq.heappush(self._heap, -price if self.buys else price)
-        level.join(order, displayed or 0) if displayed is not None else self._rebuild(level, order)
-
-    @staticmethod
-    def _rebuild(level: Level, order: VenueOrder) -> None:
-        order.mark = level.last_mark
-        order.shown = shown_of(order)
-        level.orders[order.order_id] = order
-        level.orders.move_to_end(order.order_id)
+        if displayed is not None:
+            level.settle(displayed)
+        level.join(order, displayed or 0)
 
     def remove(self, order: VenueOrder) -> None:
         """Take an order away; nothing happens if it does not rest."""

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class Runner:
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
-    async def run(self, show: Callable[["Runner"], Awaitable[None]] | None = None) -> None:
+    async def run(self, show: Callable[["Runner"], Coroutine[Any, Any, None]] | None = None) -> None:
         """Start everything, keep it running until `stop` is asked or a signal arrives, then stop everything.
 
         Args:

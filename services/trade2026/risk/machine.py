@@ -8,8 +8,10 @@ from collections import deque
 
 import msgspec
 
+from trade2026.controls.exposure import Exposure
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening, loosens, tightest
 from trade2026.domain import events as ev
+from trade2026.domain.numbers import to_text
 
 HISTORY_MAX = 1_000
 ALERTS_MAX = 10_000
@@ -71,10 +73,47 @@ def tightened(book: LimitBook, wanted: Tightening) -> list[Tightening]:
     """
     kind, _, name = wanted.scope.partition(":")
     before = book.of(kind, name)
-    wider = [field for field in loosens(wanted.limits, before) if getattr(wanted.limits, field) is not None]
+    wider = [
+        field
+        for field in loosens(wanted.limits, before)
+        if field != "restricted" and getattr(wanted.limits, field) is not None  # lists of what is forbidden add up
+    ]
     if wider:
         raise WouldWiden(wanted.scope, wider)
     return [*book.tightened, wanted]
+
+
+def unblocked(book: LimitBook, instrument: str) -> list[Tightening]:
+    """Return the tightenings without the blocks of an instrument."""
+    kept: list[Tightening] = []
+    for each in book.tightened:
+        names = each.limits.restricted
+        if not each.manifest and names is not None and instrument in names:
+            continue
+        kept.append(each)
+    return kept
+
+
+def near_limits(scope: str, limits: LimitSet, exposure: Exposure, day: int, as_of: int) -> list[ev.AlertRaised]:
+    """Return an alert for each limit of which nine tenths or more are used; one per scope, limit and UTC day."""
+    alerts: list[ev.AlertRaised] = []
+    for field, limit, used in (
+        ("max_gross_exposure", limits.max_gross_exposure, exposure.gross),
+        ("max_net_exposure", limits.max_net_exposure, exposure.net_worst),
+        ("max_daily_loss", limits.max_daily_loss, -exposure.daily_pnl if exposure.day == day else 0),
+    ):
+        if limit is None or used <= 0 or used * 10 < limit * 9:
+            continue
+        over = used > limit
+        alerts.append(
+            ev.AlertRaised(
+                alert_id=f"{'over' if over else 'near'}-{field}-{scope}-{day}",
+                severity="critical" if over else "warning",
+                scope=scope,
+                message=f"{field} of {scope} is {to_text(limit)}, used are {to_text(used)} as of {as_of}",
+            )
+        )
+    return alerts
 
 
 def next_end(book: LimitBook) -> int:
@@ -165,19 +204,3 @@ class Watch:
             scope=f"account:{account}",
             message=f"{count} orders were refused within a minute with {code}: {refused.reason}",
         )
-
-
-def limit_sets(book: LimitBook) -> list[tuple[str, LimitSet]]:
-    """Every scope that has limits of its own, by name."""
-    named = [
-        (f"{kind}:{name}", limits)
-        for kind, field in (
-            ("account", book.accounts),
-            ("strategy", book.strategies),
-            ("instrument", book.instruments),
-            ("trader", book.traders),
-            ("desk", book.desks),
-        )
-        for name, limits in field.items()
-    ]
-    return [("stack", book.stack), *named]

@@ -14,13 +14,13 @@ from typing import Any
 
 import msgspec
 
-from trade2026.controls.limits import LimitBook, LimitSet, Tightening
+from trade2026.controls.exposure import DAY_NS
+from trade2026.controls.limits import LIMIT_SCOPES, LimitBook, LimitSet, Tightening
 from trade2026.controls.machine import Check, Controls, in_scope
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Reference
-from trade2026.domain.numbers import to_text
 from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import OrderSpec
 from trade2026.domain.rejects import RejectCode
@@ -32,7 +32,7 @@ from trade2026.kit.service import Context, Health, Service
 from trade2026.risk import api
 from trade2026.risk.calls import Answer, post
 from trade2026.risk.log import RiskLog
-from trade2026.risk.machine import Watch, in_force, limit_sets, next_end, tightened
+from trade2026.risk.machine import Watch, in_force, near_limits, next_end, tightened, unblocked
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ KILL_TARGETS = ("oms", "gateway")
 _TIMER_SECONDS = 1.0
 _CLOSED_KEPT = 10_000
 _ALERTS_WAITING_MAX = 10_000
-_DAY_NS = 86_400 * 1_000_000_000
+_SCOPES_PER_TURN = 200
 
 
 class RiskService(Service):
@@ -74,6 +74,7 @@ class RiskService(Service):
         self._orders: Follower | None = None
         self._timer: asyncio.Task[None] | None = None
         self._log_error = ""
+        self._telling: set[str] = set()
         self._changing = asyncio.Lock()
 
     def routes(self, app: App) -> None:
@@ -171,28 +172,16 @@ class RiskService(Service):
 
     async def block(self, instrument: str, by: str, reason: str) -> LimitBook:
         """Put an instrument on the restricted list of the stack until somebody unblocks it."""
+        if instrument in (self.book.stack.restricted or []):
+            return self.book
         return await self.tighten(
-            Tightening(
-                scope="stack", limits=LimitSet(restricted=[*self._restricted(), instrument]), by=by, reason=reason
-            )
+            Tightening(scope="stack", limits=LimitSet(restricted=[instrument]), by=by, reason=reason)
         )
 
     async def unblock(self, instrument: str, by: str, reason: str) -> LimitBook:
         """Take an instrument off the list, as far as it was put there by `block`."""
         async with self._changing:
-            kept = []
-            for each in self.book.tightened:
-                names = each.limits.restricted
-                if each.manifest == "" and names is not None and instrument in names:
-                    left = [name for name in names if name != instrument]
-                    if not left:
-                        continue
-                    each = msgspec.structs.replace(each, limits=LimitSet(restricted=left))
-                kept.append(each)
-            return await self._adopt(kept, by, reason)
-
-    def _restricted(self) -> list[str]:
-        return self.book.stack.restricted or []
+            return await self._adopt(unblocked(self.book, instrument), by, reason, only_if_changed=True)
 
     async def refresh_limits(self, by: str, reason: str) -> None:
         """Record a new version if the manifest or the clock has changed what is in force."""
@@ -234,6 +223,13 @@ class RiskService(Service):
         return {"scope": release.scope, "reached": reached, "ms": self._ms(started), **logged}
 
     async def _tell(self, scope: str) -> dict[str, Any]:
+        self._telling.add(scope)
+        try:
+            return await self._ask_all(scope)
+        finally:
+            self._telling.discard(scope)
+
+    async def _ask_all(self, scope: str) -> dict[str, Any]:
         waiting = self.unreached.get(scope, {})
         started = self.context.clock.now()
         answers = await asyncio.gather(*(self._tell_one(name, *call) for name, call in waiting.items()))
@@ -280,34 +276,18 @@ class RiskService(Service):
                 self._alerts_waiting[:0] = waiting[position:]
                 return
 
-    def look_at_exposure(self, now: int) -> None:
+    async def look_at_exposure(self, now: int) -> None:
         """Compare exposure with what is allowed, independently of who let it happen."""
-        day = now // _DAY_NS
-        known = set(self.controls.scopes_known())
-        sets = dict(limit_sets(self.book))
-        for scope in known:
+        book, day = self.book, now // DAY_NS
+        for number, scope in enumerate(self.controls.scopes_known()):
             kind, _, name = scope.partition(":")
-            limits = sets.get(scope) or (self.book.of(kind, name) if kind in ("account", "strategy") else None)
-            if limits is None:
-                continue
-            exposure = self.controls.exposure(kind, name)
-            for field, actual in (
-                ("max_gross_exposure", exposure.gross),
-                ("max_net_exposure", exposure.net_worst),
-                ("max_daily_loss", -exposure.daily_pnl if exposure.day == day else 0),
-            ):
-                limit = getattr(limits, field)
-                if limit is None or actual * 10 < limit * 9:
-                    continue
-                over = actual > limit
-                alert = ev.AlertRaised(
-                    alert_id=f"{'over' if over else 'near'}-{field}-{scope}-{day}",
-                    severity="critical" if over else "warning",
-                    scope=scope,
-                    message=f"{field} of {scope} is {to_text(limit)}, used {to_text(actual)}",
-                )
-                if alert.alert_id not in self.log.machine.alerts:
-                    self._alerts_waiting.append((alert, f"{ORDERS}/0/{self.as_of}"))
+            if kind in LIMIT_SCOPES:
+                exposure = self.controls.exposure(kind, name)
+                for alert in near_limits(scope, book.of(kind, name), exposure, day, self.as_of):
+                    if alert.alert_id not in self.log.machine.alerts:
+                        self._alerts_waiting.append((alert, f"{ORDERS}/0/{self.as_of}"))
+            if number % _SCOPES_PER_TURN == _SCOPES_PER_TURN - 1:
+                await asyncio.sleep(0)
 
     # ── what it follows ─────────────────────────────────────────────────────────────────────
 
@@ -340,12 +320,14 @@ class RiskService(Service):
         end = next_end(self.book)
         if end and end <= now:
             await self.refresh_limits("clock", "a tightening has ended")
-        for scope in list(self.unreached):
+        for scope in self.unreached.keys() - self._telling:
             await self._tell(scope)
-        self.look_at_exposure(now)
+        await self.look_at_exposure(now)
         await self._raise_alerts()
 
     def _log_fault(self, error: str) -> None:
+        if error:
+            log.warning("risk.events cannot be written: %s", error)
         self._log_error = error
 
     def _orders_detail(self) -> str:

@@ -194,8 +194,8 @@ def _line(node: yaml.Node | None, steps: list[str | int]) -> int:
                 if found is not None:
                     break
         elif isinstance(node, yaml.SequenceNode) and isinstance(steps[0], int) and steps[0] < len(node.value):
-            found = node.value[steps[0]]
-            line = found.start_mark.line + 1
+            item: yaml.Node = node.value[steps[0]]
+            found, line = item, item.start_mark.line + 1
         node, steps = found, steps[taken:]
     return line
 

@@ -113,25 +113,33 @@ class Instrument(Model):
     """Something that can be traded, its steps and its fees."""
 
     symbol: Name = Field(description="Name at the venue; the instrument is called SYMBOL.VENUE everywhere.")
-    venue: str | None = Field(None, description="One of spec.venues; the first of them if omitted.")
-    base: str | None = Field(None, description="What is bought; omitted, the symbol without the quote currency.")
-    quote: str | None = Field(None, description="What it is priced in; omitted, baseCurrency if the symbol ends so.")
-    settlement: str | None = Field(None, description="Currency of profit and loss; the quote currency if omitted.")
+    venue: str | None = Field(default=None, description="One of spec.venues; the first of them if omitted.")
+    base: str | None = Field(
+        default=None, description="What is bought; omitted, the symbol without the quote currency."
+    )
+    quote: str | None = Field(
+        default=None, description="What it is priced in; omitted, baseCurrency if the symbol ends so."
+    )
+    settlement: str | None = Field(
+        default=None, description="Currency of profit and loss; the quote currency if omitted."
+    )
     tick_size: Step = Field(description="Prices are multiples of this.")
     lot_size: Step = Field(description="Quantities are multiples of this.")
-    min_notional: Amount = Field("0", description="Least price x quantity of an order with a price.")
-    multiplier: Step = Field("1", description="Units of the quote currency per point and unit of quantity.")
-    maker_fee_bps: int = Field(0, ge=-1_000, le=1_000, description="Basis points of the value; negative is a rebate.")
-    taker_fee_bps: int = Field(0, ge=-1_000, le=1_000, description="Basis points of the value.")
-    session: str = Field(DEFAULT_SESSION, description="When it trades.")
-    version: int = Field(1, ge=1, description="Raise it with every change of the instrument's terms.")
+    min_notional: Amount = Field(default="0", description="Least price x quantity of an order with a price.")
+    multiplier: Step = Field(default="1", description="Units of the quote currency per point and unit of quantity.")
+    maker_fee_bps: int = Field(
+        default=0, ge=-1_000, le=1_000, description="Basis points of the value; negative is a rebate."
+    )
+    taker_fee_bps: int = Field(default=0, ge=-1_000, le=1_000, description="Basis points of the value.")
+    session: str = Field(default=DEFAULT_SESSION, description="When it trades.")
+    version: int = Field(default=1, ge=1, description="Raise it with every change of the instrument's terms.")
 
 
 class Venue(Model):
     """Where orders go and market data comes from."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$", description="Short name, without dots.")]
-    type: str = Field("replay", description="replay: recorded trades against a paper book.")
+    type: str = Field(default="replay", description="replay: recorded trades against a paper book.")
     config: Config = Field(default_factory=dict, description="For the adapter; a replay knows scale, speed and loop.")
 
     @field_validator("type")
@@ -145,14 +153,16 @@ class Venue(Model):
 class Bus(Model):
     """Where the log is kept."""
 
-    type: Literal["embedded"] = Field("embedded", description="embedded: fsynced SQLite journals on one machine.")
+    type: Literal["embedded"] = Field(
+        default="embedded", description="embedded: fsynced SQLite journals on one machine."
+    )
 
 
 class Rate(Model):
     """So many in a sliding window."""
 
     count: int = Field(ge=1, description="How many at most.")
-    per: Duration = Field("1s", description="Length of the window.")
+    per: Duration = Field(default="1s", description="Length of the window.")
 
     @field_validator("per")
     @classmethod
@@ -165,30 +175,40 @@ class Rate(Model):
 class LimitSet(Model):
     """Limits of one scope. What is omitted is not limited here; every scope that applies must pass."""
 
-    max_order_quantity: Amount | None = Field(None, description="Largest quantity of one order.")
-    max_order_value: Amount | None = Field(None, description="Largest value of one order, in the base currency.")
-    max_open_orders: int | None = Field(None, ge=0, description="Most orders open at once.")
-    max_gross_exposure: Amount | None = Field(None, description="Positions and open orders, long plus short.")
-    max_net_exposure: Amount | None = Field(None, description="Positions and open orders, long less short.")
-    max_position: Amount | None = Field(None, description="Largest position in one instrument, open orders included.")
-    max_daily_loss: Amount | None = Field(None, description="Loss since midnight UTC at which new risk is refused.")
-    order_rate: Rate | None = Field(None, description="Submissions, amendments and cancellations.")
-    price_collar: Bps | None = Field(
-        None, description="How far a price may lie on the aggressive side of the last one: 500 or 5%."
+    max_order_quantity: Amount | None = Field(default=None, description="Largest quantity of one order.")
+    max_order_value: Amount | None = Field(
+        default=None, description="Largest value of one order, in the base currency."
     )
-    passive_collar: Bps | None = Field(None, description="The same on the passive side.")
+    max_open_orders: int | None = Field(default=None, ge=0, description="Most orders open at once.")
+    max_gross_exposure: Amount | None = Field(default=None, description="Positions and open orders, long plus short.")
+    max_net_exposure: Amount | None = Field(default=None, description="Positions and open orders, long less short.")
+    max_position: Amount | None = Field(
+        default=None, description="Largest position in one instrument, open orders included."
+    )
+    max_daily_loss: Amount | None = Field(
+        default=None, description="Loss since midnight UTC at which new risk is refused."
+    )
+    order_rate: Rate | None = Field(default=None, description="Submissions, amendments and cancellations.")
+    price_collar: Bps | None = Field(
+        default=None, description="How far a price may lie on the aggressive side of the last one: 500 or 5%."
+    )
+    passive_collar: Bps | None = Field(default=None, description="The same on the passive side.")
     price_window: Bps | None = Field(
-        None, description="How far a price may lie outside the lowest and highest of the last while."
+        default=None, description="How far a price may lie outside the lowest and highest of the last while."
     )
     duplicate_window: Duration | None = Field(
-        None, description="The same content from the same account within this time is refused; 0s allows it."
+        default=None, description="The same content from the same account within this time is refused; 0s allows it."
     )
     max_executions: Rate | None = Field(
-        None, description="Executions of one strategy before it waits for a named person to release it."
+        default=None, description="Executions of one strategy before it waits for a named person to release it."
     )
-    allowed_instruments: list[str] | None = Field(None, description="Only these may be traded; empty means none.")
-    allowed_venues: list[str] | None = Field(None, description="Only these venues may be used; empty means none.")
-    restricted: list[str] | None = Field(None, description="Instruments that must not be traded.")
+    allowed_instruments: list[str] | None = Field(
+        default=None, description="Only these may be traded; empty means none."
+    )
+    allowed_venues: list[str] | None = Field(
+        default=None, description="Only these venues may be used; empty means none."
+    )
+    restricted: list[str] | None = Field(default=None, description="Instruments that must not be traded.")
 
 
 class Risk(Model):
@@ -202,7 +222,9 @@ class Risk(Model):
     instruments: dict[str, LimitSet] = Field(default_factory=dict, description="By instrument.")
     traders: dict[str, LimitSet] = Field(default_factory=dict, description="By trader.")
     desks: dict[str, LimitSet] = Field(default_factory=dict, description="By desk.")
-    reference_age_max: Duration = Field("10s", description="A collar does not trust a last price that is older.")
+    reference_age_max: Duration = Field(
+        default="10s", description="A collar does not trust a last price that is older."
+    )
 
 
 class Service(Model):
@@ -215,18 +237,24 @@ class Observability(Model):
     """Where traces go."""
 
     otlp_endpoint: str = Field(
-        "", pattern=r"^$|^https?://.+", description="OTLP over HTTP, e.g. http://127.0.0.1:4318; empty exports nothing."
+        default="",
+        pattern=r"^$|^https?://.+",
+        description="OTLP over HTTP, e.g. http://127.0.0.1:4318; empty exports nothing.",
     )
     trace_sampling: Annotated[
         str, BeforeValidator(lambda value: str(fraction(value))), WithJsonSchema(_INT_OR_STRING)
-    ] = Field("0.01", description="Share of orders whose spans are exported; every order's trace is in the log anyway.")
+    ] = Field(
+        default="0.01",
+        description="Share of orders whose spans are exported; every order's trace is in the log anyway.",
+    )
 
 
 class Security(Model):
     """Who may do what."""
 
     keys_file: str = Field(
-        "", description="Hashed bearer keys, beside the manifest; empty leaves the stack open, on loopback only."
+        default="",
+        description="Hashed bearer keys, beside the manifest; empty leaves the stack open, on loopback only.",
     )
 
 
@@ -234,20 +262,20 @@ class Spec(Model):
     """What should run."""
 
     version: str = Field(
-        __version__,
+        default=__version__,
         pattern=r"^\d+\.\d+\.\d+([-+.][0-9A-Za-z.-]+)?$",
         description="Version of the platform; services of another version refuse new orders.",
     )
-    event_format: int = Field(1, description="Format of what is written to the log.")
+    event_format: int = Field(default=1, description="Format of what is written to the log.")
     instruments: list[Instrument] = Field(min_length=1, description="What is traded.")
     venues: list[Venue] = Field(min_length=1, description="Where; the first one is meant by a bare symbol.")
     bus: Bus = Field(default_factory=Bus, description="The log.")
-    default_account: Name = Field("main", description="Account of an order that names none.")
-    base_currency: Name = Field("USDT", description="Currency of limits and of profit and loss.")
+    default_account: Name = Field(default="main", description="Account of an order that names none.")
+    base_currency: Name = Field(default="USDT", description="Currency of limits and of profit and loss.")
     risk: Risk = Field(default_factory=Risk, description="Limits.")
     services: dict[str, Service] = Field(default_factory=dict, description="Settings by service; all run anyway.")
     placement: Literal["compact", "grouped", "spread"] = Field(
-        "compact", description="compact: a few processes on one machine."
+        default="compact", description="compact: a few processes on one machine."
     )
     observability: Observability = Field(default_factory=Observability, description="Traces.")
     security: Security = Field(default_factory=Security, description="Access.")
@@ -368,4 +396,4 @@ class TradingStack(Model):
     kind: Literal["TradingStack"] = Field(description="TradingStack.")
     metadata: Metadata = Field(description="Name of the stack.")
     spec: Spec = Field(description="What should run.")
-    status: dict[str, Any] | None = Field(None, description="Written by the operator; ignored in a manifest.")
+    status: dict[str, Any] | None = Field(default=None, description="Written by the operator; ignored in a manifest.")

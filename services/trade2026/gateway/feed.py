@@ -1,0 +1,207 @@
+"""The market goes on: prints of the replays to `market.ticks` and to the venue, books to `market.books`.
+
+At most one append per topic is under way; while the bus is busy, the replay waits and its trades are
+published together afterwards. Books are conflated.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from trade2026.domain.events import decode
+from trade2026.domain.market import Trade
+from trade2026.gateway.book import BookModel
+from trade2026.gateway.commands import ObservePrint
+from trade2026.gateway.replay import Replay
+from trade2026.gateway.stream import MarketStream
+from trade2026.gateway.view import MarketView
+from trade2026.kit.bus.port import Bus, BusError, Fenced
+from trade2026.kit.clock import Clock
+from trade2026.kit.publisher import Publisher
+
+log = logging.getLogger(__name__)
+
+TICKS = "market.ticks"
+BOOKS = "market.books"
+_TURN_SECONDS = 0.02
+_TRADES_PER_TURN = 1_000
+_BOOK_INTERVAL_NS = 100_000_000
+_LOOK_BACK = 2_000
+_RETRY_SECONDS = 1.0
+
+
+class Instrumented:
+    """One instrument: where its trades come from, and what follows from them."""
+
+    def __init__(self, replay: Replay, model: BookModel) -> None:
+        self.replay, self.model = replay, model
+        self.view = MarketView(replay.instrument)
+        self.book_due = 0
+        self.book_is_new = False
+
+
+class Feed:
+    """Publishes the replays.
+
+    Args:
+        observe: Hands a print to the venue; it is asked only while `may_publish` says yes.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        clock: Clock,
+        *,
+        tenant: str,
+        owner: str,
+        instruments: list[Instrumented],
+        stream: MarketStream,
+        observe: Callable[[ObservePrint], Any],
+        may_publish: Callable[[], bool],
+    ) -> None:
+        self.bus, self.clock, self.stream = bus, clock, stream
+        self.instruments = {item.replay.instrument.instrument_id: item for item in instruments}
+        self.published = 0
+        self.error = "not started"
+        """Why nothing is published; empty while all is well."""
+        self._observe, self._may_publish = observe, may_publish
+        self._ticks = Publisher(bus, TICKS, tenant=tenant, clock=clock, owner=owner)
+        self._books = Publisher(bus, BOOKS, tenant=tenant, clock=clock, owner=owner)
+        self._under_way: list[asyncio.Future[int]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, last_prints: dict[str, str]) -> None:
+        """Go on after the last trade that was published or that filled an order, and publish the next.
+
+        Args:
+            last_prints: Per instrument, the id of the newest print in the venue's reports. The ticks are not
+                durable: after a power cut the reports may know a print that the ticks have lost.
+        """
+        await self._ticks.start()
+        await self._books.start()
+        positions: dict[str, int] = {}
+        end = self._ticks.next_seq
+        begin = max(end - _LOOK_BACK, await self.bus.start(TICKS, 0))
+        while begin < end:
+            records = await self.bus.read(TICKS, 0, begin, end - begin)
+            for record in records:
+                envelope = decode(record.body)
+                trade = envelope.data
+                item = self.instruments.get(trade.instrument) if isinstance(trade, Trade) else None
+                if item is not None and isinstance(trade, Trade):
+                    positions[trade.instrument] = trade.venue_seq + 1
+                    item.view.on_trade(envelope.ts_event, trade)
+                    item.model.on_trade(trade)
+            if not records:
+                break
+            begin = records[-1].seq + 1
+        now = self.clock.now()
+        for name, item in self.instruments.items():
+            reported = item.replay.position_of(last_prints.get(name, ""))
+            position = max(positions.get(name, 0), 0 if reported is None else reported + 1)
+            item.replay.start(now, position)
+        self.error = ""
+        self.turn()
+
+    def run(self) -> None:
+        """Go on in the background."""
+        self._task = asyncio.ensure_future(self._run())
+
+    async def stop(self) -> None:
+        """Finish what is under way, and let the topics go."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._ticks.stop()
+        await self._books.stop()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every replay has ended."""
+        return all(item.replay.finished for item in self.instruments.values())
+
+    def turn(self) -> None:
+        """Publish what is due now.
+
+        Raises:
+            BusError: an earlier append failed.
+        """
+        if any(not future.done() for future in self._under_way):
+            return
+        finished, self._under_way = self._under_way, []
+        for future in finished:
+            future.result()
+        if not self._may_publish():
+            return
+        now = self.clock.now()
+        for item in self.instruments.values():
+            self._publish_trades(item, now)
+        self._publish_books(now)
+
+    def _publish_trades(self, item: Instrumented, now: int) -> None:
+        due = item.replay.due(now, _TRADES_PER_TURN)
+        if not due:
+            return
+        first = self._ticks.next_seq
+        envelopes = [
+            self._ticks.stamp(trade, offset=offset, ts_event=ts, principal="market")
+            for offset, (ts, trade) in enumerate(due)
+        ]
+        self._under_way.append(self._ticks.append(envelopes))
+        for _, trade in due:
+            item.model.on_trade(trade)
+        book = item.model.book()
+        for offset, (ts, trade) in enumerate(due):
+            item.view.on_trade(ts, trade)
+            self._observe(
+                ObservePrint(
+                    ts=ts,
+                    principal="market",
+                    causation_id=f"{TICKS}/0/{first + offset}",
+                    trade=trade,
+                    book=book if offset == len(due) - 1 else None,
+                )
+            )
+        item.view.book, item.book_is_new = book, True
+        self.published += len(due)
+        self.stream.on_trades(item.view, due)
+
+    def _publish_books(self, now: int) -> None:
+        due = [item for item in self.instruments.values() if item.book_is_new and now >= item.book_due]
+        envelopes = []
+        for item in due:
+            assert item.view.book is not None
+            envelopes.append(self._books.stamp(item.view.book, offset=len(envelopes), principal="market"))
+            item.book_due, item.book_is_new = now + _BOOK_INTERVAL_NS, False
+            self.stream.on_book(item.view)
+        if envelopes:
+            self._under_way.append(self._books.append(envelopes))
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_TURN_SECONDS)
+            try:
+                self.turn()
+            except Fenced as error:
+                self.error = f"another process publishes the market: {error}"
+                log.error(self.error)
+                return
+            except BusError as error:
+                await self._begin_again(error)
+
+    async def _begin_again(self, error: BusError) -> None:
+        """The bus refused market data: claim the topics again, and go on after what it has."""
+        while True:
+            self.error = f"market data could not be written: {error}"
+            log.warning(self.error)
+            await asyncio.sleep(_RETRY_SECONDS)
+            try:
+                self._under_way = []
+                await self._ticks.start()
+                await self._books.start()
+            except BusError as failure:
+                error = failure
+                continue
+            self.error = ""
+            return

@@ -1,0 +1,160 @@
+"""The market over WebSocket: trades, books and tickers to whoever subscribes.
+
+Books and tickers are conflated: a slow reader gets the newest. Trades wait in a bounded queue; a reader
+that lets it overflow, or does not read for seconds, is dropped with the reason.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any
+
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from trade2026.domain.instruments import Instruments, UnknownInstrument
+from trade2026.domain.market import Trade
+from trade2026.gateway.view import MarketView, trade_view
+
+CHANNELS = ("trades", "books", "tickers")
+LISTENERS_MAX = 100
+TRADES_WAITING_MAX = 2_000
+_DEPTH = 10
+_SEND_SECONDS_MAX = 5.0
+_TRY_AGAIN_LATER = 1013
+
+_encode = msgspec.json.encode
+
+
+class Subscription(msgspec.Struct, forbid_unknown_fields=True):
+    """What a reader asks: `op` is subscribe or unsubscribe; no symbols means all of them."""
+
+    op: str
+    channels: list[str]
+    symbols: list[str] = []
+
+
+_decoder = msgspec.json.Decoder(Subscription)
+
+
+class Listener:
+    """One reader's subscriptions, and what waits for it."""
+
+    def __init__(self) -> None:
+        self.wanted: set[tuple[str, str]] = set()
+        self.woken = asyncio.Event()
+        self.overflowed = False
+        self._trades: deque[bytes] = deque()
+        self._newest: dict[tuple[str, str], bytes] = {}
+
+    def offer_trades(self, messages: list[bytes]) -> None:
+        """Queue trades, or mark the reader as too slow."""
+        if len(self._trades) + len(messages) > TRADES_WAITING_MAX:
+            self.overflowed = True
+        else:
+            self._trades.extend(messages)
+        self.woken.set()
+
+    def offer_newest(self, channel: str, symbol: str, message: bytes) -> None:
+        """Replace what the reader has not read yet."""
+        self._newest[channel, symbol] = message
+        self.woken.set()
+
+    def take(self) -> list[bytes]:
+        """What is to be sent now."""
+        self.woken.clear()
+        messages = [*self._trades, *self._newest.values()]
+        self._trades.clear()
+        self._newest.clear()
+        return messages
+
+
+class MarketStream:
+    """Fans the market out."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self.instruments = instruments
+        self.listeners: set[Listener] = set()
+        self.dropped = 0
+
+    def on_trades(self, view: MarketView, trades: list[tuple[int, Trade]]) -> None:
+        """Tell readers of new prints."""
+        listeners = self._who("trades", view)
+        if listeners:
+            messages = [_encode({"channel": "trades", **trade_view(ts, trade)}) for ts, trade in trades]
+            for listener in listeners:
+                listener.offer_trades(messages)
+
+    def on_book(self, view: MarketView) -> None:
+        """Tell readers of the newest book and ticker."""
+        symbol = view.instrument.instrument_id
+        for channel, show in (("books", lambda: view.book_view(_DEPTH)), ("tickers", view.ticker)):
+            listeners = self._who(channel, view)
+            if listeners:
+                message = _encode({"channel": channel, **show()})
+                for listener in listeners:
+                    listener.offer_newest(channel, symbol, message)
+
+    def _who(self, channel: str, view: MarketView) -> list[Listener]:
+        key = (channel, view.instrument.instrument_id)
+        return [listener for listener in self.listeners if key in listener.wanted]
+
+    async def serve(self, ws: WebSocket) -> None:
+        """Serve one reader until it leaves or is too slow."""
+        if len(self.listeners) >= LISTENERS_MAX:
+            await ws.close(_TRY_AGAIN_LATER, f"at most {LISTENERS_MAX} readers")
+            return
+        listener = Listener()
+        self.listeners.add(listener)
+        sending = asyncio.ensure_future(self._send(ws, listener))
+        receiving = asyncio.ensure_future(self._receive(ws, listener))
+        try:
+            await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            reason = sending.result() if sending.done() else ""
+            if reason:
+                self.dropped += 1
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(ws.close(_TRY_AGAIN_LATER, reason), _SEND_SECONDS_MAX)
+        finally:
+            self.listeners.discard(listener)
+            sending.cancel()
+            receiving.cancel()
+            await asyncio.gather(sending, receiving, return_exceptions=True)
+
+    async def _send(self, ws: WebSocket, listener: Listener) -> str:
+        """Send until the reader is too slow, and return why; empty if it has left."""
+        try:
+            while True:
+                await listener.woken.wait()
+                if listener.overflowed:
+                    return f"too slow: more than {TRADES_WAITING_MAX} trades were waiting"
+                for message in listener.take():
+                    await asyncio.wait_for(ws.send_text(message.decode()), _SEND_SECONDS_MAX)
+        except TimeoutError:
+            return f"too slow: nothing was read for {_SEND_SECONDS_MAX:g} seconds"
+        except (WebSocketDisconnect, ConnectionError, RuntimeError):
+            return ""
+
+    async def _receive(self, ws: WebSocket, listener: Listener) -> None:
+        """Listen for subscriptions; a broken one gets an error, not a hang-up."""
+        try:
+            while True:
+                message = await ws.receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                answer = self._subscribe(listener, message.get("text") or message.get("bytes") or b"")
+                listener.offer_newest("answers", str(answer), _encode(answer))
+        except (WebSocketDisconnect, ConnectionError, RuntimeError):
+            return
+
+    def _subscribe(self, listener: Listener, raw: str | bytes) -> dict[str, Any]:
+        try:
+            asked = _decoder.decode(raw)
+            names = [self.instruments.resolve(symbol).instrument_id for symbol in asked.symbols]
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnknownInstrument) as error:
+            return {"error": str(error)}
+        if asked.op not in ("subscribe", "unsubscribe") or not set(asked.channels) <= set(CHANNELS):
+            return {"error": f"op is subscribe or unsubscribe; channels are among {', '.join(CHANNELS)}"}
+        keys = {(channel, name) for channel in asked.channels for name in names or self.instruments.by_id}
+        listener.wanted = listener.wanted | keys if asked.op == "subscribe" else listener.wanted - keys
+        return {"op": asked.op, "channels": asked.channels, "symbols": names or sorted(self.instruments.by_id)}
