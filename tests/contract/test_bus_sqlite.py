@@ -356,3 +356,14 @@ async def test_only_a_durable_topic_waits_for_the_disk(open_bus: Open, tmp_path:
         with closing(log.writing(segment)) as connection:
             assert connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_complete_segments_are_read_without_making_files(open_bus: Open, folder: Path) -> None:
+    bus = open_bus(segment_bytes_max=1)
+    writer = await bus.claim(TOPIC, 0, "oms")
+    for n in range(4):
+        await writer.append([b"%d" % n])
+    await bus.close()
+    assert [record.body for record in await everything(open_bus())] == [b"0", b"1", b"2", b"3"]
+    beside = {path.name for path in folder.glob("segment-*") if path.suffix != ".db"}
+    assert beside <= {f"segment-{3:020d}.db-wal", f"segment-{3:020d}.db-shm"}

@@ -18,7 +18,7 @@ from trade2026.gateway.view import MarketView, trade_view
 
 CHANNELS = ("trades", "books", "tickers")
 LISTENERS_MAX = 100
-TRADES_WAITING_MAX = 2_000
+WAITING_MAX = 2_000
 _DEPTH = 10
 _SEND_SECONDS_MAX = 5.0
 _TRY_AGAIN_LATER = 1013
@@ -44,15 +44,15 @@ class Listener:
         self.wanted: set[tuple[str, str]] = set()
         self.woken = asyncio.Event()
         self.overflowed = False
-        self._trades: deque[bytes] = deque()
+        self._waiting: deque[bytes] = deque()
         self._newest: dict[tuple[str, str], bytes] = {}
 
-    def offer_trades(self, messages: list[bytes]) -> None:
-        """Queue trades, or mark the reader as too slow."""
-        if len(self._trades) + len(messages) > TRADES_WAITING_MAX:
+    def offer(self, messages: list[bytes]) -> None:
+        """Queue what must not be left out, or mark the reader as too slow."""
+        if len(self._waiting) + len(messages) > WAITING_MAX:
             self.overflowed = True
         else:
-            self._trades.extend(messages)
+            self._waiting.extend(messages)
         self.woken.set()
 
     def offer_newest(self, channel: str, symbol: str, message: bytes) -> None:
@@ -63,8 +63,8 @@ class Listener:
     def take(self) -> list[bytes]:
         """What is to be sent now."""
         self.woken.clear()
-        messages = [*self._trades, *self._newest.values()]
-        self._trades.clear()
+        messages = [*self._waiting, *self._newest.values()]
+        self._waiting.clear()
         self._newest.clear()
         return messages
 
@@ -83,7 +83,7 @@ class MarketStream:
         if listeners:
             messages = [_encode({"channel": "trades", **trade_view(ts, trade)}) for ts, trade in trades]
             for listener in listeners:
-                listener.offer_trades(messages)
+                listener.offer(messages)
 
     def on_book(self, view: MarketView) -> None:
         """Tell readers of the newest book and ticker."""
@@ -127,7 +127,7 @@ class MarketStream:
             while True:
                 await listener.woken.wait()
                 if listener.overflowed:
-                    return f"too slow: more than {TRADES_WAITING_MAX} trades were waiting"
+                    return f"too slow: more than {WAITING_MAX} messages were waiting"
                 for message in listener.take():
                     await asyncio.wait_for(ws.send_text(message.decode()), _SEND_SECONDS_MAX)
         except TimeoutError:
@@ -143,7 +143,7 @@ class MarketStream:
                 if message["type"] == "websocket.disconnect":
                     return
                 answer = self._subscribe(listener, message.get("text") or message.get("bytes") or b"")
-                listener.offer_newest("answers", str(answer), _encode(answer))
+                listener.offer([_encode(answer)])
         except (WebSocketDisconnect, ConnectionError, RuntimeError):
             return
 

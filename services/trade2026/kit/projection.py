@@ -189,15 +189,16 @@ class Projection:
         self._waiting.clear()
 
     async def _claim(self) -> None:
-        self._publisher = Publisher(
+        publisher = Publisher(
             self.context.bus,
             self.publishes,
             tenant=self.context.settings.stack,
             clock=self.context.clock,
             owner=self._owner,
         )
-        await self._publisher.start()
-        last = self._publisher.last
+        await publisher.start()
+        self._publisher = publisher
+        last = publisher.last
         self._published_as_of = getattr(last.data, "as_of", -1) if last is not None else -1
 
     async def _claim_again(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -102,6 +103,7 @@ class Runner:
         self._stop = asyncio.Event()
         self._stop_hard = asyncio.Event()
         self._started_at = time.time()
+        self._keys = self._keys_digest(self.plan, base)
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
@@ -157,6 +159,19 @@ class Runner:
         if settings["keys_file"]:
             settings["keys_file"] = str((self._base / settings["keys_file"]).absolute())
         return settings
+
+    @staticmethod
+    def _keys_digest(planned: Plan, base: Path) -> str:
+        """What the keys are, so that a changed file is noticed: processes read it once."""
+        name = planned.releases[0].settings["keys_file"]
+        if not name:
+            return ""
+        try:
+            return hashlib.sha256((base / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise RunError(
+                f"security.keysFile {base / name} can't be read: {error.strerror}; make it with `trade2026 keys new`"
+            ) from error
 
     async def _stop_all(self) -> None:
         async with self._changing:
@@ -314,6 +329,10 @@ class Runner:
                 for release in new.releases
                 if (before := old.release(release.name)) is not None
             }
+            keys = self._keys_digest(new, base)
+            if keys != self._keys:
+                for lines in differences.values():
+                    lines.append("keys_file: its content changed")
             changed = [name for name, lines in differences.items() if lines]
             answer: dict[str, Any] = {
                 "stack": new.stack,
@@ -333,7 +352,7 @@ class Runner:
                 for name in changed:
                     await self._replace(name)
                 raise RunError(f"the change was taken back: {reason}")
-            self._text = text
+            self._text, self._keys = text, keys
             write_atomically(self.state.path / "manifest.yaml", text.encode())
             self._write_running()
             return answer

@@ -10,6 +10,7 @@ from trade2026.domain import commands as cmd
 from trade2026.domain.orders import Order, OrdStatus
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
+from trade2026.kit.owner import Unavailable
 from trade2026.oms.machine import OrderError, Refused, UnknownOrder
 from trade2026.oms.order_input import AmendInput, OrderInput, amount
 from trade2026.oms.views import OrderView, PositionView, SubmitView, event_view, order_view, position_view, submit_view
@@ -245,6 +246,8 @@ async def _decided(future: "asyncio.Future[Any]") -> Any:
         return await future
     except OrderError as error:
         raise problem_of(error) from error
+    except Unavailable as error:
+        raise Problem(503, "not_acknowledged", str(error), retry_after=1) from error
 
 
 async def submit_one(
@@ -363,6 +366,8 @@ class OrderSocket:
             return {"id": identifier, "result": await self._perform(request)}
         except Problem as problem:
             return {"id": identifier, "problem": problem.body()}
+        except Unavailable as error:
+            return {"id": identifier, "problem": Problem(503, "not_ready", str(error), retry_after=1).body()}
 
     async def _perform(self, request: WsMessage) -> Any:
         now, service, principal = self.service.context.clock.now(), self.service, self.principal

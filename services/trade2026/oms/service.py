@@ -251,7 +251,7 @@ class OmsService(Service):
         self.latched[scope] = reason
         command = cmd.Kill(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason, halt=halt)
         asked = await self.submit(command, reduces_risk=True)
-        del self.latched[scope]
+        self.latched.pop(scope, None)
         return asked
 
     async def resume(self, scope: str, reason: str, by: str) -> None:

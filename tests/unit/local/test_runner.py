@@ -111,3 +111,16 @@ async def test_a_second_stack_on_the_same_ports_is_refused_with_the_ports(
 ) -> None:
     with pytest.raises(RunError, match=rf"{8099 + port_offset} \(oms\).*--port-offset"):
         check_ports(prepare(manifest, port_offset=port_offset))
+
+
+async def test_changed_keys_start_every_process_again(runner: Runner, manifest: str, tmp_path: Path) -> None:
+    keyed = f"{manifest}  security: {{keysFile: keys.json}}\n"
+    with pytest.raises(RunError, match=r"keys\.json can't be read.*trade2026 keys new"):
+        await runner.apply(keyed, tmp_path)
+    (tmp_path / "keys.json").write_text("one")
+    await runner.apply(keyed, tmp_path)
+    assert (await runner.apply(keyed, tmp_path))["changed"] == {}
+    (tmp_path / "keys.json").write_text("two")
+    answer = await runner.apply(keyed, tmp_path)
+    assert {tuple(lines) for lines in answer["changed"].values()} == {("keys_file: its content changed",)}
+    assert answer["unchanged"] == []

@@ -41,8 +41,8 @@ T = TypeVar("T")
 
 _BUSY_SECONDS_MAX = 5.0
 _FRAME_BYTES_MAX = 4 * 1024 * 1024
-_CHECKPOINT_BYTES = 16 * 1024 * 1024
-_CHECKPOINT_PAGES_MAX = 16_000
+_CHECKPOINT_PAGES = 1_000
+"""4 MB. A commit waits for the checkpoint: at 10 000 records/s p99 is 3 ms, and 12 ms with four times as many."""
 _READ_CONNECTIONS_MAX = 3
 _CLAIM_ATTEMPTS_MAX = 100
 _SEALED = -1
@@ -174,11 +174,18 @@ class _Partition:
         connection = self._connections.get(segment)
         if connection is None:
             uri = f"{_path(self.folder, segment).absolute().as_uri()}?mode=ro"
+            if self._is_complete(segment):
+                uri += "&immutable=1"  # needs no file beside it, so it can be read from a full disk
             connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS_MAX, isolation_level=None)
             self._connections[segment] = connection
             if len(self._connections) > _READ_CONNECTIONS_MAX:
                 self._connections.pop(min(self._connections)).close()
         return connection
+
+    def _is_complete(self, segment: int) -> bool:
+        """Sealed, and nothing of it waits in a write-ahead log."""
+        path, wal, _ = _files(self.folder, segment)
+        return segment != self.segments()[-1] and path.exists() and _size(wal) == 0
 
     def answer(self, question: Callable[[], T]) -> T:
         """Ask, and ask again if a segment was dropped just then. Raises `BusCorrupt`, `BusError`."""
@@ -256,7 +263,7 @@ class _Partition:
             uri, uri=True, timeout=_BUSY_SECONDS_MAX, isolation_level=None, check_same_thread=False
         )
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES_MAX}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         return connection
 
     def create_segment(self, first: int, epoch: int, owner: str) -> None:
@@ -383,7 +390,6 @@ class _SqliteWriter:
         self._written_seq = next_seq
         self._segment_bytes = 0
         self._connection: sqlite3.Connection | None = None
-        self._checkpoint = _Checkpoint(log)
         threading.Thread(target=self._run, name=f"log {log.label}", daemon=True).start()
 
     def append(self, bodies: Sequence[bytes]) -> "asyncio.Future[int]":
@@ -475,7 +481,6 @@ class _SqliteWriter:
             raise self._fenced()
         self._written_seq += count
         self._segment_bytes += len(body)
-        self._checkpoint.after_commit(self._connection, self._segment, len(body))
 
     def _roll(self) -> None:
         """Seal the segment and go on in a new one, which takes the epoch along."""
@@ -490,7 +495,6 @@ class _SqliteWriter:
         old.execute("COMMIT")
         self._connection = self._log.writing(self._written_seq)
         self._segment, self._segment_bytes = self._written_seq, 0
-        self._checkpoint.wait()
         old.execute("PRAGMA busy_timeout = 50")
         old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         old.close()
@@ -501,7 +505,6 @@ class _SqliteWriter:
         return Fenced(f"{self._log.label}: another owner has claimed it since epoch {self.epoch}; nothing was written")
 
     def _let_go(self) -> None:
-        self._checkpoint.wait()
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
@@ -512,44 +515,6 @@ class _SqliteWriter:
             self._loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:
             log.warning("%s: the loop has stopped before the log was closed", self._log.label)
-
-
-class _Checkpoint:
-    """Moves what was committed from the write-ahead log into the segment, beside the writer.
-
-    SQLite would do it in some unlucky commit, which then takes many times as long. Here a thread of its own
-    moves the bulk, and only the little that came meanwhile is moved by the writer; then the log starts anew.
-    """
-
-    def __init__(self, log: _Partition) -> None:
-        self._log = log
-        self._bytes = 0
-        self._thread: threading.Thread | None = None
-
-    def after_commit(self, connection: sqlite3.Connection, segment: int, size: int) -> None:
-        self._bytes += size
-        if self._bytes < _CHECKPOINT_BYTES:
-            return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._move, args=(segment,), daemon=True)
-            self._thread.start()
-        elif not self._thread.is_alive():
-            self._bytes, self._thread = 0, None
-            with contextlib.suppress(sqlite3.Error):
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-
-    def wait(self) -> None:
-        """Until nothing is being moved."""
-        if self._thread is not None:
-            self._thread.join()
-            self._bytes, self._thread = 0, None
-
-    def _move(self, segment: int) -> None:
-        try:
-            with contextlib.closing(self._log.writing(segment)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except sqlite3.Error as error:
-            log.warning("%s: no checkpoint, it is tried again: %s", self._log.label, error)
 
 
 class _Offsets:

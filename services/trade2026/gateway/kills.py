@@ -1,0 +1,84 @@
+"""Scopes that were stopped at the venue itself: in memory first, then in a file that a restart reads."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """Why new orders of a scope are refused, since when (ns) and by whom."""
+
+    reason: str
+    by: str
+    ts: int
+    halt: bool = False
+    """Orders that work are left alone."""
+
+
+_decode = msgspec.json.Decoder(dict[str, Kill]).decode
+
+
+class Kills(Mapping[str, str]):
+    """Reasons by scope.
+
+    Args:
+        path: Where the latches are kept; None keeps them in memory only.
+
+    Raises:
+        OSError, msgspec.MsgspecError: the file cannot be read. Nobody may trade on a guess, so the venue
+            does not start then.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.latched: dict[str, Kill] = {}
+        if path is not None and path.exists():
+            self.latched = _decode(path.read_bytes())
+
+    def __getitem__(self, scope: str) -> str:
+        return self.latched[scope].reason
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.latched)
+
+    def __len__(self) -> int:
+        return len(self.latched)
+
+    def latch(self, scope: str, kill: Kill) -> None:
+        """Stop a scope: it holds at once, whatever becomes of the file.
+
+        Raises:
+            OSError: it holds until the process ends, but could not be kept.
+        """
+        self.latched[scope] = kill
+        self._keep()
+
+    def release(self, scope: str) -> bool:
+        """Let a scope trade again, and return whether it was stopped."""
+        if self.latched.pop(scope, None) is None:
+            return False
+        self._keep()
+        return True
+
+    def release_older(self, scope: str, ts: int) -> bool:
+        """Release a scope that was stopped before `ts` (ns)."""
+        kill = self.latched.get(scope)
+        return kill is not None and kill.ts < ts and self.release(scope)
+
+    def _keep(self) -> None:
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            file.write(msgspec.json.encode(self.latched))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path)
+        directory = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

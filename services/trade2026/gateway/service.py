@@ -1,0 +1,297 @@
+"""The gateway: owns `venue.reports`, `market.ticks`, `market.books`; follows `orders.events`.
+
+The OMS's log is its outbox: what was routed there is done here, once. Each report names the event that
+caused it, so after any crash the venue goes on after the last event that it has answered.
+"""
+
+import asyncio
+import logging
+import os
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from trade2026.domain import events as ev
+from trade2026.domain.commands import Command
+from trade2026.domain.events import Envelope
+from trade2026.domain.instruments import Instruments
+from trade2026.gateway import api
+from trade2026.gateway import commands as cmd
+from trade2026.gateway.book import BookModel
+from trade2026.gateway.feed import Feed, Instrumented
+from trade2026.gateway.kills import Kill, Kills
+from trade2026.gateway.machine import PaperVenue
+from trade2026.gateway.recording import load_bitstamp
+from trade2026.gateway.replay import Recording, Replay
+from trade2026.gateway.stream import MarketStream
+from trade2026.kit.bus.port import Record
+from trade2026.kit.follower import Follower
+from trade2026.kit.http import App
+from trade2026.kit.owner import Owner, Unavailable
+from trade2026.kit.service import Context, Health, Service
+
+log = logging.getLogger(__name__)
+
+REPORTS = "venue.reports"
+ORDERS = "orders.events"
+_PENDING_MAX = 5_000
+"""Order events that may wait for durable reports before reading goes on."""
+_CANCELS_PER_COMMAND = 1_000
+
+
+class ReplayConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`config` of a venue of type replay."""
+
+    scale: Decimal = Decimal(56)
+    """Factor on the recorded prices: 56 makes the week begin at 44,800 and stay below 65,200."""
+    speed: Decimal = Decimal(60)
+    """Recorded seconds in one second."""
+    loop: bool = True
+    seed: int = 7
+    """Of the derived book."""
+    gap_seconds_max: float = 5.0
+    """Longest time without a trade, in seconds of the stack."""
+
+
+class GatewayService(Service):
+    """Market data and paper execution for every venue of type replay."""
+
+    name = "gateway"
+    title = "Venues and market data"
+
+    def __init__(self, context: Context, recording: Recording | None = None) -> None:
+        super().__init__(context)
+        settings = self.settings
+        self.configs = {
+            venue.name: msgspec.convert(venue.config, ReplayConfig, strict=False)
+            for venue in settings.venues
+            if venue.type == "replay"
+        }
+        ours = [instrument for instrument in settings.instruments if instrument.venue in self.configs]
+        self.instruments = Instruments(ours, next(iter(self.configs), None))
+        path = settings.state / "gateway" / "kills.json" if settings.state_dir else None
+        self.kills = Kills(path)
+        self.stream = MarketStream(self.instruments)
+        self.feed: Feed | None = None
+        self.owner_name = f"{settings.release}-{os.getpid()}"
+        self.owner = Owner(
+            context.bus,
+            REPORTS,
+            lambda: PaperVenue(self.instruments.by_id, self.kills),
+            context.clock,
+            tenant=settings.stack,
+            name=self.owner_name,
+            on_started=self._started,
+        )
+        self.acted = context.metrics.counter("trade2026_venue_orders_total", "Order events acted on", service="gateway")
+        self._recording = recording
+        self._orders: Follower | None = None
+        self._last: asyncio.Future[Any] | None = None
+        self._ready = False
+        self._unique = 0
+        self._killing: set[asyncio.Task[int]] = set()
+
+    def routes(self, app: App) -> None:
+        api.add_routes(app, self)
+
+    async def start(self) -> None:
+        self._unique = self.context.clock.now()
+        recording = self._recording or await asyncio.to_thread(load_bitstamp)
+        await self.owner.start()
+        self.feed = Feed(
+            self.context.bus,
+            self.context.clock,
+            tenant=self.settings.stack,
+            owner=self.owner_name,
+            instruments=self._instrumented(recording),
+            stream=self.stream,
+            observe=self._act,
+            may_publish=lambda: self.owner.ready and self.owner.pending < _PENDING_MAX,
+        )
+        await self.feed.start(self.machine.last_print)
+        await self._follow_orders()
+        self.feed.run()
+        self._ready = True
+
+    def _instrumented(self, recording: Recording) -> list[Instrumented]:
+        found: list[Instrumented] = []
+        for instrument in self.instruments.by_id.values():
+            config = self.configs[instrument.venue]
+            replay = Replay(
+                recording,
+                instrument,
+                scale=config.scale,
+                speed=config.speed,
+                loop=config.loop,
+                gap_seconds_max=config.gap_seconds_max,
+            )
+            found.append(Instrumented(replay, BookModel(instrument, config.seed)))
+        return found
+
+    async def _follow_orders(self) -> None:
+        self._orders = Follower(
+            self.context.bus,
+            ORDERS,
+            self._on_order_event,
+            from_seq=self.machine.orders_next,
+            on_batch=self._wait_for_reports,
+        )
+        await self._orders.start()
+
+    async def _started(self) -> None:
+        """After every recovery: what is killed stays killed, and the orders go on after the last answer."""
+        for scope in list(self.kills):
+            task = asyncio.ensure_future(self._cancel_scope(scope))
+            self._killing.add(task)
+            task.add_done_callback(self._killing.discard)
+        if self._orders is not None:
+            await self._orders.stop()
+            await self._follow_orders()
+
+    async def stop(self) -> None:
+        self._ready = False
+        if self._orders is not None:
+            await self._orders.stop()
+        if self.feed is not None:
+            await self.feed.stop()
+        for task in self._killing:
+            task.cancel()
+        await self.owner.stop()
+
+    @property
+    def machine(self) -> PaperVenue:
+        """The venue's state; after a failed commit it is another object."""
+        return self.owner.machine
+
+    def readiness(self) -> tuple[bool, str]:
+        if not self.owner.ready:
+            return False, f"{REPORTS}: {self.owner.detail}"
+        if self._orders is not None and not self._ready:
+            return False, self._orders.progress
+        return self._ready, "ready" if self._ready else "reading the recording"
+
+    def health(self) -> dict[str, Health]:
+        checks = {"reports_log": Health(self.owner.ready, self.owner.detail)}
+        if self._orders is not None:
+            checks["orders_log"] = Health(not self._orders.error, self._orders.error)
+        if self.feed is not None and self.feed.instruments:
+            ended = "the replay has ended; set loop: true" if self.feed.finished else ""
+            checks["market_data"] = Health(not self.feed.error and not ended, self.feed.error or ended)
+        if self.kills:
+            checks["kills"] = Health(False, f"stopped at the venue: {', '.join(self.kills)}")
+        return checks
+
+    def stats(self) -> dict[str, Any]:
+        machine = self.machine
+        return {
+            "working_orders": len(machine.orders),
+            "accepted": machine.accepted,
+            "executions": machine.executions,
+            "reports": machine.next_seq,
+            "orders_next": machine.orders_next,
+            "lag": self._orders.lag if self._orders is not None else 0,
+            "pending": self.owner.pending,
+            "trades_published": self.feed.published if self.feed is not None else 0,
+            "listeners": len(self.stream.listeners),
+            "listeners_dropped": self.stream.dropped,
+            "killed_scopes": len(self.kills),
+        }
+
+    # ── orders from the log ─────────────────────────────────────────────────────────────────
+
+    def _on_order_event(self, envelope: Envelope, record: Record) -> None:
+        event = envelope.data
+        if isinstance(event, ev.Resumed):
+            self.kills.release_older(event.scope, envelope.ts_init)
+            return
+        command = self._command(event)
+        if command is None:
+            return
+        command.ts = self.context.clock.now()
+        command.principal = "venue"
+        command.correlation_id = envelope.correlation_id
+        command.causation_id = f"{record.topic}/{record.partition}/{record.seq}"
+        command.traceparent = envelope.traceparent
+        self.acted.inc(1)
+        self._act(command)
+
+    def _command(self, event: ev.AnyEvent) -> Command | None:
+        """What an event of the OMS asks of this venue."""
+        if isinstance(event, ev.OrderAccepted | ev.OrderReleased):
+            return self._place((event.order_id, event.spec)) if event.routed else None
+        if isinstance(event, ev.OrderTriggered):
+            return self._place((event.order_id, event.spec))
+        if isinstance(event, ev.OrderListAccepted):
+            return self._place(*((leg.order_id, leg.spec) for leg in event.orders if leg.routed))
+        if isinstance(event, ev.CancelRequested) and event.routed:
+            return cmd.CancelWorking(ts=0, order_id=event.order_id)
+        if isinstance(event, ev.ReplaceRequested) and event.routed:
+            return cmd.ReplaceWorking(ts=0, order_id=event.order_id, quantity=event.quantity, price=event.price)
+        return None
+
+    @staticmethod
+    def _place(*orders: tuple[str, Any]) -> Command | None:
+        return cmd.PlaceOrders(ts=0, orders=[cmd.NewOrder(*order) for order in orders]) if orders else None
+
+    def _act(self, command: Command) -> None:
+        """Hand a command to the venue, behind all that came before it."""
+        try:
+            self._last = self.owner.submit(command, reduces_risk=True)
+        except Unavailable:
+            return  # recovering: it begins again after the last event that its log has answered
+        self._last.add_done_callback(_say_what_failed)
+
+    async def _wait_for_reports(self) -> None:
+        if self.owner.pending > _PENDING_MAX and self._last is not None:
+            await asyncio.wait([self._last])
+
+    # ── what people ask ─────────────────────────────────────────────────────────────────────
+
+    def unique(self) -> str:
+        """A client order id that nobody else has."""
+        self._unique += 1
+        return f"{self._unique:x}"
+
+    async def kill(self, scope: str, reason: str, by: str, *, halt: bool = False) -> int:
+        """Refuse new orders of a scope from this moment, and cancel what works there unless it is a halt.
+
+        Returns:
+            How many orders were cancelled.
+        """
+        kept = None
+        try:
+            self.kills.latch(scope, Kill(reason, by, self.context.clock.now(), halt))
+        except OSError as error:
+            kept = error
+        log.warning("%s was stopped at the venue by %s: %s", scope, by, reason)
+        cancelled = await self._cancel_scope(scope)
+        if kept is not None:
+            log.error("the kill of %s holds, but would not survive a restart: %s", scope, kept)
+        return cancelled
+
+    async def _cancel_scope(self, scope: str) -> int:
+        kill = self.kills.latched.get(scope)
+        if kill is None or kill.halt:
+            return 0
+        cancelled = 0
+        working = self.machine.in_scope(scope)
+        for first in range(0, len(working), _CANCELS_PER_COMMAND):
+            command = cmd.CancelMany(
+                ts=self.context.clock.now(),
+                principal=kill.by,
+                order_ids=working[first : first + _CANCELS_PER_COMMAND],
+                reason=f"{scope} was killed at the venue: {kill.reason}",
+            )
+            cancelled += await self.owner.submit(command, reduces_risk=True)
+        return cancelled
+
+    def resume(self, scope: str, reason: str, by: str) -> bool:
+        """Let a scope trade again; returns whether it was stopped here."""
+        log.warning("%s was released at the venue by %s: %s", scope, by, reason)
+        return self.kills.release(scope)
+
+
+def _say_what_failed(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None and not isinstance(error, Unavailable):
+        log.error("the venue could not decide: %r", error)

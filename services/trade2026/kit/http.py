@@ -1,0 +1,491 @@
+"""HTTP and WebSocket of every service: a thin router for our own routes, FastAPI for the rest.
+
+Orders are latency-bound, so our routes are plain ASGI: one dictionary look-up, one read of the body, one
+write of the answer. FastAPI serves the documents (`/docs`, `/openapi.json`) and the WebSockets.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, overload
+from urllib.parse import parse_qsl
+
+import msgspec
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import Response as StarletteResponse
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from trade2026.kit import openapi, problem, tracing
+from trade2026.kit.access import Access
+from trade2026.kit.body import parse
+from trade2026.kit.bus.port import BusError
+from trade2026.kit.identity import Keyring, Principal
+from trade2026.kit.metrics import Counter, LatencyHistogram, Metrics
+from trade2026.kit.owner import Overloaded, Unavailable
+from trade2026.kit.problem import Problem
+
+__all__ = ["App", "Problem", "Request", "Response", "json_response"]
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES_MAX = 64 * 1024
+_CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
+_JSON = b"application/json"
+
+T = TypeVar("T")
+Headers = Iterable[tuple[bytes, bytes]]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+_encode = msgspec.json.encode
+
+
+class Request:
+    """One request, its body read.
+
+    Attributes:
+        params: Of the path, e.g. `order_id` of `/orders/{order_id}`.
+        headers: Names in lower case; of a repeated one the last.
+        received_ns: When its head had arrived, in nanoseconds since the epoch.
+    """
+
+    __slots__ = ("_query", "_query_string", "body", "headers", "method", "params", "path", "principal", "received_ns")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        query_string: bytes,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        principal: Principal,
+        received_ns: int,
+    ) -> None:
+        self.method, self.path, self.params = method, path, params
+        self.headers, self.body, self.principal, self.received_ns = headers, body, principal, received_ns
+        self._query_string = query_string
+        self._query: dict[str, str] | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query string; of a repeated name the last value."""
+        if self._query is None:
+            text = self._query_string.decode("latin-1")
+            self._query = dict(parse_qsl(text, keep_blank_values=True)) if text else {}
+        return self._query
+
+    @overload
+    def json(self, type: type[T]) -> T: ...
+    @overload
+    def json(self, type: None = None) -> Any: ...
+    def json(self, type: Any = None) -> Any:
+        """Return the body's JSON, as `type` if one is given.
+
+        Raises:
+            Problem: 415 for another content type; 422 for what is not JSON, is too deep, has a key twice,
+                or does not fit `type`.
+        """
+        content_type = self.headers.get(b"content-type", _JSON)
+        if content_type != _JSON:
+            _require_json(content_type)
+        return parse(self.body, type)
+
+
+class Response:
+    """An answer whose body is known."""
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(
+        self, body: bytes, status: int = 200, content_type: str = "application/json", headers: Headers = ()
+    ) -> None:
+        self.body, self.status, self.content_type, self.headers = body, status, content_type, headers
+
+
+def json_response(obj: Any, status: int = 200, headers: Headers = ()) -> Response:
+    """Answer with JSON."""
+    return Response(_encode(obj), status, headers=headers)
+
+
+def problem_response(problem_: Problem) -> Response:
+    """Answer with a problem document."""
+    headers = []
+    if problem_.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, round(problem_.retry_after))).encode()))
+    if problem_.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return Response(_encode(problem_.body()), problem_.status, problem.CONTENT_TYPE, headers)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+SocketHandler = Callable[[WebSocket, Principal], Awaitable[None]]
+Gate = Callable[[], str]
+
+
+@dataclass(eq=False)
+class Route:
+    """A route as it was declared, and what was measured of it."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    tags: tuple[str, ...]
+    request_schema: Any
+    response_schema: Any
+    role: str | None
+    body_bytes_max: int
+    needs_ready: bool
+    latency: LatencyHistogram
+    answers: dict[int, Counter] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SocketRoute:
+    """A WebSocket route as it was declared."""
+
+    path: str
+    summary: str
+    role: str
+
+
+class App:
+    """The ASGI application of one service.
+
+    Args:
+        name: Of the service; the `service` label of its metrics.
+        access: Who may come in; everyone on this machine if none is given.
+        now: Nanoseconds since the epoch, for `Request.received_ns`.
+        gate: Why the service can't answer now; empty while it can. Asked for routes that need it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        title: str = "",
+        version: str = "",
+        access: Access | None = None,
+        metrics: Metrics | None = None,
+        now: Callable[[], int] = time.time_ns,
+        gate: Gate = str,
+    ) -> None:
+        self.name = name
+        self.access = access or Access(Keyring("", "127.0.0.1"))
+        self.metrics = metrics or Metrics()
+        self.routes: list[Route] = []
+        self.sockets: list[SocketRoute] = []
+        self.api = FastAPI(title=title or name, version=version or "0", redoc_url=None)
+        self.api.openapi = self.openapi  # type: ignore[method-assign]
+        self.api.add_exception_handler(HTTPException, _problem_of_http)
+        self._now, self._gate = now, gate
+        self._exact: dict[tuple[str, str], Route] = {}
+        self._patterns: list[tuple[str, re.Pattern[str], Route]] = []
+        self._document: dict[str, Any] | None = None
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        *,
+        summary: str = "",
+        tags: Iterable[str] = (),
+        request_schema: Any = None,
+        response_schema: Any = None,
+        role: str | None = "viewer",
+        body_bytes_max: int = BODY_BYTES_MAX,
+        needs_ready: bool = True,
+    ) -> Callable[[Handler], Handler]:
+        """Declare `async def handler(request) -> Response`.
+
+        Args:
+            path: Parts in braces are parameters: `/orders/{order_id}`. A path without parameters wins.
+            role: The least that a principal needs; None for an endpoint that everyone may see.
+            body_bytes_max: A longer body gets 413.
+            needs_ready: Answer 503 `not_ready` while the service can't answer. What must work at any time
+                (probes, a kill switch) does without.
+        """
+        assert path.startswith("/")
+
+        def add(handler: Handler) -> Handler:
+            labels = {"service": self.name, "method": method, "route": path}
+            latency = self.metrics.histogram("trade2026_http_request_seconds", "From head to answer", **labels)
+            route = Route(
+                method,
+                path,
+                handler,
+                summary or (handler.__doc__ or "").partition("\n")[0],
+                tuple(tags) or (self.name,),
+                request_schema,
+                response_schema,
+                role,
+                body_bytes_max,
+                needs_ready,
+                latency,
+            )
+            assert all((other.method, other.path) != (method, path) for other in self.routes), f"{method} {path} twice"
+            self.routes.append(route)
+            if "{" in path:
+                self._patterns.append((method, _pattern(path), route))
+            else:
+                self._exact[method, path] = route
+            return handler
+
+        return add
+
+    def websocket(
+        self, path: str, *, summary: str = "", role: str = "viewer"
+    ) -> Callable[[SocketHandler], SocketHandler]:
+        """Declare `async def handler(ws, principal)`: called after `accept`, for who may; closed when it returns.
+
+        Others are refused before the handshake: with a problem document and its status, or, where the
+        server can't do that, with close code 4401 or 4403.
+        """
+
+        def add(handler: SocketHandler) -> SocketHandler:
+            async def endpoint(ws: WebSocket) -> None:
+                await self._serve_socket(ws, role, handler)
+
+            self.sockets.append(SocketRoute(path, summary, role))
+            self.api.router.routes.append(WebSocketRoute(path, endpoint))
+            return handler
+
+        return add
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document; made once, when all routes are there."""
+        if self._document is None:
+            document = FastAPI.openapi(self.api)
+            self._document = openapi.describe(document, self.routes, self.sockets)
+        return self._document
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """The ASGI entry."""
+        if scope["type"] != "http":
+            await self.api(scope, receive, send)
+            return
+        received_ns = self._now()
+        method, path = scope["method"], scope["path"]
+        params: Mapping[str, str] = _NO_PARAMS
+        route = self._exact.get((method, path))
+        if route is None:
+            route, params = self._match(method, path)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if route is None:
+            await self._serve_other(scope, receive, send, headers)
+            return
+        try:
+            response = await self._answer(route, params, scope, headers, receive, received_ns)
+        except Problem as error:
+            response = problem_response(error)
+        except _ClientGone:
+            return
+        except Exception as error:
+            response = problem_response(_problem_of(error, method, path))
+        await _send(response, send)
+        self._measure(route, response.status, headers, received_ns)
+
+    async def _answer(
+        self,
+        route: Route,
+        params: Mapping[str, str],
+        scope: Any,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        received_ns: int,
+    ) -> Response:
+        principal = self.access.admit(headers, route.role)
+        if route.needs_ready and (reason := self._gate()):
+            raise _not_ready(reason)
+        body = b""
+        if b"content-length" in headers or b"transfer-encoding" in headers:
+            body = await _read(headers, receive, route.body_bytes_max)
+        return await route.handler(
+            Request(
+                scope["method"], scope["path"], params, scope["query_string"], headers, body, principal, received_ns
+            )
+        )
+
+    def _match(self, method: str, path: str) -> tuple[Route | None, Mapping[str, str]]:
+        for its_method, pattern, route in self._patterns:
+            if its_method == method and (match := pattern.fullmatch(path)):
+                return route, match.groupdict()
+        if method == "HEAD":  # the server leaves the body out
+            found = self._exact.get(("GET", path))
+            return (found, _NO_PARAMS) if found is not None else self._match("GET", path)
+        return None, _NO_PARAMS
+
+    async def _serve_other(self, scope: Any, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
+        path = scope["path"]
+        allowed = {method for method, known in self._exact if known == path}
+        allowed.update(method for method, pattern, _ in self._patterns if pattern.fullmatch(path))
+        try:
+            self.access.admit(headers, None)
+            if allowed:
+                raise _not_allowed(scope["method"], allowed)
+        except Problem as error:
+            response = problem_response(error)
+            if allowed and error.status == 405:
+                response.headers = [(b"allow", ", ".join(sorted(allowed)).encode())]
+            await _send(response, send)
+            return
+        await self.api(scope, receive, send)
+
+    async def _serve_socket(self, ws: WebSocket, role: str, handler: SocketHandler) -> None:
+        try:
+            principal = self.access.admit(dict(ws.scope["headers"]), role)
+            if reason := self._gate():
+                raise _not_ready(reason)
+        except Problem as error:
+            await _refuse(ws, error)
+            return
+        await ws.accept()
+        try:
+            await handler(ws, principal)
+        except WebSocketDisconnect:
+            return
+        except Exception:
+            log.exception("WebSocket %s failed", ws.scope["path"])
+            await _close(ws, 1011)
+        else:
+            await _close(ws, 1000)
+
+    def _measure(self, route: Route, status: int, headers: dict[bytes, bytes], received_ns: int) -> None:
+        ended_ns = self._now()
+        context = headers.get(b"traceparent")
+        trace_id = None
+        if context is not None:
+            parsed = tracing.parse_traceparent(text := context.decode("latin-1"))
+            if parsed is not None:
+                trace_id = parsed.trace_id
+                if tracing.is_on():
+                    attributes = {"http.request.method": route.method, "http.route": route.path}
+                    attributes |= {"http.response.status_code": status, "service": self.name}
+                    name = f"{route.method} {route.path}"
+                    tracing.span(name, text, received_ns, ended_ns, attributes, status >= 500)
+        route.latency.observe_ns(ended_ns - received_ns, trace_id)
+        counter = route.answers.get(status)
+        if counter is None:
+            counter = route.answers[status] = self.metrics.counter(
+                "trade2026_http_requests_total",
+                "Requests answered",
+                service=self.name,
+                method=route.method,
+                route=route.path,
+                status=str(status),
+            )
+        counter.value += 1
+
+
+_NO_PARAMS: Mapping[str, str] = {}
+
+
+class _ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+async def _read(headers: dict[bytes, bytes], receive: Receive, bytes_max: int) -> bytes:
+    declared = headers.get(b"content-length")
+    if declared is not None and int(declared) > bytes_max:
+        raise _too_long(bytes_max)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _ClientGone
+    if not message.get("more_body"):
+        body = message["body"]
+        if len(body) > bytes_max:
+            raise _too_long(bytes_max)
+        return body
+    parts, size = [message["body"]], len(message["body"])
+    while message.get("more_body"):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
+        parts.append(message["body"])
+        size += len(message["body"])
+        if size > bytes_max:
+            raise _too_long(bytes_max)
+    return b"".join(parts)
+
+
+async def _send(response: Response, send: Send) -> None:
+    body = response.body
+    content_type = response.content_type
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [
+                (b"content-type", _JSON if content_type == "application/json" else content_type.encode()),
+                (b"content-length", b"%d" % len(body)),
+                *response.headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse(ws: WebSocket, error: Problem) -> None:
+    if "websocket.http.response" in ws.scope.get("extensions", {}):
+        answer = problem_response(error)
+        headers = {name.decode(): value.decode() for name, value in answer.headers}
+        await ws.send_denial_response(StarletteResponse(answer.body, answer.status, headers, answer.content_type))
+    else:
+        await ws.close(_CLOSE_CODES.get(error.status, 1008), error.code)
+
+
+async def _close(ws: WebSocket, code: int) -> None:
+    if ws.client_state is WebSocketState.CONNECTED and ws.application_state is WebSocketState.CONNECTED:
+        await ws.close(code)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", path)
+    return re.compile("".join(f"(?P<{part}>[^/]+)" if n % 2 else re.escape(part) for n, part in enumerate(parts)))
+
+
+def _require_json(content_type: bytes) -> None:
+    media_type = content_type.partition(b";")[0].strip().lower()
+    if media_type != _JSON and not media_type.endswith(b"+json"):
+        sent = media_type.decode("latin-1")[:80]
+        raise Problem(415, "not_json", f"the body is sent as {sent}; add the header: Content-Type: application/json")
+
+
+def _too_long(bytes_max: int) -> Problem:
+    return Problem(413, "body_too_long", f"a body has at most {bytes_max} bytes here", bytes_max=bytes_max)
+
+
+def _not_ready(reason: str) -> Problem:
+    return Problem(503, "not_ready", reason, retry_after=1)
+
+
+def _not_allowed(method: str, allowed: Iterable[str]) -> Problem:
+    return Problem(405, "method_not_allowed", f"not {method} but {', '.join(sorted(allowed))}")
+
+
+def _problem_of(error: Exception, method: str, path: str) -> Problem:
+    """What a client is told of an error that no handler expected."""
+    if isinstance(error, Overloaded):
+        return Problem(429, "overloaded", str(error), retry_after=1)
+    if isinstance(error, Unavailable | BusError):
+        log.warning("%s %s: %s", method, path, error)
+        return Problem(503, "unavailable", str(error), retry_after=1)
+    log.error("%s %s failed", method, path, exc_info=error)
+    return Problem(500, "internal_error", "this is our mistake, not yours; the service's log has the details")
+
+
+async def _problem_of_http(request: StarletteRequest, error: Exception) -> StarletteResponse:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        answer = Problem(404, "not_found", f"there is nothing at {request.url.path[:200]}; /docs shows what there is")
+    elif error.status_code == 405:
+        answer = _not_allowed(request.method, (error.headers or {}).get("Allow", "GET").split(", "))
+    else:
+        answer = Problem(error.status_code, "bad_request", str(error.detail))
+    return StarletteResponse(_encode(answer.body()), answer.status, dict(error.headers or {}), problem.CONTENT_TYPE)

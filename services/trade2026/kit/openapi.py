@@ -1,0 +1,72 @@
+"""The OpenAPI document of an app's own routes, added to what FastAPI knows."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from trade2026.kit import problem
+
+if TYPE_CHECKING:
+    from trade2026.kit.http import Route, SocketRoute
+
+_REFERENCE = "#/components/schemas/{name}"
+
+
+def describe(document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iterable[SocketRoute]") -> dict[str, Any]:
+    """Add routes to an OpenAPI document and return it."""
+    routes = list(routes)
+    types = {route.request_schema for route in routes} | {route.response_schema for route in routes} - {None}
+    types = [type for type in types if type is not None]
+    references, components = msgspec.json.schema_components([*types, problem.ProblemDocument], ref_template=_REFERENCE)
+    schemas = dict(zip([*types, problem.ProblemDocument], references, strict=True))
+    paths = document.setdefault("paths", {})
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    for socket in sockets:
+        paths.setdefault(socket.path, {})["get"] = {
+            "summary": socket.summary,
+            "tags": ["websocket"],
+            "parameters": _parameters(socket.path),
+            "responses": {"101": {"description": "The connection becomes a WebSocket"}, "default": _problem(schemas)},
+            "security": [{"bearer": []}],
+            "x-role": socket.role,
+        }
+    known = document.setdefault("components", {})
+    known.setdefault("schemas", {}).update(components)
+    known.setdefault("securitySchemes", {})["bearer"] = {"type": "http", "scheme": "bearer"}
+    return document
+
+
+def _operation(route: "Route", schemas: dict[Any, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": "Done"}
+    if route.response_schema is not None:
+        answer["content"] = {"application/json": {"schema": schemas[route.response_schema]}}
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": f"{route.method.lower()}_{route.path.strip('/').replace('/', '_') or 'root'}",
+        "tags": list(route.tags),
+        "parameters": _parameters(route.path),
+        "responses": {"200": answer, "default": _problem(schemas)},
+    }
+    if route.request_schema is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schemas[route.request_schema]}},
+        }
+    if route.role is not None:
+        operation["security"] = [{"bearer": []}]
+        operation["x-role"] = route.role
+    return operation
+
+
+def _parameters(path: str) -> list[dict[str, Any]]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def _problem(schemas: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        "description": "A problem (RFC 9457)",
+        "content": {problem.CONTENT_TYPE: {"schema": schemas[problem.ProblemDocument]}},
+    }

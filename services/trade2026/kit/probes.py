@@ -1,0 +1,184 @@
+"""The endpoints that every service has: who it is, whether it lives, is ready and well, and its numbers."""
+
+import time
+from typing import Any
+
+import msgspec
+
+from trade2026 import __version__
+from trade2026.kit import metrics
+from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.metrics import Metrics
+from trade2026.kit.service import Health, Service
+
+STALLED_SECONDS = 5.0
+"""An event loop that has not turned for so long is not alive."""
+
+
+class Heartbeat:
+    """When the event loop last turned, and how late it then was; in seconds."""
+
+    def __init__(self) -> None:
+        self.beaten_at = time.monotonic()
+        self.lag = 0.0
+
+    def beat(self, due_at: float) -> None:
+        """The loop turned for something that was due at `due_at` on the monotonic clock."""
+        self.beaten_at = time.monotonic()
+        self.lag = max(0.0, self.beaten_at - due_at)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last beat."""
+        return time.monotonic() - self.beaten_at
+
+
+class Lifecycle:
+    """Where one service is between its birth and its end."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.born_at = time.monotonic()
+        self.started = False
+        self.draining = False
+
+    def not_ready(self) -> str:
+        """Why it can't answer; empty while it can."""
+        if self.draining:
+            return "the service is stopping"
+        ready, detail = self.service.readiness()
+        if not self.started:
+            return f"starting: {detail}" if detail and not ready else "starting"
+        return "" if ready else detail or "not ready"
+
+    def checks(self) -> dict[str, Health]:
+        """Every dependency, and whether the service itself has started."""
+        reason = self.not_ready()
+        checks = {"ready": Health(not reason, reason)}
+        try:
+            checks.update(self.service.health())
+        except Exception as error:
+            checks["health"] = Health(False, f"can't be told: {type(error).__name__}: {error}")
+        return checks
+
+
+class CheckView(msgspec.Struct):
+    """One dependency."""
+
+    status: str
+    detail: str
+
+
+class HealthView(msgspec.Struct):
+    """`status` is `ok`, or `degraded` if any check is not `ok`."""
+
+    status: str
+    checks: dict[str, CheckView]
+
+
+class ProbeView(msgspec.Struct):
+    """Answer of a probe."""
+
+    status: str
+    detail: str = ""
+
+
+class ServiceView(msgspec.Struct):
+    """A service at a glance."""
+
+    name: str
+    title: str
+    version: str
+    uptime_seconds: float
+    links: dict[str, str]
+
+
+_LINKS = ("/health", "/livez", "/readyz", "/startupz", "/metrics", "/stats", "/docs", "/openapi.json")
+
+
+def add_standard_routes(app: App, life: Lifecycle, heartbeat: Heartbeat, registry: Metrics) -> None:
+    """Declare them; they answer before the service has started, and to everyone."""
+    add_probes(app, life, heartbeat)
+    add_reports(app, life, registry)
+
+
+def add_probes(app: App, life: Lifecycle, heartbeat: Heartbeat) -> None:
+    """Liveness, readiness, start-up."""
+
+    @app.route(
+        "GET", "/livez", summary="Does the event loop turn?", role=None, needs_ready=False, response_schema=ProbeView
+    )
+    async def livez(request: Request) -> Response:
+        age = heartbeat.age
+        return _probe(f"the event loop has not turned for {age:.1f} s" if age > STALLED_SECONDS else "")
+
+    @app.route("GET", "/readyz", summary="Can it answer?", role=None, needs_ready=False, response_schema=ProbeView)
+    async def readyz(request: Request) -> Response:
+        return _probe(life.not_ready())
+
+    @app.route(
+        "GET", "/startupz", summary="Has it recovered its state?", role=None, needs_ready=False,
+        response_schema=ProbeView,
+    )  # fmt: skip
+    async def startupz(request: Request) -> Response:
+        return _probe("" if life.started else life.not_ready())
+
+
+def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
+    """Who it is, how it is, its numbers."""
+    service = life.service
+
+    @app.route("GET", "/", summary="Name, version, links", role=None, needs_ready=False, response_schema=ServiceView)
+    async def root(request: Request) -> Response:
+        links = {link.strip("/"): link for link in _LINKS}
+        return json_response(ServiceView(service.name, service.title, __version__, _uptime(life), links))
+
+    @app.route(
+        "GET", "/health", summary="Each dependency and why; 503 if one is not well", role=None, needs_ready=False,
+        response_schema=HealthView,
+    )  # fmt: skip
+    async def health(request: Request) -> Response:
+        checks = life.checks()
+        ok = all(check.ok for check in checks.values())
+        view = HealthView(
+            "ok" if ok else "degraded",
+            {name: CheckView("ok" if check.ok else "failed", check.detail) for name, check in checks.items()},
+        )
+        return json_response(view, 200 if ok else 503)
+
+    @app.route("GET", "/stats", summary="Counters that a person wants to see", role=None, needs_ready=False)
+    async def stats(request: Request) -> Response:
+        return json_response(
+            {
+                "service": service.name,
+                "version": __version__,
+                "uptime_seconds": _uptime(life),
+                "ready": not life.not_ready(),
+                "requests": _requests(app),
+            }
+            | _own_stats(service)
+        )
+
+    @app.route("GET", "/metrics", summary="OpenMetrics", role=None, needs_ready=False)
+    async def show_metrics(request: Request) -> Response:
+        return Response(registry.text(service.name).encode(), content_type=metrics.CONTENT_TYPE)
+
+
+def _probe(failure: str) -> Response:
+    return json_response(ProbeView("failed", failure), 503) if failure else json_response(ProbeView("ok"))
+
+
+def _uptime(life: Lifecycle) -> float:
+    return round(time.monotonic() - life.born_at, 3)
+
+
+def _requests(app: App) -> int:
+    """Of the service's own routes: probes are not what a person counts."""
+    return sum(answers.value for route in app.routes if route.role for answers in route.answers.values())
+
+
+def _own_stats(service: Service) -> dict[str, Any]:
+    try:
+        return service.stats()
+    except Exception as error:
+        raise Problem(503, "no_stats", f"can't be told: {type(error).__name__}: {error}", retry_after=1) from error

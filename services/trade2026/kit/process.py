@@ -1,0 +1,317 @@
+"""One process: hosts its services in one event loop, each on a port of its own, from birth to drain.
+
+Probes answer from the first moment; a service's own routes when it has started. A service that can't start
+ends the process: whoever runs it (the local runner, Kubernetes) tries again and tells the user.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any
+
+import uvicorn
+
+from trade2026 import __version__
+from trade2026.kit import log as process_log
+from trade2026.kit import tracing
+from trade2026.kit.access import Access
+from trade2026.kit.bus.port import Bus
+from trade2026.kit.clock import WallClock
+from trade2026.kit.http import App
+from trade2026.kit.identity import ConfigurationError, Keyring
+from trade2026.kit.metrics import Metrics
+from trade2026.kit.probes import Heartbeat, Lifecycle, add_standard_routes
+from trade2026.kit.service import Context, Service
+from trade2026.kit.settings import ProcessSettings
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS_MAX = 10.0
+REQUESTS_SECONDS_MAX = 4
+"""Of the drain: for the requests that are under way."""
+ORPHAN_SECONDS_MAX = 5.0
+"""For everything, when whoever started the process has died."""
+WEBSOCKET_BYTES_MAX = 1024 * 1024
+_BACKLOG = 2048
+_KEEP_ALIVE_SECONDS = 65
+_HEARTBEAT_SECONDS = 0.25
+_SWITCH_SECONDS = 0.0005
+_GC_THRESHOLDS = (50_000, 20, 50)
+_PR_SET_PDEATHSIG = 1
+
+Factory = Callable[[Context], Service]
+Factories = Mapping[str, Factory] | Iterable[Factory]
+
+
+class Hosted:
+    """One service with its app, its port and its server."""
+
+    def __init__(self, service: Service, app: App, life: Lifecycle, listener: socket.socket) -> None:
+        self.service, self.app, self.life, self.listener = service, app, life, listener
+        self.server = _Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="websockets-sansio",
+                ws_max_size=WEBSOCKET_BYTES_MAX,
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=REQUESTS_SECONDS_MAX,
+            )
+        )
+
+    async def start(self) -> None:
+        """Recover and begin to work. Raises whatever the service raises."""
+        started_at = time.monotonic()
+        await self.service.start()
+        self.life.started = True
+        log.info("%s is started after %.2f s", self.service.name, time.monotonic() - started_at)
+
+    async def serve(self) -> None:
+        """Answer until the drain."""
+        await self.server.serve(sockets=[self.listener])
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process, which may have several servers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def run(settings: ProcessSettings, factories: Factories) -> None:
+    """Be this process until a signal ends it.
+
+    Raises:
+        SystemExit: with 0 after a drain, 1 if it could not start or not drain in time; the log says why.
+    """
+    import uvloop
+
+    process_log.configure(settings.release)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        code = uvloop.run(_run(settings, factories))
+    except ConfigurationError as error:
+        log.error("%s", error)
+        code = 1
+    raise SystemExit(code)
+
+
+async def serve(
+    settings: ProcessSettings,
+    factories: Factories,
+    bus: Bus | None = None,
+    *,
+    stop: asyncio.Event | None = None,
+) -> int:
+    """Host the services until `stop` is set, or, without one, until SIGTERM or SIGINT; return the exit code.
+
+    Args:
+        factories: Make the services, in the order in which they start; they stop in the reverse order.
+        bus: Instead of the one that the settings name.
+
+    Raises:
+        ConfigurationError: open on a foreign address, a port is taken, the bus is unknown.
+    """
+    stop = stop or _stop_on_signals()
+    access = Access(Keyring(settings.keys_file, settings.host))
+    tracing.configure(
+        settings.otlp_endpoint, service=settings.release, version=__version__, sampling=settings.trace_sampling
+    )
+    clock = WallClock()
+    context = Context(settings, bus or open_bus(settings), clock, Metrics(clock))
+    heartbeat = Heartbeat()
+    hosted: list[Hosted] = []
+    tasks: list[asyncio.Task[None]] = [asyncio.create_task(_beat(heartbeat, context.metrics), name="heartbeat")]
+    try:
+        for factory in factories.values() if isinstance(factories, Mapping) else factories:
+            hosted.append(_host(factory(context), access, heartbeat))
+        _add_process_metrics(context.metrics, heartbeat)
+        tasks.extend(asyncio.create_task(host.serve(), name=f"http {host.service.name}") for host in hosted)
+        code = await _live(hosted, stop)
+    except BaseException:
+        for host in hosted:
+            host.listener.close()
+        raise
+    finally:
+        drained = await _drain(hosted, context.bus, tasks)
+    return code if drained else 1
+
+
+def open_bus(settings: ProcessSettings) -> Bus:
+    """Open the bus that the settings name. Raises `ConfigurationError` for an unknown type."""
+    kind = settings.bus.get("type")
+    if kind == "embedded":
+        from trade2026.kit.bus.sqlite import SqliteBus
+
+        return SqliteBus(settings.state / "bus", settings.topics)
+    if kind == "memory":
+        from trade2026.kit.bus.memory import MemoryBus
+
+        return MemoryBus(settings.topics)
+    raise ConfigurationError(f"bus.type is embedded or memory, not {kind!r}")
+
+
+def listen(host: str, port: int, service: str) -> socket.socket:
+    """Take a port.
+
+    Raises:
+        ConfigurationError: it is taken, or the address is not ours; the message says what to do.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"{service} can't listen on {host} port {port}: {error.strerror or error}. Stop what uses the port "
+            f"(`ss -ltnp 'sport = :{port}'` shows it), or move the stack with --port-offset 1000"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _host(service: Service, access: Access, heartbeat: Heartbeat) -> Hosted:
+    settings, registry = service.settings, service.context.metrics
+    life = Lifecycle(service)
+    app = App(
+        service.name,
+        title=service.title,
+        version=__version__,
+        access=access,
+        metrics=registry,
+        now=service.context.clock.now,
+        gate=life.not_ready,
+    )
+    add_standard_routes(app, life, heartbeat, registry)
+    service.routes(app)
+    return Hosted(service, app, life, listen(settings.host, settings.ports[service.name], service.name))
+
+
+async def _live(hosted: list[Hosted], stop: asyncio.Event) -> int:
+    """Start every service, then wait for the end; return the exit code."""
+    starts = {asyncio.create_task(host.start(), name=host.service.name): host for host in hosted}
+    stopped = asyncio.create_task(stop.wait())
+    pending: set[asyncio.Task[Any]] = {stopped, *starts}
+    try:
+        while not stopped.done():
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                error = task.exception()
+                if error is not None:
+                    log.error("%s can't start: %s", task.get_name(), error, exc_info=error)
+                    return 1
+            if pending == {stopped}:
+                _settle()
+                log.info("ready: %s", ", ".join(host.service.name for host in hosted))
+                await stopped
+        return 0
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def _drain(hosted: list[Hosted], bus: Bus, tasks: list[asyncio.Task[None]]) -> bool:
+    """Answer what is under way, stop the services, close the bus; whether it was done in time."""
+    for host in hosted:
+        host.life.draining = True
+        host.server.should_exit = True
+    heartbeat, *serving = tasks
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS_MAX):
+            await asyncio.gather(*serving, return_exceptions=True)
+            for host in reversed(hosted):
+                try:
+                    await host.service.stop()
+                except Exception:
+                    log.exception("%s did not stop well", host.service.name)
+            await bus.close()
+            await asyncio.to_thread(tracing.shutdown)
+    except TimeoutError:
+        log.error("not everything stopped within %s s; what was acknowledged is durable", DRAIN_SECONDS_MAX)
+        return False
+    finally:
+        heartbeat.cancel()
+    return True
+
+
+async def _beat(heartbeat: Heartbeat, metrics: Metrics) -> None:
+    while True:
+        due_at = time.monotonic() + _HEARTBEAT_SECONDS
+        await asyncio.sleep(_HEARTBEAT_SECONDS)
+        heartbeat.beat(due_at)
+        metrics.tick()
+
+
+def _settle() -> None:
+    """What recovery built lives as long as the process: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _add_process_metrics(metrics: Metrics, heartbeat: Heartbeat) -> None:
+    metrics.gauge(
+        "trade2026_event_loop_lag_seconds", "How late the event loop last was", lambda: round(heartbeat.lag, 6)
+    )
+    metrics.gauge("process_resident_memory_bytes", "Resident memory", _resident_bytes)
+    metrics.gauge("process_cpu_seconds", "CPU time, user and system", lambda: round(time.process_time(), 3))
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+# ── the whole process ───────────────────────────────────────────────────────────────────────────────
+
+
+async def _run(settings: ProcessSettings, factories: Factories) -> int:
+    stop = _stop_on_signals()
+    if os.environ.get("TRADE2026_PARENT_PIPE") == "1":
+        _stop_with_parent(stop)
+    return await serve(settings, factories, stop=stop)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _stop_with_parent(stop: asyncio.Event) -> None:
+    """Standard input is a pipe that whoever started us holds open: its end is theirs."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        log.warning("whoever started this process has died: stopping")
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop.set)
+        time.sleep(ORPHAN_SECONDS_MAX)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
