@@ -19,7 +19,7 @@ BENCH_FLAGS ?=
 SOAK_FLAGS ?=
 
 # The order is that of `make test`: what fails fastest comes first.
-TESTS := $(wildcard tests/unit tests/contract tests/integration tests/simulation e2e/local)
+TESTS := $(wildcard tests/unit tests/contract tests/integration tests/simulation tests/e2e)
 PYTHON_CODE := $(wildcard services tests bench docs e2e)
 
 .PHONY: help up down test check bench soak docs lock clean

@@ -221,15 +221,20 @@ def measure_cancel_all(stack: LocalStack) -> Report:
     return {"cancel_all_10000": {**found.report(), "seconds": round(seconds, 3), "asked": answer.json()["asked"]}}
 
 
-def read_log(state_dir: Path, topic: str, from_seq: int = 0) -> list[Any]:
-    """Every envelope of a topic from a position on, read from the stack's files."""
-    from trade2026.domain.events import decode
+def open_bus(state_dir: Path) -> Any:
+    """The bus of a stack, to be read beside it."""
     from trade2026.kit.bus.sqlite import SqliteBus
     from trade2026.kit.settings import load
 
+    return SqliteBus(state_dir / "bus", load(state_dir / "run" / "orders.json").topics)
+
+
+def read_log(state_dir: Path, topic: str, from_seq: int = 0) -> list[Any]:
+    """Every envelope of a topic from a position on, read from the stack's files."""
+    from trade2026.domain.events import decode
+
     async def read() -> list[Any]:
-        settings = load(state_dir / "run" / "orders.json")
-        bus = SqliteBus(state_dir / "bus", settings.topics)
+        bus = open_bus(state_dir)
         position, found = from_seq, []
         try:
             while records := await bus.read(topic, 0, position, 5_000):

@@ -60,6 +60,8 @@ def check_depth(body: bytes) -> None:
     if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
         return
     rest = _STRING.sub(b"", body).translate(_AS_SQUARE, _NOT_BRACKETS)
+    if b"[" * (DEPTH_MAX + 1) in rest:
+        raise _too_deep()
     for _ in range(DEPTH_MAX):
         size = len(rest)
         rest = rest.replace(b"[]", b"")

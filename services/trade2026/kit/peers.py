@@ -22,7 +22,8 @@ class PeerHealth:
 
     def __init__(self, url: str, clock: Clock) -> None:
         parts = urlsplit(url)
-        assert parts.hostname and parts.port, f"{url} has no host or no port"
+        assert parts.hostname, f"{url} has no host"
+        assert parts.port, f"{url} has no port"
         self.url = url
         self._host, self._port = parts.hostname, parts.port
         self._request = f"GET /livez HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode()

@@ -57,6 +57,8 @@ class Hosted:
 
     def __init__(self, service: Service, app: App, life: Lifecycle, listener: socket.socket) -> None:
         self.service, self.app, self.life, self.listener = service, app, life, listener
+        self.serving: asyncio.Task[None] | None = None
+        self.touched = False
         self.server = _Server(
             uvicorn.Config(
                 app,
@@ -75,16 +77,36 @@ class Hosted:
             )
         )
 
+    def listen(self) -> None:
+        """Answer requests from now on."""
+        name = f"the HTTP server of {self.service.name} failed"
+        self.serving = asyncio.create_task(self.server.serve(sockets=[self.listener]), name=name)
+
     async def start(self) -> None:
         """Recover and begin to work. Raises whatever the service raises."""
+        self.touched = True
         started_at = time.monotonic()
         await self.service.start()
         self.life.started = True
         log.info("%s is started after %.2f s", self.service.name, time.monotonic() - started_at)
 
-    async def serve(self) -> None:
-        """Answer until the drain."""
-        await self.server.serve(sockets=[self.listener])
+    async def stop_listening(self) -> None:
+        """Take no more requests; return when those under way are answered."""
+        self.life.draining = True
+        self.server.should_exit = True
+        if self.serving is None:
+            self.listener.close()
+        else:
+            await asyncio.gather(self.serving, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Stop the service, if it ever began to start."""
+        if not self.touched:
+            return
+        try:
+            await self.service.stop()
+        except Exception:
+            log.exception("%s did not stop well", self.service.name)
 
 
 class _Server(uvicorn.Server):
@@ -124,7 +146,7 @@ async def serve(
 
     Args:
         factories: Make the services, in the order in which they start; they stop in the reverse order.
-        bus: Instead of the one that the settings name.
+        bus: Instead of the one that the settings name; it is not closed at the end.
 
     Raises:
         ConfigurationError: open on a foreign address, a port is taken, the bus is unknown.
@@ -134,23 +156,20 @@ async def serve(
     tracing.configure(
         settings.otlp_endpoint, service=settings.release, version=__version__, sampling=settings.trace_sampling
     )
-    clock = WallClock()
+    clock, own_bus = WallClock(), bus is None
     context = Context(settings, bus or open_bus(settings), clock, Metrics(clock))
     heartbeat = Heartbeat()
+    beating = asyncio.create_task(_beat(heartbeat, context.metrics), name="heartbeat")
     hosted: list[Hosted] = []
-    tasks: list[asyncio.Task[None]] = [asyncio.create_task(_beat(heartbeat, context.metrics), name="heartbeat")]
     try:
         for factory in factories.values() if isinstance(factories, Mapping) else factories:
             hosted.append(_host(factory(context), access, heartbeat))
         _add_process_metrics(context.metrics, heartbeat)
-        tasks.extend(asyncio.create_task(host.serve(), name=f"http {host.service.name}") for host in hosted)
         code = await _live(hosted, stop)
-    except BaseException:
-        for host in hosted:
-            host.listener.close()
-        raise
     finally:
-        drained = await _drain(hosted, context.bus, tasks)
+        stop.set()
+        drained = await _drain(hosted, context.bus if own_bus else None)
+        beating.cancel()
     return code if drained else 1
 
 
@@ -207,50 +226,43 @@ def _host(service: Service, access: Access, heartbeat: Heartbeat) -> Hosted:
 
 
 async def _live(hosted: list[Hosted], stop: asyncio.Event) -> int:
-    """Start every service, then wait for the end; return the exit code."""
-    starts = {asyncio.create_task(host.start(), name=host.service.name): host for host in hosted}
+    """Listen, start every service, then wait for the end; return the exit code."""
+    for host in hosted:
+        host.listen()
+    starts = [asyncio.create_task(host.start(), name=f"{host.service.name} can't start") for host in hosted]
     stopped = asyncio.create_task(stop.wait())
-    pending: set[asyncio.Task[Any]] = {stopped, *starts}
+    pending: set[asyncio.Task[Any]] = {stopped, *starts, *(host.serving for host in hosted if host.serving)}
     try:
         while not stopped.done():
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
                 error = task.exception()
-                if error is not None:
-                    log.error("%s can't start: %s", task.get_name(), error, exc_info=error)
+                if error is not None or task not in starts:
+                    log.error("%s: %s", task.get_name(), error or "it has ended", exc_info=error)
                     return 1
-            if pending == {stopped}:
+            if done.intersection(starts) and all(task.done() for task in starts):
                 _settle()
                 log.info("ready: %s", ", ".join(host.service.name for host in hosted))
-                await stopped
         return 0
     finally:
-        for task in pending:
+        for task in (stopped, *starts):
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await asyncio.gather(stopped, *starts, return_exceptions=True)
 
 
-async def _drain(hosted: list[Hosted], bus: Bus, tasks: list[asyncio.Task[None]]) -> bool:
+async def _drain(hosted: list[Hosted], bus: Bus | None) -> bool:
     """Answer what is under way, stop the services, close the bus; whether it was done in time."""
-    for host in hosted:
-        host.life.draining = True
-        host.server.should_exit = True
-    heartbeat, *serving = tasks
     try:
         async with asyncio.timeout(DRAIN_SECONDS_MAX):
-            await asyncio.gather(*serving, return_exceptions=True)
+            await asyncio.gather(*(host.stop_listening() for host in hosted))
             for host in reversed(hosted):
-                try:
-                    await host.service.stop()
-                except Exception:
-                    log.exception("%s did not stop well", host.service.name)
-            await bus.close()
+                await host.stop()
+            if bus is not None:
+                await bus.close()
             await asyncio.to_thread(tracing.shutdown)
     except TimeoutError:
         log.error("not everything stopped within %s s; what was acknowledged is durable", DRAIN_SECONDS_MAX)
         return False
-    finally:
-        heartbeat.cancel()
     return True
 
 
@@ -289,7 +301,19 @@ async def _run(settings: ProcessSettings, factories: Factories) -> int:
     stop = _stop_on_signals()
     if os.environ.get("TRADE2026_PARENT_PIPE") == "1":
         _stop_with_parent(stop)
-    return await serve(settings, factories, stop=stop)
+    bound = asyncio.create_task(_bound_end(stop))
+    try:
+        return await serve(settings, factories, stop=stop)
+    finally:
+        bound.cancel()
+
+
+async def _bound_end(stop: asyncio.Event) -> None:
+    """From the drain on, the process ends in time even if a thread or the loop hangs."""
+    await stop.wait()
+    timer = threading.Timer(DRAIN_SECONDS_MAX + 1, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 def _stop_on_signals() -> asyncio.Event:

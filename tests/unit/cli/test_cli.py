@@ -1,5 +1,6 @@
 """The command line: help, JSON, exit codes, and errors that say what to do."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -266,6 +267,24 @@ def test_a_backup_is_made_and_restored(cli: Any, stack: Any) -> None:
     restored = cli("restore", "copy", "--json").json
     assert (stack.state.path / "note").read_text() == "before"
     assert (Path(restored["aside"]) / "note").read_text() == "after"
+
+
+def test_a_new_key_is_shown_once_and_only_its_hash_is_kept(cli: Any, tmp_path: Path) -> None:
+    cli("keys", "new", "ann", "--role", "risk", "--keys-file", "keys.json")
+    made = cli("keys", "new", "bot", "--accounts", "a,b", "--keys-file", "keys.json", "--json").json
+    written = (tmp_path / "keys.json").read_text()
+    ann, bot = json.loads(written)["keys"]
+    assert made["key"] not in written
+    assert (ann["principal"], ann["role"], ann["accounts"]) == ("ann", "risk", None)
+    assert (bot["principal"], bot["role"], bot["accounts"]) == ("bot", "trader", ["a", "b"])
+    assert bot["sha256"] == hashlib.sha256(made["key"].encode()).hexdigest()
+    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+
+
+def test_an_unknown_role_is_refused_with_the_nearest(cli: Any, tmp_path: Path) -> None:
+    result = cli("keys", "new", "ann", "--role", "trade", "--keys-file", "keys.json")
+    assert (result.code, "did you mean 'trader'?" in result.err) == (2, True)
+    assert not (tmp_path / "keys.json").exists()
 
 
 async def _write_events(state: Any, count: int) -> None:

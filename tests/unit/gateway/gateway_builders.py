@@ -1,0 +1,141 @@
+"""What the gateway's tests are made of."""
+
+from decimal import Decimal
+from typing import Any
+
+from trade2026.domain.events import AnyEvent, Envelope, decode, encode
+from trade2026.domain.instruments import Instrument
+from trade2026.domain.market import Book, Level, Trade
+from trade2026.domain.numbers import to_nanos
+from trade2026.domain.orders import OrderSpec, OrderType, TimeInForce
+from trade2026.gateway import commands as cmd
+from trade2026.gateway.machine import PaperVenue
+from trade2026.gateway.replay import Recording, Replay
+
+SECOND = 1_000_000_000
+BTC = Instrument(
+    symbol="BTCUSDT",
+    venue="SIM",
+    base="BTC",
+    quote="USDT",
+    settlement="USDT",
+    tick_size=to_nanos("0.01"),
+    lot_size=to_nanos("0.001"),
+    maker_fee_bps=1,
+    taker_fee_bps=5,
+)
+NAME = BTC.instrument_id
+RECORDING = Recording(
+    "t",
+    [100, 101, 101, 101, 104, 400, 401],
+    [to_nanos(price) for price in (800, "800.5", "800.015", 799, 801, "802.25", 803)],
+    [to_nanos(quantity) for quantity in ("1", "0.5", "0.0004", "2", "0.25", "3", "0.75")],
+)
+
+
+def replay(**terms: Any) -> Replay:
+    """A replay of the small recording."""
+    return Replay(RECORDING, BTC, **{"scale": Decimal(56), "speed": Decimal(1), **terms})
+
+
+def spec(side: str, quantity: str, price: str | None = None, **terms: Any) -> OrderSpec:
+    """An order: MARKET without a price."""
+    return OrderSpec(
+        **{
+            "client_order_id": "c",
+            "account": "main",
+            "instrument": NAME,
+            "side": side,
+            "order_type": OrderType.MARKET if price is None else OrderType.LIMIT,
+            "quantity": to_nanos(quantity),
+            "price": to_nanos(price) if price is not None else 0,
+            "time_in_force": TimeInForce.GTC,
+            **terms,
+        }
+    )
+
+
+def book(bids: list[tuple[str, str]], asks: list[tuple[str, str]]) -> Book:
+    """A book of (price, quantity)."""
+    return Book(NAME, _levels(bids), _levels(asks))
+
+
+def _levels(levels: list[tuple[str, str]]) -> list[Level]:
+    return [Level(to_nanos(price), to_nanos(quantity)) for price, quantity in levels]
+
+
+BOOK = book([("99", "1"), ("98", "2")], [("101", "1"), ("102", "2")])
+
+
+class Desk:
+    """A venue with its log: commands in, reports out."""
+
+    def __init__(self, market: Book | None = BOOK, kills: dict[str, str] | None = None) -> None:
+        self.kills = kills if kills is not None else {}
+        self.venue = PaperVenue({NAME: BTC}, self.kills)
+        self.log: list[bytes] = []
+        self.prints = 0
+        self.causes = 0
+        if market is not None:
+            self.print("100", "0.001", market)
+
+    def decide(self, command: Any) -> list[AnyEvent]:
+        """Decide, fold and log; returns the reports."""
+        reports: list[AnyEvent] = []
+
+        def emit(event: AnyEvent) -> None:
+            trace = self.venue.traceparent_of(getattr(event, "order_id", ""))
+            envelope = Envelope(
+                len(self.log), 1, command.ts, command.ts, "t", "venue", "", command.causation_id, trace, event
+            )
+            self.venue.apply(envelope)
+            self.log.append(encode(envelope))
+            reports.append(event)
+
+        self.venue.decide(command, emit)
+        return reports
+
+    def _common(self) -> dict[str, Any]:
+        self.causes += 1
+        return {"ts": self.causes, "causation_id": f"orders.events/0/{self.causes - 1}"}
+
+    def place(self, order_id: str, order: OrderSpec) -> list[AnyEvent]:
+        return self.decide(cmd.PlaceOrders(orders=[cmd.NewOrder(order_id, order)], **self._common()))
+
+    def cancel(self, order_id: str) -> list[AnyEvent]:
+        return self.decide(cmd.CancelWorking(order_id=order_id, **self._common()))
+
+    def replace(self, order_id: str, quantity: str, price: str) -> list[AnyEvent]:
+        terms = {"quantity": to_nanos(quantity), "price": to_nanos(price)}
+        return self.decide(cmd.ReplaceWorking(order_id=order_id, **terms, **self._common()))
+
+    def print(self, price: str, quantity: str, market: Book | None = None) -> list[AnyEvent]:
+        self.prints += 1
+        trade = Trade(NAME, f"t-0-{self.prints}", to_nanos(price), to_nanos(quantity))
+        return self.decide(cmd.ObservePrint(ts=self.prints, trade=trade, book=market))
+
+    def rebuilt(self) -> PaperVenue:
+        """A venue that has only read the log."""
+        venue = PaperVenue({NAME: BTC})
+        for body in self.log:
+            venue.apply(decode(body))
+        return venue
+
+
+def state(venue: PaperVenue) -> dict[str, Any]:
+    """All of a venue's state that its log must give back: everything but the market's queues."""
+
+    def shown(order: Any) -> tuple[Any, ...]:
+        return (order.order_id, order.venue_order_id, order.spec, order.leaves_qty, order.cum_qty, order.status)
+
+    return {
+        "orders": {order_id: shown(order) for order_id, order in venue.orders.items()},
+        "closed": [(shown(order), order.reason) for order in venue.closed.values()],
+        "resting": {
+            (name, side.buys, price): [(order.order_id, order.shown) for order in level.orders.values()]
+            for name, sides in venue._resting.items()
+            for side in sides
+            for price, level in sorted(side.levels.items())
+        },
+        "counters": (venue.next_seq, venue.executions, venue.accepted, venue.orders_next, venue.last_print),
+    }

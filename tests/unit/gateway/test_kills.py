@@ -1,0 +1,39 @@
+"""Given kills at the venue, when the process starts again, then they hold until a person releases them."""
+
+import msgspec
+import pytest
+
+from trade2026.gateway.kills import Kill, Kills
+
+KILL = Kill("runs away", "ann", 5)
+
+
+def test_a_kill_survives_a_restart_and_a_release_does_too(tmp_path):
+    path = tmp_path / "gateway" / "kills.json"
+    kills = Kills(path)
+    kills.latch("account:main", KILL)
+    assert dict(Kills(path)) == {"account:main": "runs away"}
+    assert kills.release("account:main")
+    assert dict(Kills(path)) == {}
+    assert not kills.release("account:main")
+
+
+def test_a_kill_holds_even_if_it_cannot_be_kept(tmp_path):
+    (tmp_path / "file").write_text("")
+    kills = Kills(tmp_path / "file" / "kills.json")
+    with pytest.raises(OSError, match="file"):
+        kills.latch("stack", KILL)
+    assert "stack" in kills
+
+
+def test_a_damaged_file_stops_the_start(tmp_path):
+    (tmp_path / "kills.json").write_text("{")
+    with pytest.raises(msgspec.DecodeError):
+        Kills(tmp_path / "kills.json")
+
+
+def test_only_a_release_that_is_newer_than_the_kill_counts():
+    kills = Kills(None)
+    kills.latch("stack", KILL)
+    assert not kills.release_older("stack", 5)
+    assert kills.release_older("stack", 6)

@@ -1,0 +1,313 @@
+"""The risk service on a bus in memory: what it answers, records and tells others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from trade2026.controls.limits import LimitBook, LimitSet, Tightening
+from trade2026.domain import events as ev
+from trade2026.domain.instruments import Instrument
+from trade2026.domain.market import Trade
+from trade2026.domain.orders import OrderSpec, OrderType
+from trade2026.kit.bus.memory import MemoryBus
+from trade2026.kit.bus.port import TopicConfig
+from trade2026.kit.clock import ManualClock
+from trade2026.kit.publisher import Publisher
+from trade2026.kit.service import Context
+from trade2026.kit.settings import ProcessSettings, VenueSettings
+from trade2026.risk.machine import WouldWiden
+from trade2026.risk.service import RiskService
+
+UNIT = 10**9
+SECOND = 10**9
+PRICE = 45_000 * UNIT
+TOPICS = [TopicConfig(name=name) for name in ("orders.events", "risk.events", "market.ticks", "market.books")]
+CEILINGS = LimitBook(
+    stack=LimitSet(max_order_value=100_000 * UNIT), account_default=LimitSet(max_gross_exposure=100_000 * UNIT)
+)
+
+
+class Counter:
+    def inc(self, n: int = 1) -> None: ...
+
+
+class NoMetrics:
+    def counter(self, *args: Any, **labels: Any) -> Counter:
+        return Counter()
+
+
+class Peer:
+    """A service that answers every POST and remembers what it was told."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.status = status
+        self.heard: list[tuple[str, dict[str, Any], str]] = []
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        body = await reader.readexactly(int(headers["content-length"]))
+        self.heard.append((head.split()[1], msgspec.json.decode(body), headers.get("authorization", "")))
+        writer.write(f"HTTP/1.1 {self.status} X\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}".encode())
+        writer.close()
+
+
+class Desk:
+    """A risk service with the bus, clock and peers around it."""
+
+    def __init__(self, state: Path) -> None:
+        self.bus, self.clock, self.state = MemoryBus(TOPICS), ManualClock(), state
+        self.oms, self.gateway = Peer(), Peer()
+        self.ports: dict[str, int] = {}
+        self.orders = self._publisher("orders.events")
+        self.ticks = self._publisher("market.ticks")
+        self.risk: RiskService | None = None
+
+    def _publisher(self, topic: str) -> Publisher:
+        return Publisher(self.bus, topic, tenant="desk", clock=self.clock, owner="test")
+
+    async def start(self) -> None:
+        self.ports = {"oms": await self.oms.start(), "gateway": await self.gateway.start(), "risk": 0}
+        await self.orders.start()
+        await self.ticks.start()
+
+    async def run(self, ceilings: LimitBook = CEILINGS) -> RiskService:
+        """Start the service, or start it again as a new process would."""
+        if self.risk is not None:
+            await self.risk.stop()
+        settings = ProcessSettings(
+            stack="desk",
+            release="orders",
+            services=["risk"],
+            config_hash="h",
+            allowed_versions=[],
+            instruments=[
+                Instrument(
+                    symbol="BTCUSDT", venue="SIM", base="BTC", quote="USDT", settlement="USDT", tick_size=1, lot_size=1
+                )
+            ],
+            venues=[VenueSettings(name="SIM", type="replay")],
+            topics=TOPICS,
+            ports=self.ports,
+            risk=msgspec.Raw(msgspec.json.encode(ceilings)),
+            state_dir=str(self.state),
+        )
+        self.risk = RiskService(Context(settings, self.bus, self.clock, NoMetrics()))  # type: ignore[arg-type]
+        await self.risk.start()
+        return self.risk
+
+    async def stop(self) -> None:
+        if self.risk is not None:
+            await self.risk.stop()
+        await self.oms.stop()
+        await self.gateway.stop()
+
+    async def order_events(self, *events: ev.AnyEvent) -> None:
+        for event in events:
+            await self.orders.publish(event)
+        await until(lambda: self.risk is None or self.risk.as_of == self.orders.next_seq - 1)
+
+    async def trade(self, price: int = PRICE) -> None:
+        await self.ticks.publish(Trade("BTCUSDT.SIM", "t", price, UNIT))
+        await until(lambda: self.risk is not None and self.risk.reference("BTCUSDT.SIM") is not None)
+
+    async def recorded(self) -> list[ev.AnyEvent]:
+        records = await self.bus.read("risk.events", 0, 0, 1_000)
+        return [ev.decode(record.body).data for record in records]
+
+
+async def until(done: Any) -> None:
+    async with asyncio.timeout(5):
+        while not done():
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    desk = Desk(tmp_path)
+    await desk.start()
+    yield desk
+    await desk.stop()
+
+
+def order(quantity: int = 1, **terms: Any) -> OrderSpec:
+    values = {"client_order_id": "c", "account": "main", "instrument": "BTCUSDT.SIM", "side": "BUY", "price": PRICE}
+    return OrderSpec(**(values | {"order_type": OrderType.LIMIT, "quantity": quantity * UNIT} | terms))
+
+
+def accepted(order_id: str = "o1", quantity: int = 1) -> ev.OrderAccepted:
+    return ev.OrderAccepted(order_id=order_id, spec=order(quantity, client_order_id=order_id), reserved_price=PRICE)
+
+
+def codes(risk: RiskService, spec: OrderSpec) -> set[str]:
+    return {check.code for check in risk.explain(spec, risk.context.clock.now()) if not check.passed}
+
+
+def tighten(value: int, until: int = 0) -> Tightening:
+    limits = LimitSet(max_order_value=value * UNIT)
+    return Tightening(scope="stack", limits=limits, by="ann", reason="thin", until=until)
+
+
+async def test_a_check_counts_what_the_order_log_shows(desk: Desk) -> None:
+    risk = await desk.run()
+    assert codes(risk, order(2)) == set()
+    await desk.order_events(accepted())
+    assert risk.as_of == 0
+    assert codes(risk, order(2)) == {"CREDIT_THRESHOLD"}
+
+
+async def test_the_first_start_records_the_limits_of_the_manifest_and_the_second_does_not(desk: Desk) -> None:
+    await desk.run()
+    await desk.run()
+    (event,) = await desk.recorded()
+    assert isinstance(event, ev.LimitsChanged)
+    assert (event.version, event.by) == (2, "manifest")
+
+
+async def test_a_manifest_with_other_limits_is_a_new_version(desk: Desk) -> None:
+    await desk.run()
+    risk = await desk.run(LimitBook(stack=LimitSet(max_order_value=5 * UNIT)))
+    assert (risk.book.version, risk.book.stack.max_order_value) == (3, 5 * UNIT)
+
+
+async def test_a_tightening_survives_a_restart_and_ends_in_time(desk: Desk) -> None:
+    risk = await desk.run()
+    await risk.tighten(tighten(10, until=desk.clock.now() + SECOND))
+    risk = await desk.run()
+    assert risk.book.stack.max_order_value == 10 * UNIT
+    desk.clock.advance(SECOND)
+    await risk.look_around()
+    assert risk.book.stack.max_order_value == 100_000 * UNIT
+    assert risk.log.machine.history[-1].by == "clock"
+
+
+async def test_a_wider_limit_is_not_recorded(desk: Desk) -> None:
+    risk = await desk.run()
+    before = await desk.recorded()
+    with pytest.raises(WouldWiden):
+        await risk.tighten(tighten(100_001))
+    assert await desk.recorded() == before
+
+
+async def test_a_blocked_symbol_stays_blocked_until_it_is_unblocked(desk: Desk) -> None:
+    risk = await desk.run()
+    await risk.block("BTCUSDT.SIM", "ann", "news")
+    risk = await desk.run()
+    assert risk.book.stack.restricted == ["BTCUSDT.SIM"]
+    book = await risk.unblock("BTCUSDT.SIM", "ann", "over")
+    assert book.stack.restricted is None
+
+
+async def test_adopted_limits_hold_for_checks(desk: Desk) -> None:
+    risk = await desk.run()
+    book = LimitBook(version=9, stack=LimitSet(max_order_quantity=0))
+    await desk.order_events(ev.LimitsAdopted(version=9, limits=msgspec.Raw(msgspec.json.encode(book))))
+    assert codes(risk, order()) == {"MAX_ORDER_QUANTITY"}
+
+
+async def test_a_kill_tells_order_service_and_venue_before_it_is_logged(desk: Desk) -> None:
+    risk = await desk.run()
+    answer = await risk.kill(ev.Killed(scope="account:main", reason="runaway", by="ann"), "Bearer k")
+    told = ("/kill", {"scope": "account:main", "reason": "runaway", "halt": False}, "bearer k")
+    assert desk.oms.heard == [told]
+    assert desk.gateway.heard == [told]
+    assert answer["logged"]
+    assert all(each["ok"] for each in answer["reached"].values())
+    assert isinstance((await desk.recorded())[-1], ev.Killed)
+    assert risk.unreached == {}
+
+
+async def test_a_kill_holds_for_checks_before_the_order_log_shows_it(desk: Desk) -> None:
+    risk = await desk.run()
+    await risk.kill(ev.Killed(scope="account:main", reason="runaway", by="ann"), "")
+    assert codes(risk, order()) == {"KILLED"}
+    assert codes(risk, order(account="other")) == set()
+    await desk.order_events(ev.Killed(scope="account:main", reason="runaway", by="ann"))
+    assert codes(risk, order()) == {"KILLED"}
+    await desk.order_events(ev.Resumed(scope="account:main", reason="fixed", by="ann"))
+    assert codes(risk, order()) == set()
+
+
+async def test_who_did_not_confirm_a_kill_is_asked_again(desk: Desk) -> None:
+    risk = await desk.run()
+    desk.oms.status = 503
+    answer = await risk.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    assert not answer["reached"]["oms"]["ok"]
+    assert not risk.health()["oms"].ok
+    desk.oms.status = 200
+    await risk.look_around()
+    assert len(desk.oms.heard) == 2
+    assert len(desk.gateway.heard) == 1
+    assert risk.health()["oms"].ok
+
+
+async def test_a_kill_works_when_its_log_does_not(desk: Desk) -> None:
+    risk = await desk.run()
+    thief = desk._publisher("risk.events")
+    await thief.start()
+    answer = await risk.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    assert not answer["logged"]
+    assert len(desk.oms.heard) == len(desk.gateway.heard) == 1
+    assert not risk.health()["log"].ok
+
+
+async def test_a_service_that_nobody_runs_is_reported_as_not_reached(desk: Desk) -> None:
+    await desk.gateway.stop()
+    risk = await desk.run()
+    answer = await risk.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    assert answer["reached"]["oms"]["ok"]
+    assert answer["reached"]["gateway"]["status"] == 0
+    assert answer["reached"]["gateway"]["detail"]
+
+
+async def test_a_resume_goes_to_both_and_ends_what_was_latched(desk: Desk) -> None:
+    risk = await desk.run()
+    await risk.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    await risk.resume(ev.Resumed(scope="stack", reason="fixed", by="bob"), "")
+    assert [path for path, _, _ in desk.oms.heard] == ["/kill", "/resume"]
+    assert [path for path, _, _ in desk.gateway.heard] == ["/kill", "/resume"]
+    assert codes(risk, order()) == set()
+    assert risk.stopped() == {}
+
+
+async def test_a_halt_by_the_controls_raises_one_alert_also_after_a_restart(desk: Desk) -> None:
+    risk = await desk.run()
+    halt = ev.Killed(scope="strategy:mm", reason="r", by="controls", halt=True, cause="repeated_execution")
+    await desk.order_events(halt)
+    await risk.look_around()
+    risk = await desk.run()
+    raised = [event for event in await desk.recorded() if isinstance(event, ev.AlertRaised)]
+    assert [alert.alert_id for alert in raised] == ["halted-0"]
+    await risk.acknowledge("halted-0", "ann", "seen")
+    assert risk.stats()["alerts_open"] == 0
+
+
+async def test_exposure_near_its_limit_raises_an_alert_once_a_day(desk: Desk) -> None:
+    risk = await desk.run()
+    await desk.order_events(accepted(quantity=2))
+    await risk.look_around()
+    await risk.look_around()
+    raised = [event for event in await desk.recorded() if isinstance(event, ev.AlertRaised)]
+    assert [(alert.scope, alert.severity) for alert in raised] == [("account:main", "warning")]
+
+
+async def test_stale_market_data_shows_in_health(desk: Desk) -> None:
+    risk = await desk.run()
+    assert not risk.health()["market_data"].ok
+    await desk.trade()
+    assert risk.health()["market_data"].ok
+    desk.clock.advance(11 * SECOND)
+    assert not risk.health()["market_data"].ok
