@@ -100,10 +100,12 @@ class LocalStack:
 
     def status(self) -> dict[str, Any]:
         """What the runner says; empty if it does not answer."""
-        answer = self.command("status", "--json", *self._where, check=False)
+        from trade2026.local.control import NotRunning, Refused, ask
+        from trade2026.local.state import StateDir
+
         try:
-            return json.loads(answer.stdout)
-        except ValueError:
+            return ask(StateDir(self.state_dir), "status")
+        except (NotRunning, Refused):
             return {}
 
     def pids(self) -> dict[str, int]:
