@@ -7,7 +7,6 @@ at least seven days; a snapshot of the order log is never ahead of the history.
 
 import asyncio
 import logging
-import os
 import sqlite3
 from functools import partial
 from typing import Any
@@ -229,8 +228,8 @@ class ArchiveService(Service):
 
     def _disk(self) -> Health:
         try:
-            stat = os.statvfs(self.path.parent)
+            free = self.context.free_bytes(self.path.parent)
         except OSError as error:
             return Health(False, f"the archive's directory cannot be read: {error}")
-        free, least = stat.f_bavail * stat.f_frsize, self.settings.free_bytes_min
+        least = self.settings.free_bytes_min
         return Health(free >= least, f"{free >> 20} MiB free, least {least >> 20} MiB")

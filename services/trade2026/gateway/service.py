@@ -6,7 +6,6 @@ caused it, so after any crash the venue goes on after the last event that it has
 
 import asyncio
 import logging
-import os
 from decimal import Decimal
 from typing import Any
 
@@ -74,7 +73,7 @@ class GatewayService(Service):
         self.kills = Kills(path)
         self.stream = MarketStream(self.instruments)
         self.feed: Feed | None = None
-        self.owner_name = f"{settings.release}-{os.getpid()}"
+        self.owner_name = f"{settings.release}-{context.instance}"
         self.owner = Owner(
             context.bus,
             REPORTS,

@@ -1,10 +1,14 @@
 """What a service is to the process that hosts it."""
 
-from dataclasses import dataclass
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import Clock
+from trade2026.kit.disk import free_bytes
 from trade2026.kit.settings import ProcessSettings
 
 if TYPE_CHECKING:
@@ -20,6 +24,10 @@ class Context:
     bus: Bus
     clock: Clock
     metrics: "Metrics"
+    instance: str = field(default_factory=lambda: str(os.getpid()))
+    """Tells this process from another one of the same release, in the names of owners."""
+    free_bytes: Callable[[Path], int] = free_bytes
+    """Room on the disk of a directory; raises `OSError` if it cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ else; new orders refused when the market is stale, the disk nearly full, or the 
 
 import asyncio
 import logging
-import os
 from typing import Any
 
 import msgspec
@@ -65,7 +64,7 @@ class OmsService(Service):
             self._machine,
             context.clock,
             tenant=settings.stack,
-            name=f"{settings.release}-{os.getpid()}",
+            name=f"{settings.release}-{context.instance}",
             on_started=self._started,
         )
         self.references = ReferenceCache(on_trades=self._on_trades)
@@ -363,11 +362,10 @@ class OmsService(Service):
 
     def _watch_disk(self) -> None:
         try:
-            stat = os.statvfs(self.settings.state)
+            free = self.context.free_bytes(self.settings.state)
         except OSError as error:
             self._disk_low = f"the state directory cannot be read: {error}"
             return
-        free = stat.f_bavail * stat.f_frsize
         least = self.settings.free_bytes_min
         self._disk_low = "" if free >= least else f"{free >> 20} MiB are free, new orders need {least >> 20} MiB"
 

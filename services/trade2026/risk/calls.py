@@ -5,6 +5,7 @@ The kill switch uses it, so it must work when everything that is shared is broke
 
 import asyncio
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 _ANSWER_BYTES_MAX = 1024 * 1024
@@ -22,6 +23,12 @@ class Answer:
     def ok(self) -> bool:
         """Whether it was done."""
         return 200 <= self.status < 300
+
+
+class Post(Protocol):
+    """How `post` is called: a simulation has another way to the other service."""
+
+    async def __call__(self, url: str, body: bytes, *, authorization: str = "") -> Answer: ...
 
 
 async def post(url: str, body: bytes, *, authorization: str = "", seconds_max: float = 2.0) -> Answer:

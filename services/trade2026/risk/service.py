@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
 from typing import Any
 
 import msgspec
@@ -30,7 +29,7 @@ from trade2026.kit.http import App
 from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
 from trade2026.risk import api
-from trade2026.risk.calls import Answer, post
+from trade2026.risk.calls import Answer, Post, post
 from trade2026.risk.log import RiskLog
 from trade2026.risk.machine import Watch, in_force, near_limits, next_end, tightened, unblocked
 
@@ -50,8 +49,9 @@ class RiskService(Service):
     name = "risk"
     title = "Limits, alerts, kill switch"
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, post: Post = post) -> None:
         super().__init__(context)
+        self._post = post
         settings = self.settings
         venue = settings.venues[0].name if settings.venues else None
         self.instruments = Instruments(settings.instruments, venue)
@@ -60,7 +60,7 @@ class RiskService(Service):
         self.controls = Controls(self.ceilings, self.instruments.by_id)
         self.fold = OrderFold(self.controls)
         self.references = ReferenceCache(on_trades=self._on_trades)
-        owner = f"{settings.release}-risk-{os.getpid()}"
+        owner = f"{settings.release}-risk-{context.instance}"
         self.log = RiskLog(context.bus, context.clock, tenant=settings.stack, owner=owner, on_fault=self._log_fault)
         self.latched: dict[str, ev.Killed] = {}
         """Stops that were asked for here and that the order log does not show yet: memory first."""
@@ -247,7 +247,7 @@ class RiskService(Service):
     async def _tell_one(self, name: str, path: str, body: bytes, authorization: str) -> tuple[Answer, int]:
         if name not in self.settings.ports:
             return Answer(404, detail=f"this stack has no {name}"), self.context.clock.now()
-        answer = await post(self.settings.url(name) + path, body, authorization=authorization)
+        answer = await self._post(self.settings.url(name) + path, body, authorization=authorization)
         return answer, self.context.clock.now()
 
     async def _logged(self, event: ev.Killed | ev.Resumed, by: str) -> dict[str, Any]:
@@ -320,7 +320,7 @@ class RiskService(Service):
         end = next_end(self.book)
         if end and end <= now:
             await self.refresh_limits("clock", "a tightening has ended")
-        for scope in self.unreached.keys() - self._telling:
+        for scope in sorted(self.unreached.keys() - self._telling):
             await self._tell(scope)
         await self.look_at_exposure(now)
         await self._raise_alerts()

@@ -24,16 +24,17 @@ class Waiters:
     """The readers of this process that wait for a partition to grow."""
 
     def __init__(self) -> None:
-        self._futures: set[asyncio.Future[None]] = set()
+        self._futures: dict[asyncio.Future[None], None] = {}
+        """In the order of their coming: who is woken first must not depend on addresses."""
 
     async def wait(self) -> None:
         """Wait for the next `wake`; whoever looked before, without an await in between, misses nothing."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._futures.add(future)
+        self._futures[future] = None
         try:
             await future
         finally:
-            self._futures.discard(future)
+            self._futures.pop(future, None)
 
     def wake(self) -> None:
         """Let everyone look again."""
