@@ -156,7 +156,13 @@ def setting_tables() -> str:
         "What `trade2026 serve --settings FILE` reads, as JSON. The planner writes it from the manifest; you rarely",
         "write one by hand.",
     ]
-    for cls in (settings.ProcessSettings, settings.VenueSettings, settings.TopicConfig, settings.Instrument):
+    for cls in (
+        settings.ProcessSettings,
+        settings.PeerSettings,
+        settings.VenueSettings,
+        settings.TopicConfig,
+        settings.Instrument,
+    ):
         lines += ["", f"## {cls.__name__}", "", summary(cls), "", *struct_table(cls)]
     return NOTICE.format(source="trade2026.kit.settings") + "\n".join(lines) + "\n"
 

@@ -6,11 +6,13 @@ caused it, so after any crash the venue goes on after the last event that it has
 
 import asyncio
 import logging
+from collections import ChainMap
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from trade2026 import __version__
 from trade2026.domain import events as ev
 from trade2026.domain.commands import Command
 from trade2026.domain.events import Envelope
@@ -71,13 +73,18 @@ class GatewayService(Service):
         self.instruments = Instruments(ours, next(iter(self.configs), None))
         path = settings.state / "gateway" / "kills.json" if settings.state_dir else None
         self.kills = Kills(path)
+        self.version_fault = ""
+        """Why no order is taken, whatever the kills say: half-deployed can't trade."""
+        if __version__ not in settings.allowed_versions:
+            self.version_fault = f"it runs {__version__}, this release has {' or '.join(settings.allowed_versions)}"
+            log.error("new orders are refused at the venue: %s", self.version_fault)
         self.stream = MarketStream(self.instruments)
         self.feed: Feed | None = None
         self.owner_name = f"{settings.release}-{context.instance}"
         self.owner = Owner(
             context.bus,
             REPORTS,
-            lambda: PaperVenue(self.instruments.by_id, self.kills),
+            self._make_venue,
             context.clock,
             tenant=settings.stack,
             name=self.owner_name,
@@ -90,6 +97,10 @@ class GatewayService(Service):
         self._ready = False
         self._unique = 0
         self._killing: set[asyncio.Task[int]] = set()
+
+    def _make_venue(self) -> PaperVenue:
+        refused = {"stack": self.version_fault} if self.version_fault else {}
+        return PaperVenue(self.instruments.by_id, ChainMap(refused, self.kills))  # type: ignore[arg-type]
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)
@@ -171,7 +182,10 @@ class GatewayService(Service):
         return self._ready, "ready" if self._ready else "reading the recording"
 
     def health(self) -> dict[str, Health]:
-        checks = {"reports_log": Health(self.owner.ready, self.owner.detail)}
+        checks = {
+            "reports_log": Health(self.owner.ready, self.owner.detail),
+            "version": Health(not self.version_fault, self.version_fault or f"running {__version__}"),
+        }
         if self._orders is not None:
             checks["orders_log"] = Health(not self._orders.error, self._orders.error)
         if self.feed is not None and self.feed.instruments:

@@ -1,6 +1,7 @@
 """The endpoints that every service has: who it is, whether it lives, is ready and well, and its numbers."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -34,10 +35,14 @@ class Heartbeat:
 
 
 class Lifecycle:
-    """Where one service is between its birth and its end."""
+    """Where one service is between its birth and its end.
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    Args:
+        peers: How the services are that it depends on; that shows in `/health` and never in readiness.
+    """
+
+    def __init__(self, service: Service, peers: Callable[[], dict[str, Health]] = dict) -> None:
+        self.service, self._peers = service, peers
         self.born_at = time.monotonic()
         self.started = False
         self.draining = False
@@ -59,7 +64,7 @@ class Lifecycle:
             checks.update(self.service.health())
         except Exception as error:
             checks["health"] = Health(False, f"can't be told: {type(error).__name__}: {error}")
-        return checks
+        return checks | self._peers()
 
 
 class CheckView(msgspec.Struct):
@@ -77,10 +82,12 @@ class HealthView(msgspec.Struct):
 
 
 class ProbeView(msgspec.Struct):
-    """Answer of a probe."""
+    """Answer of a probe: `status` is `ok`, or `failed` for the reason in `detail`."""
 
     status: str
     detail: str = ""
+    service: str = ""
+    version: str = __version__
 
 
 class ServiceView(msgspec.Struct):
@@ -110,18 +117,18 @@ def add_probes(app: App, life: Lifecycle, heartbeat: Heartbeat) -> None:
     )
     async def livez(request: Request) -> Response:
         age = heartbeat.age
-        return _probe(f"the event loop has not turned for {age:.1f} s" if age > STALLED_SECONDS else "")
+        return _probe(life, f"the event loop has not turned for {age:.1f} s" if age > STALLED_SECONDS else "")
 
     @app.route("GET", "/readyz", summary="Can it answer?", role=None, needs_ready=False, response_schema=ProbeView)
     async def readyz(request: Request) -> Response:
-        return _probe(life.not_ready())
+        return _probe(life, life.not_ready())
 
     @app.route(
         "GET", "/startupz", summary="Has it recovered its state?", role=None, needs_ready=False,
         response_schema=ProbeView,
     )  # fmt: skip
     async def startupz(request: Request) -> Response:
-        return _probe("" if life.started else life.not_ready())
+        return _probe(life, "" if life.started else life.not_ready())
 
 
 def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
@@ -164,8 +171,9 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
         return Response(registry.text(service.name).encode(), content_type=metrics.CONTENT_TYPE)
 
 
-def _probe(failure: str) -> Response:
-    return json_response(ProbeView("failed", failure), 503) if failure else json_response(ProbeView("ok"))
+def _probe(life: Lifecycle, failure: str) -> Response:
+    view = ProbeView("failed" if failure else "ok", failure, life.service.name)
+    return json_response(view, 503 if failure else 200)
 
 
 def _uptime(life: Lifecycle) -> float:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -29,6 +30,7 @@ from trade2026.kit.clock import WallClock
 from trade2026.kit.http import App
 from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.kit.metrics import Metrics
+from trade2026.kit.peers import Peers
 from trade2026.kit.probes import Heartbeat, Lifecycle, add_standard_routes
 from trade2026.kit.service import Context, Service
 from trade2026.kit.settings import ProcessSettings
@@ -160,14 +162,17 @@ async def serve(
     context = Context(settings, bus or open_bus(settings), clock, Metrics(clock))
     heartbeat = Heartbeat()
     beating = asyncio.create_task(_beat(heartbeat, context.metrics), name="heartbeat")
+    peers = Peers(settings)
     hosted: list[Hosted] = []
     try:
         for factory in factories.values() if isinstance(factories, Mapping) else factories:
-            hosted.append(_host(factory(context), access, heartbeat))
+            hosted.append(_host(factory(context), access, heartbeat, peers))
+        peers.start()
         _add_process_metrics(context.metrics, heartbeat)
         code = await _live(hosted, stop)
     finally:
         stop.set()
+        await peers.stop()
         drained = await _drain(hosted, context.bus if own_bus else None)
         beating.cancel()
     return code if drained else 1
@@ -208,9 +213,9 @@ def listen(host: str, port: int, service: str) -> socket.socket:
     return listener
 
 
-def _host(service: Service, access: Access, heartbeat: Heartbeat) -> Hosted:
+def _host(service: Service, access: Access, heartbeat: Heartbeat, peers: Peers) -> Hosted:
     settings, registry = service.settings, service.context.metrics
-    life = Lifecycle(service)
+    life = Lifecycle(service, partial(peers.health, service.name))
     app = App(
         service.name,
         title=service.title,

@@ -17,6 +17,13 @@ class VenueSettings(msgspec.Struct, kw_only=True, frozen=True):
     config: dict[str, Any] = {}
 
 
+class PeerSettings(msgspec.Struct, frozen=True):
+    """A service that another one follows or asks."""
+
+    name: str
+    port: int
+
+
 class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Everything a process needs; the same document for every executor of the plan."""
 
@@ -30,6 +37,8 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
     topics: list[TopicConfig]
     ports: dict[str, int]
     """Every service of the stack, not only of this process."""
+    peers: dict[str, list[PeerSettings]] = {}
+    """For each service of this process, those that it follows or asks: its `/health` says how they are."""
     host: str = "127.0.0.1"
     event_format: int = 1
     bus: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "embedded"})

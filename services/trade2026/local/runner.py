@@ -175,7 +175,7 @@ class Runner:
 
     async def _stop_all(self) -> None:
         async with self._changing:
-            for name in reversed(self.processes):
+            for name in self.processes:  # what writes stops first, so that what follows folds all of it
                 self._say(f"{name}: stopping")
                 await self.processes[name].stop(at_once=self._stop_hard)
         self._say("stopped")

@@ -45,6 +45,8 @@ class ServiceFacts:
     """The release that hosts it under compact placement."""
     owns: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    """Services that it asks over HTTP."""
     slo: Slo = Slo(0.999, 50)
     reads_limits: bool = False
     """Its process is told the manifest's limits, and starts again when they change."""
@@ -75,7 +77,7 @@ SERVICES: dict[str, ServiceFacts] = {
             "Order management",
             "orders",
             owns=("orders.events",),
-            follows=("venue.reports", "risk.events", "market.ticks"),
+            follows=("venue.reports", "risk.events", *_MARKET),
             slo=Slo(0.999, 50),
             reads_limits=True,
             factory="trade2026.oms.service:OmsService",
@@ -84,9 +86,10 @@ SERVICES: dict[str, ServiceFacts] = {
             "risk",
             8103,
             "Limits, alerts, kill switch",
-            "orders",
+            "risk",
             owns=("risk.events",),
-            follows=("orders.events", "market.ticks"),
+            follows=("orders.events", *_MARKET),
+            calls=("oms", "gateway"),
             slo=Slo(0.999, 50),
             reads_limits=True,
             factory="trade2026.risk.service:RiskService",
@@ -126,7 +129,7 @@ SERVICES: dict[str, ServiceFacts] = {
             "archive",
             8101,
             "Snapshots and order history",
-            "archive",
+            "projections",
             follows=("orders.events", "venue.reports", "positions", "pnl"),
             slo=Slo(0.99, 250),
             factory="trade2026.archive.service:ArchiveService",
@@ -134,5 +137,14 @@ SERVICES: dict[str, ServiceFacts] = {
     )
 }
 
-GROUPS: tuple[str, ...] = ("orders", "venue", "projections", "archive")
-"""Releases of compact placement, in the order in which they start; they stop in the reverse order."""
+GROUPS: tuple[str, ...] = ("orders", "venue", "risk", "projections")
+"""Releases of compact placement, in the order in which they start, and in which they stop: what writes goes
+before what follows, so that at the end each has folded the last event and its snapshot is at the end of the log."""
+
+
+def peers_of(service: ServiceFacts) -> tuple[ServiceFacts, ...]:
+    """The services that it follows or asks, in the order of `SERVICES`."""
+    owners = {topic.owner for topic in TOPICS if topic.name in service.follows}
+    return tuple(
+        other for name, other in SERVICES.items() if name in owners.union(service.calls) and name != service.name
+    )

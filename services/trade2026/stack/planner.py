@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from trade2026.stack import model
-from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts
+from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts, peers_of
 from trade2026.stack.nearest import nearest
 from trade2026.stack.units import amount_nanos, basis_points, duration_ns, fraction
 
@@ -153,6 +153,10 @@ def _release(stack: model.TradingStack, group: str, hosted: list[ServiceFacts], 
         **shared,
         "release": group,
         "services": names,
+        "peers": {
+            facts.name: [{"name": peer.name, "port": shared["ports"][peer.name]} for peer in peers_of(facts)]
+            for facts in hosted
+        },
         "venues": [
             {"name": venue.name, "type": venue.type, "config": venue.config if with_venues else {}}
             for venue in spec.venues

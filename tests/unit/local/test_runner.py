@@ -26,7 +26,7 @@ async def until_restarted(runner: Runner, name: str, old: int | None) -> None:
 async def test_every_release_runs_and_its_numbers_are_seen(runner: Runner) -> None:
     status = runner.status()
     assert status["ready"]
-    assert [release["name"] for release in status["releases"]] == ["orders", "venue", "projections", "archive"]
+    assert [release["name"] for release in status["releases"]] == ["orders", "venue", "risk", "projections"]
     assert status["releases"][0]["services"][0]["stats"]["orders"] == 3
 
 
@@ -54,7 +54,7 @@ async def test_apply_starts_only_the_release_again_whose_settings_changed(
         timeout_seconds=60,
     )
     assert answer["changed"] == {"venue": ["venues[0].config.speed: 1 -> 2"]}
-    assert answer["unchanged"] == ["orders", "projections", "archive"]
+    assert answer["unchanged"] == ["orders", "risk", "projections"]
     new = pids(runner)
     assert new["venue"] != old["venue"]
     assert {**new, "venue": 0} == {**old, "venue": 0}
@@ -103,7 +103,7 @@ async def test_status_and_stop_answer_on_the_socket(runner: Runner, state: State
         while any(pids(runner).values()):
             await asyncio.sleep(0.01)
     stops = [line for line in said if line.endswith(": stopping")]
-    assert stops == ["archive: stopping", "projections: stopping", "venue: stopping", "orders: stopping"]
+    assert stops == ["orders: stopping", "venue: stopping", "risk: stopping", "projections: stopping"]
 
 
 async def test_a_second_stack_on_the_same_ports_is_refused_with_the_ports(

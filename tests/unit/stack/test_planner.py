@@ -49,10 +49,26 @@ def settings_of(stack: TradingStack, release: str, port_offset: int = 0) -> Proc
 
 def test_compact_placement_is_four_processes_with_the_order_path_alone(stack: TradingStack) -> None:
     assert {release.name: release.services for release in plan(stack).releases} == {
-        "orders": ("oms", "risk"),
+        "orders": ("oms",),
         "venue": ("gateway",),
-        "projections": ("ptrc", "pnl"),
-        "archive": ("archive",),
+        "risk": ("risk",),
+        "projections": ("ptrc", "pnl", "archive"),
+    }
+
+
+def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStack) -> None:
+    peers = {
+        service: [(peer.name, peer.port) for peer in found]
+        for release in plan(stack, port_offset=1000).releases
+        for service, found in settings_of(stack, release.name, port_offset=1000).peers.items()
+    }
+    assert peers == {
+        "oms": [("risk", 9103), ("gateway", 9080)],
+        "gateway": [("oms", 9099)],
+        "risk": [("oms", 9099), ("gateway", 9080)],
+        "ptrc": [("oms", 9099)],
+        "pnl": [("oms", 9099), ("gateway", 9080)],
+        "archive": [("oms", 9099), ("gateway", 9080), ("ptrc", 9109), ("pnl", 9100)],
     }
 
 
@@ -125,7 +141,7 @@ def test_the_hash_changes_with_any_planned_value(stack: TradingStack, change: tu
 @pytest.mark.parametrize(
     ("change", "touched"),
     [
-        (("1000.5", "1000.6"), ["orders"]),
+        (("1000.5", "1000.6"), ["orders", "risk"]),
         (("speed: 1.5", "speed: 2"), ["venue"]),
         (("{a: 1}", "{a: 2}"), ["orders"]),
         (("takerFeeBps: 5", "takerFeeBps: 6"), list(GROUPS)),
