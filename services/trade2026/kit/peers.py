@@ -16,8 +16,8 @@ from trade2026.kit.service import Health
 from trade2026.kit.settings import ProcessSettings
 
 POLL_SECONDS = 0.5
-RETRY_SECONDS = 0.1
-"""To the next question when one was not answered."""
+RETRY_SECONDS = 0.2
+"""To the next question while a peer is not well."""
 TIMEOUT_SECONDS = 0.5
 TIMEOUTS_MAX = 2
 """So many answers that did not come in a row, and the peer is down: one may be a busy machine."""
@@ -143,7 +143,7 @@ class Peer:
     async def _run(self) -> None:
         while True:
             answered = await self.poll()
-            await asyncio.sleep(POLL_SECONDS if answered else RETRY_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if answered and self._health.ok else RETRY_SECONDS)
 
 
 class Peers:
