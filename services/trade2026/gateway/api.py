@@ -143,8 +143,7 @@ def _add_orders(app: App, service: "GatewayService") -> None:
 
 
 async def _find(service: "GatewayService", order_id: str) -> VenueOrder:
-    await service.owner.barrier()
-    order = service.machine.find(order_id)
+    order = await service.owner.read(lambda venue: venue.find(order_id))
     if order is None:
         raise Problem(404, "unknown_order", f"the venue does not know {order_id!r}; the OMS has the history")
     return order

@@ -11,9 +11,9 @@ from trade2026.domain.orders import Order, OrdStatus
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
 from trade2026.kit.owner import Unavailable
+from trade2026.kit.views import OrderView, PositionView, SubmitView, event_view, order_view, position_view, submit_view
 from trade2026.oms.machine import OrderError, Refused, UnknownOrder
 from trade2026.oms.order_input import AmendInput, OrderInput, amount
-from trade2026.oms.views import OrderView, PositionView, SubmitView, event_view, order_view, position_view, submit_view
 
 if TYPE_CHECKING:
     from trade2026.oms.service import OmsService
@@ -222,9 +222,9 @@ def add_questions(app: App, service: "OmsService") -> None:
     async def positions(request: Request) -> Response:
         account = request.params["account"]
         _may(request.principal, account)
-        await service.owner.barrier()
-        found = [position_view(name, position) for name, position in sorted(service.positions(account).items())]
-        return json_response({"account": account, "as_of": service.owner.machine.next_seq - 1, "positions": found})
+        held, as_of = await service.positions(account)
+        found = [position_view(name, position) for name, position in sorted(held.items())]
+        return json_response({"account": account, "as_of": as_of, "positions": found})
 
     _ = PositionView
 
@@ -244,10 +244,8 @@ def add_sockets(app: App, service: "OmsService") -> None:
 async def _decided(future: "asyncio.Future[Any]") -> Any:
     try:
         return await future
-    except OrderError as error:
-        raise problem_of(error) from error
-    except Unavailable as error:
-        raise Problem(503, "not_acknowledged", str(error), retry_after=1) from error
+    except (OrderError, Unavailable) as error:
+        raise _problem(error) from error
 
 
 async def submit_one(
@@ -276,37 +274,48 @@ async def submit_many(
     service: "OmsService", orders: list[OrderInput], principal: Principal, now: int
 ) -> list[SubmitView | dict[str, Any]]:
     """Submit independent orders; a wrong one spoils only its own answer."""
-    waiting: list[asyncio.Future[Order] | Problem | Order] = []
+    results: list[Any] = []
+    commands: list[cmd.Command] = []
+    places: list[int] = []
     for order in orders:
         try:
             spec = service.spec(order, now)
             _may(principal, spec.account)
             service.admit()
             known = service.answered_before(spec)
-            waiting.append(
-                known
-                if known is not None
-                else service.submit(
-                    cmd.SubmitOrder(
-                        ts=now,
-                        principal=principal.name,
-                        traceparent=service.traceparent(None),
-                        spec=spec,
-                        reference=service.reference(spec.instrument),
-                    )
-                )
-            )
-        except Problem as problem:
-            waiting.append(problem)
-    results: list[SubmitView | dict[str, Any]] = []
-    for item in waiting:
-        try:
-            if isinstance(item, Problem):
-                raise item
-            results.append(submit_view(item if isinstance(item, Order) else await _decided(item)))
         except Problem as problem:
             results.append(problem.body())
+            continue
+        if known is None:
+            places.append(len(results))
+            commands.append(
+                cmd.SubmitOrder(
+                    ts=now,
+                    principal=principal.name,
+                    traceparent=service.traceparent(None),
+                    spec=spec,
+                    reference=service.reference(spec.instrument),
+                )
+            )
+        results.append(submit_view(known) if known is not None else None)
+    try:
+        answers = await service.submit_many(commands)
+    except Problem as problem:
+        answers = [problem] * len(commands)
+    for place, answer in zip(places, answers, strict=True):
+        results[place] = submit_view(answer) if isinstance(answer, Order) else _problem(answer).body()
     return results
+
+
+def _problem(error: Exception) -> Problem:
+    """The HTTP answer to what a command met."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, OrderError):
+        return problem_of(error)
+    if isinstance(error, Unavailable):
+        return Problem(503, "not_acknowledged", str(error), retry_after=1)
+    raise error
 
 
 async def cancel_one(service: "OmsService", order_id: str, principal: Principal, now: int) -> Order:

@@ -6,6 +6,7 @@ what the one before it did.
 """
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from trade2026.domain import events as ev
 from trade2026.domain.market import Reference
 from trade2026.domain.order_fold import OrderFold, counted
 from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrderType, OrdStatus
+from trade2026.domain.positions import Position
 from trade2026.domain.rejects import RejectCode
 
 Emit = Callable[[ev.AnyEvent], None]
@@ -127,12 +129,26 @@ class OrderMachine:
         self.fold.apply(envelope)
 
     def decide(self, command: Any, emit: Emit) -> Any:
-        """Emit what follows from a command, and return its answer.
+        """Emit what follows from a command, and return its answer: orders as they are now.
 
         Raises:
             OrderError: the command is refused; nothing was emitted.
         """
-        return self._deciders[type(command)](command, emit)
+        answer = self._deciders[type(command)](command, emit)
+        if type(answer) is Order:
+            return copy(answer)
+        if type(command) is cmd.SubmitList:
+            answer = [copy(order) for order in answer]
+        return answer
+
+    def find(self, order_id: str) -> Order | None:
+        """An order as it is now, if memory holds it."""
+        order = self.fold.orders.get(order_id)
+        return copy(order) if order is not None else None
+
+    def positions(self, account: str) -> dict[str, Position]:
+        """Every position that the account ever had as it is now, by instrument."""
+        return {name: copy(position) for name, position in self.controls.positions(account).items()}
 
     def traceparent_of(self, order_id: str) -> str:
         """The trace that an order belongs to; empty for an order that is not known yet."""

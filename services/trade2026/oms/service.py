@@ -6,6 +6,7 @@ else; new orders refused when the market is stale, the disk nearly full, or the 
 
 import asyncio
 import logging
+from copy import copy
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Reference
+from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import Order, OrderSpec
 from trade2026.domain.positions import Position
 from trade2026.kit.bus.port import Record
@@ -187,6 +189,22 @@ class OmsService(Service):
         future.add_done_callback(lambda done: self._decided(done, started))
         return future
 
+    async def submit_many(self, commands: list[cmd.Command]) -> list[Any]:
+        """Hand a batch to the owner; each answer is an order or the exception that its command met."""
+        try:
+            future = self.owner.submit_many(commands)
+        except Overloaded as error:
+            raise Problem(429, "overloaded", str(error), retry_after=1) from error
+        except Unavailable as error:
+            raise Problem(503, "not_ready", str(error), retry_after=1) from error
+        answers = await future
+        took = self.context.clock.now() - commands[0].ts if commands else 0
+        for answer in answers:
+            if not isinstance(answer, Exception):
+                self.latency.observe_ns(took)
+                self.accepted.inc(1)
+        return answers
+
     def _decided(self, done: "asyncio.Future[Any]", started: int) -> None:
         if not done.cancelled() and done.exception() is None:
             self.latency.observe_ns(self.context.clock.now() - started)
@@ -262,8 +280,7 @@ class OmsService(Service):
 
     async def find(self, order_id: str) -> Order | None:
         """An order from memory or from the history."""
-        await self.owner.barrier()
-        return self.owner.machine.fold.orders.get(order_id) or self.history.by_id(order_id)
+        return await self.owner.read(lambda machine: machine.find(order_id)) or self.history.by_id(order_id)
 
     async def events_of(self, order: Order) -> list[Envelope]:
         """The order's events, read from the log."""
@@ -276,8 +293,14 @@ class OmsService(Service):
         self, *, account: str | None, status: str | None, cursor: str | None, limit: int
     ) -> tuple[list[Order], str | None]:
         """Orders in memory, newest first, then those of the history."""
-        await self.owner.barrier()
-        fold = self.owner.machine.fold
+        return await self.owner.read(
+            lambda machine: self._list(machine.fold, account=account, status=status, cursor=cursor, limit=limit)
+        )
+
+    @staticmethod
+    def _list(
+        fold: OrderFold, *, account: str | None, status: str | None, cursor: str | None, limit: int
+    ) -> tuple[list[Order], str | None]:
         found: list[Order] = []
         source = fold.open if status == "open" else fold.orders
         started = cursor is None
@@ -291,14 +314,14 @@ class OmsService(Service):
                 continue
             if status not in (None, "open", "closed") and order.status != status:
                 continue
-            found.append(order)
+            found.append(copy(order))
             if len(found) == limit:
                 return found, order.order_id
         return found, None
 
-    def positions(self, account: str) -> dict[str, Position]:
-        """Every position that the account ever had, by instrument."""
-        return self.owner.machine.controls.positions(account)
+    async def positions(self, account: str) -> tuple[dict[str, Position], int]:
+        """Every position that the account ever had, by instrument, and the event that they are as of."""
+        return await self.owner.read(lambda machine: (machine.positions(account), machine.next_seq - 1))
 
     # ── what it follows ─────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from trade2026.domain.events import decode
 from trade2026.kit.bus.port import Bus, Trimmed
 from trade2026.kit.identity import Principal
-from trade2026.oms.views import event_view
+from trade2026.kit.views import event_view
 
 _LISTENERS_MAX = 100
 _EVENTS_PER_TURN = 200

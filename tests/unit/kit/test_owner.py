@@ -39,6 +39,8 @@ class Echo:
             raise ValueError("refused")
         if command.words != "ask":
             emit(ev.Resumed(scope="stack", reason=command.words, by="x"))
+        if command.words == "break":
+            raise ZeroDivisionError
         return list(self.heard)
 
     def apply(self, envelope: ev.Envelope) -> None:
@@ -72,7 +74,8 @@ class HeldWriter:
             future.set_exception(error)
         self.under_way.clear()
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        self.land()
 
 
 class HeldBus:
@@ -118,13 +121,128 @@ async def test_an_answer_that_shows_what_is_not_durable_yet_waits_too() -> None:
     owner, bus = await started()
     owner.submit(Say(words="one"))
     asked = owner.submit(Say(words="ask"))
-    read = asyncio.ensure_future(owner.barrier())
     await turns()
     assert not asked.done()
     bus.writers[-1].land()
     await turns()
     assert asked.result() == ["one"]
-    assert read.done()
+
+
+async def test_a_read_sees_memory_as_it_was_asked_and_waits_until_that_is_durable() -> None:
+    owner, bus = await started()
+    owner.submit(Say(words="one"))
+    await turns()
+    read = asyncio.ensure_future(owner.read(lambda echo: list(echo.heard)))
+    await turns()
+    owner.submit(Say(words="two"))
+    await turns()
+    assert not read.done()
+    bus.writers[-1].land()
+    assert await read == ["one"]
+    assert await owner.read(lambda echo: list(echo.heard)) == ["one", "two"]
+
+
+async def test_a_read_of_what_was_not_recorded_is_unavailable() -> None:
+    owner, bus = await started()
+    owner.submit(Say(words="lost")).add_done_callback(asyncio.Future.exception)
+    await turns()
+    read = asyncio.ensure_future(owner.read(lambda echo: list(echo.heard)))
+    await turns()
+    bus.writers[-1].fail(BusFull("no room"))
+    with pytest.raises(Unavailable):
+        await read
+    await turns()
+    assert await owner.read(lambda echo: list(echo.heard)) == []
+
+
+async def test_a_batch_has_one_answer_or_refusal_per_command_in_order() -> None:
+    owner, bus = await started()
+    answers = owner.submit_many([Say(words="one"), Say(words="refuse"), Say(words="two")])
+    await turns()
+    assert not answers.done()
+    bus.writers[-1].land()
+    first, refused, last = await answers
+    assert (first, last) == (["one"], ["one", "two"])
+    assert isinstance(refused, ValueError)
+    assert owner.pending == 0
+
+
+async def test_a_long_batch_is_committed_in_pieces_and_what_reduces_risk_goes_between() -> None:
+    owner, bus = await started(pending_max=1_000)
+    answers = owner.submit_many([Say(words=str(number)) for number in range(250)])
+    await asyncio.sleep(0)
+    owner.submit(Say(words="cancel"), reduces_risk=True)
+    await turns()
+    assert [len(bodies) for bodies, _ in bus.writers[-1].under_way] == [100, 101, 50]
+    assert owner.machine.heard[100] == "cancel"
+    bus.writers[-1].land()
+    assert len(await answers) == 250
+
+
+async def test_the_part_of_a_batch_that_was_not_recorded_is_unavailable_the_rest_is_answered() -> None:
+    owner, bus = await started(pending_max=1_000)
+    answers = owner.submit_many([Say(words=str(number)) for number in range(150)])
+    await asyncio.sleep(0)
+    bus.writers[-1].land()
+    await turns()
+    bus.writers[-1].fail(BusFull("no room"))
+    found = await answers
+    assert [isinstance(answer, Unavailable) for answer in found] == [False] * 100 + [True] * 50
+
+
+async def test_an_empty_batch_is_answered_at_once() -> None:
+    owner, _ = await started()
+    assert await owner.submit_many([]) == []
+
+
+async def test_a_decision_that_breaks_half_way_leaves_no_trace() -> None:
+    owner, bus = await started()
+    kept, broken, after = (owner.submit(Say(words=word)) for word in ("kept", "break", "after"))
+    await turns()
+    bus.writers[0].land()
+    await turns()
+    assert kept.result() == ["kept"]
+    assert isinstance(broken.exception(), ZeroDivisionError)
+    assert isinstance(after.exception(), Unavailable)
+    assert (owner.ready, owner.epoch, owner.machine.heard) == (True, 2, ["kept"])
+
+
+async def test_a_log_that_refuses_again_during_recovery_is_tried_again() -> None:
+    owner, bus = await started()
+    says: list[asyncio.Future[Any]] = []
+
+    async def announce() -> None:
+        says.append(owner.submit(Say(words="started"), reduces_risk=True))
+        await says[-1]
+
+    owner._on_started = announce  # pyright: ignore[reportPrivateUsage]
+    lost = owner.submit(Say(words="lost"))
+    await turns()
+    bus.writers[0].fail(BusFull("no room"))
+    await turns()
+    bus.writers[1].fail(BusFull("no room"))
+    await turns()
+    assert not owner.ready
+    while len(bus.writers) < 3 or not bus.writers[2].under_way:
+        await asyncio.sleep(0.01)
+    bus.writers[2].land()
+    await turns()
+    assert isinstance(lost.exception(), Unavailable)
+    assert isinstance(says[0].exception(), Unavailable)
+    assert (owner.ready, owner.epoch, owner.machine.heard) == (True, 3, ["started"])
+
+
+async def test_a_stop_answers_what_was_accepted_and_takes_nothing_more() -> None:
+    owner, bus = await started()
+    accepted = owner.submit(Say(words="one"))
+    stopping = asyncio.ensure_future(owner.stop())
+    await turns()
+    with pytest.raises(Unavailable):
+        owner.submit(Say(words="late"))
+    assert not stopping.done()
+    bus.writers[-1].land()
+    await stopping
+    assert accepted.result() == ["one"]
 
 
 async def test_commands_that_wait_together_are_committed_in_one_piece() -> None:
@@ -187,9 +305,13 @@ async def test_a_fenced_owner_answers_nobody_and_does_not_claim_again() -> None:
     bus.writers[-1].fail(Fenced("epoch 2 owns it"))
     await turns()
     assert isinstance(answers[0].exception(), Unavailable)
-    assert (owner.ready, len(bus.writers)) == (False, 1)
+    assert (owner.ready, owner.fenced, len(bus.writers)) == (False, True, 1)
     with pytest.raises(Unavailable):
         owner.submit(Say(words="late"))
+    with pytest.raises(Unavailable):
+        await owner.read(lambda echo: list(echo.heard))
+    await owner.stop()
+    assert "another owner" in owner.detail
 
 
 async def test_positions_have_no_gap_and_time_never_falls_across_owners() -> None:

@@ -47,7 +47,17 @@ class Desk:
             self.log.append(envelope)
 
         self.now += 1_000
-        return self.machine.decide(command, emit)
+        answer = self.machine.decide(command, emit)
+        if isinstance(answer, Order):
+            return self.live(answer)
+        return [self.live(order) for order in answer] if isinstance(answer, list) else answer
+
+    def live(self, answer: Order) -> Order:
+        """The order behind an answer: tests look at what becomes of it."""
+        order = self.machine.fold.orders[answer.order_id]
+        assert order == answer
+        assert order is not answer, "an answer waits until it is durable, so it must not change meanwhile"
+        return order
 
     def submit(self, client_order_id: str = "c1", **terms: Any) -> Order:
         return self.do(cmd.SubmitOrder(ts=self.now, spec=spec(client_order_id, **terms), reference=self.reference()))
