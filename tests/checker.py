@@ -18,6 +18,7 @@ from trade2026.domain.orders import OrderSpec
 from trade2026.kit.bus.port import Bus
 
 ORDERS = "orders.events"
+REPORTS = "venue.reports"
 _SCALE = 10**9
 _SHOWN_MAX = 20
 
@@ -251,15 +252,63 @@ def _fill(order: Life, fill: ev.OrderFilled) -> list[str]:
     return faults
 
 
+def check_venue(log: OrderLog, reports: list[ev.Envelope]) -> None:
+    """The venue took each order once, and what it executed is what the order log tells.
+
+    Args:
+        reports: All of `venue.reports`, read before the log if the stack runs.
+
+    Raises:
+        Broken: an order or an execution is doubled, lost, unknown or different on one of the two sides.
+    """
+    placed: Counter[str] = Counter()
+    executed: Counter[str] = Counter()
+    for report in reports:
+        if isinstance(report.data, ev.VenueAccepted):
+            placed[report.data.order_id] += 1
+        elif isinstance(report.data, ev.VenueFilled):
+            executed[report.data.exec_id] += 1
+    faults = [f"the venue took order {order_id} {times} times" for order_id, times in placed.items() if times > 1]
+    faults += [
+        f"the venue reports execution {exec_id} {times} times" for exec_id, times in executed.items() if times > 1
+    ]
+    faults += [f"the venue has order {order_id}, the log does not" for order_id in placed if order_id not in log.orders]
+    known = max((getattr(envelope.data, "report_seq", -1) for envelope in log.envelopes), default=-1)
+    told = {getattr(envelope.data, "report_seq", -1): envelope.data for envelope in log.fills}
+    first, end = (reports[0].seq, reports[-1].seq + 1) if reports else (0, 0)
+    for seq, fill in told.items():
+        if seq >= end:
+            continue  # reported since
+        report = reports[seq - first].data if seq >= first else None
+        if not isinstance(report, ev.VenueFilled) or _terms(report) != _terms(fill):
+            faults.append(f"the fill {_terms(fill)} of report {seq} is not what the venue reported: {report}")
+    for report in reports:
+        if isinstance(report.data, ev.VenueFilled) and report.seq <= known and report.seq not in told:
+            faults.append(f"the venue's fill {_terms(report.data)} of report {report.seq} is not in the log")
+    if faults:
+        raise Broken("the venue and the order log disagree", faults)
+
+
+def _terms(fill: Any) -> tuple[str, str, int, int]:
+    return fill.order_id, fill.exec_id, fill.last_qty, fill.last_px
+
+
 async def check_derived(bus: Bus, log: OrderLog, topic: str) -> list[ev.Envelope]:
+    """As `check_image`, of all that is on a topic now. Returns what was published."""
+    published = await read_partition(bus, topic)
+    check_image(log, published, topic)
+    return published
+
+
+def check_image(log: OrderLog, published: list[ev.Envelope], topic: str) -> None:
     """`positions` and `pnl` must tell of each fill at most once, in order, and name it as their cause.
 
-    Returns what was published, so that a test may ask that it is complete.
+    Args:
+        published: All of the topic, read before the log if the stack runs.
 
     Raises:
         Broken: a fill is told twice, or something that is no fill.
     """
-    published = await read_partition(bus, topic)
     fills = {envelope.seq: envelope for envelope in log.fills}
     told = Counter(getattr(envelope.data, "as_of", -1) for envelope in published)
     faults = [f"the fill at {as_of} is told {times} times" for as_of, times in told.items() if times > 1]
@@ -277,7 +326,6 @@ async def check_derived(bus: Bus, log: OrderLog, topic: str) -> list[ev.Envelope
             faults.append(f"{envelope.seq}: caused by {envelope.causation_id!r}, not by the fill at {as_of}")
     if faults:
         raise Broken(f"{topic} is no image of the fills", faults)
-    return published
 
 
 def compare_positions(log: OrderLog, answer: dict[str, Any], name: str = "the service") -> None:

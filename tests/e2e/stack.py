@@ -123,6 +123,15 @@ class Stack(LocalStack):
         os.kill(self.runner_pid, signal.SIGKILL)
         wait_for("the runner and all it started are gone", lambda: not self.processes(), WAIT_SECONDS)
 
+    def wait_started(self, release: str, old_pid: int) -> int:
+        """Wait until a release has another process, ready or not; return its id."""
+
+        def started() -> int | None:
+            pid = self.pids().get(release)
+            return pid if pid != old_pid else None
+
+        return wait_for(f"{release} is started again", started, WAIT_SECONDS)
+
     def wait_restarted(self, release: str, old_pid: int) -> int:
         """Wait until a release runs again under another process id, and is ready; return that id."""
 

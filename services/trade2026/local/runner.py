@@ -217,12 +217,13 @@ class Runner:
             await asyncio.sleep(PROBE_SECONDS if self.ready else PROBE_SECONDS / 5)
 
     async def look(self) -> None:
-        """Ask every service how it is."""
-        names = [name for release in self.plan.releases for name in release.services]
-        for name, reading in zip(names, await asyncio.gather(*map(self._ask, names)), strict=True):
-            self._readings[name] = reading
+        """Ask every service how it is; what a process said that has died meanwhile does not count."""
+        asked = {name: self._pid(release) for release in self.plan.releases for name in release.services}
+        readings = await asyncio.gather(*map(self._ask, asked))
+        for (name, pid), reading in zip(asked.items(), readings, strict=True):
+            self._readings[name] = {**reading, "pid": pid}
         for release in self.plan.releases:
-            if release.name in self.processes and all(self._readings[name]["ready"] for name in release.services):
+            if release.name in self.processes and self._release_ready(release):
                 self.processes[release.name].failures = 0
 
     async def _ask(self, service: str) -> dict[str, Any]:
@@ -244,17 +245,22 @@ class Runner:
     @property
     def ready(self) -> bool:
         """Whether every planned service answers that it is ready."""
-        return bool(self._readings) and all(
-            self._release_ready(release) and release.name in self.processes for release in self.plan.releases
-        )
+        return all(self._release_ready(release) for release in self.plan.releases)
+
+    def _pid(self, release: Release) -> int | None:
+        process = self.processes.get(release.name)
+        return process.pid if process is not None else None
 
     def _release_ready(self, release: Release) -> bool:
-        process = self.processes.get(release.name)
-        return (
-            process is not None
-            and process.pid is not None
-            and all(self._readings.get(name, {}).get("ready") for name in release.services)
-        )
+        return all(self._reading(release, name)["ready"] for name in release.services)
+
+    def _reading(self, release: Release, service: str) -> dict[str, Any]:
+        """What the service last said, if it was the process that runs now who said it."""
+        found, pid = self._readings.get(service), self._pid(release)
+        if found is not None and pid is not None and found["pid"] == pid:
+            return found
+        detail = "starting" if pid is not None else "not running"
+        return {"name": service, "port": self.plan.ports[service], "ready": False, "detail": detail, "stats": {}}
 
     def status(self) -> dict[str, Any]:
         """Everything that a person or a script wants to see."""
@@ -273,17 +279,7 @@ class Runner:
                     "last_exit": process.last_exit if process else None,
                     "uptime": round(process.uptime, 1) if process else 0,
                     "config_hash": release.settings["config_hash"],
-                    "services": [
-                        self._readings.get(name)
-                        or {
-                            "name": name,
-                            "port": self.plan.ports[name],
-                            "ready": False,
-                            "detail": "starting",
-                            "stats": {},
-                        }
-                        for name in release.services
-                    ],
+                    "services": [self._reading(release, name) for name in release.services],
                 }
             )
         return {
@@ -311,7 +307,7 @@ class Runner:
                 if process.failures >= FAILURES_MAX:
                     return f"{release.name} does not start. Its log ends with:\n{tail(process.log)}"
             if time.monotonic() >= deadline or self._stop.is_set():
-                details = [f"{s}: {self._readings[s]['detail']}" for r in waiting for s in r.services]
+                details = [f"{s}: {self._reading(r, s)['detail']}" for r in waiting for s in r.services]
                 return f"not ready after {seconds:.0f} s: {'; '.join(details)}"
             await asyncio.sleep(PROBE_SECONDS / 5)
 

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from tests.checker import Broken, OrderLog, compare_positions, follow_orders, read_partition
+from tests.checker import Broken, OrderLog, check_venue, compare_positions, follow_orders, read_partition
 
 from trade2026.domain import events as ev
 from trade2026.domain.orders import OrderSpec, OrderType
@@ -150,3 +150,35 @@ def test_positions_that_differ_do_not_pass(wrong: dict[str, str]) -> None:
 def test_an_answer_from_beyond_the_log_does_not_pass() -> None:
     with pytest.raises(Broken):
         compare_positions(position_log(), answer(3))
+
+
+PLACED = ev.VenueAccepted(order_id="o0-0", venue_order_id="v0")
+EXECUTED = ev.VenueFilled(order_id="o0-0", exec_id="x0", last_qty=4, last_px=5)
+
+
+def venue_log(*fills: ev.AnyEvent) -> OrderLog:
+    envelopes = enveloped(accepted(), ev.OrderOpened(order_id="o0-0", report_seq=0), *fills)
+    return OrderLog(envelopes, follow_orders(envelopes)[0])
+
+
+def test_a_venue_that_reported_what_the_log_tells_passes_also_while_the_log_is_behind() -> None:
+    check_venue(venue_log(fill(report_seq=1)), enveloped(PLACED, EXECUTED))
+    check_venue(venue_log(), enveloped(PLACED, EXECUTED))
+    check_venue(venue_log(fill(report_seq=1)), enveloped(PLACED))
+
+
+@pytest.mark.parametrize(
+    "reports",
+    [
+        [PLACED, EXECUTED, PLACED],
+        [PLACED, EXECUTED, EXECUTED],
+        [PLACED, EXECUTED, msgspec.structs.replace(PLACED, order_id="o0-9")],
+        [PLACED, PLACED],
+        [PLACED, msgspec.structs.replace(EXECUTED, last_px=6)],
+        [EXECUTED, EXECUTED],
+    ],
+    ids=["order_twice", "execution_twice", "unknown_order", "no_execution", "another_price", "execution_not_told"],
+)
+def test_a_venue_that_disagrees_does_not_pass(reports: list[ev.AnyEvent]) -> None:
+    with pytest.raises(Broken):
+        check_venue(venue_log(fill(report_seq=1)), enveloped(*reports))

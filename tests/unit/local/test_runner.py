@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trade2026.local import control
+from trade2026.local import runner as runner_module
 from trade2026.local.runner import RunError, Runner, check_ports, prepare
 from trade2026.local.state import StateDir
 
@@ -39,6 +40,25 @@ async def test_a_killed_process_is_started_again_and_that_is_recorded(runner: Ru
     assert (release["restarts"], release["last_exit"]) == (1, -signal.SIGKILL)
     assert '"release": "venue"' in (state.run / "restarts.jsonl").read_text()
     assert {**pids(runner), "venue": 0} == {**old, "venue": 0}
+
+
+async def test_a_process_that_was_started_again_is_ready_only_once_it_has_said_so_itself(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "PROBE_SECONDS", 2.0)  # so that the old process's word would be believed
+    await asyncio.sleep(0.6)
+    old = runner.processes["venue"].pid
+    assert old is not None
+    os.kill(old, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while runner.processes["venue"].pid == old:
+            await asyncio.sleep(0)
+        while True:
+            release = runner.status()["releases"][1]
+            if release["ready"]:
+                break
+            await asyncio.sleep(0)
+    assert release["services"][0]["stats"]["pid"] == runner.processes["venue"].pid
 
 
 async def test_apply_starts_only_the_release_again_whose_settings_changed(
