@@ -14,8 +14,10 @@ from typing import Any
 from trade2026 import __version__
 from trade2026.archive import api
 from trade2026.archive.machine import HistoryMachine, order_ids_of
+from trade2026.archive.spans import WAIT_NS, OrderSpans
 from trade2026.archive.store import HistoryStore, IndexRow
 from trade2026.domain.events import Envelope
+from trade2026.kit import tracing
 from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader
@@ -23,16 +25,19 @@ from trade2026.kit.http import App
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
+from trade2026.stack.facts import TOPICS
 
 log = logging.getLogger(__name__)
 
 ORDERS = "orders.events"
 FOLLOWED = (ORDERS, "venue.reports", "positions", "pnl")
+OWNERS = {topic.name: topic.owner for topic in TOPICS}
 _RETENTION_DAYS = 30
 _RETENTION_DAYS_MIN = 7
 _SNAPSHOT_EVENTS = 50_000
 _SNAPSHOT_NS = 60 * 10**9
 _HOUSEKEEPING_SECONDS = 5.0
+_EXPORT_SECONDS = 0.25
 _ORDERS_PRUNED_MAX = 500
 _DAY = 86_400 * 10**9
 _RETRY_SECONDS_MAX = 5.0
@@ -62,6 +67,8 @@ class ArchiveService(Service):
         self._snapshot_seq = 0
         self._snapshot_ts = context.clock.now()
         self._housekeeper: asyncio.Task[None] | None = None
+        self._spans = OrderSpans(since_ns=context.clock.now())
+        self._exporter: asyncio.Task[None] | None = None
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)
@@ -77,12 +84,16 @@ class ArchiveService(Service):
             await self._follow(topic)
         self._detail = "ready"
         self._housekeeper = asyncio.ensure_future(self._keep_house())
+        if tracing.is_on():
+            self._exporter = asyncio.ensure_future(self._export_spans())
 
     async def stop(self) -> None:
-        if self._housekeeper is not None:
-            self._housekeeper.cancel()
+        for task in (self._housekeeper, self._exporter):
+            if task is not None:
+                task.cancel()
         for follower in self._followers.values():
             await follower.stop()
+        self._export(self.context.clock.now() + WAIT_NS)
         if self._store is not None:
             if not self._write_error:
                 self._snapshot()
@@ -115,6 +126,7 @@ class ArchiveService(Service):
             "orders": self._store.orders() if self._store is not None and self._detail == "ready" else 0,
             "open_orders": len(self.machine.fold.open),
             "as_of": self.as_of,
+            "spans_dropped": self._spans.dropped,
             "lag": sum(follower.lag for follower in self._followers.values()),
             "lag_by_topic": {topic: follower.lag for topic, follower in self._followers.items()},
             "snapshot_as_of": self._snapshot_seq - 1,
@@ -159,6 +171,8 @@ class ArchiveService(Service):
         rows = self._index[record.topic]
         for order_id in order_ids_of(envelope):
             rows.append(IndexRow(order_id, record.topic, record.partition, record.seq))
+        if tracing.is_on():
+            self._spans.add(record.topic, envelope)
 
     async def _write(self, topic: str) -> None:
         """Write the batch; the topic is not read on until this has worked."""
@@ -200,6 +214,26 @@ class ArchiveService(Service):
                 self._store.prune(now - self.retention_ns, _ORDERS_PRUNED_MAX)
             except sqlite3.OperationalError as error:
                 log.warning("the history was not pruned: %s", error)
+
+    async def _export_spans(self) -> None:
+        """Make spans of what has been read, a moment after it happened."""
+        while True:
+            await asyncio.sleep(_EXPORT_SECONDS)
+            self._export(self.context.clock.now())
+
+    def _export(self, now_ns: int) -> None:
+        for step in self._spans.due(now_ns):
+            attributes = {"order.id": step.order_id, "event.id": step.event_id, "event.type": step.event_type}
+            tracing.span(
+                step.name,
+                f"00-{step.trace_id}-{step.parent_id}-01",
+                step.start_ns,
+                step.end_ns,
+                attributes,
+                step.error,
+                own=f"00-{step.trace_id}-{step.span_id}-01",
+                service=OWNERS[step.topic],
+            )
 
     async def _measure_lag(self) -> None:
         for topic, follower in self._followers.items():

@@ -56,6 +56,16 @@ class Request:
 
     __slots__ = ("_query", "_query_string", "body", "headers", "method", "params", "path", "principal", "received_ns")
 
+    @property
+    def traceparent(self) -> str:
+        """The context of the span that this request is: under the caller's if it gave one, else of a new trace."""
+        own = self.headers.get(_SPAN)
+        if own is None:
+            given = self.headers.get(b"traceparent", b"").decode("latin-1")
+            context = tracing.child(given) if tracing.parse_traceparent(given) else tracing.new_traceparent()
+            own = self.headers[_SPAN] = context.encode()
+        return own.decode()
+
     def __init__(
         self,
         method: str,
@@ -358,17 +368,10 @@ class App:
 
     def _measure(self, route: Route, status: int, headers: dict[bytes, bytes], received_ns: int) -> None:
         ended_ns = self._now()
-        context = headers.get(b"traceparent")
-        trace_id = None
-        if context is not None:
-            parsed = tracing.parse_traceparent(text := context.decode("latin-1"))
-            if parsed is not None:
-                trace_id = parsed.trace_id
-                if tracing.is_on():
-                    attributes = {"http.request.method": route.method, "http.route": route.path}
-                    attributes |= {"http.response.status_code": status, "service": self.name}
-                    name = f"{route.method} {route.path}"
-                    tracing.span(name, text, received_ns, ended_ns, attributes, status >= 500)
+        own = headers.get(_SPAN)
+        trace_id = own[3:35].decode() if own is not None else None
+        if tracing.is_on():
+            self._export_span(route, status, headers, (received_ns, ended_ns))
         route.latency.observe_ns(ended_ns - received_ns, trace_id)
         counter = route.answers.get(status)
         if counter is None:
@@ -382,7 +385,19 @@ class App:
             )
         counter.value += 1
 
+    def _export_span(self, route: Route, status: int, headers: dict[bytes, bytes], times: tuple[int, int]) -> None:
+        """Export the span of a request that has a trace: its caller's, or its order's."""
+        given = headers.get(b"traceparent", b"").decode("latin-1")
+        parent = given if tracing.parse_traceparent(given) else ""
+        attributes = {"http.request.method": route.method, "http.route": route.path}
+        attributes |= {"http.response.status_code": status}
+        own = headers.get(_SPAN, b"").decode()
+        name, error, keep = f"{route.method} {route.path}", status >= 500, status >= 400
+        tracing.span(name, parent, *times, attributes, error, own=own, service=self.name, keep=keep)
 
+
+_SPAN = b" span"
+"""Beside the headers, under a name that no header can have: the context that the request got here."""
 _NO_PARAMS: Mapping[str, str] = {}
 
 

@@ -1,16 +1,22 @@
 """Traces: W3C trace contexts for everyone, OpenTelemetry spans for whoever configured a collector.
 
-Every order has a trace in its envelopes. Spans are its sampled export: the decision is in the trace id, so
+Every order has a trace in its envelopes. Spans are its sampled export: the decision is in the trace context, so
 all processes take the same one; what failed or was slow is exported even where the rest of its trace is not.
+A span is handed to a bounded queue, which a thread sends; when the collector is slow or gone, spans are dropped.
 """
 
 import random
 import re
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import xxhash
+
 SLOW_NS = 100_000_000
 """A span that lasted so long is exported whatever the sampling says."""
+UNSAMPLED_PER_SECOND_MAX = 200
+"""Spans that are exported only because they failed or were slow: an outage must not become a flood."""
 _FLUSH_MS_MAX = 2_000
 _CONTEXT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED_OF = 1 << 64
@@ -26,10 +32,38 @@ class Traceparent(NamedTuple):
     sampled: bool
 
 
-class _Export(NamedTuple):
-    processor: Any
-    resource: Any
-    scope: Any
+class _Export:
+    """Where spans go, and as whose: every service of a process has its own resource."""
+
+    def __init__(self, processor: Any, scope: Any, process: str, version: str) -> None:
+        self.processor, self.scope, self.process, self.version = processor, scope, process, version
+        self.resources: dict[str, Any] = {}
+        self.second, self.unsampled = 0.0, 0
+
+    def resource(self, service: str) -> Any:
+        """The resource of a service; of the process itself if it has no name."""
+        from opentelemetry.sdk.resources import Resource
+
+        name = service or self.process
+        resource = self.resources.get(name)
+        if resource is None:
+            resource = self.resources[name] = Resource.create(
+                {
+                    "service.name": name,
+                    "service.namespace": "trade2026",
+                    "service.instance.id": self.process,
+                    "service.version": self.version,
+                }
+            )
+        return resource
+
+    def may_exceed(self) -> bool:
+        """Whether one more span may go out that its trace's sampling left out."""
+        now = time.monotonic()
+        if now - self.second >= 1:
+            self.second, self.unsampled = now, 0
+        self.unsampled += 1
+        return self.unsampled <= UNSAMPLED_PER_SECOND_MAX
 
 
 _export: _Export | None = None
@@ -41,6 +75,7 @@ def configure(otlp_endpoint: str, *, service: str, version: str, sampling: float
 
     Args:
         otlp_endpoint: Of the collector, e.g. `http://127.0.0.1:4318`.
+        service: Name of the process, for spans that belong to no service of it.
         sampling: Share of new traces that are exported, from 0 to 1; a caller's decision is kept.
     """
     if not otlp_endpoint:
@@ -55,13 +90,11 @@ def configure(otlp_endpoint: str, *, service: str, version: str, sampling: float
 
 def configure_with(processor: Any, *, service: str, version: str, sampling: float) -> None:
     """Hand finished spans to an OpenTelemetry `SpanProcessor`."""
-    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
     global _export, _sampled_below
     assert 0 <= sampling <= 1
-    resource = Resource.create({"service.name": service, "service.version": version})
-    _export = _Export(processor, resource, InstrumentationScope("trade2026", version))
+    _export = _Export(processor, InstrumentationScope("trade2026", version), service, version)
     _sampled_below = int(sampling * _SAMPLED_OF)
 
 
@@ -102,6 +135,11 @@ def parse_traceparent(text: str) -> Traceparent | None:
     return Traceparent(trace_id, span_id, bool(int(flags, 16) & 1))
 
 
+def span_id_of(event_id: str) -> str:
+    """The id of the span that an event of the log stands for; 16 hex digits, never 0."""
+    return f"{xxhash.xxh64_intdigest(event_id.encode()) or 1:016x}"
+
+
 def span(
     name: str,
     traceparent: str,
@@ -111,6 +149,8 @@ def span(
     error: bool = False,
     *,
     own: str = "",
+    service: str = "",
+    keep: bool = False,
 ) -> None:
     """Export one finished span if its trace is sampled, or if it failed or was slow.
 
@@ -118,24 +158,28 @@ def span(
         traceparent: Of its parent; empty for the first span of a trace.
         start_ns: Nanoseconds since the epoch, as `end_ns`.
         own: Of the span itself, where others already name it as their parent; otherwise it gets a new one.
+        service: Which service of this process it is about.
+        keep: Export it whatever the sampling says.
     """
     if _export is None or not (traceparent or own):
         return
     context = parse_traceparent(own or child(traceparent))
-    if context is None or not (context.sampled or error or end_ns - start_ns >= SLOW_NS):
+    if context is None:
+        return
+    if not context.sampled and not ((keep or error or end_ns - start_ns >= SLOW_NS) and _export.may_exceed()):
         return
     parent = parse_traceparent(traceparent)
-    _export.processor.on_end(_readable(name, context, parent, start_ns, end_ns, attributes, error))
+    _export.processor.on_end(_readable(name, context, parent, (start_ns, end_ns), attributes, error, service))
 
 
 def _readable(
     name: str,
     context: Traceparent,
     parent: Traceparent | None,
-    start_ns: int,
-    end_ns: int,
+    times: tuple[int, int],
     attributes: Mapping[str, Any] | None,
     error: bool,
+    service: str,
 ) -> Any:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanKind
@@ -146,12 +190,12 @@ def _readable(
         name,
         context=_span_context(context, is_remote=False),
         parent=_span_context(parent, is_remote=True) if parent is not None else None,
-        resource=_export.resource,
+        resource=_export.resource(service),
         attributes=dict(attributes or {}),
         kind=SpanKind.INTERNAL,
         status=Status(StatusCode.ERROR if error else StatusCode.UNSET),
-        start_time=start_ns,
-        end_time=max(start_ns, end_ns),
+        start_time=times[0],
+        end_time=max(times),
         instrumentation_scope=_export.scope,
     )
 

@@ -160,7 +160,7 @@ def amounts_as_text(value: Any, key: str = "") -> Any:
 
 def event_view(envelope: Envelope, topic: str = "orders.events", partition: int = 0) -> dict[str, Any]:
     """Show one event with its place in the log."""
-    data = amounts_as_text(msgspec.to_builtins(envelope.data))
+    data = amounts_as_text(msgspec.json.decode(msgspec.json.encode(envelope.data)))
     kind = data.pop("type")
     return {
         "event_id": f"{topic}/{partition}/{envelope.seq}",

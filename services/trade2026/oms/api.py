@@ -146,7 +146,7 @@ def add_order_entry(app: App, service: "OmsService") -> None:
             reference=service.reference(specs[0].instrument) if specs else None,
         )
         service.admit()
-        orders = await _decided(service.submit(command))
+        orders = await _decided(service.submit(command, in_request=True))
         return json_response({"list_id": orders[0].list_id, "orders": [submit_view(order) for order in orders]})
 
 
@@ -267,7 +267,7 @@ async def submit_one(
         spec=spec,
         reference=service.reference(spec.instrument),
     )
-    return await _decided(service.submit(command))
+    return await _decided(service.submit(command, in_request=request is not None))
 
 
 async def submit_many(

@@ -23,6 +23,7 @@ from trade2026.domain.market import Reference
 from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import Order, OrderSpec
 from trade2026.domain.positions import Position
+from trade2026.kit import tracing
 from trade2026.kit.bus.port import Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader
@@ -30,8 +31,7 @@ from trade2026.kit.http import App, Problem, Request
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
 from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
-from trade2026.kit.tracing import new_traceparent, parse_traceparent
-from trade2026.oms import api
+from trade2026.oms import api, spans
 from trade2026.oms.machine import ClientOrderIdReused, OrderMachine
 from trade2026.oms.order_input import OrderInput, OrderReader, _step
 from trade2026.oms.stream import EventStream
@@ -177,16 +177,21 @@ class OmsService(Service):
 
     # ── commands ────────────────────────────────────────────────────────────────────────────
 
-    def submit(self, command: cmd.Command, *, reduces_risk: bool = False) -> "asyncio.Future[Any]":
-        """Hand a command to the owner; overload and recovery become 429 and 503."""
+    def submit(
+        self, command: cmd.Command, *, reduces_risk: bool = False, in_request: bool = False
+    ) -> "asyncio.Future[Any]":
+        """Hand a command to the owner; overload and recovery become 429 and 503.
+
+        Args:
+            in_request: The command's trace is that of one HTTP request.
+        """
         try:
             future = self.owner.submit(command, reduces_risk=reduces_risk)
         except Overloaded as error:
             raise Problem(429, "overloaded", str(error), retry_after=1) from error
         except Unavailable as error:
             raise Problem(503, "not_ready", str(error), retry_after=1) from error
-        started = command.ts
-        future.add_done_callback(lambda done: self._decided(done, started))
+        future.add_done_callback(lambda done: self._decided(done, command, in_request))
         return future
 
     async def submit_many(self, commands: list[cmd.Command]) -> list[Any]:
@@ -198,17 +203,22 @@ class OmsService(Service):
         except Unavailable as error:
             raise Problem(503, "not_ready", str(error), retry_after=1) from error
         answers = await future
-        took = self.context.clock.now() - commands[0].ts if commands else 0
-        for answer in answers:
+        now = self.context.clock.now()
+        for command, answer in zip(commands, answers, strict=True):
             if not isinstance(answer, Exception):
-                self.latency.observe_ns(took)
+                self.latency.observe_ns(now - command.ts)
                 self.accepted.inc(1)
+                if tracing.is_on():
+                    spans.acknowledged(command, answer, now, in_request=False)
         return answers
 
-    def _decided(self, done: "asyncio.Future[Any]", started: int) -> None:
+    def _decided(self, done: "asyncio.Future[Any]", command: cmd.Command, in_request: bool) -> None:
         if not done.cancelled() and done.exception() is None:
-            self.latency.observe_ns(self.context.clock.now() - started)
+            now = self.context.clock.now()
+            self.latency.observe_ns(now - command.ts)
             self.accepted.inc(1)
+            if tracing.is_on():
+                spans.acknowledged(command, done.result(), now, in_request=in_request)
 
     def admit(self) -> None:
         """Refuse what would add risk while we may not take it; nothing is recorded, a retry is safe."""
@@ -252,9 +262,8 @@ class OmsService(Service):
         return order
 
     def traceparent(self, request: Request | None) -> str:
-        """The caller's trace, or a new one."""
-        given = request.headers.get(b"traceparent", b"").decode("latin-1") if request is not None else ""
-        return given if given and parse_traceparent(given) else new_traceparent()
+        """The trace of an order: the request's if it brings one order, else a new one."""
+        return request.traceparent if request is not None else tracing.new_traceparent()
 
     async def kill(self, scope: str, reason: str, by: str, *, halt: bool = False) -> int:
         """Latch, then log, then cancel; the latch holds even if the log cannot be written."""
