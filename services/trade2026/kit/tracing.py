@@ -17,6 +17,7 @@ SLOW_NS = 100_000_000
 """A span that lasted so long is exported whatever the sampling says."""
 UNSAMPLED_PER_SECOND_MAX = 200
 """Spans that are exported only because they failed or were slow: an outage must not become a flood."""
+_EXPORT_MS = 1_000
 _FLUSH_MS_MAX = 2_000
 _CONTEXT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _SAMPLED_OF = 1 << 64
@@ -85,7 +86,12 @@ def configure(otlp_endpoint: str, *, service: str, version: str, sampling: float
 
     base = otlp_endpoint.rstrip("/")
     exporter = OTLPSpanExporter(endpoint=base if base.endswith("/v1/traces") else f"{base}/v1/traces")
-    configure_with(BatchSpanProcessor(exporter), service=service, version=version, sampling=sampling)
+    configure_with(
+        BatchSpanProcessor(exporter, schedule_delay_millis=_EXPORT_MS),
+        service=service,
+        version=version,
+        sampling=sampling,
+    )
 
 
 def configure_with(processor: Any, *, service: str, version: str, sampling: float) -> None:
