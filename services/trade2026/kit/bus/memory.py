@@ -1,7 +1,7 @@
 """The bus in memory, for simulation and tests: the promises of the port without disk, threads or clocks.
 
 When an append becomes durable is the only thing that is up to the caller (`delay`), so a virtual loop and a
-seed replay a run exactly. Faults are injected: `crash` and `fill`.
+seed replay a run exactly. Faults are injected: `crash`, `cut_power`, `fill`, `fail_next`, `wake`.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from trade2026.kit.bus.port import BusCorrupt, BusError, BusFull, Fenced, Record, TopicConfig, Trimmed
+from trade2026.kit.bus.port import BusCorrupt, BusError, BusFull, BusUncertain, Fenced, Record, TopicConfig, Trimmed
 from trade2026.kit.bus.wake import Waiters
 
 
@@ -30,6 +30,7 @@ class MemoryBus:
         self._partitions = {(topic.name, n): _Partition(topic, n) for topic in topics for n in range(topic.partitions)}
         self._writers: list[_MemoryWriter] = []
         self._offsets: dict[tuple[str, str, int], int] = {}
+        self._failing: dict[tuple[str, int], BusError] = {}
 
     async def claim(self, topic: str, partition: int, owner: str) -> "_MemoryWriter":
         """See `Bus.claim`. Raises `BusFull` while there is no room."""
@@ -84,9 +85,29 @@ class MemoryBus:
             if writer.owner == owner:
                 writer.crash(self._rng)
 
+    def cut_power(self) -> None:
+        """Crash every writer, and take from topics that are not durable what was not fsynced yet."""
+        for writer in self._writers:
+            writer.crash(self._rng)
+        for log in self._partitions.values():
+            log.cut_power(self._rng)
+
     def fill(self, full: bool) -> None:
         """Take all room away, or give it back."""
         self._full = full
+
+    def fail_next(self, topic: str, error: BusError, partition: int = 0) -> None:
+        """The next commit of a partition fails; after `BusUncertain` it may be there all the same."""
+        self._failing[topic, partition] = error
+
+    def records(self, topic: str, partition: int = 0) -> list[Record]:
+        """All that is kept of a partition, without waiting."""
+        log = self._partitions[topic, partition]
+        return log.take(log.start, len(log.bodies))
+
+    def wake(self, topic: str, partition: int = 0) -> None:
+        """Wake the readers of a partition for nothing."""
+        self._partitions[topic, partition].waiters.wake()
 
 
 class _Partition:
@@ -95,6 +116,8 @@ class _Partition:
         self.label = f"{config.name}/{partition}"
         self.epoch = 0
         self.start = 0
+        self.synced = 0
+        """Of a topic that is not durable: what the last power cut has left is on the disk."""
         self.bodies: list[bytes] = []
         self.waiters = Waiters()
         self._sealed: deque[tuple[int, int]] = deque()
@@ -121,6 +144,15 @@ class _Partition:
         name, partition, offset = self.config.name, self.partition, seq - self.start
         bodies = self.bodies[offset : offset + records_max]
         return [Record(name, partition, seq + n, body) for n, body in enumerate(bodies)]
+
+    def cut_power(self, rng: Random) -> None:
+        """Lose what was never fsynced."""
+        if self.config.durable:
+            return
+        self.synced = rng.randint(max(self.synced, self.start), self.end)
+        del self.bodies[self.synced - self.start :]
+        self._sealed.clear()
+        self._open_records, self._open_bytes = len(self.bodies), sum(map(len, self.bodies))
 
     def _trim(self) -> None:
         retained_bytes_max = self.config.retention_bytes_max
@@ -209,7 +241,7 @@ class _MemoryWriter:
         """The oldest calls: timers that are due together run in any order, appends do not."""
         for _ in range(min(calls, len(self._pending))):
             bodies, future = self._pending.popleft()
-            self._error = self._error or self._refusal()
+            self._error = self._error or self._refusal() or self._failure(bodies)
             if self._error is None:
                 self._log.add(bodies)
             if future.done():
@@ -225,6 +257,12 @@ class _MemoryWriter:
         if self._bus._full:
             return BusFull(f"{self._log.label}: there is no room")
         return None
+
+    def _failure(self, bodies: Sequence[bytes]) -> BusError | None:
+        error = self._bus._failing.pop((self.topic, self.partition), None)
+        if isinstance(error, BusUncertain) and self._bus._rng.random() < 0.5:
+            self._log.add(bodies)
+        return error
 
 
 def _again(error: BusError) -> BusError:

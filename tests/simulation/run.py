@@ -1,0 +1,104 @@
+"""One seed from beginning to end: trade under faults, heal, come to rest, and ask the checker."""
+
+import asyncio
+import hashlib
+import logging
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.checker import Broken
+from tests.simulation import faults, invariants, stack
+from tests.simulation.clients import Client, Journal, Officer
+from tests.simulation.host import seeded
+from tests.simulation.loop import SimulationStuck
+from tests.simulation.world import World
+
+_ACTIONS = 30
+_STOPS = 3
+_QUIET_SECONDS = 2.0
+_REST_SECONDS_MAX = 120.0
+_SHM = Path("/dev/shm")
+
+
+class Failed(AssertionError):
+    """A seed that found something; the message says how to see it again."""
+
+    def __init__(self, seed: int, error: BaseException | str) -> None:
+        super().__init__(
+            f"seed {seed}: {error}\nreplay it: SIM_SEED={seed} python -m pytest tests/simulation/test_seeds.py"
+        )
+        self.seed, self.error = seed, error
+
+
+@dataclass
+class Outcome:
+    """What a seed did."""
+
+    seed: int
+    digest: str
+    """Of every byte on the bus and every line in the journals."""
+    injected: dict[str, int]
+    events: int
+    acknowledged: int
+    seconds: float
+    """Of virtual time."""
+
+
+def run_seed(seed: int, *, actions: int = _ACTIONS) -> Outcome:
+    """Simulate a seed.
+
+    Raises:
+        Failed: something that must hold does not.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="trade2026-sim-", dir=_SHM if _SHM.is_dir() else None))
+    quiet = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    world = World(seed, directory)
+    try:
+        return world.run(_story(world, actions))
+    except (Broken, SimulationStuck, AssertionError, TimeoutError) as error:
+        raise Failed(seed, error) from error
+    finally:
+        logging.disable(quiet)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def _story(world: World, actions: int) -> Outcome:
+    journal = Journal()
+    world.start()
+    await world.until_ready()
+    chaos = world.loop.world.spawn(faults.rage(world, seeded(world.seed, "faults")))
+    clients = [Client(world, journal, account, seeded(world.seed, account), actions) for account in stack.ACCOUNTS]
+    officer = Officer(world, journal, seeded(world.seed, "officer"), _STOPS)
+    await asyncio.gather(*(client.run() for client in clients), officer.run())
+    chaos.cancel()
+    await asyncio.gather(chaos, return_exceptions=True)
+    faults.heal(world)
+    await world.until_ready()
+    await _rest(world)
+    await invariants.check(world, journal)
+    return _outcome(world, journal)
+
+
+async def _rest(world: World) -> None:
+    """Cancel all, and wait until nothing is written any more."""
+    async with asyncio.timeout(_REST_SECONDS_MAX):
+        while (await world.ask("oms", "POST", "/orders/cancel-all", {"reason": "the end"})).status != 200:
+            await asyncio.sleep(0.1)
+        before: list[int] = []
+        while before != (before := await invariants.ends(world)) or not await invariants.caught_up(world):
+            await asyncio.sleep(_QUIET_SECONDS)
+
+
+def _outcome(world: World, journal: Journal) -> Outcome:
+    digest = hashlib.sha256()
+    events = 0
+    for body in world.bodies():
+        digest.update(body)
+        events += 1
+    digest.update("\n".join(journal.lines).encode())
+    return Outcome(
+        world.seed, digest.hexdigest(), dict(world.injected), events, len(journal.orders), world.loop.ns / 1e9
+    )

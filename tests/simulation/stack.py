@@ -1,0 +1,75 @@
+"""The stack that is simulated: two instruments, tight limits, the processes of the laptop's placement."""
+
+from pathlib import Path
+
+import msgspec
+
+from trade2026 import __version__
+from trade2026.controls.limits import LimitBook, LimitSet
+from trade2026.domain.instruments import Instrument
+from trade2026.gateway.replay import Recording
+from trade2026.kit.bus.port import TopicConfig
+from trade2026.kit.settings import ProcessSettings, VenueSettings
+from trade2026.stack.facts import SERVICES, TOPICS
+
+ACCOUNTS = ("ann", "bob", "cid")
+UNIT = 10**9
+PLACEMENT = {
+    "orders": ("oms",),
+    "venue": ("gateway",),
+    "risk": ("risk",),
+    "projections": ("ptrc", "pnl", "archive"),
+}
+"""Services by process."""
+
+INSTRUMENTS = [
+    Instrument(
+        symbol=symbol,
+        venue="SIM",
+        base=symbol.removesuffix("USDT"),
+        quote="USDT",
+        settlement="USDT",
+        tick_size=UNIT // 100,
+        lot_size=UNIT // 100,
+        maker_fee_bps=1,
+        taker_fee_bps=5,
+    )
+    for symbol in ("BTCUSDT", "ETHUSDT")
+]
+
+LIMITS = LimitBook(
+    version=1,
+    stack=LimitSet(max_gross_exposure=2_000_000 * UNIT),
+    account_default=LimitSet(
+        max_order_quantity=10 * UNIT,
+        max_order_value=900_000 * UNIT,
+        max_open_orders=12,
+        max_position=25 * UNIT,
+        price_collar_bps=2_000,
+    ),
+)
+
+
+def settings(state: Path, services: tuple[str, ...], release: str) -> ProcessSettings:
+    """What one process is told."""
+    return ProcessSettings(
+        stack="simulation",
+        release=release,
+        services=list(services),
+        config_hash="c0ffee",
+        allowed_versions=[__version__],
+        instruments=INSTRUMENTS,
+        venues=[VenueSettings(name="SIM", type="replay", config={"scale": 56, "speed": 90, "gap_seconds_max": 0.5})],
+        topics=[TopicConfig(name=topic.name, durable=topic.durable) for topic in TOPICS],
+        ports={name: facts.port for name, facts in SERVICES.items()},
+        default_account=ACCOUNTS[0],
+        risk=msgspec.Raw(msgspec.json.encode(LIMITS)),
+        free_bytes_min=1_000,
+        state_dir=str(state),
+    )
+
+
+def cut(recording: Recording, begin: int, count: int) -> Recording:
+    """Some trades of a recording."""
+    rows = slice(begin, begin + count)
+    return Recording(recording.name, recording.seconds[rows], recording.prices[rows], recording.quantities[rows])

@@ -1,0 +1,287 @@
+"""The whole stack in one loop: processes that die and are started again, a network between them, one bus, one disk.
+
+Nothing here decides what goes wrong: `faults` do, by calling what a world offers.
+"""
+
+import asyncio
+import errno
+import json
+import os
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+from urllib.parse import urlsplit
+
+from tests.simulation import stack
+from tests.simulation.bus import Weather
+from tests.simulation.host import Host, seeded
+from tests.simulation.loop import SimLoop
+
+from trade2026.archive import service as archive_service
+from trade2026.archive.service import ArchiveService
+from trade2026.archive.store import HistoryStore
+from trade2026.gateway.recording import load_bitstamp
+from trade2026.gateway.replay import Recording
+from trade2026.gateway.service import GatewayService
+from trade2026.kit.bus.memory import MemoryBus
+from trade2026.kit.bus.port import TopicConfig
+from trade2026.kit.service import Context, Service
+from trade2026.oms.service import OmsService
+from trade2026.pnl.service import PnlService
+from trade2026.ptrc.service import PtrcService
+from trade2026.risk.calls import Answer
+from trade2026.risk.service import RiskService
+from trade2026.stack.facts import SERVICES, TOPICS
+
+_RESTART_SECONDS_MAX = 0.5
+_NETWORK_SECONDS_MAX = 0.004
+_ROOM = 10**12
+_TRADES = 400
+READY_SECONDS_MAX = 60.0
+
+_recording: Recording | None = None
+
+
+class NoAnswer(Exception):
+    """Nobody answered in time: what was asked may or may not have been done."""
+
+
+class Reply(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    body: dict[str, Any]
+
+
+class Network:
+    """How messages travel; faults change it for a while."""
+
+    def __init__(self) -> None:
+        self.seconds_max = _NETWORK_SECONDS_MAX
+        self.request_lost = 0.0
+        self.answer_lost = 0.0
+        self.duplicated = 0.0
+        """Probabilities."""
+
+
+class World:
+    """One run of one seed.
+
+    Args:
+        seed: Decides everything.
+        directory: An empty one: the stack's state directory.
+    """
+
+    def __init__(self, seed: int, directory: Path) -> None:
+        self.seed, self.directory = seed, directory
+        self.loop = SimLoop(seeded(seed, "schedule"))
+        self.rng = seeded(seed, "world")
+        self.weather = Weather(seeded(seed, "weather"))
+        self.network = Network()
+        self.disk_full = False
+        self.injected: Counter[str] = Counter()
+        """How often each fault really happened."""
+        self.hosts: dict[str, list[Host]] = {name: [] for name in stack.PLACEMENT}
+        """Those that live, the newest last: one before it is a zombie."""
+        self.deaths = 0
+        topics = [TopicConfig(name=topic.name, durable=topic.durable) for topic in TOPICS]
+        self.bus = MemoryBus(topics, delay=self.weather.commit_delay, rng=seeded(seed, "bus"))
+        self._network_rng = seeded(seed, "network")
+        self._recording = stack.cut(_load(), self.rng.randrange(10_000), _TRADES)
+        self._numbers: Counter[str] = Counter()
+        self._started = False
+        self._stopping = False
+        self._factories: dict[str, Callable[[Context], Service]] = {
+            "oms": OmsService,
+            "gateway": lambda context: GatewayService(context, self._recording),
+            "risk": lambda context: RiskService(context, self._post),
+            "ptrc": PtrcService,
+            "pnl": PnlService,
+            "archive": ArchiveService,
+        }
+
+    # ── processes ───────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Start every process."""
+        self._started = True
+        for name in stack.PLACEMENT:
+            self.start_process(name)
+
+    def start_process(self, name: str) -> Host:
+        """Start a process, whether or not an older one still lives."""
+        self._numbers[name] += 1
+        services = stack.PLACEMENT[name]
+        host = Host(
+            self.loop,
+            name,
+            self._numbers[name],
+            self.bus,
+            self.weather,
+            stack.settings(self.directory, services, name),
+            {service: self._factories[service] for service in services},
+            self.free_bytes,
+            self._died,
+        )
+        self.hosts[name].append(host)
+        return host
+
+    def newest(self, name: str) -> Host | None:
+        """The process that holds the port."""
+        return self.hosts[name][-1] if self.hosts[name] else None
+
+    def _died(self, host: Host) -> None:
+        self.deaths += 1
+        self.hosts[host.name].remove(host)
+        self.loop.world.call_later(self.rng.random() * _RESTART_SECONDS_MAX, self._restart, host.name)
+
+    def _restart(self, name: str) -> None:
+        if not self.hosts[name] and not self._stopping:
+            self.start_process(name)
+
+    def end_zombies(self) -> None:
+        """Leave one process of each name."""
+        for hosts in self.hosts.values():
+            for host in hosts[:-1]:
+                host.crash()
+
+    async def until_ready(self) -> None:
+        """Wait until every service answers."""
+        async with asyncio.timeout(READY_SECONDS_MAX):
+            for services in stack.PLACEMENT.values():
+                for service in services:
+                    while (await self.ask(service, "GET", "/readyz")).status != 200:
+                        await asyncio.sleep(0.05)
+
+    # ── the network ─────────────────────────────────────────────────────────────────────────
+
+    async def ask(
+        self,
+        service: str,
+        method: str,
+        target: str,
+        body: Any = None,
+        *,
+        headers: dict[str, str] | None = None,
+        seconds_max: float = 2.0,
+    ) -> Reply:
+        """Ask a service as a client does; status 0 if nobody answers or the answer is lost."""
+        try:
+            status, raw = await self._send(service, method, target, body, headers or {}, seconds_max)
+        except NoAnswer as error:
+            return Reply(0, {"detail": str(error)})
+        return Reply(status, json.loads(raw) if raw else {})
+
+    async def _send(
+        self, service: str, method: str, target: str, body: Any, headers: dict[str, str], seconds_max: float
+    ) -> tuple[int, bytes]:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
+        answer: asyncio.Future[tuple[int, bytes]] = self.loop.create_future()
+        network, rng = self.network, self._network_rng
+
+        def reply(status: int, text: bytes) -> None:
+            if rng.random() >= network.answer_lost:
+                self._travel(settle, status, text)
+            else:
+                self.injected["LostMessages"] += 1
+
+        def settle(status: int, text: bytes) -> None:
+            if answer.done():
+                return
+            if status:
+                answer.set_result((status, text))
+            else:
+                answer.set_exception(NoAnswer(text.decode()))
+
+        if rng.random() >= network.request_lost:
+            self._travel(self._deliver, service, method, target, raw, headers, reply)
+        else:
+            self.injected["LostMessages"] += 1
+        if rng.random() < network.duplicated:
+            self.injected["DuplicatedRequests"] += 1
+            self._travel(self._deliver, service, method, target, raw, headers, reply)
+        try:
+            async with asyncio.timeout(seconds_max):
+                return await answer
+        except TimeoutError:
+            raise NoAnswer(f"no answer within {seconds_max} s") from None
+
+    def _travel(self, callback: Callable[..., None], *args: Any) -> None:
+        self.loop.world.call_later(self._network_rng.random() * self.network.seconds_max, callback, *args)
+
+    def _deliver(
+        self, service: str, method: str, target: str, raw: bytes, headers: dict[str, str], reply: Callable[..., None]
+    ) -> None:
+        name = next(name for name, services in stack.PLACEMENT.items() if service in services)
+        hosts = self.hosts[name]
+        if not hosts:
+            reply(0, b"connection refused")
+            return
+        # An old connection may still lead to a process that was replaced.
+        old = len(hosts) > 1 and self._network_rng.random() < 0.3
+        hosts[-2 if old else -1].receive(service, method, target, raw, headers, reply)
+
+    async def _post(self, url: str, body: bytes, *, authorization: str = "") -> Answer:
+        """How risk reaches the order service and the venue."""
+        parts = urlsplit(url)
+        service = next(name for name, facts in SERVICES.items() if facts.port == parts.port)
+        try:
+            status, text = await self._send(service, "POST", parts.path, body, {}, 2.0)
+        except NoAnswer as error:
+            return Answer(0, detail=str(error))
+        return Answer(status, text)
+
+    # ── the disk ────────────────────────────────────────────────────────────────────────────
+
+    def free_bytes(self, path: Path) -> int:
+        """What `kit.disk` would say."""
+        return 0 if self.disk_full else _ROOM
+
+    def fill_disk(self, full: bool) -> None:
+        """No room, for the bus and for files alike; or room again."""
+        self.disk_full = full
+        self.bus.fill(full)
+
+    def fsync(self, descriptor: int) -> None:
+        """In place of `os.fsync`: memory is the disk here."""
+        if self.disk_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def bodies(self) -> list[bytes]:
+        """Every record on the bus, topic by topic."""
+        return [record.body for topic in TOPICS for record in self.bus.records(topic.name)]
+
+    # ── a run ───────────────────────────────────────────────────────────────────────────────
+
+    def run(self, story: Any) -> Any:
+        """Run a coroutine in this world, then end it."""
+        world = self
+
+        class Store(HistoryStore):
+            """A history on our disk."""
+
+            def write(self, *args: Any, **named: Any) -> None:
+                if world.disk_full:
+                    raise sqlite3.OperationalError("database or disk is full")
+                super().write(*args, **named)
+
+        kept = random.getstate()
+        random.seed(self.seed)
+        try:
+            with mock.patch.object(os, "fsync", self.fsync), mock.patch.object(archive_service, "HistoryStore", Store):
+                return self.loop.run_until_complete(story)
+        finally:
+            self._stopping = True
+            random.setstate(kept)
+            self.loop.close()
+
+
+def _load() -> Recording:
+    global _recording
+    if _recording is None:
+        _recording = load_bitstamp()
+    return _recording
