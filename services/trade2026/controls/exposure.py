@@ -105,11 +105,13 @@ class Leaf:
 
     def revalue(self) -> None:
         """Move the groups by what has changed here."""
-        held = self.position.quantity * self.mark
-        long, short = held + self.buys, held - self.sells
-        multiplier = self.multiplier
-        if multiplier != SCALE:
-            held, long, short = held * multiplier // SCALE, long * multiplier // SCALE, short * multiplier // SCALE
+        position, buys, sells = self.position, self.buys, self.sells
+        held = position.quantity * self.mark
+        if position.multiplier != SCALE:
+            held = held * position.multiplier // SCALE
+        if self.multiplier != SCALE:
+            buys, sells = buys * self.multiplier // SCALE, sells * self.multiplier // SCALE
+        long, short = held + buys, held - sells
         gross = abs(long)
         if gross < abs(short):
             gross = abs(short)

@@ -224,9 +224,7 @@ class Controls:
         self.marked(event.instrument, event.last_px)
         signed, day = spec.signed_quantity, ts // DAY_NS
         for leaf in self._leaves_for(spec):
-            realized = leaf.position.apply_fill(signed, event.last_px, event.fee)
-            if leaf.multiplier != SCALE:
-                realized = realized * leaf.multiplier // SCALE
+            realized = leaf.position.apply_fill(signed, event.last_px, event.fee, event.multiplier)
             for group in leaf.groups:
                 group.realize(day, realized - event.fee)
             leaf.revalue()
@@ -378,7 +376,7 @@ class Controls:
 
     def _compile(self, spec: OrderSpec) -> Plan:
         limits = r.limits_of(self.book, spec)
-        plan = Plan(spec, self.book, self._multiplier(spec.instrument))
+        plan = Plan(spec, self.book, self.multiplier(spec.instrument))
         plan.duplicate_window_ns = max((each.duplicate_window_ns or 0 for _, each in limits), default=0)
         for scope, each in limits:
             if each.order_rate is not None:
@@ -649,7 +647,8 @@ class Controls:
         ]
         self._duplicate_window_ns = max(each.duplicate_window_ns or 0 for each in every)
 
-    def _multiplier(self, instrument: str) -> int:
+    def multiplier(self, instrument: str) -> int:
+        """Return the multiplier of an instrument, nanos."""
         found = self.instruments.get(instrument)
         return found.multiplier if found is not None else SCALE
 
@@ -665,7 +664,7 @@ class Controls:
         if leaf is None:
             scopes = (holder,) if holder else ("stack", f"account:{account}", f"instrument:{instrument}")
             groups = tuple(self._group(scope) for scope in scopes)
-            leaf = Leaf(groups, self._multiplier(instrument), self._marks.get(instrument, 0))
+            leaf = Leaf(groups, self.multiplier(instrument), self._marks.get(instrument, 0))
             self._leaves[key] = leaf
             self._holders.setdefault(instrument, []).append(leaf)
         return leaf

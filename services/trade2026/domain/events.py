@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from trade2026.domain.market import Book, Reference, Trade
+from trade2026.domain.numbers import SCALE
 from trade2026.domain.orders import OrderSpec
 
 
@@ -127,10 +128,13 @@ class OrderFilled(Event, frozen=True, kw_only=True):
     last_qty: int
     last_px: int
     fee: int = 0
+    multiplier: int = SCALE
+    """Of the instrument, nanos: the value of the fill is quantity times price times this."""
     liquidity: Literal["MAKER", "TAKER", ""] = ""
     cum_qty: int
     leaves_qty: int
     cum_cost: int
+    """Sum of quantity times price, without the multiplier."""
     strategy: str = ""
     trader: str = ""
     desk: str = ""

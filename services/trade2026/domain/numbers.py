@@ -90,9 +90,14 @@ def cost_to_nanos(cost: int) -> int:
     return whole
 
 
-def value_of(price: int, quantity: int) -> int:
-    """Return price × quantity in nanos, rounded half to even."""
-    return cost_to_nanos(price * quantity)
+def cost_of(price: int, quantity: int, multiplier: int = SCALE) -> int:
+    """Return what a quantity costs at a price, at `COST_SCALE`: exact without a multiplier, else rounded down.
+
+    Args:
+        quantity: nanos, not negative: a sell is worth as much as a buy.
+        multiplier: of the instrument, nanos.
+    """
+    return price * quantity if multiplier == SCALE else price * quantity * multiplier // SCALE
 
 
 def average_price(cost: int, quantity: int) -> int:

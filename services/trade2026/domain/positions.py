@@ -7,6 +7,8 @@ position realised P&L plus open cost always equals minus the cash that moved.
 
 import msgspec
 
+from trade2026.domain.numbers import SCALE, cost_of
+
 
 class Position(msgspec.Struct, gc=False):
     """The position of one account in one instrument. Quantities are nanos, money is at `COST_SCALE`."""
@@ -22,47 +24,55 @@ class Position(msgspec.Struct, gc=False):
     bought: int = 0
     sold: int = 0
     fills: int = 0
+    multiplier: int = SCALE
+    """Of the instrument at the last fill, nanos: money per point and unit of quantity."""
 
-    def apply_fill(self, signed_quantity: int, price: int, fee: int = 0) -> int:
+    def apply_fill(self, signed_quantity: int, price: int, fee: int = 0, multiplier: int = SCALE) -> int:
         """Fold one fill and return the P&L that it realised (`COST_SCALE`, before fees).
 
         Args:
             signed_quantity: nanos; positive for a buy. Zero is a broken caller.
             price: nanos per unit.
             fee: at `COST_SCALE`, positive when paid.
+            multiplier: of the instrument, nanos.
         """
         assert signed_quantity != 0, "a fill moves a quantity"
-        before = self.quantity
+        before, quantity = self.quantity, abs(signed_quantity)
+        value = cost_of(price, quantity, multiplier)
+        side = 1 if signed_quantity > 0 else -1
+        self.multiplier = multiplier
         self.fills += 1
         self.fees += fee
-        if signed_quantity > 0:
-            self.bought += signed_quantity
+        if side > 0:
+            self.bought += quantity
         else:
-            self.sold -= signed_quantity
-        if before == 0 or (before > 0) == (signed_quantity > 0):
-            self.quantity = before + signed_quantity
-            self.open_cost += signed_quantity * price
-            return 0
-        closing = min(abs(signed_quantity), abs(before))
-        if closing == abs(before):
-            released = self.open_cost
-        else:
-            released = abs(self.open_cost) * closing // abs(before) * (1 if before > 0 else -1)
-        proceeds = closing * price if before > 0 else -closing * price
-        realized = proceeds - released
-        self.open_cost -= released
-        self.realized += realized
+            self.sold += quantity
         self.quantity = before + signed_quantity
-        opening = abs(signed_quantity) - closing
-        if opening:
-            self.open_cost += (opening if signed_quantity > 0 else -opening) * price
+        if before == 0 or (before > 0) == (side > 0):
+            self.open_cost += side * value
+            return 0
+        held = abs(before)
+        if quantity >= held:
+            released, proceeds = self.open_cost, value * held // quantity
+        else:
+            released, proceeds = -side * (abs(self.open_cost) * quantity // held), value
+        realized = -side * proceeds - released
+        self.realized += realized
+        self.open_cost += side * (value - proceeds) - released
         return realized
 
     @property
     def average_price(self) -> int:
         """Average cost of the open quantity, nanos per unit, rounded down; 0 when flat."""
-        return abs(self.open_cost) // abs(self.quantity) if self.quantity else 0
+        if not self.quantity:
+            return 0
+        return abs(self.open_cost) * SCALE // (abs(self.quantity) * self.multiplier)
 
     def unrealized(self, mark: int) -> int:
         """P&L of the open quantity at `mark` (nanos per unit), at `COST_SCALE`."""
-        return self.quantity * mark - self.open_cost
+        return self.value(mark) - self.open_cost
+
+    def value(self, mark: int) -> int:
+        """The signed value of the open quantity at `mark` (nanos per unit), at `COST_SCALE`."""
+        value = cost_of(mark, abs(self.quantity), self.multiplier)
+        return value if self.quantity > 0 else -value

@@ -20,7 +20,7 @@ from trade2026.controls.scopes import in_scope, venue_of
 from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instrument
 from trade2026.domain.market import Book, Level, Trade
-from trade2026.domain.numbers import BPS, to_text
+from trade2026.domain.numbers import BPS, cost_of, to_text
 from trade2026.domain.orders import HELD_TYPES, OrderSpec, OrderType, TimeInForce
 from trade2026.domain.rejects import RejectCode
 from trade2026.gateway import commands as cmd
@@ -196,7 +196,7 @@ class PaperVenue:
                 exec_id=f"{instrument.venue}-{self.executions}",
                 last_qty=quantity,
                 last_px=price,
-                fee=price * quantity * bps // BPS,
+                fee=cost_of(price, quantity, instrument.multiplier) * bps // BPS,
                 liquidity=liquidity,
                 source=source,
             )

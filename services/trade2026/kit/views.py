@@ -133,6 +133,7 @@ _AMOUNTS = frozenset(
         "reserved_price",
         "last_qty",
         "last_px",
+        "multiplier",
         "cum_qty",
         "leaves_qty",
         "last",

@@ -486,6 +486,7 @@ class OrderMachine:
                 last_qty=report.last_qty,
                 last_px=report.last_px,
                 fee=report.fee,
+                multiplier=self.controls.multiplier(spec.instrument),
                 liquidity=report.liquidity,
                 cum_qty=order.cum_qty + report.last_qty,
                 leaves_qty=max(0, order.leaves_qty - report.last_qty),

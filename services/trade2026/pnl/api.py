@@ -3,11 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from trade2026.domain.numbers import cost_to_nanos, to_text
-from trade2026.domain.positions import Position
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.queries import may_see, number, require_account
 from trade2026.kit.views import time_text
-from trade2026.pnl.machine import POINTS_MAX, Curve, Pnl, PnlMachine
+from trade2026.pnl.machine import DAY_NS, DAYS_MAX, POINTS_MAX, Curve, Holding, Pnl, PnlMachine
 
 if TYPE_CHECKING:
     from trade2026.pnl.service import PnlService
@@ -45,12 +44,24 @@ def add_routes(app: App, service: "PnlService") -> None:
             }
         )
 
+    @app.route("GET", "/pnl/{account}/days", summary="Equity at the end of each UTC day, the newest first: limit")
+    async def days(request: Request) -> Response:
+        account = known_account(service, request)
+        return json_response(
+            {
+                "account": account,
+                "as_of": service.projection.as_of,
+                "currency": service.machine.base_currency,
+                "days": day_lines(service.machine, account, number(request, "limit", DAYS_MAX, most=DAYS_MAX)),
+            }
+        )
+
     @app.route("GET", "/positions/{account}", summary="The positions behind the P&L, as of an event")
     async def positions(request: Request) -> Response:
         account = require_account(request, request.params["account"])
         lines = [
-            position_line(service.machine, instrument, position)
-            for instrument, position in service.machine.positions_of(account).items()
+            position_line(service.machine, instrument, holding)
+            for instrument, holding in service.machine.positions_of(account).items()
         ]
         return json_response({"account": account, "as_of": service.projection.as_of, "positions": lines})
 
@@ -69,6 +80,7 @@ def account_totals(machine: PnlMachine, account: str) -> dict[str, Any]:
     curve = machine.curves.get(account) or Curve()
     return {
         "account": account,
+        "method": machine.method,
         **pnl_line(total),
         "drawdown": money(max(curve.peak, total.total) - total.total),
         "max_drawdown": money(max(curve.max_drawdown, curve.peak - total.total)),
@@ -79,37 +91,50 @@ def account_totals(machine: PnlMachine, account: str) -> dict[str, Any]:
 def account_view(machine: PnlMachine, account: str) -> dict[str, Any]:
     """An account with its symbols and strategies, each in its own currency."""
     positions = machine.positions_of(account)
-    strategies: dict[str, list[tuple[str, Position]]] = {}
-    for (owner, strategy, instrument), position in machine.by_strategy.items():
+    strategies: dict[str, list[tuple[str, Holding]]] = {}
+    for (owner, strategy, instrument), holding in machine.by_strategy.items():
         if owner == account:
-            strategies.setdefault(strategy, []).append((instrument, position))
+            strategies.setdefault(strategy, []).append((instrument, holding))
     return {
         **account_totals(machine, account),
         "by_currency": [pnl_line(part) for part in machine.by_currency(positions.items())],
-        "by_symbol": [position_line(machine, name, position) for name, position in positions.items()],
+        "by_symbol": [position_line(machine, name, holding) for name, holding in positions.items()],
         "by_strategy": [
             {
                 "strategy": strategy,
                 **pnl_line(machine.in_base(machine.by_currency(held))[0]),
-                "by_symbol": [position_line(machine, name, position) for name, position in sorted(held, key=_name)],
+                "by_symbol": [position_line(machine, name, holding) for name, holding in sorted(held, key=_name)],
             }
             for strategy, held in sorted(strategies.items())
         ],
     }
 
 
-def position_line(machine: PnlMachine, instrument: str, position: Position) -> dict[str, Any]:
+def day_lines(machine: PnlMachine, account: str, limit: int) -> list[dict[str, str]]:
+    """One line a day on which the equity was seen to move, the newest first."""
+    closes = machine.closes.get(account, [])
+    before = [0, *(close.equity for close in closes)]
+    lines = [
+        {
+            "date": time_text(close.day * DAY_NS)[:10] or "1970-01-01",
+            "equity": money(close.equity),
+            "change": money(close.equity - earlier),
+        }
+        for earlier, close in zip(before, closes, strict=False)
+    ]
+    return lines[::-1][:limit]
+
+
+def position_line(machine: PnlMachine, instrument: str, holding: Holding) -> dict[str, Any]:
     """One position with its P&L."""
     mark = machine.marks.get(instrument)
     return {
         "symbol": instrument,
-        "quantity": to_text(position.quantity),
-        "average_price": to_text(position.average_price),
+        "quantity": to_text(holding.quantity),
+        "average_price": to_text(holding.position.average_price),
         "mark": to_text(mark) if mark is not None else None,
         **pnl_line(
-            Pnl(
-                machine.currency(instrument), position.realized, machine.unrealized(instrument, position), position.fees
-            )
+            Pnl(machine.currency(instrument), holding.realized, machine.unrealized(instrument, holding), holding.fees)
         ),
     }
 
@@ -130,5 +155,5 @@ def money(cost: int) -> str:
     return to_text(cost_to_nanos(cost))
 
 
-def _name(item: tuple[str, Position]) -> str:
+def _name(item: tuple[str, Holding]) -> str:
     return item[0]

@@ -1,22 +1,70 @@
 """Profit and loss: what fills realised, what the market says the rest is worth, and how it went over time.
 
-Pure: a fold of the order log and of prices. Realised P&L is by average cost. An account's numbers are those
-of its positions over all strategies (the same as the OMS's); a strategy's are those of what it traded.
+Pure: a fold of the order log and of prices. What a closing fill realises is told by average cost, or by lots
+first in first out or last in first out. An account's numbers are those of its positions over all strategies
+(by average cost the same as the OMS's); a strategy's are those of what it traded. Whatever the method, realised
+and unrealised together are the cash that moved and the value of what is held, so they sum up over strategies.
 Money is at `COST_SCALE`.
 """
 
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
 from trade2026.domain.events import Envelope, OrderFilled, PnlRealized
 from trade2026.domain.instruments import Instrument
+from trade2026.domain.lots import Lots
 from trade2026.domain.positions import Position
 
 POINTS_MAX = 7_200
 """Points of an equity curve; a full one drops every other point and doubles its interval."""
 
+Method = Literal["average", "fifo", "lifo"]
+"""How the cost of what a fill closes is told."""
+
+DAYS_MAX = 3_660
+"""Days whose close is kept per account."""
+DAY_NS = 86_400 * 10**9
 _SECOND = 10**9
+
+
+class Holding(msgspec.Struct):
+    """A position with its P&L by the method of the machine."""
+
+    position: Position = msgspec.field(default_factory=Position)
+    lots: Lots | None = None
+    """None: by average cost."""
+
+    def apply_fill(self, fill: OrderFilled, ts: int) -> int:
+        """Fold a fill; return what it realised."""
+        signed = fill.last_qty if fill.side == "BUY" else -fill.last_qty
+        realized = self.position.apply_fill(signed, fill.last_px, fill.fee, fill.multiplier)
+        if self.lots is None:
+            return realized
+        return self.lots.apply_fill(signed, fill.last_px, fill.exec_id, ts, multiplier=fill.multiplier)
+
+    @property
+    def quantity(self) -> int:
+        """Signed, nanos."""
+        return self.position.quantity
+
+    @property
+    def fees(self) -> int:
+        """Fees paid."""
+        return self.position.fees
+
+    @property
+    def realized(self) -> int:
+        """P&L of what was closed, before fees."""
+        return self.position.realized if self.lots is None else self.lots.realized
+
+    def unrealized(self, mark: int | None) -> int:
+        """P&L of what is open at a price; at what it cost, where there is none."""
+        if mark is None:
+            return 0
+        # Cash is the same whatever the method: what one has realised more, it has less of it open.
+        return self.position.unrealized(mark) + self.position.realized - self.realized
 
 
 class Point(msgspec.Struct, frozen=True, array_like=True):
@@ -51,6 +99,13 @@ class Curve(msgspec.Struct):
                 del self.points[-2::-2]
 
 
+class Close(msgspec.Struct, frozen=True, array_like=True):
+    """The last equity of a UTC day (days since the epoch), in the base currency."""
+
+    day: int
+    equity: int
+
+
 class Pnl(msgspec.Struct, frozen=True):
     """P&L in one currency at one moment."""
 
@@ -66,14 +121,17 @@ class Pnl(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct):
-    """The machine as data."""
+    """The machine as data; another `format` or method is not read, the log is folded instead."""
 
+    format: Literal[2]
+    method: Method
     next_seq: int
     last_fill_seq: int
-    positions: list[tuple[str, str, Position]]
-    by_strategy: list[tuple[str, str, str, Position]]
+    positions: list[tuple[str, str, Holding]]
+    by_strategy: list[tuple[str, str, str, Holding]]
     marks: dict[str, int]
     curves: dict[str, Curve]
+    closes: dict[str, list[Close]]
 
 
 class PnlMachine:
@@ -82,20 +140,23 @@ class PnlMachine:
     Args:
         base_currency: In which an account's equity is counted.
         instruments: By id; their settlement currency is that of their P&L.
+        method: How realised P&L is told.
     """
 
-    def __init__(self, base_currency: str, instruments: dict[str, Instrument]) -> None:
-        self.base_currency, self.instruments = base_currency, instruments
+    def __init__(self, base_currency: str, instruments: dict[str, Instrument], method: Method = "average") -> None:
+        self.base_currency, self.instruments, self.method = base_currency, instruments, method
         self.next_seq = 0
         self.last_fill_seq = -1
-        self.positions: dict[tuple[str, str], Position] = {}
+        self.positions: dict[tuple[str, str], Holding] = {}
         """Account and instrument, over all strategies."""
-        self.by_strategy: dict[tuple[str, str, str], Position] = {}
+        self.by_strategy: dict[tuple[str, str, str], Holding] = {}
         """Account, strategy and instrument."""
         self.marks: dict[str, int] = {}
         """Instrument → newest price, nanos."""
         self.curves: dict[str, Curve] = {}
-        self._accounts: dict[str, dict[str, Position]] = {}
+        self.closes: dict[str, list[Close]] = {}
+        """Per account, the oldest day first."""
+        self._accounts: dict[str, dict[str, Holding]] = {}
         self._totals: dict[tuple[str, str], list[int]] = {}
         self._changed: set[str] = set()
         self._rates = {
@@ -110,10 +171,12 @@ class PnlMachine:
         if not isinstance(fill, OrderFilled):
             return None
         self.last_fill_seq = envelope.seq
-        signed = fill.last_qty if fill.side == "BUY" else -fill.last_qty
-        realized = self._position(fill.account, fill.instrument).apply_fill(signed, fill.last_px, fill.fee)
+        realized = self._holding(fill.account, fill.instrument).apply_fill(fill, envelope.ts_event)
         key = (fill.account, fill.strategy, fill.instrument)
-        self.by_strategy.setdefault(key, Position()).apply_fill(signed, fill.last_px, fill.fee)
+        of_strategy = self.by_strategy.get(key)
+        if of_strategy is None:
+            of_strategy = self.by_strategy[key] = self._flat()
+        of_strategy.apply_fill(fill, envelope.ts_event)
         currency = self.currency(fill.instrument)
         total = self._totals.setdefault((fill.account, currency), [0, 0])
         total[0] += realized
@@ -164,15 +227,15 @@ class PnlMachine:
         """Every account that ever traded."""
         return sorted(self._accounts)
 
-    def positions_of(self, account: str) -> dict[str, Position]:
+    def positions_of(self, account: str) -> dict[str, Holding]:
         """Every position that the account ever had, by instrument."""
         return dict(sorted(self._accounts.get(account, {}).items()))
 
-    def unrealized(self, instrument: str, position: Position) -> int:
+    def unrealized(self, instrument: str, holding: Holding) -> int:
         """P&L of the open quantity at the newest price."""
-        return position.unrealized(self.marks.get(instrument, position.average_price))
+        return holding.unrealized(self.marks.get(instrument))
 
-    def by_currency(self, positions: Iterable[tuple[str, Position]]) -> list[Pnl]:
+    def by_currency(self, positions: Iterable[tuple[str, Holding]]) -> list[Pnl]:
         """P&L of some positions, summed per currency."""
         sums: dict[str, list[int]] = {}
         for instrument, position in positions:
@@ -204,36 +267,55 @@ class PnlMachine:
         """The machine as JSON, to go on from with `restore`."""
         return msgspec.json.encode(
             State(
+                2,
+                self.method,
                 self.next_seq,
                 self.last_fill_seq,
                 [(*key, position) for key, position in self.positions.items()],
                 [(*key, position) for key, position in self.by_strategy.items()],
                 self.marks,
                 self.curves,
+                self.closes,
             )
         )
 
     def restore(self, snapshot: bytes) -> None:
-        """Take over a snapshot."""
+        """Take over a snapshot.
+
+        Raises:
+            ValueError: it was made by another method.
+        """
         state = msgspec.json.decode(snapshot, type=State)
+        if state.method != self.method:
+            raise ValueError(f"it tells P&L by {state.method}, this is {self.method}")
         self.next_seq, self.last_fill_seq = state.next_seq, state.last_fill_seq
-        self.marks, self.curves = state.marks, state.curves
+        self.marks, self.curves, self.closes = state.marks, state.curves, state.closes
         self.by_strategy = {
             (account, strategy, instrument): position for account, strategy, instrument, position in state.by_strategy
         }
-        for account, instrument, position in state.positions:
-            self.positions[account, instrument] = position
-            self._accounts.setdefault(account, {})[instrument] = position
+        for account, instrument, holding in state.positions:
+            self.positions[account, instrument] = holding
+            self._accounts.setdefault(account, {})[instrument] = holding
             total = self._totals.setdefault((account, self.currency(instrument)), [0, 0])
-            total[0] += position.realized
-            total[1] += position.fees
+            total[0] += holding.realized
+            total[1] += holding.fees
 
-    def _position(self, account: str, instrument: str) -> Position:
-        position = self.positions.get((account, instrument))
-        if position is None:
-            position = self.positions[account, instrument] = Position()
-            self._accounts.setdefault(account, {})[instrument] = position
-        return position
+    def _holding(self, account: str, instrument: str) -> Holding:
+        holding = self.positions.get((account, instrument))
+        if holding is None:
+            holding = self.positions[account, instrument] = self._flat()
+            self._accounts.setdefault(account, {})[instrument] = holding
+        return holding
+
+    def _flat(self) -> Holding:
+        return Holding() if self.method == "average" else Holding(lots=Lots(matching=self.method))
 
     def _sample(self, account: str, ts: int) -> None:
-        self.curves.setdefault(account, Curve()).add(ts, self.equity(account))
+        equity = self.equity(account)
+        self.curves.setdefault(account, Curve()).add(ts, equity)
+        closes, day = self.closes.setdefault(account, []), ts // DAY_NS
+        if closes and closes[-1].day >= day:
+            closes[-1] = Close(closes[-1].day, equity)
+        else:
+            closes.append(Close(day, equity))
+            del closes[:-DAYS_MAX]

@@ -1,12 +1,14 @@
 """P&L: follows `orders.events` and `market.ticks`, owns `pnl`.
 
-What it promises: realised P&L by average cost as of a position in the log, unrealised at the market's newest
+What it promises: realised P&L by average cost (or FIFO, LIFO: `method`) as of a position in the log, unrealised at the market's newest
 trade, one `PnlRealized` per fill, an equity curve with at most one point per second. Without market data
 the last fill's price is the mark.
 """
 
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from trade2026.domain.events import Envelope
 from trade2026.domain.instruments import Instruments
@@ -17,11 +19,17 @@ from trade2026.kit.http import App
 from trade2026.kit.projection import Projection
 from trade2026.kit.service import Context, Health, Service
 from trade2026.pnl import api
-from trade2026.pnl.machine import PnlMachine
+from trade2026.pnl.machine import Method, PnlMachine
 
 _TICKS = "market.ticks"
 _TICKS_AT_START = 1_000
 _SECOND = 10**9
+
+
+class PnlConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`config` of the service."""
+
+    method: Method = "average"
 
 
 class PnlService(Service):
@@ -33,7 +41,8 @@ class PnlService(Service):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         instruments = Instruments(self.settings.instruments).by_id
-        make = partial(PnlMachine, self.settings.base_currency, instruments)
+        config = msgspec.convert(self.settings.config.get(self.name, {}), PnlConfig)
+        make = partial(PnlMachine, self.settings.base_currency, instruments, config.method)
         self.projection = Projection(context, self.name, make, "pnl")
         self._ticks: Follower | None = None
         self._sampled = 0

@@ -6,11 +6,12 @@ import msgspec
 
 from trade2026.domain.events import decode
 from trade2026.domain.instruments import UnknownInstrument
+from trade2026.domain.lots import Lot
 from trade2026.domain.numbers import NumberError, cost_to_nanos, to_nanos, to_text
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.queries import may_see, number, require_account
 from trade2026.kit.views import time_text
-from trade2026.ptrc.machine import Break, Holding, Lot, StatedFill
+from trade2026.ptrc.machine import Break, Holding, StatedFill
 from trade2026.ptrc.reports import Transaction, as_csv, transaction
 
 if TYPE_CHECKING:
@@ -121,10 +122,10 @@ def holding_line(strategy: str, holding: Holding) -> dict[str, Any]:
         "quantity": to_text(position.quantity),
         "average_price": to_text(position.average_price),
         "realized": to_text(cost_to_nanos(position.realized)),
-        "realized_fifo": to_text(cost_to_nanos(holding.realized_fifo)),
+        "realized_fifo": to_text(cost_to_nanos(holding.book.realized)),
         "fees": to_text(cost_to_nanos(position.fees)),
-        "lot_count": len(holding.lots),
-        "lots": [lot_line(lot, sign) for lot in holding.lots[:LOTS_SHOWN_MAX]],
+        "lot_count": len(holding.book.lots),
+        "lots": [lot_line(lot, sign) for lot in holding.book.lots[:LOTS_SHOWN_MAX]],
     }
 
 

@@ -9,10 +9,8 @@ from typing import Any, Literal
 import msgspec
 
 from trade2026.domain.events import Envelope, OrderFilled, PositionChanged
+from trade2026.domain.lots import Lots
 from trade2026.domain.positions import Position
-
-LOTS_MAX = 10_000
-"""Lots per account, instrument and strategy; beyond it a fill joins the newest lot, exactly."""
 
 FILLS_KEPT = 20_000
 """Newest fills per account that a statement is compared with."""
@@ -20,67 +18,18 @@ FILLS_KEPT = 20_000
 CAUSES_MAX = 100
 
 
-class Lot(msgspec.Struct):
-    """What one opening fill left behind. `cost` is at `COST_SCALE`; both are positive, the side is the position's."""
-
-    exec_id: str
-    quantity: int
-    cost: int
-    ts: int
-    fills: int = 1
-
-    @property
-    def price(self) -> int:
-        """Nanos per unit, rounded down where fills were joined."""
-        return self.cost // self.quantity
-
-
 class Holding(msgspec.Struct):
     """One account, instrument and strategy."""
 
     position: Position = msgspec.field(default_factory=Position)
-    lots: list[Lot] = []
-    """Oldest first; their quantities sum to the position's."""
-    realized_fifo: int = 0
-    """P&L before fees when the oldest lot is closed first, at `COST_SCALE`."""
+    book: Lots = msgspec.field(default_factory=Lots)
+    """The same fills as lots, first in first out; their quantities sum to the position's."""
 
-    def apply_fill(self, signed_quantity: int, price: int, fee: int, exec_id: str, ts: int) -> None:
-        """Fold one fill: close the oldest lots, open one with what is left."""
-        before = self.position.quantity
-        self.position.apply_fill(signed_quantity, price, fee)
-        rest = abs(signed_quantity)
-        if before and (before > 0) != (signed_quantity > 0):
-            rest = self._close(rest, price, 1 if before > 0 else -1)
-        if rest:
-            self._open(rest, price, exec_id, ts)
-        assert bool(self.lots) == bool(self.position.quantity), "open lots make up the position"
-
-    def _close(self, quantity: int, price: int, side: int) -> int:
-        closed = 0
-        for lot in self.lots:
-            if quantity == 0:
-                break
-            if lot.quantity <= quantity:
-                part, cost = lot.quantity, lot.cost
-                closed += 1
-            else:
-                part = quantity
-                cost = lot.cost * part // lot.quantity
-                lot.quantity -= part
-                lot.cost -= cost
-            quantity -= part
-            self.realized_fifo += side * (part * price - cost)
-        del self.lots[:closed]
-        return quantity
-
-    def _open(self, quantity: int, price: int, exec_id: str, ts: int) -> None:
-        if len(self.lots) >= LOTS_MAX:
-            newest = self.lots[-1]
-            newest.quantity += quantity
-            newest.cost += quantity * price
-            newest.fills += 1
-        else:
-            self.lots.append(Lot(exec_id, quantity, quantity * price, ts))
+    def apply_fill(self, fill: OrderFilled, signed_quantity: int, ts: int) -> None:
+        """Fold one fill."""
+        self.position.apply_fill(signed_quantity, fill.last_px, fill.fee, fill.multiplier)
+        self.book.apply_fill(signed_quantity, fill.last_px, fill.exec_id, ts, multiplier=fill.multiplier)
+        assert bool(self.book.lots) == bool(self.position.quantity), "open lots make up the position"
 
 
 class Fill(msgspec.Struct, frozen=True):
@@ -125,8 +74,9 @@ class StatedFill(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct):
-    """The machine as data."""
+    """The machine as data; another `format` is not read, the log is folded instead."""
 
+    format: Literal[2]
     next_seq: int
     last_fill_seq: int
     positions: list[tuple[str, str, Position]]
@@ -157,10 +107,10 @@ class PositionMachine:
         self.last_fill_seq = envelope.seq
         signed = fill.last_qty if fill.side == "BUY" else -fill.last_qty
         self.positions.setdefault((fill.account, fill.instrument), Position()).apply_fill(
-            signed, fill.last_px, fill.fee
+            signed, fill.last_px, fill.fee, fill.multiplier
         )
         holding = self.holdings.setdefault((fill.account, fill.instrument, fill.strategy), Holding())
-        holding.apply_fill(signed, fill.last_px, fill.fee, fill.exec_id, envelope.ts_event)
+        holding.apply_fill(fill, signed, envelope.ts_event)
         self._keep(fill, signed, envelope.seq)
         position = holding.position
         return PositionChanged(
@@ -226,6 +176,7 @@ class PositionMachine:
         """The machine as JSON, to go on from with `restore`."""
         return msgspec.json.encode(
             State(
+                2,
                 self.next_seq,
                 self.last_fill_seq,
                 [(*key, position) for key, position in self.positions.items()],

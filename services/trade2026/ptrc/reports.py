@@ -8,7 +8,7 @@ import msgspec
 
 from trade2026.domain.events import Envelope, OrderFilled
 from trade2026.domain.instruments import Instrument
-from trade2026.domain.numbers import cost_to_nanos, to_text, value_of
+from trade2026.domain.numbers import cost_of, cost_to_nanos, to_text
 from trade2026.kit.views import time_text
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -28,6 +28,7 @@ class Transaction(msgspec.Struct, frozen=True):
     quantity: str
     price: str
     price_currency: str
+    price_multiplier: str
     net_amount: str
     fee: str
     venue: str
@@ -61,7 +62,8 @@ def transaction(envelope: Envelope, tenant: str, instruments: dict[str, Instrume
         quantity=to_text(fill.last_qty),
         price=to_text(fill.last_px),
         price_currency=instrument.quote if instrument is not None else "",
-        net_amount=to_text(value_of(fill.last_px, fill.last_qty)),
+        price_multiplier=to_text(fill.multiplier),
+        net_amount=to_text(cost_to_nanos(cost_of(fill.last_px, fill.last_qty, fill.multiplier))),
         fee=to_text(cost_to_nanos(fill.fee)),
         venue=venue,
         instrument_id=fill.instrument,
@@ -86,7 +88,7 @@ def as_csv(rows: Iterable[Transaction]) -> bytes:
     return out.getvalue().encode()
 
 
-_NUMBERS = frozenset({"quantity", "price", "net_amount", "fee"})
+_NUMBERS = frozenset({"quantity", "price", "price_multiplier", "net_amount", "fee"})
 
 
 def _inert(text: str) -> str:

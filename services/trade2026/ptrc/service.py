@@ -53,6 +53,6 @@ class PtrcService(Service):
         return {
             **self.projection.stats(),
             "positions": len(self.machine.positions),
-            "lots": sum(len(holding.lots) for holding in self.machine.holdings.values()),
+            "lots": sum(len(holding.book.lots) for holding in self.machine.holdings.values()),
             "breaks": self.breaks,
         }

@@ -44,7 +44,7 @@ def test_what_is_no_exact_amount_is_refused_by_kind(value: str | Decimal, fault:
 
 @given(st.integers(0, 10**15), st.integers(1, 10**15))
 def test_a_value_differs_from_the_exact_product_by_at_most_half_a_nano(price: int, quantity: int) -> None:
-    assert abs(n.value_of(price, quantity) * n.SCALE - price * quantity) * 2 <= n.SCALE
+    assert abs(n.cost_to_nanos(price * quantity) * n.SCALE - price * quantity) * 2 <= n.SCALE
 
 
 @given(st.integers(0, 10**30), st.integers(1, 10**15))

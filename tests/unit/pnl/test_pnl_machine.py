@@ -2,13 +2,14 @@
 
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instrument
 from trade2026.pnl import machine as subject
-from trade2026.pnl.machine import Curve, PnlMachine
+from trade2026.pnl.machine import Close, Curve, PnlMachine
 
 UNIT = 10**9
 BTC, ETHBTC = "BTCUSDT.SIM", "ETHBTC.SIM"
@@ -35,7 +36,9 @@ INSTRUMENTS = {
 }
 
 
-def fill(seq: int, account: str, name: str, strategy: str, quantity: int, price: int, fee: int = 0) -> ev.Envelope:
+def fill(
+    seq: int, account: str, name: str, strategy: str, quantity: int, price: int, fee: int = 0, multiplier: int = UNIT
+) -> ev.Envelope:
     data = ev.OrderFilled(
         order_id=f"o0-{seq}",
         exec_id=f"x{seq}",
@@ -45,6 +48,7 @@ def fill(seq: int, account: str, name: str, strategy: str, quantity: int, price:
         last_qty=abs(quantity),
         last_px=price,
         fee=fee,
+        multiplier=multiplier,
         cum_qty=abs(quantity),
         leaves_qty=0,
         cum_cost=abs(quantity) * price,
@@ -53,8 +57,8 @@ def fill(seq: int, account: str, name: str, strategy: str, quantity: int, price:
     return ev.Envelope(seq, 1, seq * UNIT, seq * UNIT, "desk", "local", data.order_id, "", "", data)
 
 
-def empty() -> PnlMachine:
-    return PnlMachine("USDT", INSTRUMENTS)
+def empty(method: subject.Method = "average") -> PnlMachine:
+    return PnlMachine("USDT", INSTRUMENTS, method)
 
 
 def folded(trades: list[Trade], into: PnlMachine | None = None) -> PnlMachine:
@@ -139,6 +143,67 @@ def test_strategies_are_accounted_apart_and_the_account_nets_them() -> None:
     assert machine.positions["main", BTC].realized == 30
     assert machine.by_strategy["main", "a", BTC].realized == 0
     assert machine.by_strategy["main", "b", BTC].quantity == -1
+
+
+METHODS = st.sampled_from(["average", "fifo", "lifo"])
+
+
+@given(TRADES, METHODS, st.sampled_from([UNIT, 50 * UNIT, 7]))
+def test_strategies_sum_up_to_the_account_by_every_method(
+    trades: list[Trade], method: subject.Method, multiplier: int
+) -> None:
+    machine = empty(method)
+    for trade in trades:
+        machine.apply(fill(machine.next_seq, *trade, multiplier=multiplier))
+    for (account, name), whole in machine.positions.items():
+        parts = [part for (owner, _, held), part in machine.by_strategy.items() if (owner, held) == (account, name)]
+        assert sum(part.quantity for part in parts) == whole.quantity
+        assert sum(part.fees for part in parts) == whole.fees
+        mark = machine.marks[name]
+        # A value is rounded down once per position where a multiplier makes it uneven.
+        difference = sum(part.realized + part.unrealized(mark) for part in parts) - whole.realized
+        assert abs(difference - whole.unrealized(mark)) <= (0 if multiplier >= UNIT else len(parts))
+
+
+@given(TRADES, METHODS)
+def test_realized_and_unrealized_are_together_the_same_by_every_method(
+    trades: list[Trade], method: subject.Method
+) -> None:
+    machine, average = folded(trades, empty(method)), folded(trades)
+    for account in machine.accounts():
+        currencies = 2  # each conversion of a part is rounded down
+        assert abs(machine.equity(account) - average.equity(account)) <= 2 * currencies
+
+
+def test_first_in_first_out_realizes_the_oldest_price() -> None:
+    trades: list[Trade] = [("main", BTC, "", 1, 100, 0), ("main", BTC, "", 1, 120, 0), ("main", BTC, "", -1, 130, 0)]
+    realized = {
+        method: folded(trades, empty(method)).positions["main", BTC].realized  # type: ignore[arg-type]
+        for method in ("average", "fifo", "lifo")
+    }
+    assert realized == {"average": 20, "fifo": 30, "lifo": 10}
+
+
+def test_a_snapshot_of_another_method_is_not_taken() -> None:
+    with pytest.raises(ValueError, match="it tells P&L by average, this is fifo"):
+        empty("fifo").restore(folded([("main", BTC, "", 1, 100, 0)]).snapshot())
+
+
+def test_a_record_without_a_multiplier_counts_with_one() -> None:
+    body = ev.encode(fill(0, "main", BTC, "", 2, 100)).replace(b'"multiplier":1000000000,', b"")
+    assert b"multiplier" not in body
+    machine = empty()
+    machine.apply(ev.decode(body))
+    machine.mark(BTC, 110)
+    assert machine.equity("main") == 20
+
+
+def test_the_close_of_a_day_is_its_last_equity() -> None:
+    machine = folded([("main", BTC, "", 1, 100, 0)])
+    for ts, price in ((UNIT, 110), (2 * UNIT, 105), (subject.DAY_NS, 120)):
+        machine.mark(BTC, price)
+        machine.sample(ts)
+    assert machine.closes["main"] == [Close(0, 5), Close(1, 20)]
 
 
 # ── the equity curve ────────────────────────────────────────────────────────────────────────────

@@ -1,16 +1,12 @@
 """Lots and positions against slow models, and statements against positions."""
 
-from collections import deque
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trade2026.domain import events as ev
-from trade2026.ptrc import machine as subject
-from trade2026.ptrc.machine import Holding, PositionMachine, StatedFill
+from trade2026.ptrc.machine import PositionMachine, StatedFill
 
 UNIT = 10**9
-FILLS = st.lists(st.tuples(st.integers(-60, 60).filter(bool), st.integers(1, 10**6), st.integers(0, 100)), max_size=40)
 TRADES = st.lists(
     st.tuples(
         st.sampled_from(["main", "second"]),
@@ -50,38 +46,12 @@ def folded(trades: list[tuple[str, str, str, int, int]], into: PositionMachine |
     return machine
 
 
-@given(FILLS)
-def test_first_in_first_out_agrees_with_a_queue_of_single_units(fills: list[tuple[int, int, int]]) -> None:
-    holding, units, realized = Holding(), deque[tuple[int, int]](), 0
-    for quantity, price, fee in fills:
-        holding.apply_fill(quantity, price, fee, "x", 0)
-        side = 1 if quantity > 0 else -1
-        for _ in range(abs(quantity)):
-            if units and units[0][0] != side:
-                realized += units[0][0] * (price - units.popleft()[1])
-            else:
-                units.append((side, price))
-    assert holding.realized_fifo == realized
-    assert [price for lot in holding.lots for price in [lot.price] * lot.quantity] == [price for _, price in units]
-
-
-@given(FILLS, st.sampled_from([2, 5, 10_000]))
-def test_lots_make_up_the_position_and_no_money_is_lost(fills: list[tuple[int, int, int]], lots_max: int) -> None:
-    holding, cash, before = Holding(), 0, subject.LOTS_MAX
-    subject.LOTS_MAX = lots_max
-    try:
-        for quantity, price, fee in fills:
-            holding.apply_fill(quantity, price, fee, "x", 0)
-            cash -= quantity * price
-    finally:
-        subject.LOTS_MAX = before
-    position = holding.position
-    side = 1 if position.quantity > 0 else -1
-    assert len(holding.lots) <= lots_max
-    assert side * sum(lot.quantity for lot in holding.lots) == position.quantity
-    assert holding.realized_fifo - side * sum(lot.cost for lot in holding.lots) == cash
-    assert position.realized - position.open_cost == cash
-    assert all(lot.quantity > 0 for lot in holding.lots)
+@given(TRADES)
+def test_lots_make_up_every_position(trades: list[tuple[str, str, str, int, int]]) -> None:
+    for holding in folded(trades).holdings.values():
+        position, book = holding.position, holding.book
+        assert book.quantity == position.quantity
+        assert book.realized - book.open_cost == position.realized - position.open_cost
 
 
 @given(TRADES)
