@@ -144,7 +144,8 @@ class PnlMachine:
     """
 
     def __init__(self, base_currency: str, instruments: dict[str, Instrument], method: Method = "average") -> None:
-        self.base_currency, self.instruments, self.method = base_currency, instruments, method
+        self.base_currency, self.instruments = base_currency, instruments
+        self.method: Method = method
         self.next_seq = 0
         self.last_fill_seq = -1
         self.positions: dict[tuple[str, str], Holding] = {}
