@@ -6,7 +6,7 @@ from trade2026.domain.events import Envelope, decode
 from trade2026.domain.orders import Order
 from trade2026.kit.bus.port import Trimmed
 from trade2026.kit.http import App, Problem, Request, Response, json_response
-from trade2026.kit.queries import number, require_account
+from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status, require_account
 from trade2026.kit.views import event_view, order_view
 
 if TYPE_CHECKING:
@@ -23,10 +23,13 @@ def add_routes(app: App, service: "ArchiveService") -> None:
         "GET", "/orders", summary="Orders, newest first: account, status (open, closed or a state), cursor, limit"
     )
     async def orders(request: Request) -> Response:
-        account = visible_account(request)
-        found, cursor = service.reader.list(
-            account, request.query.get("status"), request.query.get("cursor"), number(request, "limit", 100)
-        )
+        account, status, limit = listed_account(request), order_status(request), number(request, "limit", 100)
+        cursor = request.query.get("cursor")
+        if cursor is not None:
+            last = service.reader.by_id(cursor)
+            if last is None or not may_see(request, last.spec.account):
+                raise bad_cursor("order")
+        found, cursor = service.reader.list(account, status, cursor, limit)
         return json_response({"orders": [order_view(order) for order in found], "cursor": cursor})
 
     @app.route("GET", "/orders/{order_id}", summary="An order, also one that has left the memory of the OMS")
@@ -44,17 +47,6 @@ def add_routes(app: App, service: "ArchiveService") -> None:
                 "events": [trace_line(topic, envelope) for topic, envelope in events],
             }
         )
-
-
-def visible_account(request: Request) -> str | None:
-    """The account asked for; one who may use only some accounts must name one of them."""
-    account = request.query.get("account")
-    allowed = request.principal.accounts
-    if account is not None:
-        return require_account(request, account)
-    if allowed is None:
-        return None
-    raise Problem(403, "account_not_permitted", "name one of your accounts: ?account=…", field="account")
 
 
 def known_order(service: "ArchiveService", request: Request) -> Order:

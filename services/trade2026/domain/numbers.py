@@ -5,6 +5,7 @@ are read as decimals. A product of a price and a quantity has the scale 10⁻¹�
 kept like that wherever it is summed, so that no cent is rounded away between two fills.
 """
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
@@ -20,7 +21,9 @@ BPS = 10_000
 NANOS_MAX = 9 * 10**18
 """The largest magnitude accepted at the edge: nine thousand million units; it fits a signed 64-bit integer."""
 
-_DIGITS_MAX = 40
+_CHARACTERS_MAX = 40
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII).fullmatch
+"""Stricter than `Decimal`, which reads 1_000, spaces and the digits of every script."""
 
 NumberFault = Literal["not_a_number", "not_finite", "too_large", "too_many_decimals"]
 
@@ -37,6 +40,35 @@ class NumberError(ValueError):
         self.fault: NumberFault = fault
 
 
+class Amount(int):
+    """Nanos, from a JSON number or decimal text; what is no exact amount is 0 and has an `error`.
+
+    So one wrong amount in a batch spoils its own order only: whoever reads a field asks for its `error`.
+    """
+
+    error: NumberError | None = None
+
+
+def read_amount(written: object) -> Amount:
+    """Return an amount as a client wrote it.
+
+    Raises:
+        ValueError: it is neither a number nor text.
+    """
+    if type(written) is str:
+        whole, _, fraction = written.partition(".")
+        if whole and len(whole) <= 9 and len(fraction) <= 9 and written.isascii() and (whole + fraction).isdigit():
+            return Amount(whole + fraction.ljust(9, "0"))  # as nearly everyone writes it, without a Decimal
+    elif type(written) is not int:
+        raise ValueError('must be a number or decimal text such as "0.01"')
+    try:
+        return Amount(to_nanos(written))
+    except NumberError as error:
+        amount = Amount()
+        amount.error = error
+        return amount
+
+
 def to_nanos(value: Decimal | int | str) -> int:
     """Return `value` in nanos, exactly.
 
@@ -48,18 +80,13 @@ def to_nanos(value: Decimal | int | str) -> int:
             magnitude above `NANOS_MAX`.
     """
     if type(value) is not Decimal:
-        try:
-            if isinstance(value, str) and len(value) > _DIGITS_MAX:
-                raise NumberError("too_large", f"a number has at most {_DIGITS_MAX} characters")
-            value = Decimal(value)
-        except (InvalidOperation, ValueError, TypeError) as error:
-            if isinstance(error, NumberError):
-                raise
-            raise NumberError("not_a_number", f"{value!r} is not a decimal number") from error
+        value = _decimal(value)
     if not value.is_finite():
         raise NumberError("not_finite", f"{value} is not a finite number")
     if value.adjusted() > 9:  # before any arithmetic: 1E+400 must not become a 400-digit integer
         raise NumberError("too_large", f"{value:.6E} is larger than {NANOS_MAX // SCALE}")
+    if value and value.adjusted() < -9:  # 1E-999999999999999999 would become zero without a word
+        raise NumberError("too_many_decimals", f"{value:.6E} has more than 9 decimals")
     scaled = value.scaleb(9)
     if len(value.as_tuple().digits) > 28:
         # The default context rounds at 28 digits; such a text cannot be an exact amount anyway.
@@ -70,6 +97,18 @@ def to_nanos(value: Decimal | int | str) -> int:
     if not -NANOS_MAX <= nanos <= NANOS_MAX:
         raise NumberError("too_large", f"{value} is larger than {NANOS_MAX // SCALE}")
     return nanos
+
+
+def _decimal(value: int | str | Decimal) -> Decimal:
+    if isinstance(value, str) and len(value) > _CHARACTERS_MAX:
+        raise NumberError("too_large", f"a number has at most {_CHARACTERS_MAX} characters")
+    try:
+        number = Decimal(value)
+    except (InvalidOperation, ValueError, TypeError) as error:
+        raise NumberError("not_a_number", f"{value!r} is not a decimal number") from error
+    if isinstance(value, str) and number.is_finite() and _NUMBER(value) is None:
+        raise NumberError("not_a_number", f"{value!r} is not a decimal number: digits, a point, an exponent")
+    return number
 
 
 def to_text(nanos: int) -> str:

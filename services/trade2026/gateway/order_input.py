@@ -1,12 +1,11 @@
 """A paper order as a user writes it, placed directly at the venue."""
 
-from decimal import Decimal
 from typing import NoReturn
 
 import msgspec
 
 from trade2026.domain.instruments import Instrument, Instruments, UnknownInstrument
-from trade2026.domain.numbers import NumberError, to_nanos, to_text
+from trade2026.domain.numbers import Amount, to_text
 from trade2026.domain.orders import OrderSpec, OrderType, TimeInForce
 from trade2026.kit.http import Problem
 
@@ -22,10 +21,10 @@ class PaperOrderInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     symbol: str
     side: str
-    quantity: Decimal
+    quantity: Amount
     order_type: str | None = None
-    price: Decimal | None = None
-    display_quantity: Decimal | None = None
+    price: Amount | None = None
+    display_quantity: Amount | None = None
     time_in_force: str = "GTC"
     post_only: bool = False
     account: str | None = None
@@ -94,11 +93,9 @@ def read_order(order: PaperOrderInput, instruments: Instruments, default_account
     )
 
 
-def _amount(value: Decimal, field: str, step: int) -> int:
-    try:
-        nanos = to_nanos(value)
-    except NumberError as error:
-        _bad(error.fault, f"{field}: {error}", field)
-    if nanos <= 0 or nanos % step:
-        _bad("bad_amount", f"{field} is a multiple of {to_text(step)} above zero, not {value}", field)
-    return nanos
+def _amount(value: Amount, field: str, step: int) -> int:
+    if value.error is not None:
+        _bad(value.error.fault, f"{field}: {value.error}", field)
+    if value <= 0 or value % step:
+        _bad("bad_amount", f"{field} is a multiple of {to_text(step)} above zero, not {to_text(value)}", field)
+    return int(value)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
+from trade2026.domain.numbers import Amount, read_amount
 from trade2026.kit.problem import Problem
 
 DEPTH_MAX = 32
@@ -42,7 +43,7 @@ def parse(body: bytes, type: Any = None) -> Any:
             return plain
         decode = _decoders.get(type)
         if decode is None:
-            decode = _decoders[type] = msgspec.json.Decoder(type).decode
+            decode = _decoders[type] = msgspec.json.Decoder(type, dec_hook=_read_custom, float_hook=str).decode
         return decode(body)
     except msgspec.ValidationError as error:
         raise _misfit(str(error)) from error
@@ -53,6 +54,12 @@ def parse(body: bytes, type: Any = None) -> Any:
         raise Problem(422, "malformed_json", f"the body is not UTF-8: {error.reason}") from error
     except RecursionError as error:
         raise _too_deep() from error
+
+
+def _read_custom(type: Any, written: Any) -> Any:
+    if type is Amount:
+        return read_amount(written)
+    raise NotImplementedError(type)
 
 
 def check_depth(body: bytes) -> None:

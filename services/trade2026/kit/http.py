@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 BODY_BYTES_MAX = 64 * 1024
 _CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
 _JSON = b"application/json"
+_ONCE = frozenset((b"host", b"origin", b"authorization", b"content-type", b"idempotency-key"))
 
 T = TypeVar("T")
 Headers = Iterable[tuple[bytes, bytes]]
@@ -291,6 +292,8 @@ class App:
             await self._serve_other(scope, receive, send, headers)
             return
         try:
+            if len(headers) != len(scope["headers"]):
+                refuse_repeated(scope["headers"])
             response = await self._answer(route, params, scope, headers, receive, received_ns)
         except Problem as error:
             response = problem_response(error)
@@ -336,6 +339,7 @@ class App:
         allowed = {method for method, known in self._exact if known == path}
         allowed.update(method for method, pattern, _ in self._patterns if pattern.fullmatch(path))
         try:
+            refuse_repeated(scope["headers"])
             self.access.admit(headers, None)
             if allowed:
                 raise _not_allowed(scope["method"], allowed)
@@ -349,6 +353,7 @@ class App:
 
     async def _serve_socket(self, ws: WebSocket, role: str, handler: SocketHandler) -> None:
         try:
+            refuse_repeated(ws.scope["headers"])
             principal = self.access.admit(dict(ws.scope["headers"]), role)
             if reason := self._gate():
                 raise _not_ready(reason)
@@ -403,6 +408,15 @@ _NO_PARAMS: Mapping[str, str] = {}
 
 class _ClientGone(Exception):
     """Nobody waits for the answer any more."""
+
+
+def refuse_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a request that says twice who it is for or from: readers disagree about which one counts."""
+    seen: set[bytes] = set()
+    for name, _ in headers:
+        if name in seen and name in _ONCE:
+            raise Problem(400, "repeated_header", f"the header {name.decode()} is there twice; send it once")
+        seen.add(name)
 
 
 async def _read(headers: dict[bytes, bytes], receive: Receive, bytes_max: int) -> bytes:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from trade2026.domain.numbers import Amount
 from trade2026.kit import problem
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ def describe(document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iter
     routes = list(routes)
     types = {route.request_schema for route in routes} | {route.response_schema for route in routes} - {None}
     types = [type for type in types if type is not None]
-    references, components = msgspec.json.schema_components([*types, problem.ProblemDocument], ref_template=_REFERENCE)
+    references, components = msgspec.json.schema_components(
+        [*types, problem.ProblemDocument], ref_template=_REFERENCE, schema_hook=_schema
+    )
     schemas = dict(zip([*types, problem.ProblemDocument], references, strict=True))
     paths = document.setdefault("paths", {})
     for route in routes:
@@ -36,6 +39,15 @@ def describe(document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iter
     known.setdefault("schemas", {}).update(components)
     known.setdefault("securitySchemes", {})["bearer"] = {"type": "http", "scheme": "bearer"}
     return document
+
+
+def _schema(type: Any) -> dict[str, Any]:
+    if type is Amount:
+        return {
+            "anyOf": [{"type": "number"}, {"type": "string", "format": "decimal"}],
+            "description": "Up to nine decimals, exact",
+        }
+    raise NotImplementedError(type)
 
 
 def _operation(route: "Route", schemas: dict[Any, Any]) -> dict[str, Any]:

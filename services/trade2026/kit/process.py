@@ -25,6 +25,7 @@ from trade2026 import __version__
 from trade2026.kit import log as process_log
 from trade2026.kit import tracing
 from trade2026.kit.access import Access
+from trade2026.kit.bounded import BoundedHttp, BoundedWebSocket
 from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import WallClock
 from trade2026.kit.http import App
@@ -64,8 +65,8 @@ class Hosted:
         self.server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
-                ws="websockets-sansio",
+                http=BoundedHttp,
+                ws=BoundedWebSocket,
                 ws_max_size=WEBSOCKET_BYTES_MAX,
                 lifespan="off",
                 log_config=None,

@@ -1,8 +1,10 @@
 """What list endpoints and account endpoints ask of a request."""
 
+from trade2026.domain.orders import OrdStatus
 from trade2026.kit.http import Problem, Request
 
 PAGE_MAX = 1_000
+STATUSES = ("open", "closed", *OrdStatus)
 
 
 def number(request: Request, name: str, default: int, *, least: int = 1, most: int = PAGE_MAX) -> int:
@@ -17,6 +19,38 @@ def number(request: Request, name: str, default: int, *, least: int = 1, most: i
     if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
         return int(text)
     raise Problem(422, f"bad_{name}", f"{name} is a whole number from {least} to {most}", field=name)
+
+
+def order_status(request: Request) -> str | None:
+    """Return which orders a list has: `open`, `closed`, an OrdStatus, or None for all.
+
+    Raises:
+        Problem: 422 for another word.
+    """
+    status = request.query.get("status")
+    if status is not None and status not in STATUSES:
+        raise Problem(422, "bad_status", f"status is one of {', '.join(STATUSES)}", field="status")
+    return status
+
+
+def bad_cursor(what: str) -> Problem:
+    """The answer to a cursor that no page of a list has given: an empty page would look like its end."""
+    return Problem(422, "bad_cursor", f"no {what} of this list has that cursor; begin without one", field="cursor")
+
+
+def listed_account(request: Request) -> str | None:
+    """Return the account whose orders a list has; None for all.
+
+    Raises:
+        Problem: 403 for an account that the principal may not use, and, for one who may use only some
+            accounts, 403 without any: name one of them.
+    """
+    account = request.query.get("account")
+    if account is not None:
+        return require_account(request, account)
+    if request.principal.accounts is None:
+        return None
+    raise Problem(403, "account_not_permitted", "name one of your accounts: ?account=…", field="account")
 
 
 def may_see(request: Request, account: str) -> bool:

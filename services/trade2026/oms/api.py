@@ -8,9 +8,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trade2026.domain import commands as cmd
 from trade2026.domain.orders import Order, OrdStatus
+from trade2026.kit.body import parse
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
 from trade2026.kit.owner import Unavailable
+from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status
 from trade2026.kit.views import OrderView, PositionView, SubmitView, event_view, order_view, position_view, submit_view
 from trade2026.oms.machine import OrderError, Refused, UnknownOrder
 from trade2026.oms.order_input import AmendInput, OrderInput, amount
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 BATCH_ORDERS_MAX = 1_000
 BATCH_BYTES_MAX = 1024 * 1024
-PAGE_MAX = 1_000
 
 
 class BatchInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,7 +56,6 @@ class WsMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     amend: AmendInput | None = None
 
 
-_ws_decoder = msgspec.json.Decoder(WsMessage)
 _encode = msgspec.json.encode
 
 _STATUS = {"unknown_order": 404, "order_closed": 409, "client_order_id_reused": 409}
@@ -204,18 +204,13 @@ def add_questions(app: App, service: "OmsService") -> None:
         "GET", "/orders", summary="Orders, newest first: account, status (open, closed or a state), cursor, limit"
     )
     async def listing(request: Request) -> Response:
-        try:
-            limit = int(request.query.get("limit", "100"))
-        except ValueError:
-            raise Problem(422, "bad_limit", f"limit is a number from 1 to {PAGE_MAX}", field="limit") from None
-        if not 1 <= limit <= PAGE_MAX:
-            raise Problem(422, "bad_limit", f"limit is a number from 1 to {PAGE_MAX}", field="limit")
-        orders, cursor = await service.list_orders(
-            account=request.query.get("account"),
-            status=request.query.get("status"),
-            cursor=request.query.get("cursor"),
-            limit=limit,
-        )
+        account, status, limit = listed_account(request), order_status(request), number(request, "limit", 100)
+        cursor = request.query.get("cursor")
+        if cursor is not None:
+            last = await service.find(cursor)
+            if last is None or not may_see(request, last.spec.account):
+                raise bad_cursor("order")
+        orders, cursor = await service.list_orders(account=account, status=status, cursor=cursor, limit=limit)
         return json_response({"orders": [order_view(order) for order in orders], "cursor": cursor})
 
     @app.route("GET", "/positions/{account}", summary="Positions of an account, as of an event")
@@ -239,6 +234,12 @@ def add_sockets(app: App, service: "OmsService") -> None:
     @app.websocket("/ws/events", summary="Events of the order log as they become durable")
     async def events(ws: WebSocket, principal: Principal) -> None:
         await service.stream.serve(ws, principal)
+
+
+def _identifier(message: Any) -> int | str:
+    """The id of a request, so that also the answer to a wrong one can be told from others; 0 if it has none."""
+    given = message.get("id", 0) if isinstance(message, dict) else 0
+    return given if type(given) in (int, str) else 0
 
 
 async def _decided(future: "asyncio.Future[Any]") -> Any:
@@ -365,13 +366,11 @@ class OrderSocket:
             await self.ws.send_bytes(_encode(await self._answer(raw)))
 
     async def _answer(self, raw: str | bytes) -> dict[str, Any]:
+        body = raw if isinstance(raw, bytes) else raw.encode()
         identifier: int | str = 0
         try:
-            try:
-                request = _ws_decoder.decode(raw)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise Problem(422, "malformed_json", str(error)) from error
-            identifier = request.id
+            identifier = _identifier(parse(body))
+            request = parse(body, WsMessage)
             return {"id": identifier, "result": await self._perform(request)}
         except Problem as problem:
             return {"id": identifier, "problem": problem.body()}

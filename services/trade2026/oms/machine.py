@@ -286,7 +286,7 @@ class OrderMachine:
     def _submit_list(self, command: cmd.SubmitList, emit: Emit) -> list[Order]:
         specs, kind = command.specs, command.kind
         known = [self._known(spec) for spec in specs]
-        if all(known):
+        if specs and all(known):
             return [order for order in known if order is not None]
         if any(known):
             raise BadList("some of these client order ids are in use already; a list is accepted in one piece")

@@ -1,18 +1,20 @@
 """An order as a user writes it, and what is wrong with it: the edge where text becomes an `OrderSpec`."""
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import NoReturn
 
 import msgspec
 
 from trade2026.domain.instruments import Instrument, Instruments, UnknownInstrument
-from trade2026.domain.numbers import NumberError, to_nanos, to_text
+from trade2026.domain.numbers import Amount, to_text
 from trade2026.domain.orders import OrderSpec, OrderType, TimeInForce
 from trade2026.kit.http import Problem
 
 _DAY = 86_400 * 1_000_000_000
 _TEXT_MAX = 64
+_NS_MAX = 2**63 - 1
+"""Times in ns are 64-bit integers: they end in the year 2262."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPES = {name.replace("_", ""): OrderType(name) for name in OrderType.__members__}
 
 
@@ -21,13 +23,13 @@ class OrderInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     symbol: str
     side: str
-    quantity: Decimal
+    quantity: Amount
     order_type: str | None = None
     type: str | None = None
-    price: Decimal | None = None
-    stop_price: Decimal | None = None
-    trailing_offset: Decimal | None = None
-    display_quantity: Decimal | None = None
+    price: Amount | None = None
+    stop_price: Amount | None = None
+    trailing_offset: Amount | None = None
+    display_quantity: Amount | None = None
     time_in_force: str = "GTC"
     expire_at: str | None = None
     account: str | None = None
@@ -45,26 +47,24 @@ class OrderInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class AmendInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """New terms of an order; what is absent stays as it is."""
 
-    quantity: Decimal | None = None
-    price: Decimal | None = None
-    stop_price: Decimal | None = None
+    quantity: Amount | None = None
+    price: Amount | None = None
+    stop_price: Amount | None = None
 
 
 def _bad(code: str, detail: str, field: str) -> NoReturn:
     raise Problem(422, code, detail, field=field)
 
 
-def amount(value: Decimal | None, field: str) -> int:
+def amount(value: Amount | None, field: str) -> int:
     """Return a positive amount in nanos, 0 where none was given."""
     if value is None:
         return 0
-    try:
-        nanos = to_nanos(value)
-    except NumberError as error:
-        _bad(error.fault, f"{field}: {error}", field)
-    if nanos <= 0:
-        _bad("not_positive", f"{field} must be above zero, not {value}", field)
-    return nanos
+    if value.error is not None:
+        _bad(value.error.fault, f"{field}: {value.error}", field)
+    if value <= 0:
+        _bad("not_positive", f"{field} must be above zero, not {to_text(value)}", field)
+    return int(value)
 
 
 def _step(nanos: int, step: int, code: str, field: str) -> None:
@@ -93,7 +93,10 @@ def _expiry(tif: TimeInForce, expire_at: str | None, now: int) -> int:
         _bad("bad_time", f"expire_at {expire_at!r} is no RFC 3339 time, e.g. 2030-01-31T16:00:00Z", "expire_at")
     if moment.tzinfo is None:
         _bad("bad_time", "expire_at needs an offset, e.g. a Z for UTC", "expire_at")
-    nanos = int((moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 1_000_000_000
+    since = moment - _EPOCH
+    nanos = (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
+    if nanos > _NS_MAX:
+        _bad("bad_time", "expire_at is after the year 2262; a GTC order does not expire", "expire_at")
     if nanos <= now:
         _bad("bad_time", "expire_at is in the past", "expire_at")
     return nanos
@@ -158,6 +161,8 @@ class OrderReader:
             value = getattr(order, field)
             if value and (len(value) > _TEXT_MAX or not value.isprintable()):
                 _bad("bad_text", f"{field} has at most {_TEXT_MAX} printable characters", field)
+        if order.account and "/" in order.account:
+            _bad("bad_text", "account has no slash: it is part of paths such as /positions/ACCOUNT", "account")
         return OrderSpec(
             client_order_id=order.client_order_id or client_order_id,
             account=order.account or self.default_account,

@@ -1,6 +1,5 @@
 """Risk over HTTP (port 8103). Amounts are decimal text, times RFC 3339 UTC."""
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -9,7 +8,7 @@ from trade2026.controls.limits import LIMIT_SCOPES, Tightening
 from trade2026.controls.machine import Check, is_scope
 from trade2026.domain.events import Killed, Resumed
 from trade2026.domain.instruments import Instrument, UnknownInstrument
-from trade2026.domain.numbers import NumberError, to_nanos, to_text
+from trade2026.domain.numbers import Amount, to_text
 from trade2026.domain.orders import HELD_TYPES, OrderSpec, OrderType
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.http import App, Problem, Request, Response, json_response
@@ -33,9 +32,9 @@ class CheckInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     symbol: str
     side: str
-    quantity: Decimal
-    price: Decimal | None = None
-    stop_price: Decimal | None = None
+    quantity: Amount
+    price: Amount | None = None
+    stop_price: Amount | None = None
     order_type: str | None = None
     account: str | None = None
     strategy: str = ""
@@ -331,17 +330,15 @@ def read_order(service: "RiskService", order: CheckInput) -> OrderSpec:
     )
 
 
-def amount(value: Decimal | None, field: str) -> int:
+def amount(value: Amount | None, field: str) -> int:
     """Return a positive amount in nanos, 0 where none was given."""
     if value is None:
         return 0
-    try:
-        nanos = to_nanos(value)
-    except NumberError as error:
-        raise Problem(422, error.fault, f"{field}: {error}", field=field) from error
-    if nanos <= 0:
-        raise Problem(422, "not_positive", f"{field} must be above zero, not {value}", field=field)
-    return nanos
+    if value.error is not None:
+        raise Problem(422, value.error.fault, f"{field}: {value.error}", field=field)
+    if value <= 0:
+        raise Problem(422, "not_positive", f"{field} must be above zero, not {to_text(value)}", field=field)
+    return int(value)
 
 
 def known(service: "RiskService", symbol: str) -> Instrument:

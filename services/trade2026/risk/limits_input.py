@@ -138,6 +138,8 @@ def read_time(text: str | None, now: int) -> int:
         )
     since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     ns = (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1_000
+    if ns >= 2**63:
+        raise Problem(422, "bad_time", "until is after the year 2262; leave it out for no end", field="until")
     if ns <= now:
         raise Problem(422, "bad_time", "until is over already; give a time to come", field="until")
     return ns

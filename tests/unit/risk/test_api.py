@@ -12,6 +12,7 @@ from trade2026.controls.machine import Controls
 from trade2026.domain.events import Killed
 from trade2026.domain.instruments import Instrument, Instruments
 from trade2026.domain.orders import OrderSpec
+from trade2026.kit.body import parse
 from trade2026.kit.http import Problem
 from trade2026.risk import api
 from trade2026.risk.limits_input import read_limits, read_time, show_book
@@ -53,7 +54,7 @@ class Ask:
         return SimpleNamespace(name="ann", role="risk", accounts=self.accounts)
 
     def json(self, kind: type) -> Any:
-        return msgspec.json.decode(self.body, type=kind)
+        return parse(self.body, kind)
 
 
 class Risk:

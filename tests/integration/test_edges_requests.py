@@ -1,0 +1,253 @@
+"""Every endpoint of every service meets every kind of bad request: a typed 4xx, never a 5xx, nothing recorded."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from one_process import ORDER, Answer, OneProcess
+
+from trade2026.stack.facts import SERVICES
+
+EXAMPLES = 60
+"""Random documents for each endpoint that takes one."""
+ENDPOINT_PARAMETERS = {
+    "symbol": "BTCUSDT",
+    "account": "main",
+    "order_id": "o0-0",
+    "id": "none",
+}
+
+
+def deep(levels: int) -> bytes:
+    return b"[" * levels + b"]" * levels
+
+
+BODIES: dict[str, tuple[bytes, set[str]]] = {
+    "nothing": (b"", {"malformed_json", "missing_field"}),
+    "no JSON": (b"quantity=1", {"malformed_json"}),
+    "half an object": (b'{"symbol": "BTCUSDT", ', {"malformed_json"}),
+    "two documents": (b"{} {}", {"malformed_json"}),
+    "a list": (b"[]", {"bad_field"}),
+    "text": (b'"order"', {"bad_field"}),
+    "a number": (b"1", {"bad_field"}),
+    "null": (b"null", {"bad_field"}),
+    "NaN as a word": (b'{"quantity": NaN}', {"malformed_json"}),
+    "Infinity as a word": (b'{"quantity": -Infinity}', {"malformed_json"}),
+    "broken UTF-8": (b'{"symbol": "\xff\xfe"}', {"malformed_json"}),
+    "half a surrogate": (b'{"symbol": "\\ud800"}', {"malformed_json", "bad_field", "unknown_field"}),
+    "UTF-16": ('{"symbol": "BTCUSDT"}'.encode("utf-16"), {"malformed_json"}),
+    "a byte order mark": (b"\xef\xbb\xbf{}", {"malformed_json"}),
+    "deep lists": (deep(5_000), {"too_deep"}),
+    "deep objects": (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, {"too_deep"}),
+    "deep and unfinished": (b"[" * 30_000, {"too_deep"}),
+    "a key twice": (b'{"reason": "a", "reason": "b"}', {"duplicate_key"}),
+    "a key twice, once escaped": (b'{"reason": "a", "reas\\u006fn": "b"}', {"duplicate_key"}),
+    "an unknown field": (b'{"surprise": 1}', {"unknown_field", "missing_field"}),
+    "a megabyte": (b'{"reason": "' + b"x" * 1_100_000 + b'"}', {"body_too_long"}),
+    "zero bytes": (b"\0" * 100, {"malformed_json"}),
+}
+
+
+def routes(stack: OneProcess, *methods: str) -> Iterator[tuple[str, Any, str]]:
+    """Service, route and a path of it that exists."""
+    for service in SERVICES:
+        for route in stack.apps[service].routes:
+            if not methods or route.method in methods:
+                yield service, route, concrete(route.path)
+
+
+def concrete(path: str) -> str:
+    for name, value in ENDPOINT_PARAMETERS.items():
+        path = path.replace("{" + name + "}", value)
+    assert "{" not in path, f"give {path} an example"
+    return path
+
+
+def assert_problem(answer: Answer, what: str, status: range = range(400, 500)) -> dict[str, Any]:
+    """A problem document that a program can rely on."""
+    assert answer.status in status, f"{what}: {answer}"
+    assert answer.headers["content-type"] == "application/problem+json", f"{what}: {answer}"
+    document = answer.json
+    assert document["type"] == f"https://trade2026.io/problems/{document['code']}", what
+    assert document["status"] == answer.status, what
+    assert document["title"] and document["detail"], what
+    return document
+
+
+def test_a_body_that_is_no_good_is_named_and_changes_nothing(stack: OneProcess) -> None:
+    before = {topic: len(stack.events(topic)) for topic in ("orders.events", "risk.events")}
+    for service, route, path in routes(stack, "POST", "PATCH", "PUT"):
+        for name, (body, codes) in BODIES.items():
+            what = f"{service} {route.method} {path} with {name}"
+            answer = stack.call(service, route.method, path, body)
+            if route.path == "/alerts/{id}/ack":
+                assert_problem(answer, what)
+                continue
+            document = assert_problem(answer, what)
+            assert document["code"] in codes, f"{what}: {document}"
+            assert document["detail"].isprintable(), f"{what}: {document}"
+    assert {topic: len(stack.events(topic)) for topic in before} == before
+
+
+def test_another_content_type_is_named(stack: OneProcess) -> None:
+    for service, route, path in routes(stack, "POST", "PATCH"):
+        if route.path == "/alerts/{id}/ack":
+            continue
+        for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""):
+            answer = stack.call(service, route.method, path, b"{}", headers={"Content-Type": content_type})
+            document = assert_problem(answer, f"{service} {path} {content_type}", range(415, 416))
+            assert "application/json" in document["detail"]
+
+
+def test_an_unknown_method_is_answered_with_those_that_are_known(stack: OneProcess) -> None:
+    for service in SERVICES:
+        for path in {concrete(route.path) for route in stack.apps[service].routes}:
+            known = _methods(stack, service, path)
+            for method in {"PUT", "DELETE", "PATCH", "POST", "TRACE"} - known:
+                what = f"{service} {method} {path}"
+                answer = stack.call(service, method, path)
+                document = assert_problem(answer, what, range(405, 406))
+                assert document["code"] == "method_not_allowed", what
+                allowed = {word.strip() for word in answer.headers["allow"].split(",")}
+                assert known <= allowed <= known | {"HEAD"}, what
+
+
+def _methods(stack: OneProcess, service: str, path: str) -> set[str]:
+    """Also of routes with parameters that the path fits, e.g. /orders/{order_id} for /orders/batch."""
+    found = set()
+    for route in stack.apps[service].routes:
+        parts, theirs = route.path.split("/"), path.split("/")
+        if len(parts) == len(theirs) and all(a == b or a.startswith("{") for a, b in zip(parts, theirs, strict=True)):
+            found.add(route.method)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/nothing", "/orders/a/b/c/d", "/%00", "/%ff", "//orders", "/orders/", "/../etc/passwd", "/" + "a" * 5_000, "/Ω"],
+)
+def test_a_path_that_is_not_there_is_a_problem_document(stack: OneProcess, path: str) -> None:
+    for service in SERVICES:
+        answer = stack.call(service, "GET", path)
+        assert_problem(answer, f"{service} {path}")
+
+
+QUERIES = {
+    "limit": ["0", "-1", "1001", "1.5", "ten", "", "1e3", "9" * 400, "١", "+1", " 1", "0x10", "NaN", "1_0"],
+    "depth": ["0", "-1", "9999999", "x", "١", "9" * 400],
+    "cursor": ["nothing", "o0-999999999", "9" * 400, "'; DROP TABLE orders; --", "%00", "-1", "١"],
+    "before": ["x", "-1", "9" * 400, "١"],
+    "status": ["opened", "NEW ", "%00", "1", "'"],
+    "format": ["xml", ""],
+    "scope": ["nobody:", "everything", ":", "account:", "%00"],
+}
+ASKED = [
+    ("oms", "/orders", ("limit", "cursor", "status")),
+    ("archive", "/orders", ("limit", "cursor", "status")),
+    ("ptrc", "/reports/transactions", ("limit", "cursor", "format")),
+    ("risk", "/alerts", ("limit", "cursor")),
+    ("risk", "/limits/history", ("limit", "before")),
+    ("risk", "/exposure", ("scope",)),
+    ("gateway", "/book/BTCUSDT", ("depth",)),
+    ("gateway", "/trades/BTCUSDT", ("limit",)),
+]
+
+
+@pytest.mark.parametrize(("service", "path", "names"), ASKED, ids=[f"{service}{path}" for service, path, _ in ASKED])
+def test_a_wrong_query_names_its_parameter(stack: OneProcess, service: str, path: str, names: tuple[str, ...]) -> None:
+    for name in names:
+        for value in QUERIES[name]:
+            answer = stack.call(service, "GET", f"{path}?{name}={value.replace(' ', '%20').replace('١', '%D9%A1')}")
+            what = f"{service} {path}?{name}={value[:20]}"
+            document = assert_problem(answer, what, range(422, 423))
+            assert document["field"] == name, f"{what}: {document}"
+
+
+def test_pages_follow_each_other_without_a_gap(stack: OneProcess) -> None:
+    ids = [stack.call("oms", "POST", "/orders", ORDER).json["order_id"] for _ in range(7)]
+    stack.wait_until(lambda: stack.call("archive", "GET", f"/orders/{ids[-1]}").status == 200, "the history has them")
+    for service in ("oms", "archive"):
+        found, cursor = [], ""
+        while cursor is not None:
+            page = stack.call(service, "GET", f"/orders?limit=2{cursor and '&cursor=' + cursor}").json
+            found += [order["order_id"] for order in page["orders"]]
+            cursor = page["cursor"]
+        assert found[:7] == ids[::-1], service
+        assert len(found) == len(set(found)), service
+
+
+def test_ids_that_nobody_has_are_404(stack: OneProcess) -> None:
+    for service, path in (
+        ("oms", "/orders/none"),
+        ("archive", "/orders/none"),
+        ("archive", "/trace/none"),
+        ("gateway", "/orders/none"),
+        ("gateway", "/ticker/NONE"),
+        ("gateway", "/book/NONE"),
+        ("gateway", "/trades/NONE"),
+        ("pnl", "/pnl/none"),
+        ("pnl", "/pnl/none/series"),
+    ):
+        assert_problem(stack.call(service, "GET", path), f"{service} {path}", range(404, 405))
+    for method, path, body in (("DELETE", "/orders/none", None), ("PATCH", "/orders/none", {"quantity": 1})):
+        assert_problem(stack.call("oms", method, path, body), path, range(404, 405))
+
+
+# ── random documents ────────────────────────────────────────────────────────────────────────────────
+
+_SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20)
+    | st.sampled_from(["BTCUSDT", "buy", "LIMIT", "main", "stack", "account:main", "GTD", "1", "0.001", "1e400", "NaN"])
+    | st.sampled_from(["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2262-04-12T00:00:00Z", "2e9", "1h"])
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def documents(stack: OneProcess, service: str, route: Any) -> st.SearchStrategy[Any]:
+    """Mostly the fields that the endpoint knows, with values that mostly make no sense."""
+    names = sorted(getattr(route.request_schema, "__struct_fields__", ()))
+    fields = st.sampled_from(names) if names else st.text(max_size=8)
+    some = st.dictionaries(fields, _VALUES, max_size=6)
+    if service == "oms" and route.path in ("/orders/batch", "/orders/list"):
+        some = st.fixed_dictionaries(
+            {"orders": st.lists(some.map(lambda wrong: ORDER | wrong), max_size=3)},
+            optional={"kind": st.sampled_from(["OCO", "OTO", "BRACKET", "x"])},
+        )
+    elif "quantity" in names and "symbol" in names:
+        some = some.map(lambda wrong: ORDER | wrong)
+    return some | _VALUES
+
+
+def try_documents(stack: OneProcess, service: str, route: Any, path: str) -> None:
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(document=documents(stack, service, route))
+    def never_fails(document: Any) -> None:
+        answer = stack.call(service, route.method, path, json.dumps(document).encode())
+        assert 200 <= answer.status < 500, f"{service} {path} {document!r}: {answer}"
+        if answer.status != 200:
+            assert_problem(answer, f"{service} {path}")
+
+    never_fails()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_document_makes_a_service_fail(stack: OneProcess, service: str) -> None:
+    takers = [(route, path) for name, route, path in routes(stack, "POST", "PATCH") if name == service]
+    for route, path in takers:
+        if route.path not in ("/kill", "/resume"):
+            try_documents(stack, service, route, path)
+    events = stack.events()
+    assert [envelope.seq for envelope in events] == list(range(len(events)))
