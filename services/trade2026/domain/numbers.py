@@ -86,7 +86,7 @@ def to_nanos(value: Decimal | int | str) -> int:
     if value.adjusted() > 9:  # before any arithmetic: 1E+400 must not become a 400-digit integer
         raise NumberError("too_large", f"{value:.6E} is larger than {NANOS_MAX // SCALE}")
     if value and value.adjusted() < -9:  # 1E-999999999999999999 would become zero without a word
-        raise NumberError("too_many_decimals", f"{value:.6E} has more than 9 decimals")
+        raise NumberError("too_many_decimals", f"{value} has more than 9 decimals")
     scaled = value.scaleb(9)
     if len(value.as_tuple().digits) > 28:
         # The default context rounds at 28 digits; such a text cannot be an exact amount anyway.
