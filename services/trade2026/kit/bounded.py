@@ -31,6 +31,10 @@ class BoundedHttp(HttpToolsProtocol):
     _arriving: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _refused = False
+    _spoken = False
+    """It has begun a request."""
+    _in_head = False
+    """The head of a request has begun and is not complete."""
     _before: Any = None
     """The request before the newest one."""
 
@@ -46,23 +50,27 @@ class BoundedHttp(HttpToolsProtocol):
         if self._refused:
             return
         super().data_received(data)
-        if self._is_in_head():
+        if self._in_head and not self._refused:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(_HEAD_TOO_LONG)
                 return
         elif self._head_bytes:
             self._head_bytes = 0
-        if self._is_in_head() or _is_arriving(self.cycle):
+        if (self._in_head and not self._refused) or _is_arriving(self.cycle):
             if self._arriving is None:
                 self._arriving = self.loop.call_later(self.arrival_seconds_max, self._too_slow)
         elif self._arriving is not None:
             self._has_arrived()
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._spoken = self._in_head = True
+
     def on_headers_complete(self) -> None:
         before = self.cycle
         super().on_headers_complete()
-        self._before, self._head_bytes = before, 0
+        self._before, self._head_bytes, self._in_head = before, 0, False
 
     def handle_websocket_upgrade(self) -> None:
         self._has_arrived()
@@ -71,9 +79,6 @@ class BoundedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(_MALFORMED)
 
-    def _is_in_head(self) -> bool:
-        return not self._refused and self.scope is not None and "method" not in self.scope
-
     def _has_arrived(self) -> None:
         if self._arriving is not None:
             self._arriving.cancel()
@@ -81,7 +86,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._arriving = None
-        if self.scope is None:
+        if not self._spoken:
             self.transport.close()  # it never said a word
         else:
             self._refuse(_TOO_SLOW)

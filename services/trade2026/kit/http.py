@@ -1,7 +1,9 @@
 """HTTP and WebSocket of every service: a thin router for our own routes, FastAPI for the rest.
 
-Orders are latency-bound, so our routes are plain ASGI: one dictionary look-up, one read of the body, one
-write of the answer. FastAPI serves the documents (`/docs`, `/openapi.json`) and the WebSockets.
+Orders are latency-bound, so our routes are answered by the connection itself where that is possible
+(`connections`), and else by plain ASGI: one dictionary look-up, one read of the body, one write of the
+answer. Who may come in, what is answered and what is measured is the same. FastAPI serves the documents
+(`/docs`, `/openapi.json`) and the WebSockets.
 """
 
 import logging
@@ -9,8 +11,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, overload
-from urllib.parse import parse_qsl
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI
@@ -22,9 +23,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from trade2026.kit import openapi, problem, tracing
 from trade2026.kit.access import Access
-from trade2026.kit.body import parse
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.identity import Keyring, Principal
+from trade2026.kit.messages import SPAN, Request, Response, json_response, problem_response
 from trade2026.kit.metrics import Counter, LatencyHistogram, Metrics
 from trade2026.kit.owner import Overloaded, Unavailable
 from trade2026.kit.problem import Problem
@@ -38,100 +39,10 @@ _CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
 _JSON = b"application/json"
 _ONCE = frozenset((b"host", b"origin", b"authorization", b"content-type", b"idempotency-key"))
 
-T = TypeVar("T")
-Headers = Iterable[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 _encode = msgspec.json.encode
-
-
-class Request:
-    """One request, its body read.
-
-    Attributes:
-        params: Of the path, e.g. `order_id` of `/orders/{order_id}`.
-        headers: Names in lower case; of a repeated one the last.
-        received_ns: When its head had arrived, in nanoseconds since the epoch.
-    """
-
-    __slots__ = ("_query", "_query_string", "body", "headers", "method", "params", "path", "principal", "received_ns")
-
-    @property
-    def traceparent(self) -> str:
-        """The context of the span that this request is: under the caller's if it gave one, else of a new trace."""
-        own = self.headers.get(_SPAN)
-        if own is None:
-            given = self.headers.get(b"traceparent", b"").decode("latin-1")
-            context = tracing.child(given) if tracing.parse_traceparent(given) else tracing.new_traceparent()
-            own = self.headers[_SPAN] = context.encode()
-        return own.decode()
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str],
-        query_string: bytes,
-        headers: dict[bytes, bytes],
-        body: bytes,
-        principal: Principal,
-        received_ns: int,
-    ) -> None:
-        self.method, self.path, self.params = method, path, params
-        self.headers, self.body, self.principal, self.received_ns = headers, body, principal, received_ns
-        self._query_string = query_string
-        self._query: dict[str, str] | None = None
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The query string; of a repeated name the last value."""
-        if self._query is None:
-            text = self._query_string.decode("latin-1")
-            self._query = dict(parse_qsl(text, keep_blank_values=True)) if text else {}
-        return self._query
-
-    @overload
-    def json(self, type: type[T]) -> T: ...
-    @overload
-    def json(self, type: None = None) -> Any: ...
-    def json(self, type: Any = None) -> Any:
-        """Return the body's JSON, as `type` if one is given.
-
-        Raises:
-            Problem: 415 for another content type; 422 for what is not JSON, is too deep, has a key twice,
-                or does not fit `type`.
-        """
-        content_type = self.headers.get(b"content-type", _JSON)
-        if content_type != _JSON:
-            _require_json(content_type)
-        return parse(self.body, type)
-
-
-class Response:
-    """An answer whose body is known."""
-
-    __slots__ = ("body", "content_type", "headers", "status")
-
-    def __init__(
-        self, body: bytes, status: int = 200, content_type: str = "application/json", headers: Headers = ()
-    ) -> None:
-        self.body, self.status, self.content_type, self.headers = body, status, content_type, headers
-
-
-def json_response(obj: Any, status: int = 200, headers: Headers = ()) -> Response:
-    """Answer with JSON."""
-    return Response(_encode(obj), status, headers=headers)
-
-
-def problem_response(problem_: Problem) -> Response:
-    """Answer with a problem document."""
-    headers = []
-    if problem_.retry_after is not None:
-        headers.append((b"retry-after", str(max(1, round(problem_.retry_after))).encode()))
-    if problem_.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    return Response(_encode(problem_.body()), problem_.status, problem.CONTENT_TYPE, headers)
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -153,6 +64,7 @@ class Route:
     role: str | None
     body_bytes_max: int
     needs_ready: bool
+    inline: bool
     latency: LatencyHistogram
     answers: dict[int, Counter] = field(default_factory=dict)
 
@@ -195,7 +107,9 @@ class App:
         self.api = FastAPI(title=title or name, version=version or "0", redoc_url=None)
         self.api.openapi = self.openapi  # type: ignore[method-assign]
         self.api.add_exception_handler(HTTPException, _problem_of_http)
-        self._now, self._gate = now, gate
+        self.now, self._gate = now, gate
+        self.plain: dict[bytes, dict[bytes, Route]] = {}
+        """Routes without parameters, by method and path: what a connection may answer itself."""
         self._exact: dict[tuple[str, str], Route] = {}
         self._patterns: list[tuple[str, re.Pattern[str], Route]] = []
         self._document: dict[str, Any] | None = None
@@ -212,6 +126,7 @@ class App:
         role: str | None = "viewer",
         body_bytes_max: int = BODY_BYTES_MAX,
         needs_ready: bool = True,
+        inline: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare `async def handler(request) -> Response`.
 
@@ -221,6 +136,8 @@ class App:
             body_bytes_max: A longer body gets 413.
             needs_ready: Answer 503 `not_ready` while the service can't answer. What must work at any time
                 (probes, a kill switch) does without.
+            inline: The handler needs no task of its own: all that it awaits is futures (no `asyncio.timeout`,
+                no task group, no lock), and it need not be cancelled when the server stops.
         """
         assert path.startswith("/")
 
@@ -238,6 +155,7 @@ class App:
                 role,
                 body_bytes_max,
                 needs_ready,
+                inline,
                 latency,
             )
             assert all((other.method, other.path) != (method, path) for other in self.routes), f"{method} {path} twice"
@@ -246,6 +164,7 @@ class App:
                 self._patterns.append((method, _pattern(path), route))
             else:
                 self._exact[method, path] = route
+                self.plain.setdefault(method.encode(), {})[path.encode()] = route
             return handler
 
         return add
@@ -281,7 +200,7 @@ class App:
         if scope["type"] != "http":
             await self.api(scope, receive, send)
             return
-        received_ns = self._now()
+        received_ns = self.now()
         method, path = scope["method"], scope["path"]
         params: Mapping[str, str] = _NO_PARAMS
         route = self._exact.get((method, path))
@@ -295,14 +214,25 @@ class App:
             if len(headers) != len(scope["headers"]):
                 refuse_repeated(scope["headers"])
             response = await self._answer(route, params, scope, headers, receive, received_ns)
-        except Problem as error:
-            response = problem_response(error)
         except _ClientGone:
             return
         except Exception as error:
-            response = problem_response(_problem_of(error, method, path))
+            response = self.answer_to(error, route)
         await _send(response, send)
-        self._measure(route, response.status, headers, received_ns)
+        self.measure(route, response.status, headers, received_ns)
+
+    def admit(self, route: Route, headers: dict[bytes, bytes]) -> Principal:
+        """Return who asks. Raises `Problem` for who may not, or while the service can't answer."""
+        principal = self.access.admit(headers, route.role)
+        if route.needs_ready and (reason := self._gate()):
+            raise _not_ready(reason)
+        return principal
+
+    def answer_to(self, error: Exception, route: Route) -> Response:
+        """What a client is told when its handler raised."""
+        if not isinstance(error, Problem):
+            error = _problem_of(error, route.method, route.path)
+        return problem_response(error)
 
     async def _answer(
         self,
@@ -313,9 +243,7 @@ class App:
         receive: Receive,
         received_ns: int,
     ) -> Response:
-        principal = self.access.admit(headers, route.role)
-        if route.needs_ready and (reason := self._gate()):
-            raise _not_ready(reason)
+        principal = self.admit(route, headers)
         body = b""
         if b"content-length" in headers or b"transfer-encoding" in headers:
             body = await _read(headers, receive, route.body_bytes_max)
@@ -346,7 +274,7 @@ class App:
         except Problem as error:
             response = problem_response(error)
             if allowed and error.status == 405:
-                response.headers = [(b"allow", ", ".join(sorted(allowed)).encode())]
+                response.headers = ((b"allow", ", ".join(sorted(allowed)).encode()),)
             await _send(response, send)
             return
         await self.api(scope, receive, send)
@@ -371,9 +299,10 @@ class App:
         else:
             await _close(ws, 1000)
 
-    def _measure(self, route: Route, status: int, headers: dict[bytes, bytes], received_ns: int) -> None:
-        ended_ns = self._now()
-        own = headers.get(_SPAN)
+    def measure(self, route: Route, status: int, headers: dict[bytes, bytes], received_ns: int) -> None:
+        """Count an answer that was written just now, and export its span."""
+        ended_ns = self.now()
+        own = headers.get(SPAN)
         trace_id = own[3:35].decode() if own is not None else None
         if tracing.is_on():
             self._export_span(route, status, headers, (received_ns, ended_ns))
@@ -396,13 +325,11 @@ class App:
         parent = given if tracing.parse_traceparent(given) else ""
         attributes = {"http.request.method": route.method, "http.route": route.path}
         attributes |= {"http.response.status_code": status}
-        own = headers.get(_SPAN, b"").decode()
+        own = headers.get(SPAN, b"").decode()
         name, error, keep = f"{route.method} {route.path}", status >= 500, status >= 400
         tracing.span(name, parent, *times, attributes, error, own=own, service=self.name, keep=keep)
 
 
-_SPAN = b" span"
-"""Beside the headers, under a name that no header can have: the context that the request got here."""
 _NO_PARAMS: Mapping[str, str] = {}
 
 
@@ -477,13 +404,6 @@ async def _close(ws: WebSocket, code: int) -> None:
 def _pattern(path: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", path)
     return re.compile("".join(f"(?P<{part}>[^/]+)" if n % 2 else re.escape(part) for n, part in enumerate(parts)))
-
-
-def _require_json(content_type: bytes) -> None:
-    media_type = content_type.partition(b";")[0].strip().lower()
-    if media_type != _JSON and not media_type.endswith(b"+json"):
-        sent = media_type.decode("latin-1")[:80]
-        raise Problem(415, "not_json", f"the body is sent as {sent}; add the header: Content-Type: application/json")
 
 
 def _too_long(bytes_max: int) -> Problem:

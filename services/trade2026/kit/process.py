@@ -25,9 +25,10 @@ from trade2026 import __version__
 from trade2026.kit import log as process_log
 from trade2026.kit import tracing
 from trade2026.kit.access import Access
-from trade2026.kit.bounded import BoundedHttp, BoundedWebSocket
+from trade2026.kit.bounded import BoundedWebSocket
 from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import WallClock
+from trade2026.kit.connections import HttpConnection
 from trade2026.kit.http import App
 from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.kit.metrics import Metrics
@@ -62,23 +63,7 @@ class Hosted:
         self.service, self.app, self.life, self.listener = service, app, life, listener
         self.serving: asyncio.Task[None] | None = None
         self.touched = False
-        self.server = _Server(
-            uvicorn.Config(
-                app,
-                http=BoundedHttp,
-                ws=BoundedWebSocket,
-                ws_max_size=WEBSOCKET_BYTES_MAX,
-                lifespan="off",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                backlog=_BACKLOG,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=REQUESTS_SECONDS_MAX,
-            )
-        )
+        self.server = web_server(app)
 
     def listen(self) -> None:
         """Answer requests from now on."""
@@ -118,6 +103,25 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+
+def web_server(app: App, **changes: Any) -> uvicorn.Server:
+    """Return the server of one app; `changes` are uvicorn's settings that differ from ours."""
+    ours: dict[str, Any] = {
+        "http": HttpConnection,
+        "ws": BoundedWebSocket,
+        "ws_max_size": WEBSOCKET_BYTES_MAX,
+        "lifespan": "off",
+        "log_config": None,
+        "log_level": "warning",
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+        "backlog": _BACKLOG,
+        "timeout_keep_alive": _KEEP_ALIVE_SECONDS,
+        "timeout_graceful_shutdown": REQUESTS_SECONDS_MAX,
+    }
+    return _Server(uvicorn.Config(app, **ours | changes))
 
 
 def run(settings: ProcessSettings, factories: Factories) -> None:

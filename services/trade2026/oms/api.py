@@ -93,6 +93,7 @@ def add_order_entry(app: App, service: "OmsService") -> None:
         request_schema=OrderInput,
         response_schema=SubmitView,
         role="trader",
+        inline=True,
     )
     async def submit(request: Request) -> Response:
         order = await submit_one(service, request.json(OrderInput), request.principal, request)
