@@ -5,59 +5,52 @@ Pure: a fold of the order log that knows which orders have changed since they we
 
 from collections.abc import Iterator
 
-import msgspec
-
-from trade2026.domain.events import Envelope, OrderAccepted, OrderListAccepted, OrderRefused
-from trade2026.domain.order_fold import FoldState, OrderFold
+from trade2026.controls.limits import LimitBook
+from trade2026.controls.machine import Controls
+from trade2026.domain.events import AnyEvent, Envelope, OrderAccepted, OrderListAccepted, OrderRefused
+from trade2026.domain.instruments import Instrument
+from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import Order
+
+_NEW_ORDERS = (OrderAccepted, OrderRefused, OrderListAccepted)
 
 
 class HistoryMachine:
-    """The open orders, and the closed ones until they are written."""
+    """The open orders, the closed ones until they are written, and what counts against the limits.
 
-    def __init__(self) -> None:
-        self.fold = OrderFold()
+    Args:
+        instruments: By instrument id, as the order service has them.
+        written_to: Events before this position are in the history already.
+    """
+
+    def __init__(self, instruments: dict[str, Instrument], written_to: int = 0) -> None:
+        self.controls = Controls(LimitBook(), instruments)
+        self.fold = OrderFold(self.controls)
+        self.written_to = written_to
         self.changed: dict[str, Order] = {}
         """Orders that differ from what is written."""
-        self._recalled: set[str] = set()
+
+    def needs(self, event: AnyEvent) -> str:
+        """The id of a written order that the next event changes and memory does not hold; usually none, which is ""."""
+        if isinstance(event, _NEW_ORDERS) or self.fold.next_seq < self.written_to:
+            return ""
+        return self.fold.missing(event)
 
     def apply(self, envelope: Envelope) -> None:
         """Fold the next event of `orders.events`."""
         self.fold.apply(envelope)
+        if envelope.seq < self.written_to:
+            return
         for order_id in order_ids_of(envelope):
             order = self.fold.orders.get(order_id)
             if order is not None:
                 self.changed[order_id] = order
 
-    def needs(self, envelope: Envelope) -> str:
-        """The id of a written order that this event changes and memory does not hold; usually empty."""
-        if isinstance(envelope.data, OrderAccepted | OrderRefused | OrderListAccepted):
-            return ""
-        order_id = getattr(envelope.data, "order_id", "")
-        return order_id if order_id and order_id not in self.fold.orders else ""
-
-    def recall(self, order: Order) -> None:
-        """Take a written order back, until the next `written`."""
-        self.fold.orders[order.order_id] = order
-        self._recalled.add(order.order_id)
-
     def written(self) -> None:
         """All changes are in the history: closed orders may leave memory."""
         self.changed.clear()
-        for order_id in self._recalled:
-            if order_id not in self.fold.open:
-                self.fold.orders.pop(order_id, None)
-        self._recalled.clear()
+        self.written_to = max(self.written_to, self.fold.next_seq)
         self.fold.forget_closed(self.fold.next_seq)
-
-    def state(self) -> bytes:
-        """The fold without its orders: those are rows of their own."""
-        return msgspec.json.encode(msgspec.structs.replace(self.fold.state(), orders={}))
-
-    def restore(self, state: bytes, open_orders: dict[str, Order]) -> None:
-        """Go on from what was written."""
-        kept = msgspec.json.decode(state, type=FoldState)
-        self.fold.restore(msgspec.json.encode(msgspec.structs.replace(kept, orders=open_orders)))
 
 
 def order_ids_of(envelope: Envelope) -> Iterator[str]:

@@ -16,6 +16,7 @@ from trade2026.archive import api
 from trade2026.archive.machine import HistoryMachine, order_ids_of
 from trade2026.archive.spans import WAIT_NS, OrderSpans
 from trade2026.archive.store import HistoryStore, IndexRow
+from trade2026.controls import order_log
 from trade2026.domain.events import Envelope
 from trade2026.kit import tracing
 from trade2026.kit.bus.port import BusError, Record
@@ -53,7 +54,8 @@ class ArchiveService(Service):
         super().__init__(context)
         state = self.settings.state
         self.path = state / "archive" / "history.db"
-        self.machine = HistoryMachine()
+        self.instruments = {instrument.instrument_id: instrument for instrument in self.settings.instruments}
+        self.machine = HistoryMachine(self.instruments)
         self.reader = HistoryReader(self.path)
         self.snapshots = SnapshotStore(snapshot_directory(state, "oms"), "oms")
         days = int(self.settings.config.get(self.name, {}).get("retention_days", _RETENTION_DAYS))
@@ -76,9 +78,7 @@ class ArchiveService(Service):
     async def start(self) -> None:
         self._detail = "opening the history"
         self._store = HistoryStore(self.path)
-        kept = self._store.fold()
-        if kept is not None:
-            self.machine.restore(*kept)
+        self._restore(self._store.next_seq(ORDERS))
         for topic in FOLLOWED:
             self._detail = f"following {topic}"
             await self._follow(topic)
@@ -95,8 +95,8 @@ class ArchiveService(Service):
             await follower.stop()
         self._export(self.context.clock.now() + WAIT_NS)
         if self._store is not None:
-            if not self._write_error:
-                self._snapshot()
+            if not self._write_error and self.machine.fold.next_seq > self._snapshot_seq:
+                await self._snapshot()
             self._store.close()
         self.reader.close()
 
@@ -145,6 +145,9 @@ class ArchiveService(Service):
             self._store.rewind(topic, end)
             position = end
         position = max(position, await bus.start(topic, 0))
+        if topic == ORDERS:
+            # What is written already is folded once more: it lies between the snapshot and the history's end.
+            position = self.machine.fold.next_seq
         follower = Follower(
             bus,
             topic,
@@ -159,13 +162,14 @@ class ArchiveService(Service):
         return next((config.durable for config in self.settings.topics if config.name == topic), True)
 
     def _fold_order(self, envelope: Envelope, record: Record) -> None:
-        missing = self.machine.needs(envelope)
+        missing = self.machine.needs(envelope.data)
         if missing and self._store is not None:
             order = self._store.order(missing)
             if order is not None:
-                self.machine.recall(order)
+                self.machine.fold.recall(order)
+        if record.seq >= self.machine.written_to:
+            self._fold_other(envelope, record)
         self.machine.apply(envelope)
-        self._fold_other(envelope, record)
 
     def _fold_other(self, envelope: Envelope, record: Record) -> None:
         rows = self._index[record.topic]
@@ -181,34 +185,32 @@ class ArchiveService(Service):
             try:
                 self._write_once(topic)
                 self._write_error = ""
-                return
+                break
             except sqlite3.OperationalError as error:
                 self._write_error = f"the history cannot be written: {error}"
                 log.warning(self._write_error)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _RETRY_SECONDS_MAX)
+        if topic == ORDERS:
+            await self._snapshot_if_due()
 
     def _write_once(self, topic: str) -> None:
         assert self._store is not None
-        next_seq, index = self._followers[topic].next_seq, self._index[topic]
-        if topic == ORDERS:
-            machine = self.machine
-            self._store.write(topic, next_seq, index, machine.changed.values(), machine.state())
-            machine.written()
-        else:
+        next_seq, index, machine = self._followers[topic].next_seq, self._index[topic], self.machine
+        if topic != ORDERS:
             self._store.write(topic, next_seq, index)
+        else:
+            if next_seq > machine.written_to:
+                self._store.write(topic, next_seq, index, machine.changed.values())
+            machine.written()
         index.clear()
-        if topic == ORDERS and self.machine.fold.next_seq - self._snapshot_seq >= _SNAPSHOT_EVENTS:
-            self._snapshot()
 
     async def _keep_house(self) -> None:
-        """Snapshots by time, and orders that are older than the retention."""
+        """Lag, and orders that are older than the retention."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
             await self._measure_lag()
             now = self.context.clock.now()
-            if now - self._snapshot_ts >= _SNAPSHOT_NS:
-                self._snapshot()
             try:
                 assert self._store is not None
                 self._store.prune(now - self.retention_ns, _ORDERS_PRUNED_MAX)
@@ -242,23 +244,51 @@ class ArchiveService(Service):
             except BusError as error:
                 log.warning("the end of %s is not known: %s", topic, error)
 
-    def _snapshot(self) -> None:
-        """Keep the fold of the order log, once the history up to it is on the disk."""
+    def _restore(self, written_to: int) -> None:
+        """Begin with the newest snapshot that the history covers; without one, with the whole log."""
+
+        def make(state: bytes) -> HistoryMachine:
+            machine = HistoryMachine(self.instruments, written_to)
+            order_log.restore(state, machine.fold, machine.controls)
+            return machine
+
+        restored = self.snapshots.restore(make, next_seq_max=written_to)
+        self.machine = restored or HistoryMachine(self.instruments, written_to)
+        self._snapshot_seq = self.machine.fold.next_seq
+
+    async def _snapshot_if_due(self) -> None:
+        behind = self.machine.fold.next_seq - self._snapshot_seq
+        overdue = self.context.clock.now() - self._snapshot_ts >= _SNAPSHOT_NS
+        if behind >= _SNAPSHOT_EVENTS or (behind and overdue):
+            await self._snapshot()
+
+    async def _snapshot(self) -> None:
+        """Keep the fold of the order log, once the history up to it is on the disk.
+
+        The order log is not read on meanwhile; everyone else has their turn between two slices.
+        """
         assert self._store is not None
-        fold = self.machine.fold
-        if fold.next_seq <= self._snapshot_seq or self.machine.changed:
-            return
+        machine = self.machine
+        next_seq = machine.fold.next_seq
+        assert machine.written_to >= next_seq, "a snapshot is never ahead of the history"
         self._snapshot_ts = self.context.clock.now()
         try:
-            if not self._store.make_durable():
-                return
-            self.snapshots.write(fold.snapshot(), fold.next_seq, __version__)
-        except (OSError, sqlite3.Error) as error:
-            self._snapshot_error = f"no snapshot at {fold.next_seq}: {error}"
+            pieces: list[bytes] = []
+            for piece in order_log.slices(machine.fold, machine.controls):
+                pieces.append(piece)
+                await asyncio.sleep(0)
+            await asyncio.to_thread(self._keep_snapshot, pieces, next_seq)
+        except OSError as error:
+            self._snapshot_error = f"no snapshot at {next_seq}: {error}"
             log.warning(self._snapshot_error)
             return
         self._snapshot_error = ""
-        self._snapshot_seq = fold.next_seq
+        self._snapshot_seq = next_seq
+
+    def _keep_snapshot(self, pieces: list[bytes], next_seq: int) -> None:
+        assert self._store is not None
+        self._store.make_durable()
+        self.snapshots.write(b"\n".join(pieces), next_seq, __version__)
 
     def _disk(self) -> Health:
         try:

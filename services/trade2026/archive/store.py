@@ -4,6 +4,7 @@ Because the position is written with what was learnt up to it, every event count
 killed when. After a power failure the newest transactions may be gone, their positions with them.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from trade2026.domain.orders import CLOSED, Order
+from trade2026.domain.orders import CLOSED, Order, number_of
 
 FORMAT = 1
 _BUSY_SECONDS = 1.0
@@ -19,7 +20,7 @@ _BUSY_SECONDS = 1.0
 _SCHEMA = """
 CREATE TABLE orders (
     number INTEGER PRIMARY KEY,
-    order_id TEXT NOT NULL UNIQUE,
+    order_id TEXT NOT NULL,
     account TEXT NOT NULL,
     client_order_id TEXT NOT NULL,
     status TEXT NOT NULL,
@@ -42,13 +43,11 @@ CREATE TABLE event_index (
     PRIMARY KEY (order_id, topic, partition, seq)
 ) WITHOUT ROWID;
 CREATE TABLE positions (topic TEXT PRIMARY KEY, next_seq INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE fold (id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL);
 """
 
 _UPSERT = """
-INSERT INTO orders (order_id, account, client_order_id, status, is_open, instrument, last_seq, ts_created, ts_updated, body)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (order_id) DO UPDATE SET
+INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (number) DO UPDATE SET
     status = excluded.status, is_open = excluded.is_open, last_seq = excluded.last_seq,
     ts_updated = excluded.ts_updated, body = excluded.body
 """
@@ -92,7 +91,6 @@ class HistoryStore:
         next_seq: int,
         index: Sequence[IndexRow],
         orders: Iterable[Order] = (),
-        fold_state: bytes | None = None,
     ) -> None:
         """Write what a batch of one topic brought, whole or not at all.
 
@@ -109,8 +107,6 @@ class HistoryStore:
                 "INSERT INTO positions VALUES (?, ?) ON CONFLICT (topic) DO UPDATE SET next_seq = excluded.next_seq",
                 (topic, next_seq),
             )
-            if fold_state is not None:
-                db.execute("INSERT OR REPLACE INTO fold VALUES (0, ?)", (fold_state,))
             db.execute("COMMIT")
         except BaseException:
             self._roll_back()
@@ -118,17 +114,8 @@ class HistoryStore:
 
     def order(self, order_id: str) -> Order | None:
         """A written order."""
-        row = self._db.execute("SELECT body FROM orders WHERE order_id = ?", (order_id,)).fetchone()
+        row = self._db.execute("SELECT body FROM orders WHERE number = ?", (number_of(order_id),)).fetchone()
         return _decode(row[0]) if row else None
-
-    def fold(self) -> tuple[bytes, dict[str, Order]] | None:
-        """The fold of the order log as of its position, and the open orders; None for a new history."""
-        row = self._db.execute("SELECT state FROM fold").fetchone()
-        if row is None:
-            return None
-        rows = self._db.execute("SELECT body FROM orders WHERE is_open = 1 ORDER BY number")
-        orders = (_decode(body) for (body,) in rows)
-        return row[0], {order.order_id: order for order in orders}
 
     def rewind(self, topic: str, end: int) -> None:
         """Forget positions of a topic that lost its newest records (one that is not fsynced)."""
@@ -158,13 +145,25 @@ class HistoryStore:
             raise
         return len(rows)
 
-    def make_durable(self) -> bool:
-        """Fsync all that is written; False when a reader was in the way, so try again later."""
-        busy, _, _ = self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
-        return not busy
+    def make_durable(self) -> None:
+        """Fsync all that is written; on any thread, and writing may go on.
+
+        What has left the write-ahead log was fsynced then, so the log's file is all that is needed.
+
+        Raises:
+            OSError: it is not certain.
+        """
+        try:
+            descriptor = os.open(f"{self.path}-wal", os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def orders(self) -> int:
-        """How many orders it holds, nearly: numbers are never reused while rows are only dropped from the front."""
+        """How many orders it holds, nearly: those that are dropped are the oldest, but for a few."""
         row = self._db.execute("SELECT max(number), min(number) FROM orders").fetchone()
         return row[0] - row[1] + 1 if row[0] is not None else 0
 
@@ -190,6 +189,7 @@ class HistoryStore:
 def _row(order: Order) -> tuple[object, ...]:
     spec = order.spec
     return (
+        number_of(order.order_id),
         order.order_id,
         spec.account,
         spec.client_order_id,

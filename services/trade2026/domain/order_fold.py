@@ -42,6 +42,10 @@ class FoldState(msgspec.Struct):
     lists: dict[str, list[str]]
 
 
+_LATE = (ev.OrderFilled, ev.CancelRejected, ev.ReplaceRejected)
+"""All that can happen to a closed order."""
+
+
 def counted(order: Order) -> tuple[int, int]:
     """Return the quantity and price at which an order counts in the limits now."""
     status = order.status
@@ -75,6 +79,9 @@ class OrderFold:
         self.expiries: list[tuple[int, str]] = []
         """A heap of (expire_at, order id); entries of closed orders are skipped when they come up."""
         self._closed: deque[tuple[int, str]] = deque()
+        """Position of the last event when it was put here, and order id."""
+        self._late: dict[str, list[ev.Envelope]] = {}
+        """What happened to orders that had left memory before."""
         self._handlers: dict[type, Callable[[Any, ev.Envelope], Order | None]] = {
             ev.OwnerStarted: self._ignored,
             ev.OrderAccepted: self._accepted,
@@ -113,28 +120,64 @@ class OrderFold:
         if order is not None:
             order.ts_updated = envelope.ts_init
             order.seqs.append(envelope.seq)
+        elif type(data) in _LATE and (missing := self.missing(data)):
+            self._late.setdefault(missing, []).append(envelope)
         report_seq = getattr(data, "report_seq", -1)
         if report_seq > self.report_seq:
             self.report_seq = report_seq
         self.next_seq = envelope.seq + 1
         self.ts_init = envelope.ts_init
 
-    def forget_closed(self, before_seq: int) -> int:
-        """Drop closed orders whose last event is before `before_seq`; returns how many."""
+    def missing(self, event: ev.AnyEvent) -> str:
+        """The order that an event changes and that memory does not hold; usually none, which is ""."""
+        order_id = getattr(event, "order_id", "")
+        return order_id if order_id and order_id not in self.orders else ""
+
+    def recall(self, order: Order) -> Order:
+        """Take a closed order back that had left memory, with what has happened to it since."""
+        assert order.order_id not in self.orders, f"{order.order_id} has not left memory"
+        assert not order.is_open, f"{order.order_id} is open, so it never left memory"
+        for late in self._late.pop(order.order_id, ()):
+            if late.seq > order.seqs[-1]:
+                if isinstance(late.data, ev.OrderFilled):
+                    order.cum_qty, order.cum_cost = late.data.cum_qty, late.data.cum_cost
+                order.ts_updated = late.ts_init
+                order.seqs.append(late.seq)
+        self.orders[order.order_id] = order
+        self.by_client_id.setdefault((order.spec.account, order.spec.client_order_id), order.order_id)
+        self._closed.append((order.seqs[-1], order.order_id))
+        return order
+
+    def forget_closed(self, before_seq: int, *, keep: int = 0) -> int:
+        """Drop closed orders whose last event is before `before_seq`, all but the newest `keep`.
+
+        Returns:
+            How many were dropped.
+        """
         closed, dropped = self._closed, 0
-        while closed and closed[0][0] < before_seq:
-            order = self.orders.pop(closed.popleft()[1], None)
+        while len(closed) > keep and closed[0][0] < before_seq:
+            _, order_id = closed.popleft()
+            order = self.orders.get(order_id)
             if order is None:
                 continue
+            if order.seqs[-1] >= before_seq:
+                closed.append((order.seqs[-1], order_id))
+                continue
+            self._forget(order)
             dropped += 1
-            key = (order.spec.account, order.spec.client_order_id)
-            if self.by_client_id.get(key) == order.order_id:
-                del self.by_client_id[key]
-            if order.list_id:
-                legs = self.lists.get(order.list_id)
-                if legs and not any(leg in self.orders for leg in legs):
-                    del self.lists[order.list_id]
+        for order_id, late in list(self._late.items()):
+            if late[-1].seq < before_seq:
+                del self._late[order_id]
         return dropped
+
+    def _forget(self, order: Order) -> None:
+        del self.orders[order.order_id]
+        key = (order.spec.account, order.spec.client_order_id)
+        if self.by_client_id.get(key) == order.order_id:
+            del self.by_client_id[key]
+        legs = self.lists.get(order.list_id) if order.list_id else None
+        if legs and not any(leg in self.orders for leg in legs):
+            del self.lists[order.list_id]
 
     def drop_expired(self, now: int) -> None:
         """Forget deadlines that have passed; their orders are closed or being cancelled."""
@@ -153,7 +196,11 @@ class OrderFold:
 
     def restore(self, snapshot: bytes) -> None:
         """Take over a snapshot. Exposure in the hook is not part of it."""
-        state = msgspec.json.decode(snapshot, type=FoldState)
+        self.restore_state(msgspec.json.decode(snapshot, type=FoldState))
+
+    def restore_state(self, state: FoldState) -> None:
+        """Take over a state as data, with its orders, in place of everything that was folded here."""
+        self.open, self.by_client_id, self.held, self.expiries, self._late = {}, {}, {}, [], {}
         self.next_seq, self.ts_init = state.next_seq, state.ts_init
         self.order_count, self.list_count = state.order_count, state.list_count
         self.report_seq, self.orders, self.lists = state.report_seq, state.orders, state.lists

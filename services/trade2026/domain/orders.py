@@ -128,3 +128,9 @@ class Order(msgspec.Struct, kw_only=True):
     def is_open(self) -> bool:
         """Whether anything may still happen to it."""
         return self.status not in CLOSED
+
+
+def number_of(order_id: str) -> int:
+    """Return the place of an order among those of its partition: 12 for `o0-12`; -1 if it is no order id of ours."""
+    _, dash, number = order_id.partition("-")
+    return int(number) if dash and number.isascii() and number.isdigit() and len(number) < 19 else -1

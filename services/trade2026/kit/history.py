@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
-from trade2026.domain.orders import Order
+from trade2026.domain.orders import Order, number_of
 
 TOPIC = "orders.events"
 
 _decode_order = msgspec.json.Decoder(Order).decode
 _BUSY_SECONDS = 2.0
+ORDERS_LOOKED_AT_MAX = 10_000
 
 Rows = list[tuple[Any, ...]]
 Page = tuple[list[Order], str | None]
@@ -30,7 +31,7 @@ class HistoryReader:
 
     def by_id(self, order_id: str) -> Order | None:
         """The order, or None."""
-        return self._one("SELECT body FROM orders WHERE order_id = ?", order_id)
+        return self._one("SELECT body FROM orders WHERE number = ?", number_of(order_id))
 
     def by_client_order_id(self, account: str, client_order_id: str) -> Order | None:
         """The newest order of the account with this client order id, or None."""
@@ -45,12 +46,20 @@ class HistoryReader:
     ) -> Page:
         """Orders, newest first, and the cursor of the next page (None after the last).
 
+        A page looks at `ORDERS_LOOKED_AT_MAX` orders at most, so it may be short, or empty, and have a cursor.
+
         Args:
             status: `open`, `closed`, an OrdStatus, or None for all.
-            cursor: The id of the last order of the page before.
+            cursor: What came with the page before: the id of an order.
         """
         assert limit > 0
-        conditions, values = [], []
+        newest = self._rows("SELECT ifnull(max(number), -1) FROM orders")
+        first = newest[0][0] if newest else -1
+        if cursor is not None:
+            first = min(first, number_of(cursor) - 1)
+        last = max(0, first - ORDERS_LOOKED_AT_MAX + 1)
+        conditions: list[str] = ["number <= ?", "number >= ?"]
+        values: list[object] = [first, last]
         if account is not None:
             conditions.append("account = ?")
             values.append(account)
@@ -60,13 +69,12 @@ class HistoryReader:
         elif status is not None:
             conditions.append("status = ?")
             values.append(status)
-        if cursor is not None:
-            conditions.append("number < (SELECT number FROM orders WHERE order_id = ?)")
-            values.append(cursor)
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        rows = self._rows(f"SELECT body FROM orders {where}ORDER BY number DESC LIMIT ?", *values, limit + 1)
-        orders = [_decode_order(row[0]) for row in rows[:limit]]
-        return orders, orders[-1].order_id if len(rows) > limit else None
+        query = f"SELECT body FROM orders WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
+        orders = [_decode_order(row[0]) for row in self._rows(query, *values, limit)]
+        if len(orders) == limit:
+            last = number_of(orders[-1].order_id)
+        older = self._rows("SELECT order_id FROM orders WHERE number < ? ORDER BY number DESC LIMIT 1", last)
+        return orders, f"{older[0][0].partition('-')[0]}-{last}" if older else None
 
     def next_seq(self, topic: str = TOPIC) -> int:
         """How far the history has come in a topic: all events before this position are in it."""

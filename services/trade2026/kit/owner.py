@@ -92,6 +92,8 @@ class Owner:
 
     Args:
         machine: Makes an empty machine, or one restored from a snapshot; called again after a failed commit.
+        restore: Gets the position at which the log ends, and returns a machine from a snapshot that is not
+            beyond it; None begins with the whole log.
         pending_max: Commands that may wait for durability; beyond it new ones are refused, those that
             reduce risk are not.
         on_started: Awaited after every recovery, when commands are taken already.
@@ -108,6 +110,7 @@ class Owner:
         name: str,
         partition: int = 0,
         pending_max: int = 20_000,
+        restore: Callable[[int], Machine | None] | None = None,
         on_started: Callable[[], Any] | None = None,
     ) -> None:
         self.bus, self.topic, self.partition, self.clock = bus, topic, partition, clock
@@ -119,6 +122,7 @@ class Owner:
         self.detail = "not started"
         self.commits = 0
         self._make_machine = machine
+        self._restore = restore
         self._on_started = on_started
         self._writer: Writer | None = None
         self._urgent: _Queue = deque()
@@ -221,6 +225,9 @@ class Owner:
         self.detail = "claiming the log"
         self._writer = await self.bus.claim(self.topic, self.partition, self.name)
         end = self._writer.next_seq
+        restored = self._restore(end) if self._restore is not None else None
+        if restored is not None:
+            self.machine = restored
         machine = self.machine
         assert machine.next_seq <= end, f"the machine is at {machine.next_seq}, {self.topic} ends at {end}"
         while machine.next_seq < end:

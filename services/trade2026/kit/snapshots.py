@@ -8,11 +8,14 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 FORMAT = 1
 _KEPT = 2
@@ -70,7 +73,7 @@ class SnapshotStore:
             sha256=hashlib.sha256(state).hexdigest(),
         )
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / f"{next_seq:020d}.snapshot"
+        path = self._path(next_seq)
         partial = path.with_suffix(".partial")
         try:
             with partial.open("wb") as file:
@@ -93,17 +96,35 @@ class SnapshotStore:
         Args:
             next_seq_max: Snapshots beyond this position are left aside too, e.g. the end of the log.
         """
+        return next(self._readable(next_seq_max), None)
+
+    def restore(self, make: Callable[[bytes], T], *, next_seq_max: int | None = None) -> T | None:
+        """Return what `make` makes of the newest state that it takes; a state that it refuses is left aside too."""
+        for snapshot in self._readable(next_seq_max):
+            try:
+                return make(snapshot.state)
+            except Exception as error:
+                self._leave_aside(self._path(snapshot.header.next_seq), f"it does not fit: {error}")
+        return None
+
+    def _readable(self, next_seq_max: int | None) -> Iterator[Snapshot]:
         self.unreadable = {}
         for path in self._newest_first():
             try:
                 snapshot = self._read(path)
                 if next_seq_max is not None and snapshot.header.next_seq > next_seq_max:
                     raise SnapshotUnreadable(f"ends at {snapshot.header.next_seq}, beyond {next_seq_max}")
-                return snapshot
             except (OSError, SnapshotUnreadable) as error:
-                self.unreadable[path.name] = str(error)
-                log.warning("snapshot %s of %s is left aside: %s", path.name, self.name, error)
-        return None
+                self._leave_aside(path, str(error))
+            else:
+                yield snapshot
+
+    def _leave_aside(self, path: Path, reason: str) -> None:
+        self.unreadable[path.name] = reason
+        log.warning("snapshot %s of %s is left aside: %s", path.name, self.name, reason)
+
+    def _path(self, next_seq: int) -> Path:
+        return self.directory / f"{next_seq:020d}.snapshot"
 
     def _read(self, path: Path) -> Snapshot:
         with path.open("rb") as file:

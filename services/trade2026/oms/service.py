@@ -6,12 +6,14 @@ else; new orders refused when the market is stale, the disk nearly full, or the 
 
 import asyncio
 import logging
+import sqlite3
 from copy import copy
 from typing import Any
 
 import msgspec
 
 from trade2026 import __version__
+from trade2026.controls import order_log
 from trade2026.controls.limits import LimitBook
 from trade2026.controls.machine import Controls
 from trade2026.controls.scopes import is_scope
@@ -29,8 +31,10 @@ from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader
 from trade2026.kit.http import App, Problem, Request
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
+from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.snapshots import SnapshotStore
 from trade2026.oms import api, spans
 from trade2026.oms.machine import ClientOrderIdReused, OrderMachine
 from trade2026.oms.order_input import OrderInput, OrderReader, _step
@@ -67,8 +71,10 @@ class OmsService(Service):
             context.clock,
             tenant=settings.stack,
             name=f"{settings.release}-{context.instance}",
+            restore=self._restored,
             on_started=self._started,
         )
+        self.snapshots = SnapshotStore(snapshot_directory(settings.state, "oms"), "oms")
         self.references = ReferenceCache(on_trades=self._on_trades)
         self.history = HistoryReader(settings.state / "archive" / "history.db")
         self.stream = EventStream(context.bus, TOPIC)
@@ -87,6 +93,21 @@ class OmsService(Service):
 
     def _machine(self) -> OrderMachine:
         return OrderMachine(Controls(LimitBook(), self.instruments.by_id))
+
+    def _restored(self, end: int) -> OrderMachine | None:
+        """From the newest snapshot that the history covers: what has left memory must be found there."""
+
+        def make(state: bytes) -> OrderMachine:
+            machine = self._machine()
+            order_log.restore(state, machine.fold, machine.controls)
+            return machine
+
+        try:
+            archived = self.history.next_seq()
+        except sqlite3.Error as error:
+            log.warning("the history cannot be read, so no snapshot is used: %s", error)
+            return None
+        return self.snapshots.restore(make, next_seq_max=min(end, archived))
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)

@@ -8,6 +8,7 @@ import pytest
 
 from trade2026.archive.machine import HistoryMachine, order_ids_of
 from trade2026.archive.store import HistoryFormat, HistoryStore, IndexRow
+from trade2026.controls import order_log
 from trade2026.domain import events as ev
 from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import OrderSpec, OrderType
@@ -61,19 +62,19 @@ def envelopes() -> list[ev.Envelope]:
 def archive(store: HistoryStore, machine: HistoryMachine, batch: list[ev.Envelope]) -> None:
     rows: list[IndexRow] = []
     for envelope in batch:
-        missing = machine.needs(envelope)
+        missing = machine.needs(envelope.data)
         if missing:
             order = store.order(missing)
             assert order is not None
-            machine.recall(order)
+            machine.fold.recall(order)
         machine.apply(envelope)
         rows += [IndexRow(order_id, TOPIC, 0, envelope.seq) for order_id in order_ids_of(envelope)]
-    store.write(TOPIC, machine.fold.next_seq, rows, machine.changed.values(), machine.state())
+    store.write(TOPIC, machine.fold.next_seq, rows, machine.changed.values())
     machine.written()
 
 
 def filled(path: Path, batch_size: int = 100) -> HistoryStore:
-    store, machine, everything = HistoryStore(path), HistoryMachine(), envelopes()
+    store, machine, everything = HistoryStore(path), HistoryMachine({}), envelopes()
     for begin in range(0, len(everything), batch_size):
         archive(store, machine, everything[begin : begin + batch_size])
     return store
@@ -95,27 +96,33 @@ def test_the_history_holds_what_a_full_fold_holds_however_the_log_is_cut(tmp_pat
 
 
 @pytest.mark.parametrize("cut", range(len(EVENTS)))
-def test_a_restart_goes_on_from_what_was_written(tmp_path: Path, cut: int) -> None:
-    store, machine = HistoryStore(tmp_path / "history.db"), HistoryMachine()
-    archive(store, machine, envelopes()[:cut])
+@pytest.mark.parametrize("behind", [0, 1, 3, 100])
+def test_a_restart_goes_on_from_a_snapshot_that_lies_before_what_was_written(
+    tmp_path: Path, cut: int, behind: int
+) -> None:
+    store, machine = HistoryStore(tmp_path / "history.db"), HistoryMachine({})
+    begin = max(0, cut - behind)
+    archive(store, machine, envelopes()[:begin])
+    state = b"\n".join(order_log.slices(machine.fold, machine.controls))
+    archive(store, machine, envelopes()[begin:cut])
     store.close()
-    store, machine = HistoryStore(tmp_path / "history.db"), HistoryMachine()
-    kept = store.fold()
-    assert kept is not None
-    machine.restore(*kept)
-    assert machine.fold.next_seq == store.next_seq(TOPIC) == cut
-    archive(store, machine, envelopes()[cut:])
-    whole = filled(tmp_path / "whole.db")
+
+    store = HistoryStore(tmp_path / "history.db")
+    machine = HistoryMachine({}, store.next_seq(TOPIC))
+    order_log.restore(state, machine.fold, machine.controls)
+    archive(store, machine, envelopes()[begin:])
+    whole, memory = HistoryStore(tmp_path / "whole.db"), HistoryMachine({})
+    archive(whole, memory, envelopes())
     rows = [
         database._db.execute("SELECT order_id, body FROM orders ORDER BY number").fetchall()
         for database in (store, whole)
     ]
     assert rows[0] == rows[1]
-    assert store.fold() == whole.fold()
+    assert [*order_log.slices(machine.fold, machine.controls)] == [*order_log.slices(memory.fold, memory.controls)]
 
 
 def test_closed_orders_leave_the_archives_memory_once_they_are_written(tmp_path: Path) -> None:
-    store, machine = HistoryStore(tmp_path / "history.db"), HistoryMachine()
+    store, machine = HistoryStore(tmp_path / "history.db"), HistoryMachine({})
     archive(store, machine, envelopes())
     assert sorted(machine.fold.orders) == ["o0-1", "o0-5"]
     fold = OrderFold()
@@ -124,7 +131,7 @@ def test_closed_orders_leave_the_archives_memory_once_they_are_written(tmp_path:
 
 
 def test_a_batch_that_fails_is_not_there_in_part(tmp_path: Path) -> None:
-    store, machine = HistoryStore(tmp_path / "history.db"), HistoryMachine()
+    store, machine = HistoryStore(tmp_path / "history.db"), HistoryMachine({})
     archive(store, machine, envelopes()[:2])
     store._db.execute("CREATE TRIGGER full BEFORE UPDATE ON positions BEGIN SELECT RAISE(ABORT, 'full'); END")
     with pytest.raises(sqlite3.Error):
@@ -206,7 +213,10 @@ def test_a_history_of_another_format_is_refused_with_what_to_do(tmp_path: Path) 
 
 
 def test_what_is_written_can_be_made_durable(tmp_path: Path) -> None:
-    assert filled(tmp_path / "history.db").make_durable()
+    store = filled(tmp_path / "history.db")
+    store.make_durable()
+    store.close()
+    store.make_durable()
 
 
 def test_orders_with_large_amounts_come_back_whole(tmp_path: Path) -> None:
