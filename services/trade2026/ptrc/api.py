@@ -1,52 +1,27 @@
 """Positions, reconciliation and reports over HTTP (port 8109)."""
 
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from trade2026.domain.events import decode
-from trade2026.domain.instruments import UnknownInstrument
 from trade2026.domain.lots import Lot
-from trade2026.domain.numbers import NumberError, cost_to_nanos, to_nanos, to_text
+from trade2026.domain.numbers import cost_to_nanos, to_text
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.queries import may_see, number, require_account
 from trade2026.kit.views import time_text
-from trade2026.ptrc.machine import Break, Holding, StatedFill
+from trade2026.ptrc.machine import Holding
+from trade2026.ptrc.reconciliation import Break
 from trade2026.ptrc.reports import Transaction, as_csv, transaction
+from trade2026.ptrc.settlement import DAY_NS, EARLIER, Ledger, Obligation, settlement_day
+from trade2026.ptrc.statements import STATEMENT_BYTES_MAX, Statement, read_statement
 
 if TYPE_CHECKING:
     from trade2026.ptrc.service import PtrcService
 
-STATEMENT_LINES_MAX = 10_000
 LOTS_SHOWN_MAX = 1_000
 _SEQ_MAX = 10**18
 _RECORDS_PER_READ = 1_000
 _RECORDS_PER_PAGE = 20_000
-
-
-class StatedPosition(msgspec.Struct, forbid_unknown_fields=True):
-    """A line of a venue's statement; `quantity` is signed decimal text."""
-
-    symbol: str
-    quantity: str
-
-
-class StatedExecution(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """An execution that a venue states; symbol, side and quantity are compared when they are given."""
-
-    exec_id: str
-    symbol: str = ""
-    side: str = ""
-    quantity: str = ""
-
-
-class Statement(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """What a venue says an account holds, and which executions it knows."""
-
-    account: str
-    venue: str
-    positions: list[StatedPosition]
-    fills: list[StatedExecution] | None = None
 
 
 def add_routes(app: App, service: "PtrcService") -> None:
@@ -68,16 +43,14 @@ def add_routes(app: App, service: "PtrcService") -> None:
         lines = position_lines(service, account, lots=True)
         return json_response({"account": account, "as_of": service.projection.as_of, "positions": lines})
 
-    @app.route(
-        "POST",
-        "/reconcile",
-        summary="Compare a venue's statement with our positions; answers with the breaks and their causes",
-        request_schema=Statement,
-    )
-    async def reconcile(request: Request) -> Response:
-        statement = request.json(Statement)
-        require_account(request, statement.account)
-        return json_response(compare(service, statement))
+    _add_reconciliation(app, service)
+
+    @app.route("GET", "/settlement/{account}", summary="What is to be delivered and paid, and when (T+n)")
+    async def settlement(request: Request) -> Response:
+        account = require_account(request, request.params["account"])
+        ledger = service.machine.ledgers.get(account) or Ledger()
+        lines = [settlement_line(service, *line) for line in ledger.lines()]
+        return json_response({"account": account, "as_of": service.projection.as_of, "obligations": lines})
 
     @app.route(
         "GET", "/reports/transactions", summary="Executions with RTS 22 fields: format (json, csv), cursor, limit"
@@ -93,6 +66,44 @@ def add_routes(app: App, service: "PtrcService") -> None:
         if cursor is not None:
             headers.append((b"x-next-cursor", str(cursor).encode()))
         return Response(as_csv(rows), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _add_reconciliation(app: App, service: "PtrcService") -> None:
+    @app.route(
+        "POST",
+        "/reconcile",
+        summary="Compare a venue's statement (JSON, or CSV with ?account=&venue=) with our books: breaks and causes",
+        request_schema=Statement,
+        body_bytes_max=STATEMENT_BYTES_MAX,
+    )
+    async def upload(request: Request) -> Response:
+        stated = read_statement(request, service.instruments)
+        require_account(request, stated.account)
+        breaks = service.machine.reconcile(stated.account, stated.venue, stated.positions, stated.fills)
+        return json_response(comparison(service, stated.account, stated.venue, breaks))
+
+    @app.route(
+        "GET", "/reconcile/{venue}", summary="Compare the venue's own record with our books: account (all if omitted)"
+    )
+    async def with_venue(request: Request) -> Response:
+        venue = request.params["venue"]
+        if venue not in {instrument.venue for instrument in service.instruments.by_id.values()}:
+            raise Problem(404, "unknown_venue", f"this stack trades at no venue {venue[:40]!r}", field="venue")
+        account = request.query.get("account")
+        if account is not None:
+            require_account(request, account)
+        record, report_seq = await service.venue_record()
+        known = sorted({*service.machine.accounts(), *record.positions})
+        accounts = [account] if account is not None else [name for name in known if may_see(request, name)]
+        found: list[dict[str, Any]] = []
+        for name in accounts:
+            stated, fills = record.statement(name, venue, service.machine.fills_since(name))
+            breaks = service.machine.reconcile(name, venue, stated, fills, report_seq=report_seq)
+            found.append(comparison(service, name, venue, breaks))
+        service.breaks = sum(len(line["breaks"]) for line in found)
+        return json_response(
+            {"venue": venue, "report_seq": report_seq, "matched": not service.breaks, "accounts": found}
+        )
 
 
 def position_lines(service: "PtrcService", account: str, *, lots: bool) -> list[dict[str, Any]]:
@@ -139,31 +150,15 @@ def lot_line(lot: Lot, sign: int) -> dict[str, Any]:
     }
 
 
-def compare(service: "PtrcService", statement: Statement) -> dict[str, Any]:
-    """Reconcile a statement.
-
-    Raises:
-        Problem: 422 for a symbol or an amount that makes no sense.
-    """
-    if max(len(statement.positions), len(statement.fills or ())) > STATEMENT_LINES_MAX:
-        raise Problem(422, "statement_size", f"a statement has at most {STATEMENT_LINES_MAX} lines of a kind")
-    stated: dict[str, int] = {}
-    for line in statement.positions:
-        instrument = instrument_id(service, line.symbol, statement.venue)
-        if instrument in stated:
-            raise Problem(422, "duplicate_symbol", f"{line.symbol} is stated twice", field="positions")
-        stated[instrument] = nanos(line.quantity, "positions")
-    fills = None
-    if statement.fills is not None:
-        fills = [stated_fill(service, fill, statement.venue) for fill in statement.fills]
-    breaks = service.machine.reconcile(statement.account, statement.venue, stated, fills)
+def comparison(service: "PtrcService", account: str, venue: str, breaks: list[Break]) -> dict[str, Any]:
+    """The outcome of a reconciliation."""
     service.breaks = len(breaks)
     return {
-        "account": statement.account,
-        "venue": statement.venue,
+        "account": account,
+        "venue": venue,
         "as_of": service.projection.as_of,
         "matched": not breaks,
-        "fills_complete": service.machine.holds_all_fills(statement.account),
+        "fills_complete": service.machine.holds_all_fills(account),
         "breaks": [break_line(found) for found in breaks],
     }
 
@@ -186,33 +181,28 @@ def break_line(found: Break) -> dict[str, Any]:
     }
 
 
-def stated_fill(service: "PtrcService", fill: StatedExecution, venue: str) -> StatedFill:
-    """Read an execution of a statement; side and quantity come together."""
-    quantity = nanos(fill.quantity, "fills") if fill.quantity else 0
-    side = fill.side.upper()
-    if side not in ("", "BUY", "SELL") or quantity < 0 or bool(quantity) != bool(side):
-        raise Problem(422, "bad_fill", "give side BUY or SELL with a positive quantity, or neither", field="fills")
-    instrument = instrument_id(service, fill.symbol, venue) if fill.symbol else ""
-    return StatedFill(fill.exec_id, instrument, quantity if side == "BUY" else -quantity)
+def settlement_line(service: "PtrcService", trade_day: int, instrument: str, net: Obligation) -> dict[str, Any]:
+    """What one trade day obliges to in one instrument, and whether it has settled."""
+    known = service.instruments.by_id.get(instrument)
+    line: dict[str, Any] = {
+        "symbol": instrument,
+        "trade_date": None,
+        "settlement_date": None,
+        "state": "settled",
+        "quantity": to_text(net.quantity),
+        "cash": to_text(cost_to_nanos(net.cash)),
+        "currency": known.settlement if known is not None else service.settings.base_currency,
+    }
+    if trade_day != EARLIER:
+        due = settlement_day(trade_day, service.config.days_of(instrument), known)
+        line["trade_date"], line["settlement_date"] = date_text(trade_day), date_text(due)
+        line["state"] = "settled" if due <= service.context.clock.now() // DAY_NS else "pending"
+    return line
 
 
-def instrument_id(service: "PtrcService", symbol: str, venue: str) -> str:
-    """`SYMBOL.VENUE` for a symbol of the statement's venue."""
-    try:
-        instrument = service.instruments.resolve(symbol if "." in symbol else f"{symbol}.{venue}")
-    except UnknownInstrument as error:
-        raise Problem(422, "unknown_symbol", str(error), field="symbol") from error
-    if instrument.venue != venue:
-        raise Problem(422, "other_venue", f"{symbol} is not an instrument of {venue}", field="symbol")
-    return instrument.instrument_id
-
-
-def nanos(text: str, field: str) -> int:
-    """An amount of a statement."""
-    try:
-        return to_nanos(text)
-    except NumberError as error:
-        raise Problem(422, error.fault, str(error), field=field) from error
+def date_text(day: int) -> str:
+    """ISO 8601 of a day since the epoch."""
+    return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
 async def page_of_transactions(service: "PtrcService", request: Request) -> tuple[list[Transaction], int | None]:
@@ -226,7 +216,10 @@ async def page_of_transactions(service: "PtrcService", request: Request) -> tupl
     stop = min(end, position + _RECORDS_PER_PAGE)
     rows: list[Transaction] = []
     while position < stop:
-        for record in await bus.read("orders.events", 0, position, min(_RECORDS_PER_READ, stop - position)):
+        records = await bus.read("orders.events", 0, position, min(_RECORDS_PER_READ, stop - position))
+        if not records:
+            break
+        for record in records:
             position = record.seq + 1
             envelope = decode(record.body)
             row = transaction(envelope, service.settings.stack, service.instruments.by_id)

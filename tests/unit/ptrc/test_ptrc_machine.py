@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trade2026.domain import events as ev
-from trade2026.ptrc.machine import PositionMachine, StatedFill
+from trade2026.ptrc.machine import PositionMachine
+from trade2026.ptrc.reconciliation import StatedFill
 
 UNIT = 10**9
 TRADES = st.lists(
