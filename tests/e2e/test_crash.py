@@ -4,15 +4,24 @@
 """
 
 import asyncio
+import contextlib
+import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import httpx
 import pytest
+from bench.stack import ROOT, environment, wait_for
 from tests.e2e.conftest import MakeStack
 from tests.e2e.load import Load
-from tests.e2e.stack import Stack
+from tests.e2e.stack import ORDER, WAIT_SECONDS, Stack, free_port_offset
 from tests.e2e.verify import verify, verify_log
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
@@ -102,3 +111,65 @@ async def test_nothing_acknowledged_is_lost_or_doubled_by_kill_9_under_load(make
     )
     assert log.fills, "nothing was executed: the load proves nothing"
     assert load.ledger.answers["submit 200"] > ROUNDS
+
+
+def test_a_stopped_owner_that_wakes_up_after_another_has_claimed_its_log_is_fenced(
+    stack: Stack, tmp_path: Path
+) -> None:
+    before = stack.submit(client_order_id="before").json()["order_id"]
+    zombie = stack.kill_process(stack.release_of("oms"), signal.SIGSTOP)
+    with another_instance(stack, "oms", tmp_path) as url, ThreadPoolExecutor() as pool, httpx.Client() as client:
+        sleeping = pool.submit(stack.submit, client_order_id="asked-while-it-slept")
+        during = client.post(f"{url}/orders", json={**ORDER, "client_order_id": "during"}, timeout=30)
+        assert during.status_code == 200, during.text
+        os.kill(zombie, signal.SIGCONT)
+        answer = sleeping.result(timeout=WAIT_SECONDS)
+        assert answer.status_code == 503, answer.text
+        assert "Retry-After" in answer.headers
+        for _ in range(3):  # nor does it ever come to believe in itself again
+            assert stack.submit(client_order_id="to-the-zombie").status_code == 503
+        assert stack.http("oms").get("/readyz").status_code == 503
+        assert stack.http("oms").get(f"/orders/{before}").status_code == 503
+        again = client.post(f"{url}/orders", json={**ORDER, "client_order_id": "asked-while-it-slept"}, timeout=30)
+        assert again.status_code == 200, again.text
+        told = {
+            "before": before,
+            "during": during.json()["order_id"],
+            "asked-while-it-slept": again.json()["order_id"],
+        }
+    log = asyncio.run(verify_log(stack, {("main", name): order_id for name, order_id in told.items()}))
+    assert {order.spec.client_order_id for order in log.orders.values()} == told.keys()
+    assert log.envelopes[-1].epoch == 2
+
+
+@contextlib.contextmanager
+def another_instance(stack: Stack, service: str, tmp_path: Path) -> Iterator[str]:
+    """A second process for the release of a service, on ports of its own and the same state; yields the service's URL."""
+    release = stack.release_of(service)
+    settings = json.loads((stack.state_dir / "run" / f"{release}.json").read_text())
+    offset, claim = free_port_offset(stack.manifest)
+    settings["ports"] = {name: port - stack.port_offset + offset for name, port in settings["ports"].items()}
+    path = tmp_path / "another.json"
+    path.write_text(json.dumps(settings))
+    url = f"http://127.0.0.1:{settings['ports'][service]}"
+    with (tmp_path / "another.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trade2026", "serve", "--settings", str(path)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=environment(),
+        )  # fmt: skip
+    try:
+        wait_for(f"another {release} is ready", lambda: is_ready(url, process, tmp_path / "another.log"), WAIT_SECONDS)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+        claim.close()
+
+
+def is_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+    """Whether a service says that it is ready; fails the test when its process has ended."""
+    assert process.poll() is None, log.read_text()
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
