@@ -1,5 +1,6 @@
 """A stack on this machine: `up`, `apply`, `down`, `status`."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -57,10 +58,17 @@ def up(
     if detach:
         _up_detached(file, state, port_offset, services, as_json)
     else:
-        _up_here(file, state, port_offset, services, table=not no_table and not as_json and sys.stdout.isatty())
+        _up_here(
+            file,
+            stack.metadata.name,
+            state,
+            port_offset,
+            services,
+            table=not no_table and not as_json and sys.stdout.isatty(),
+        )
 
 
-def _up_here(file: Path, state: StateDir, port_offset: int, services: str | None, *, table: bool) -> None:
+def _up_here(file: Path, stack: str, state: StateDir, port_offset: int, services: str | None, *, table: bool) -> None:
     import asyncio
 
     from trade2026.local.runner import RunError, Runner
@@ -72,7 +80,7 @@ def _up_here(file: Path, state: StateDir, port_offset: int, services: str | None
     if screen is not None:
         say = screen.print
     try:
-        state.open()
+        state.open(stack)
         state.lock()
         runner = Runner(
             state,
@@ -85,12 +93,15 @@ def _up_here(file: Path, state: StateDir, port_offset: int, services: str | None
         asyncio.run(runner.run(_drawing(screen) if screen is not None else None))
     except (StateError, RunError, PlanError) as error:
         raise CliError(str(error), FAILED) from error
+    except OSError as error:
+        raise CliError(f"{state.path} can't be used: {error}; choose another --state-dir", FAILED) from error
     finally:
         state.unlock()
 
 
 def _say(line: str) -> None:
-    print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}", flush=True)
+    with contextlib.suppress(OSError):  # a full disk, or a terminal that is gone, stops no stack
+        print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {line}", flush=True)
 
 
 def _drawing(screen: Any) -> Callable[["Runner"], Any]:
@@ -110,16 +121,15 @@ def _drawing(screen: Any) -> Callable[["Runner"], Any]:
 
 
 def _up_detached(file: Path, state: StateDir, port_offset: int, services: str | None, as_json: bool) -> None:
-    from trade2026.local.runner import RunError, check_ports, open_runner_log
-    from trade2026.local.state import Held, StateError
+    from trade2026.local.runner import open_runner_log
+    from trade2026.local.state import StateError
 
-    plan = planned(file, port_offset, services)
+    stack = planned(file, port_offset, services).stack
     try:
-        state.open()
+        state.open(stack)
         state.lock()
         state.unlock()
-        check_ports(plan)
-    except (Held, StateError, RunError) as error:
+    except StateError as error:
         raise CliError(str(error), FAILED) from error
     command = [sys.executable, "-m", "trade2026", "up", "-f", str(file), "--state-dir", str(state.path), "--no-table"]
     command += ["--port-offset", str(port_offset), *(["--services", services] if services is not None else [])]
@@ -137,7 +147,8 @@ def _up_detached(file: Path, state: StateDir, port_offset: int, services: str | 
     for release in status["releases"]:
         for service in release["services"]:
             typer.echo(f"  {service['name'].ljust(8)} http://127.0.0.1:{service['port']}/docs")
-    typer.echo("stop it with: trade2026 down")
+    typer.echo(f"logs: {state.logs}")
+    typer.echo(f"stop it with: trade2026 down --state-dir {state.path}")
 
 
 def _wait_until_ready(state: StateDir, process: "subprocess.Popen[bytes]", log_start: int) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class ReleaseProcess:
         self.failures = 0
         """Deaths in a row without ever having been ready."""
         self.last_exit: int | None = None
+        self.trouble = ""
+        """Why no process could be made the last time; empty when one was."""
         self.started_at = 0.0
         self._command, self._on_exit = command, on_exit
         self._process: asyncio.subprocess.Process | None = None
@@ -54,10 +56,10 @@ class ReleaseProcess:
         return time.monotonic() - self.started_at if self.pid is not None else 0.0
 
     async def start(self) -> None:
-        """Start the process and keep it running."""
+        """Start the process and keep it running; `trouble` says if there is none yet."""
         self._stopping = False
         self._stop_now.clear()
-        await self._spawn()
+        await self._try_to_spawn()
         self._task = asyncio.create_task(self._keep(), name=f"keep-{self.name}")
 
     async def stop(self, *, at_once: asyncio.Event | None = None) -> None:
@@ -83,7 +85,8 @@ class ReleaseProcess:
             self._task = None
 
     async def _spawn(self) -> None:
-        rotate(self.log)
+        with contextlib.suppress(OSError):  # a full disk: it goes on growing
+            rotate(self.log)
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command(self.settings),
@@ -95,25 +98,32 @@ class ReleaseProcess:
             )
         self.started_at = time.monotonic()
 
+    async def _try_to_spawn(self) -> None:
+        try:
+            await self._spawn()
+            self.trouble = ""
+        except OSError as error:  # no process, file or room is left; there may be later
+            self._process, self.trouble = None, f"can't be started: {error}"
+
     async def _keep(self) -> None:
         backoff = BACKOFF_SECONDS_MIN
         while True:
-            assert self._process is not None
-            code = await self._process.wait()
+            code = await self._process.wait() if self._process is not None else None
             if self._stopping:
                 return
-            if time.monotonic() - self.started_at >= HEALTHY_AFTER_SECONDS:
+            if self._process is not None and time.monotonic() - self.started_at >= HEALTHY_AFTER_SECONDS:
                 backoff = BACKOFF_SECONDS_MIN
-            self.last_exit = code
             self.failures += 1
-            self._on_exit(self, code)
+            if code is not None:
+                self.last_exit = code
+                self._on_exit(self, code)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop_now.wait(), backoff)
             if self._stopping:
                 return
             backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
             self.restarts += 1
-            await self._spawn()
+            await self._try_to_spawn()
 
 
 def describe_exit(code: int) -> str:

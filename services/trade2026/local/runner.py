@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Coroutine
@@ -15,6 +14,7 @@ from typing import Any
 
 from trade2026 import __version__
 from trade2026.local import probe
+from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of
 from trade2026.local.state import StateDir, StateError, rotate, tail, write_atomically
 from trade2026.stack.manifest import ManifestError, loads
@@ -25,6 +25,9 @@ PROBE_SECONDS = 0.5
 READY_SECONDS_MAX = 120.0
 FAILURES_MAX = 3
 """A release that dies so often without having been ready is reported as failing (and still tried)."""
+PREDECESSOR_SECONDS_MAX = 15.0
+"""For the processes of a run that was killed before: they notice, and stop by themselves."""
+_COMMAND_SHOWN_MAX = 80
 _REQUEST_BYTES_MAX = 2 * 1024 * 1024
 
 
@@ -54,21 +57,24 @@ def prepare(text: str, *, port_offset: int = 0, services: Collection[str] | None
 
 
 def check_ports(planned: Plan) -> None:
-    """Raise `RunError` if a port that the plan needs is taken."""
-    taken = []
+    """Raise `RunError` if a port that the plan needs is taken; the message says by whom and what to do."""
+    taken: dict[str, str] = {}
     for release in planned.releases:
         for service in release.services:
-            with socket.socket() as probe_socket:
-                probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe_socket.bind((HOST, planned.ports[service]))
-                except OSError:
-                    taken.append(f"{planned.ports[service]} ({service})")
+            port = planned.ports[service]
+            if not is_free(HOST, port):
+                holder = holder_of(port)
+                by = f"process {holder.pid} ({_shortened(holder.command)})" if holder else "another program"
+                taken[f"{port} ({service})"] = by
     if taken:
         raise RunError(
-            f"in use by another program: port {', '.join(taken)}. Stop it (is another stack up?), "
-            "or move this stack with --port-offset 1000"
+            f"{'; '.join(f'port {port} is in use by {by}' for port, by in taken.items())}. "
+            "Stop it (is another stack up?), or move this stack with --port-offset 1000"
         )
+
+
+def _shortened(command: str) -> str:
+    return command if len(command) <= _COMMAND_SHOWN_MAX else f"{command[: _COMMAND_SHOWN_MAX - 1]}…"
 
 
 class Runner:
@@ -116,6 +122,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.request_stop)
+        await self._wait_for_predecessor()
         check_ports(self.plan)
         server = await self._listen()
         tasks = [asyncio.create_task(self._watch())]
@@ -125,6 +132,7 @@ class Runner:
             write_atomically(self.state.path / "manifest.yaml", self._text.encode())
             self._write_running()
             for release in self.plan.releases:
+                self._write_settings(release)
                 await self._launch(release)
             await self._stop.wait()
         finally:
@@ -136,6 +144,25 @@ class Runner:
             with contextlib.suppress(OSError):
                 self.state.socket.unlink()
 
+    async def _wait_for_predecessor(self) -> None:
+        """A runner that was killed leaves processes that need a moment to end; they still have our ports."""
+        deadline = time.monotonic() + PREDECESSOR_SECONDS_MAX
+        said = False
+        while time.monotonic() < deadline and not self._stop.is_set():
+            taken = [
+                port for r in self.plan.releases for s in r.services if not is_free(HOST, port := self.plan.ports[s])
+            ]
+            holders = [holder for port in taken if (holder := holder_of(port)) is not None]
+            ours = [holder for holder in holders if str(self.state.run) in holder.command]
+            if not ours:
+                return
+            if not said:
+                self._say(
+                    f"waiting for process {', '.join(sorted({str(h.pid) for h in ours}))} of the run before to end"
+                )
+                said = True
+            await asyncio.sleep(PROBE_SECONDS / 5)
+
     def request_stop(self) -> None:
         """Stop in order; asked a second time, kill what still runs."""
         if self._stop.is_set():
@@ -144,15 +171,18 @@ class Runner:
         self._stop.set()
 
     async def _launch(self, release: Release) -> None:
-        path = self.state.settings(release.name)
-        write_atomically(path, json.dumps(self._settings(release), indent=1).encode())
         process = self.processes.get(release.name)
         if process is None:
-            process = ReleaseProcess(release.name, path, self.state.log(release.name), self._command, self._exited)
+            path, log = self.state.settings(release.name), self.state.log(release.name)
+            process = ReleaseProcess(release.name, path, log, self._command, self._exited)
             self.processes[release.name] = process
         process.failures = 0
         await process.start()
-        self._say(f"{release.name}: started {', '.join(release.services)} (process {process.pid})")
+        how = process.trouble or f"started {', '.join(release.services)} (process {process.pid})"
+        self._say(f"{release.name}: {how}")
+
+    def _write_settings(self, release: Release) -> None:
+        write_atomically(self.state.settings(release.name), json.dumps(self._settings(release), indent=1).encode())
 
     def _settings(self, release: Release) -> dict[str, Any]:
         settings = {**release.settings, "host": HOST, "state_dir": str(self.state.path)}
@@ -188,7 +218,7 @@ class Runner:
             "exit": code,
             "uptime": round(time.monotonic() - process.started_at, 3),
         }
-        with (self.state.run / "restarts.jsonl").open("a") as file:
+        with contextlib.suppress(OSError), (self.state.run / "restarts.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         if process.failures >= FAILURES_MAX:
             self._say(f"{process.name}: does not start. Its log ends with:\n{tail(process.log)}")
@@ -211,10 +241,16 @@ class Runner:
     async def _watch(self) -> None:
         while True:
             await self.look()
+            self._rotate_logs()
             if self.ready != self._was_ready:
                 self._was_ready = self.ready
                 self._say("all services are ready" if self.ready else "not all services are ready")
             await asyncio.sleep(PROBE_SECONDS if self.ready else PROBE_SECONDS / 5)
+
+    def _rotate_logs(self) -> None:
+        for name in ("runner", *self.processes):
+            with contextlib.suppress(OSError):  # a full disk
+                rotate(self.state.log(name))
 
     async def look(self) -> None:
         """Ask every service how it is; what a process said that has died meanwhile does not count."""
@@ -259,8 +295,14 @@ class Runner:
         found, pid = self._readings.get(service), self._pid(release)
         if found is not None and pid is not None and found["pid"] == pid:
             return found
-        detail = "starting" if pid is not None else "not running"
+        detail = "starting" if pid is not None else self._why_not_running(release)
         return {"name": service, "port": self.plan.ports[service], "ready": False, "detail": detail, "stats": {}}
+
+    def _why_not_running(self, release: Release) -> str:
+        process = self.processes.get(release.name)
+        if process is None or (process.last_exit is None and not process.trouble):
+            return "not running"
+        return process.trouble or f"died ({describe_exit(process.last_exit or 0)})"
 
     def status(self) -> dict[str, Any]:
         """Everything that a person or a script wants to see."""
@@ -305,7 +347,9 @@ class Runner:
             for release in waiting:
                 process = self.processes[release.name]
                 if process.failures >= FAILURES_MAX:
-                    return f"{release.name} does not start. Its log ends with:\n{tail(process.log)}"
+                    return (
+                        f"{release.name} {process.trouble or 'does not start'}. Its log ends with:\n{tail(process.log)}"
+                    )
             if time.monotonic() >= deadline or self._stop.is_set():
                 details = [f"{s}: {self._reading(r, s)['detail']}" for r in waiting for s in r.services]
                 return f"not ready after {seconds:.0f} s: {'; '.join(details)}"
@@ -337,17 +381,13 @@ class Runner:
                 "unchanged": [name for name in differences if name not in changed],
             }
             self.plan, self._base = new, base
-            reason = ""
-            for name in changed:
-                reason = await self._replace(name)
-                if reason:
-                    break
-            if reason:
-                self._say(f"going back to the manifest before: {reason}")
-                self.plan, self._base = old, old_base
-                for name in changed:
-                    await self._replace(name)
-                raise RunError(f"the change was taken back: {reason}")
+            for number, name in enumerate(changed, 1):
+                if reason := await self._replace(name):
+                    self._say(f"going back to the manifest before: {reason}")
+                    self.plan, self._base = old, old_base
+                    for touched in changed[:number]:
+                        await self._replace(touched)
+                    raise RunError(f"the change was taken back: {reason}")
             self._text, self._keys = text, keys
             write_atomically(self.state.path / "manifest.yaml", text.encode())
             self._write_running()
@@ -356,6 +396,10 @@ class Runner:
     async def _replace(self, name: str) -> str:
         release = self.plan.release(name)
         assert release is not None, name
+        try:
+            self._write_settings(release)
+        except OSError as error:
+            return f"the settings of {name} can't be written: {error.strerror}"
         self._say(f"{name}: starting again with new settings")
         await self.processes[name].stop()
         await self._launch(release)
@@ -396,6 +440,8 @@ class Runner:
                     return {"ok": False, "error": f"{other!r} is none of status, apply, stop"}
         except (ManifestError, PlanError, RunError, StateError) as error:
             return {"ok": False, "error": str(error)}
+        except OSError as error:
+            return {"ok": False, "error": f"the state directory can't be written: {error}"}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             return {"ok": False, "error": f"a request can't be read: {error!r}"}
 

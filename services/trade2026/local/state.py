@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import stat
 import tempfile
 import time
@@ -36,11 +37,14 @@ class StateDir:
         self.logs = self.path / "logs"
         self._lock: int | None = None
 
-    def open(self) -> None:
+    def open(self, stack: str = "") -> None:
         """Create the directory if need be, and check its format.
 
+        Args:
+            stack: Name of the stack that will run here; empty where that does not matter.
+
         Raises:
-            StateError: it was written by a later version, or can't be written.
+            StateError: it was written by another version, holds another stack, or can't be written.
         """
         try:
             for path in (self.path, self.run, self.logs):
@@ -60,6 +64,9 @@ class StateDir:
                 f"{self.path} has format {found}, this version reads {FORMAT}: install the version that wrote it, "
                 "or choose another --state-dir"
             )
+        held = self.running().get("stack", stack)
+        if stack and held != stack:
+            raise StateError(f"{self.path} holds the stack {held!r}, not {stack!r}: choose another --state-dir")
 
     def lock(self) -> None:
         """Take the directory for this process, until it ends.
@@ -160,14 +167,19 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def rotate(log: Path) -> None:
-    """Put a log aside if it has grown beyond `LOG_BYTES_MAX`; `LOGS_KEPT` old ones stay."""
+    """Put a log aside if it has grown beyond `LOG_BYTES_MAX`; `LOGS_KEPT` old ones stay.
+
+    It is copied and emptied, since a living process goes on writing to it (in append mode); what is written
+    between the two is lost. Raises `OSError`.
+    """
     if not log.exists() or log.stat().st_size <= LOG_BYTES_MAX:
         return
     for number in range(LOGS_KEPT - 1, 0, -1):
         older = log.with_name(f"{log.name}.{number}")
         if older.exists():
             os.replace(older, log.with_name(f"{log.name}.{number + 1}"))
-    os.replace(log, log.with_name(f"{log.name}.1"))
+    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+    os.truncate(log, 0)
 
 
 def tail(log: Path, lines: int = 20) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,66 @@ async def test_a_second_stack_on_the_same_ports_is_refused_with_the_ports(
 ) -> None:
     with pytest.raises(RunError, match=rf"{8099 + port_offset} \(oms\).*--port-offset"):
         check_ports(prepare(manifest, port_offset=port_offset))
+
+
+async def test_who_has_a_port_is_named(port_offset: int, manifest: str) -> None:
+    with socket.create_server(("127.0.0.1", 8099 + port_offset)), pytest.raises(RunError) as caught:
+        check_ports(prepare(manifest, port_offset=port_offset))
+    assert f"port {8099 + port_offset} (oms) is in use by process {os.getpid()} (" in str(caught.value)
+
+
+async def test_a_process_that_can_not_be_made_now_is_made_later(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venue = runner.processes["venue"]
+    command, old = venue._command, venue.pid
+    failures = iter([OSError(11, "Resource temporarily unavailable"), None])
+
+    def scarce(settings: Path) -> list[str]:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return command(settings)
+
+    monkeypatch.setattr(venue, "_command", scarce)
+    assert old is not None
+    os.kill(old, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while not venue.trouble:
+            await asyncio.sleep(0)
+    assert "can't be started: [Errno 11]" in runner.status()["releases"][1]["services"][0]["detail"]
+    await until_restarted(runner, "venue", old)
+    assert not venue.trouble
+
+
+async def test_a_full_disk_stops_neither_the_restart_nor_what_runs(
+    runner: Runner, manifest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner_module, "write_atomically", full)
+    monkeypatch.setattr("trade2026.local.process.rotate", full)
+    (runner.state.run / "restarts.jsonl").mkdir()  # can't be written either
+    old = pids(runner)
+    with pytest.raises(RunError, match="settings of venue can't be written: No space left"):
+        await runner.apply(manifest.replace("speed: 1", "speed: 2"), tmp_path)
+    assert pids(runner) == old
+    assert old["venue"] is not None
+    os.kill(old["venue"], signal.SIGKILL)
+    await until_restarted(runner, "venue", old["venue"])
+
+
+async def test_a_process_that_died_is_said_to_have_died_and_how(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trade2026.local.process.BACKOFF_SECONDS_MIN", 0.5)
+    venue = runner.processes["venue"]
+    assert venue.pid is not None
+    os.kill(venue.pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while venue.last_exit is None:
+            await asyncio.sleep(0)
+    assert runner.status()["releases"][1]["services"][0]["detail"] == "died (killed by SIGKILL)"
 
 
 async def test_changed_keys_start_every_process_again(runner: Runner, manifest: str, tmp_path: Path) -> None:

@@ -54,6 +54,27 @@ def test_a_log_is_put_aside_when_it_has_grown(state: StateDir, monkeypatch: pyte
     assert tail(log) == "third"
 
 
+def test_a_process_that_holds_its_log_open_goes_on_writing_to_the_emptied_one(
+    state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_module, "LOG_BYTES_MAX", 10)
+    log = state.log("orders")
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"before, long enough")
+        rotate(log)
+        writer.write(b"after")
+    assert log.read_text() == "after"
+    assert log.with_name("orders.log.1").read_text() == "before, long enough"
+
+
+def test_the_state_of_another_stack_is_refused(state: StateDir) -> None:
+    state.open("desk")
+    state.write_running({"stack": "desk"})
+    state.open("desk")
+    with pytest.raises(StateError, match=r"holds the stack 'desk', not 'other': choose another --state-dir"):
+        state.open("other")
+
+
 def fill(state: StateDir) -> None:
     (state.path / "archive").mkdir()
     (state.path / "archive" / "snapshot.bin").write_bytes(b"\x00\x01")
