@@ -6,7 +6,7 @@ from trade2026.domain.events import Envelope, decode
 from trade2026.domain.orders import Order
 from trade2026.kit.bus.port import Trimmed
 from trade2026.kit.http import App, Problem, Request, Response, json_response
-from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status, require_account
+from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status
 from trade2026.kit.views import event_view, order_view
 
 if TYPE_CHECKING:
@@ -53,9 +53,8 @@ def known_order(service: "ArchiveService", request: Request) -> Order:
     """The order of the path; 404 when the history does not have it."""
     order_id = request.params["order_id"]
     order = service.reader.by_id(order_id)
-    if order is None:
+    if order is None or not may_see(request, order.spec.account):
         raise Problem(404, "unknown_order", f"the history has no order {order_id!r}", as_of=service.as_of)
-    require_account(request, order.spec.account)
     return order
 
 

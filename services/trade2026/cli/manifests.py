@@ -43,6 +43,23 @@ def planned(file: Path, port_offset: int, services: str | None) -> "Plan":
         raise CliError(str(error), USAGE) from error
 
 
+def check_keys(file: Path, keys_file: str) -> None:
+    """Raise a `CliError` if the manifest names a file of keys that is not there or no good."""
+    from trade2026.kit.identity import ConfigurationError, Keyring
+
+    path = file.parent / keys_file
+    if keys_file and not path.exists():
+        raise CliError(
+            f"{file}: spec.security.keysFile: {path} does not exist; make the first key: "
+            f"trade2026 keys new NAME --role admin --keys-file {path}",
+            USAGE,
+        )
+    try:
+        Keyring(str(path) if keys_file else "", "127.0.0.1")
+    except ConfigurationError as error:
+        raise CliError(f"{file}: spec.security.keysFile: {error}", USAGE) from error
+
+
 def validate(file: ManifestPath, as_json: AsJson = False) -> None:
     """Say whether a manifest is right, and if not, what to change.
 
@@ -50,6 +67,7 @@ def validate(file: ManifestPath, as_json: AsJson = False) -> None:
     """
     stack = read(file)
     spec = stack.spec
+    check_keys(file, spec.security.keys_file)
     show(
         {"valid": True, "stack": stack.metadata.name},
         as_json,

@@ -15,6 +15,7 @@ from trade2026.gateway.view import TRADES_KEPT, MarketView, instrument_view
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
 from trade2026.kit.owner import Unavailable
+from trade2026.kit.queries import may_see, require_account, require_scope
 from trade2026.kit.views import time_text
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _add_orders(app: App, service: "GatewayService") -> None:
     async def place(request: Request) -> Response:
         order = request.json(PaperOrderInput)
         spec = read_order(order, service.instruments, service.settings.default_account, service.unique())
-        _may(request.principal, spec.account)
+        require_account(request, spec.account)
         order_id = f"{PREFIX}{spec.account}-{spec.client_order_id}"
         if service.machine.find(order_id) is None:
             await service.owner.submit(
@@ -124,15 +125,12 @@ def _add_orders(app: App, service: "GatewayService") -> None:
 
     @app.route("GET", "/orders/{order_id}", summary="An order at the venue: working, or closed not long ago")
     async def show(request: Request) -> Response:
-        order = await _find(service, request.params["order_id"])
-        if order.spec.account:
-            _may(request.principal, order.spec.account)
+        order = await _visible(service, request)
         return json_response(_order_view(order))
 
     @app.route("DELETE", "/orders/{order_id}", summary="Cancel an order that was placed here", role="trader")
     async def cancel(request: Request) -> Response:
-        order = await _find(service, request.params["order_id"])
-        _may(request.principal, order.spec.account)
+        order = await _visible(service, request)
         if not order.order_id.startswith(PREFIX):
             raise Problem(409, "order_of_the_oms", "this order belongs to the OMS: cancel it there")
         if order.status != "working":
@@ -142,18 +140,23 @@ def _add_orders(app: App, service: "GatewayService") -> None:
         return json_response(_order_view(await _find(service, order.order_id)))
 
 
-async def _find(service: "GatewayService", order_id: str) -> VenueOrder:
-    order = await service.owner.read(lambda venue: venue.find(order_id))
-    if order is None:
-        raise Problem(404, "unknown_order", f"the venue does not know {order_id!r}; the OMS has the history")
+async def _visible(service: "GatewayService", request: Request) -> VenueOrder:
+    """The order of the path; for one of another's account the same 404 as for none, so that ids tell nothing."""
+    order = await _find(service, request.params["order_id"])
+    if not may_see(request, order.spec.account):
+        raise _unknown(order.order_id)
     return order
 
 
-def _may(principal: Principal, account: str) -> None:
-    if principal.accounts is not None and account not in principal.accounts:
-        raise Problem(
-            403, "account_not_permitted", f"{principal.name} may not use account {account!r}", field="account"
-        )
+def _unknown(order_id: str) -> Problem:
+    return Problem(404, "unknown_order", f"the venue does not know {order_id!r}; the OMS has the history")
+
+
+async def _find(service: "GatewayService", order_id: str) -> VenueOrder:
+    order = await service.owner.read(lambda venue: venue.find(order_id))
+    if order is None:
+        raise _unknown(order_id)
+    return order
 
 
 def _order_view(order: VenueOrder) -> dict[str, Any]:
@@ -214,4 +217,5 @@ def _scope(request: Request) -> ScopeInput:
     body = request.json(ScopeInput)
     if not is_scope(body.scope):
         raise Problem(422, "bad_scope", f"scope is stack, or {', '.join(SCOPE_KINDS)} with a name", field="scope")
+    require_scope(request.principal, body.scope)
     return body

@@ -5,6 +5,7 @@ Keys are kept as SHA-256 hashes in a file: `{"keys": [{"principal", "role", "acc
 
 import hashlib
 import hmac
+import re
 import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,6 +63,17 @@ def is_loopback(host: str) -> bool:
     return (urlsplit(f"//{host}").hostname or "") in _LOOPBACK
 
 
+def _fault(entry: KeyEntry) -> str:
+    """What is wrong with an entry: a typo must not become a key that silently lets nobody, or everybody, in."""
+    if entry.role not in ROLES:
+        return f"has the role {entry.role!r}; it is one of {', '.join(ROLES)}"
+    if not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
+        return "has no SHA-256 in hexadecimal: make keys with `trade2026 keys new`, which keeps their hash"
+    if not entry.principal or not entry.principal.isprintable():
+        return "has no principal"
+    return ""
+
+
 class Keyring:
     """Turns an Authorization header into a principal.
 
@@ -80,8 +92,11 @@ class Keyring:
             return
         try:
             self._keys = msgspec.json.decode(Path(keys_file).read_bytes(), type=_KeysFile).keys
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"the keys file {keys_file} cannot be used: {error}") from error
+        for number, entry in enumerate(self._keys):
+            if fault := _fault(entry):
+                raise ConfigurationError(f"the keys file {keys_file} cannot be used: keys[{number}] {fault}")
 
     def principal_of(self, authorization: str) -> Principal | None:
         """Return who holds this key; None for nobody. In open mode everybody is `local`."""

@@ -2,6 +2,7 @@
 
 from trade2026.domain.orders import OrdStatus
 from trade2026.kit.http import Problem, Request
+from trade2026.kit.identity import Principal
 
 PAGE_MAX = 1_000
 STATUSES = ("open", "closed", *OrdStatus)
@@ -51,6 +52,20 @@ def listed_account(request: Request) -> str | None:
     if request.principal.accounts is None:
         return None
     raise Problem(403, "account_not_permitted", "name one of your accounts: ?account=…", field="account")
+
+
+def require_scope(principal: Principal, scope: str) -> str:
+    """Return a scope that may be stopped, released or limited: one who may use only some accounts acts on those.
+
+    Raises:
+        Problem: 403 for a scope that reaches beyond them.
+    """
+    kind, _, name = scope.partition(":")
+    if principal.accounts is None or (kind == "account" and name in principal.accounts):
+        return scope
+    raise Problem(
+        403, "scope_not_permitted", f"{principal.name} may only act on account:NAME of its own accounts", field="scope"
+    )
 
 
 def may_see(request: Request, account: str) -> bool:

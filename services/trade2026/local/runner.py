@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trade2026 import __version__
+from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.local import probe
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of
@@ -197,11 +198,15 @@ class Runner:
         if not name:
             return ""
         try:
-            return hashlib.sha256((base / name).read_bytes()).hexdigest()
+            digest = hashlib.sha256((base / name).read_bytes()).hexdigest()
+            Keyring(str(base / name), HOST)
         except OSError as error:
             raise RunError(
                 f"security.keysFile {base / name} can't be read: {error.strerror}; make it with `trade2026 keys new`"
             ) from error
+        except ConfigurationError as error:
+            raise RunError(f"security.keysFile: {error}") from error
+        return digest
 
     async def _stop_all(self) -> None:
         async with self._changing:

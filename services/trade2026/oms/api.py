@@ -12,10 +12,10 @@ from trade2026.kit.body import parse
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
 from trade2026.kit.owner import Unavailable
-from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status
+from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status, require_scope
 from trade2026.kit.views import OrderView, PositionView, SubmitView, event_view, order_view, position_view, submit_view
 from trade2026.oms.machine import OrderError, Refused, UnknownOrder
-from trade2026.oms.order_input import AmendInput, OrderInput, amount
+from trade2026.oms.order_input import TEXT_MAX, AmendInput, OrderInput, amount
 
 if TYPE_CHECKING:
     from trade2026.oms.service import OmsService
@@ -169,14 +169,14 @@ def add_changes(app: App, service: "OmsService") -> None:
     async def cancel_all(request: Request) -> Response:
         body = request.json(ScopeInput)
         principal = request.principal
-        if principal.accounts is not None:
-            _may(principal, body.scope.removeprefix("account:"))
+        require_scope(principal, body.scope)
         command = cmd.CancelAll(ts=request.received_ns, principal=principal.name, scope=body.scope, reason=body.reason)
         return json_response({"scope": body.scope, "asked": await _decided(service.submit(command, reduces_risk=True))})
 
     @app.route("POST", "/kill", summary="Stop trading in a scope and cancel it", request_schema=ScopeInput, role="risk")
     async def kill(request: Request) -> Response:
         body = request.json(ScopeInput)
+        require_scope(request.principal, body.scope)
         asked = await service.kill(body.scope, body.reason, request.principal.name, halt=body.halt)
         return json_response({"scope": body.scope, "asked": asked})
 
@@ -185,6 +185,7 @@ def add_changes(app: App, service: "OmsService") -> None:
         body = request.json(ScopeInput)
         if not body.reason:
             raise Problem(422, "missing_field", "say why trading may go on: give a reason", field="reason")
+        require_scope(request.principal, body.scope)
         await service.resume(body.scope, body.reason, request.principal.name)
         return json_response({"scope": body.scope})
 
@@ -194,10 +195,7 @@ def add_questions(app: App, service: "OmsService") -> None:
 
     @app.route("GET", "/orders/{order_id}", summary="An order with its history", response_schema=OrderView)
     async def show(request: Request) -> Response:
-        order = await service.find(request.params["order_id"])
-        if order is None:
-            raise problem_of(UnknownOrder(request.params["order_id"]))
-        _may(request.principal, order.spec.account)
+        order = await find_visible(service, request.params["order_id"], request.principal)
         history = [event_view(envelope) for envelope in await service.events_of(order)]
         return json_response(order_view(order, history))
 
@@ -255,7 +253,7 @@ async def submit_one(
 ) -> Order:
     """Submit one order and return it once it is durable."""
     now = request.received_ns if request is not None else now
-    key = request.headers.get(b"idempotency-key", b"").decode("latin-1") if request is not None else ""
+    key = idempotency_key(request) if request is not None else ""
     spec = service.spec(order, now, key)
     _may(principal, spec.account)
     service.admit()
@@ -270,6 +268,15 @@ async def submit_one(
         reference=service.reference(spec.instrument),
     )
     return await _decided(service.submit(command, in_request=request is not None))
+
+
+def idempotency_key(request: Request) -> str:
+    """The header's value; a longer one is refused, not cut: two keys must never become one."""
+    key = request.headers.get(b"idempotency-key", b"").decode("latin-1")
+    if len(key) > TEXT_MAX or not key.isprintable():
+        detail = f"Idempotency-Key has at most {TEXT_MAX} printable characters"
+        raise Problem(422, "bad_text", detail, field="Idempotency-Key")
+    return key
 
 
 async def submit_many(
@@ -320,21 +327,24 @@ def _problem(error: Exception) -> Problem:
     raise error
 
 
+async def find_visible(service: "OmsService", order_id: str, principal: Principal) -> Order:
+    """Return an order; for one of another's account the same 404 as for none, so that ids tell nothing."""
+    order = await service.find(order_id)
+    if order is None or (principal.accounts is not None and order.spec.account not in principal.accounts):
+        raise problem_of(UnknownOrder(order_id))
+    return order
+
+
 async def cancel_one(service: "OmsService", order_id: str, principal: Principal, now: int) -> Order:
     """Ask for the cancellation of one order."""
-    order = await service.find(order_id)
-    if order is not None:
-        _may(principal, order.spec.account)
+    await find_visible(service, order_id, principal)
     command = cmd.CancelOrder(ts=now, principal=principal.name, order_id=order_id, reason=f"asked by {principal.name}")
     return await _decided(service.submit(command, reduces_risk=True))
 
 
 async def amend_one(service: "OmsService", order_id: str, body: AmendInput, principal: Principal, now: int) -> Order:
     """Ask for new terms of one order."""
-    order = await service.find(order_id)
-    if order is None:
-        raise problem_of(UnknownOrder(order_id))
-    _may(principal, order.spec.account)
+    order = await find_visible(service, order_id, principal)
     terms: dict[str, Any] = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
     service.check_steps(order.spec.instrument, terms)
     service.admit()

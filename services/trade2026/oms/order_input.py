@@ -11,7 +11,7 @@ from trade2026.domain.orders import OrderSpec, OrderType, TimeInForce
 from trade2026.kit.http import Problem
 
 _DAY = 86_400 * 1_000_000_000
-_TEXT_MAX = 64
+TEXT_MAX = 64
 _NS_MAX = 2**63 - 1
 """Times in ns are 64-bit integers: they end in the year 2262."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -159,8 +159,8 @@ class OrderReader:
             _bad("below_min_notional", f"price × quantity must reach {to_text(instrument.min_notional)}", "quantity")
         for field in ("strategy", "trader", "desk", "client", "algo", "parent_order_id", "account", "client_order_id"):
             value = getattr(order, field)
-            if value and (len(value) > _TEXT_MAX or not value.isprintable()):
-                _bad("bad_text", f"{field} has at most {_TEXT_MAX} printable characters", field)
+            if value and (len(value) > TEXT_MAX or not value.isprintable()):
+                _bad("bad_text", f"{field} has at most {TEXT_MAX} printable characters", field)
         if order.account and "/" in order.account:
             _bad("bad_text", "account has no slash: it is part of paths such as /positions/ACCOUNT", "account")
         return OrderSpec(

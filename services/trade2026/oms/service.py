@@ -77,7 +77,7 @@ class OmsService(Service):
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, "oms"), "oms")
         self.references = ReferenceCache(on_trades=self._on_trades)
         self.history = HistoryReader(settings.state / "archive" / "history.db")
-        self.stream = EventStream(context.bus, TOPIC)
+        self.stream = EventStream(context.bus, TOPIC, self._account_of)
         self.latency = context.metrics.histogram(
             "trade2026_order_ack_seconds", "From receipt to durable", service="oms"
         )
@@ -256,7 +256,7 @@ class OmsService(Service):
     def spec(self, order: OrderInput, now: int, idempotency_key: str = "") -> OrderSpec:
         """Return the spec of an input; an order without an id gets one that nobody else has."""
         if order.client_order_id or idempotency_key:
-            return self.reader.read(order, idempotency_key[:64], now)
+            return self.reader.read(order, idempotency_key, now)
         self._unique += 1
         return self.reader.read(order, f"t{self._unique:x}", now)
 
@@ -311,6 +311,11 @@ class OmsService(Service):
     async def find(self, order_id: str) -> Order | None:
         """An order from memory or from the history."""
         return await self.owner.read(lambda machine: machine.find(order_id)) or self.history.by_id(order_id)
+
+    def _account_of(self, order_id: str) -> str:
+        """Whose an order is; empty if it is not known."""
+        order = self.owner.machine.fold.orders.get(order_id) or self.history.by_id(order_id)
+        return order.spec.account if order is not None else ""
 
     async def events_of(self, order: Order) -> list[Envelope]:
         """The order's events, read from the log."""

@@ -12,7 +12,7 @@ from trade2026.domain.numbers import Amount, to_text
 from trade2026.domain.orders import HELD_TYPES, OrderSpec, OrderType
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.http import App, Problem, Request, Response, json_response
-from trade2026.kit.queries import number, require_account
+from trade2026.kit.queries import bad_cursor, may_see, number, require_account, require_scope
 from trade2026.kit.views import position_view, time_text
 from trade2026.risk.limits_input import read_limits, read_time, show_book
 from trade2026.risk.machine import Alert, WouldWiden
@@ -135,7 +135,7 @@ def add_limits(app: App, service: "RiskService") -> None:
 
     @app.route("GET", "/limits", summary="The limits in force")
     async def limits(request: Request) -> Response:
-        return json_response(show_book(service.book))
+        return json_response(visible_limits(request, show_book(service.book)))
 
     @app.route("GET", "/limits/history", summary="Versions of the limits, newest first: limit, before (a version)")
     async def history(request: Request) -> Response:
@@ -144,7 +144,8 @@ def add_limits(app: App, service: "RiskService") -> None:
         found = [each for each in reversed(service.log.machine.history) if each.version < before]
         cursor = found[most - 1].version if len(found) > most else None
         shown = [
-            {"at": time_text(each.ts), "by": each.by, "reason": each.reason, **show_book(each.limits)}
+            {"at": time_text(each.ts), "by": each.by, "reason": each.reason}
+            | visible_limits(request, show_book(each.limits))
             for each in found[:most]
         ]
         return json_response({"versions": shown, "before": cursor})
@@ -153,7 +154,7 @@ def add_limits(app: App, service: "RiskService") -> None:
     async def tighten(request: Request) -> Response:
         body = request.json(TightenInput)
         wanted = Tightening(
-            scope=limit_scope(service, body.scope),
+            scope=require_scope(request.principal, limit_scope(service, body.scope)),
             limits=read_limits(body.limits),
             by=request.principal.name,
             reason=a_reason(body.reason),
@@ -171,6 +172,7 @@ def add_limits(app: App, service: "RiskService") -> None:
     async def block(request: Request) -> Response:
         instrument = known(service, request.params["symbol"]).instrument_id
         reason = a_reason(request.json(ReasonInput).reason)
+        require_scope(request.principal, "stack")
         try:
             return json_response(show_book(await service.block(instrument, request.principal.name, reason)))
         except BusError as error:
@@ -180,6 +182,7 @@ def add_limits(app: App, service: "RiskService") -> None:
     async def unblock(request: Request) -> Response:
         instrument = known(service, request.params["symbol"]).instrument_id
         reason = a_reason(request.json(ReasonInput).reason)
+        require_scope(request.principal, "stack")
         try:
             book = await service.unblock(instrument, request.principal.name, reason)
         except BusError as error:
@@ -200,7 +203,7 @@ def add_stops(app: App, service: "RiskService") -> None:
     async def kill(request: Request) -> Response:
         body = request.json(StopInput)
         stop = Killed(
-            scope=stop_scope(body.scope),
+            scope=require_scope(request.principal, stop_scope(body.scope)),
             reason=body.reason[:_TEXT_MAX] or "no reason given",
             by=request.principal.name,
             halt=body.halt,
@@ -219,7 +222,11 @@ def add_stops(app: App, service: "RiskService") -> None:
     @app.route("POST", "/resume", summary="Release a kill or halt", request_schema=StopInput, role="risk")
     async def resume(request: Request) -> Response:
         body = request.json(StopInput)
-        release = Resumed(scope=stop_scope(body.scope), reason=a_reason(body.reason), by=request.principal.name)
+        release = Resumed(
+            scope=require_scope(request.principal, stop_scope(body.scope)),
+            reason=a_reason(body.reason),
+            by=request.principal.name,
+        )
         answer = await service.resume(release, authorization(request))
         if not answer["reached"]["oms"]["ok"]:
             raise Problem(503, "resume_not_delivered", "the order service did not confirm", retry_after=1, **answer)
@@ -236,7 +243,8 @@ def add_stops(app: App, service: "RiskService") -> None:
                 "cause": stop.cause,
                 "unconfirmed_by": sorted(service.unreached.get(stop.scope, {})),
             }
-            for _, stop in sorted(service.stopped().items())
+            for scope, stop in sorted(service.stopped().items())
+            if concerns(request, scope)
         ]
         return json_response({"as_of": service.as_of, "killed": found})
 
@@ -249,16 +257,14 @@ def add_alerts(app: App, service: "RiskService") -> None:
     )
     async def alerts(request: Request) -> Response:
         most = number(request, "limit", 100)
-        found = list(reversed(service.log.machine.alerts.values()))
+        found = [alert for alert in reversed(service.log.machine.alerts.values()) if concerns(request, alert.scope)]
         if request.query.get("open") == "true":
             found = [alert for alert in found if not alert.acknowledged_by]
         cursor = request.query.get("cursor")
         if cursor is not None:
             place = next((place for place, alert in enumerate(found) if alert.alert_id == cursor), None)
             if place is None:
-                raise Problem(
-                    422, "bad_cursor", "no alert of this list has that id; begin without a cursor", field="cursor"
-                )
+                raise bad_cursor("alert")
             found = found[place + 1 :]
         page = found[:most]
         after = page[-1].alert_id if len(found) > most else None
@@ -267,7 +273,7 @@ def add_alerts(app: App, service: "RiskService") -> None:
     @app.route("POST", "/alerts/{id}/ack", summary="Acknowledge an alert", request_schema=NoteInput, role="risk")
     async def acknowledge(request: Request) -> Response:
         alert = service.log.machine.alerts.get(request.params["id"])
-        if alert is None:
+        if alert is None or not concerns(request, alert.scope):
             raise Problem(404, "unknown_alert", f"there is no alert {request.params['id'][:80]!r}")
         note = request.json(NoteInput).note if request.body else ""
         try:
@@ -275,6 +281,29 @@ def add_alerts(app: App, service: "RiskService") -> None:
         except BusError as error:
             not_recorded(error)
         return json_response(alert_view(alert))
+
+
+def concerns(request: Request, scope: str) -> bool:
+    """Whether a scope is the business of whoever asks: other people's accounts, strategies and desks are not."""
+    kind, _, name = scope.partition(":")
+    return (
+        kind in ("stack", "instrument", "venue")
+        or request.principal.accounts is None
+        or (kind == "account" and may_see(request, name))
+    )
+
+
+def visible_limits(request: Request, shown: dict[str, Any]) -> dict[str, Any]:
+    """Limits without those of scopes that do not concern whoever asks."""
+    if request.principal.accounts is None:
+        return shown
+    limits = dict(shown["limits"])
+    for name in ("strategies", "traders", "desks"):
+        limits.pop(name, None)
+    if "accounts" in limits:
+        limits["accounts"] = {name: each for name, each in limits["accounts"].items() if may_see(request, name)}
+    tightened = [each for each in shown["tightened"] if concerns(request, each["scope"])]
+    return {**shown, "limits": limits, "tightened": tightened}
 
 
 def judge(checks: list[Check], as_of: int) -> CheckView:

@@ -198,10 +198,13 @@ async def test_changed_keys_start_every_process_again(runner: Runner, manifest: 
     keyed = f"{manifest}  security: {{keysFile: keys.json}}\n"
     with pytest.raises(RunError, match=r"keys\.json can't be read.*trade2026 keys new"):
         await runner.apply(keyed, tmp_path)
-    (tmp_path / "keys.json").write_text("one")
+    (tmp_path / "keys.json").write_text("none")
+    with pytest.raises(RunError, match=r"keys\.json cannot be used"):
+        await runner.apply(keyed, tmp_path)
+    (tmp_path / "keys.json").write_text('{"keys": []}')
     await runner.apply(keyed, tmp_path)
     assert (await runner.apply(keyed, tmp_path))["changed"] == {}
-    (tmp_path / "keys.json").write_text("two")
+    (tmp_path / "keys.json").write_text('{"keys":[]}')
     answer = await runner.apply(keyed, tmp_path)
     assert {tuple(lines) for lines in answer["changed"].values()} == {("keys_file: its content changed",)}
     assert answer["unchanged"] == []
