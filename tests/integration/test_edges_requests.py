@@ -251,3 +251,32 @@ def test_no_document_makes_a_service_fail(stack: OneProcess, service: str) -> No
             try_documents(stack, service, route, path)
     events = stack.events()
     assert [envelope.seq for envelope in events] == list(range(len(events)))
+
+
+def test_a_word_that_names_no_scope_stops_nothing(stack: OneProcess) -> None:
+    before = len(stack.events())
+    for service, path in (
+        ("oms", "/orders/cancel-all"),
+        ("oms", "/kill"),
+        ("oms", "/resume"),
+        ("risk", "/kill"),
+        ("risk", "/resume"),
+        ("gateway", "/kill"),
+        ("gateway", "/resume"),
+    ):
+        for scope in ("", "everything", "account", "account:", ":main", "STACK", "user:main", "stack "):
+            answer = stack.call(service, "POST", path, {"scope": scope, "reason": "x"})
+            assert assert_problem(answer, f"{service} {path} {scope!r}", range(422, 423))["code"] == "bad_scope"
+    assert len(stack.events()) == before
+
+
+def test_two_long_idempotency_keys_are_never_taken_for_one(stack: OneProcess) -> None:
+    for key in ("k" * 65, "k" * 64 + "1", "\x80"):
+        answer = stack.call("oms", "POST", "/orders", ORDER, headers={"Idempotency-Key": key})
+        document = assert_problem(answer, key, range(422, 423))
+        assert document["field"] == "Idempotency-Key"
+    ids = {
+        stack.call("oms", "POST", "/orders", ORDER, headers={"Idempotency-Key": "k" * 64}).json["order_id"]
+        for _ in range(3)
+    }
+    assert len(ids) == 1

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from trade2026.controls.scopes import SCOPE_KINDS, is_scope
 from trade2026.domain import commands as cmd
 from trade2026.domain.orders import Order, OrdStatus
 from trade2026.kit.body import parse
@@ -66,6 +67,14 @@ def problem_of(error: OrderError) -> Problem:
     if isinstance(error, Refused):
         return Problem(422, error.code, str(error), reject_code=error.reject_code)
     return Problem(_STATUS.get(error.code, 422), error.code, str(error))
+
+
+def permitted_scope(principal: Principal, scope: str) -> str:
+    """Return a scope; a word that names none must not look as if it had stopped something."""
+    if not is_scope(scope):
+        detail = f"scope is stack, or one of {', '.join(SCOPE_KINDS)} with :NAME"
+        raise Problem(422, "bad_scope", detail, field="scope")
+    return require_scope(principal, scope)
 
 
 def _may(principal: Principal, account: str) -> None:
@@ -169,14 +178,21 @@ def add_changes(app: App, service: "OmsService") -> None:
     async def cancel_all(request: Request) -> Response:
         body = request.json(ScopeInput)
         principal = request.principal
-        require_scope(principal, body.scope)
+        permitted_scope(principal, body.scope)
         command = cmd.CancelAll(ts=request.received_ns, principal=principal.name, scope=body.scope, reason=body.reason)
         return json_response({"scope": body.scope, "asked": await _decided(service.submit(command, reduces_risk=True))})
 
-    @app.route("POST", "/kill", summary="Stop trading in a scope and cancel it", request_schema=ScopeInput, role="risk")
+    @app.route(
+        "POST",
+        "/kill",
+        summary="Stop trading in a scope and cancel it",
+        request_schema=ScopeInput,
+        role="risk",
+        needs_ready=False,
+    )
     async def kill(request: Request) -> Response:
         body = request.json(ScopeInput)
-        require_scope(request.principal, body.scope)
+        permitted_scope(request.principal, body.scope)
         asked = await service.kill(body.scope, body.reason, request.principal.name, halt=body.halt)
         return json_response({"scope": body.scope, "asked": asked})
 
@@ -185,7 +201,7 @@ def add_changes(app: App, service: "OmsService") -> None:
         body = request.json(ScopeInput)
         if not body.reason:
             raise Problem(422, "missing_field", "say why trading may go on: give a reason", field="reason")
-        require_scope(request.principal, body.scope)
+        permitted_scope(request.principal, body.scope)
         await service.resume(body.scope, body.reason, request.principal.name)
         return json_response({"scope": body.scope})
 

@@ -5,6 +5,7 @@ else; new orders refused when the market is stale, the disk nearly full, or the 
 """
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from copy import copy
@@ -16,7 +17,6 @@ from trade2026 import __version__
 from trade2026.controls import order_log
 from trade2026.controls.limits import LimitBook
 from trade2026.controls.machine import Controls
-from trade2026.controls.scopes import is_scope
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
@@ -82,8 +82,11 @@ class OmsService(Service):
             "trade2026_order_ack_seconds", "From receipt to durable", service="oms"
         )
         self.accepted = context.metrics.counter("trade2026_orders_total", "Orders decided", service="oms")
-        self.latched: dict[str, str] = {}
+        self.latched: dict[str, cmd.Kill] = {}
         """Scopes killed here whose event is not durable yet: memory first, the log after."""
+        self._unlogged: dict[str, cmd.Kill] = {}
+        """Of these, the ones that the log has refused: asked again until it takes them."""
+        self._logging: asyncio.Task[None] | None = None
         self.has_market = bool(settings.venues)
         self._reports: Follower | None = None
         self._risk: Follower | None = None
@@ -169,6 +172,8 @@ class OmsService(Service):
             "disk": Health(not self._disk_low, self._disk_low),
             "version": Health(__version__ in self.settings.allowed_versions, f"running {__version__}"),
         }
+        if self._unlogged:
+            checks["kills"] = Health(False, f"latched, but not logged yet: {', '.join(self._unlogged)}")
         if self._needs_market():
             checks["market_data"] = market
         for name, follower in (("venue_reports", self._reports), ("risk_events", self._risk)):
@@ -248,8 +253,8 @@ class OmsService(Service):
         if __version__ not in self.settings.allowed_versions:
             raise Problem(503, "version_not_allowed", f"{__version__} is not a version of this release", retry_after=30)
         if self.latched:
-            scope, reason = next(iter(self.latched.items()))
-            raise Problem(503, "killed", f"{scope} is being killed: {reason}", retry_after=5)
+            scope, kill = next(iter(self.latched.items()))
+            raise Problem(503, "killed", f"{scope} is being killed: {kill.reason}", retry_after=5)
         if len(self.owner.machine.fold.orders) > ORDERS_IN_MEMORY_MAX:
             raise Problem(429, "history_behind", "the order history cannot follow; wait until it has", retry_after=5)
 
@@ -288,22 +293,34 @@ class OmsService(Service):
 
     async def kill(self, scope: str, reason: str, by: str, *, halt: bool = False) -> int:
         """Latch, then log, then cancel; the latch holds even if the log cannot be written."""
-        if not is_scope(scope):
-            raise Problem(
-                422,
-                "bad_scope",
-                "scope is stack, or account:, strategy:, instrument:, venue:, desk:, trader: or client: with a name",
-                field="scope",
-            )
-        self.latched[scope] = reason
         command = cmd.Kill(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason, halt=halt)
-        asked = await self.submit(command, reduces_risk=True)
-        self.latched.pop(scope, None)
+        self.latched[scope] = command
+        return await self._log_kill(command)
+
+    async def _log_kill(self, command: cmd.Kill) -> int:
+        scope = command.scope
+        try:
+            asked = await self.submit(command, reduces_risk=True)
+        except (Problem, Unavailable) as error:
+            if self.latched.get(scope) is command:
+                self._unlogged[scope] = command
+            detail = f"latched: new orders are refused; its orders are cancelled when the log can be written ({error})"
+            raise Problem(503, "latched_not_logged", detail, retry_after=1, scope=scope) from error
+        if self.latched.get(scope) is command:
+            del self.latched[scope]
         return asked
+
+    async def _log_latched(self) -> None:
+        """Bring to the log what it refused before."""
+        for scope, command in list(self._unlogged.items()):
+            del self._unlogged[scope]
+            with contextlib.suppress(Problem):
+                await self._log_kill(command)
 
     async def resume(self, scope: str, reason: str, by: str) -> None:
         """Release a kill or halt; only a named person does."""
         self.latched.pop(scope, None)
+        self._unlogged.pop(scope, None)
         await self.submit(cmd.Resume(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason))
 
     # ── questions ───────────────────────────────────────────────────────────────────────────
@@ -414,6 +431,8 @@ class OmsService(Service):
             if self.owner.ready and fold.expiries and fold.expiries[0][0] <= now:
                 self._follow(cmd.PassTime(ts=now, principal="clock"))
             self._watch_disk()
+            if self._unlogged and self.owner.ready and (self._logging is None or self._logging.done()):
+                self._logging = asyncio.ensure_future(self._log_latched())
             archived = self.history.next_seq()
             if len(fold.orders) - len(fold.open) > _CLOSED_KEPT:
                 fold.forget_closed(archived)
