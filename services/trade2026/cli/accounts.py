@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
+from trade2026.cli import completion
 from trade2026.cli.output import AsJson, StatePath, print_json, show_fields, show_rows
 from trade2026.cli.target import find
 
-Account = Annotated[str, typer.Argument(help="The account.")]
+Account = Annotated[str, typer.Argument(help="The account.", autocompletion=completion.accounts)]
 
 
 def positions(account: Account = "main", state_dir: StatePath = None, as_json: AsJson = False) -> None:
@@ -41,8 +42,9 @@ def pnl(account: Account = "main", state_dir: StatePath = None, as_json: AsJson 
     tables = {name: value for name, value in answer.items() if isinstance(value, list) and value}
     show_fields({name: value for name, value in answer.items() if not isinstance(value, list)})
     for name, rows in tables.items():
-        typer.echo(f"\n{name}")
+        typer.echo(f"\n{name.replace('_', ' ')}")
         if isinstance(rows[0], dict):
-            show_rows(rows, {key: key.replace("_", " ").upper() for key in rows[0]}, "")
+            keys = [key for key, value in rows[0].items() if not isinstance(value, list | dict)]
+            show_rows(rows, {key: key.replace("_", " ").upper() for key in keys}, "")
         else:
             typer.echo(", ".join(map(str, rows)))

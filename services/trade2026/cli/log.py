@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trade2026.cli.output import FAILED, USAGE, AsJson, CliError, StatePath, console, print_json, show
+from trade2026.cli import completion
+from trade2026.cli.output import FAILED, USAGE, AsJson, CliError, StatePath, print_json, print_table, show
 from trade2026.cli.target import find, find_state
 from trade2026.stack.facts import TOPICS
 
@@ -23,11 +24,13 @@ _PAGE = 500
 
 
 def trace(
-    order_id: Annotated[str, typer.Argument(help="The order.")], state_dir: StatePath = None, as_json: AsJson = False
+    order_id: Annotated[str, typer.Argument(help="The order.", autocompletion=completion.order_ids)],
+    state_dir: StatePath = None,
+    as_json: AsJson = False,
 ) -> None:
     """Draw the life of an order: every event in every service, and what caused it.
 
-    Example: trade2026 trace 0-17
+    Example: trade2026 trace o0-17
     """
     answer = find(state_dir).call("archive", "GET", f"/trace/{order_id}")
     if as_json:
@@ -36,34 +39,41 @@ def trace(
     if not answer["events"]:
         raise CliError(f"no events of order {order_id} are archived yet", FAILED)
     typer.echo(f"order {answer['order_id']}, trace {answer.get('trace_id') or 'unknown'}\n")
-    console().print(waterfall(answer["events"]))
+    print_table(waterfall(answer["events"]))
 
 
 def waterfall(found: list[dict[str, Any]]) -> "Table":
-    """A table of events in the order of their time: when after the first, how long after their cause, a bar."""
+    """A table of events in the order of their time.
+
+    AFTER is the time since the order was received, TOOK the time since the cause of the event, and the bar spans
+    both: it begins where the cause was.
+    """
     from rich.table import Table
 
+    owners = {topic.name: topic.owner for topic in TOPICS}
     times = {event["event_id"]: _nanos(event["ts_init"]) for event in found}
     ordered = sorted(found, key=lambda event: times[event["event_id"]])
-    first = times[ordered[0]["event_id"]]
-    span = max(times.values()) - first or 1
+    received = min(_nanos(ordered[0].get("ts_event") or ordered[0]["ts_init"]), times[ordered[0]["event_id"]])
+    span = max(times.values()) - received or 1
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("AFTER", "STEP"):
+    for heading in ("AFTER", "TOOK"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for heading in ("", "EVENT", "WHERE", "CAUSED BY"):
+    for heading in ("", "SERVICE", "EVENT", "ID", "CAUSED BY"):
         table.add_column(heading, no_wrap=True)
     for event in ordered:
         at = times[event["event_id"]]
-        cause = times.get(event.get("causation_id") or "")
-        start = _BAR_WIDTH * ((cause if cause is not None else at) - first) // span
-        end = max(start + 1, _BAR_WIDTH * (at - first) // span)
+        # What no other event caused is the answer to a request, or to the market.
+        cause = times.get(event.get("causation_id") or "", received if event is ordered[0] else at)
+        start = _BAR_WIDTH * (cause - received) // span
+        end = max(start + 1, _BAR_WIDTH * (at - received) // span)
         table.add_row(
-            _milliseconds(at - first),
-            f"+{_milliseconds(at - cause)}" if cause is not None else "",
+            _milliseconds(at - received),
+            f"+{_milliseconds(at - cause)}" if cause != at else "",
             f"{' ' * start}{'━' * (end - start)}".ljust(_BAR_WIDTH),
+            owners.get(event["event_id"].split("/")[0], "–"),
             str(event["type"]),
-            str(event.get("service") or event.get("topic") or event["event_id"].split("/")[0]),
-            str(event.get("causation_id") or ""),
+            str(event["event_id"]),
+            str(event.get("causation_id") or ("a request" if event is ordered[0] else "–")),
         )
     return table
 
@@ -82,7 +92,7 @@ def _milliseconds(nanos: int) -> str:
 
 @events.command()
 def tail(
-    topic: Annotated[str, typer.Option(help="Whose events.")] = "orders.events",
+    topic: Annotated[str, typer.Option(help="Whose events.", autocompletion=completion.topics)] = "orders.events",
     start: Annotated[int | None, typer.Option("--from", help="Begin at this position; the last 20 if omitted.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-F", help="Go on with what comes, until Ctrl-C.")] = False,
     state_dir: StatePath = None,
@@ -155,11 +165,20 @@ def replay(
     import asyncio
 
     result = asyncio.run(_replay(find_state(state_dir), verify))
-    agree = bool(result.get("agree", True))
-    text = "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in result.items())
-    show(result, as_json, text)
-    if not agree:
+    show(result, as_json, _replayed(result))
+    if result.get("differences"):
         raise CliError("the log and the decisions differ", FAILED)
+
+
+def _replayed(result: dict[str, Any]) -> str:
+    if "differences" in result:
+        lines = [f"{result['decisions']:,} decision(s) taken again from {result['events']:,} events"]
+        found = result["differences"]
+        return "\n".join([*lines, *map(str, found)] if found else [*lines, "every one is as it was recorded"])
+    return (
+        f"{result['events']:,} events in {result['seconds']:.2f} s ({result['events_per_second']:,} a second): "
+        f"{result['orders']:,} order(s), {result['open_orders']:,} of them open"
+    )
 
 
 async def _replay(state: "StateDir", verify: bool) -> dict[str, Any]:
@@ -197,28 +216,21 @@ async def _replay(state: "StateDir", verify: bool) -> dict[str, Any]:
 
 
 async def _verify(bus: "Bus", state: "StateDir") -> dict[str, Any]:
-    import inspect
-
+    """Under the instruments of the manifest that the state directory keeps: a restored copy has no process yet."""
     import msgspec
 
-    from trade2026.kit.settings import load
+    from trade2026.kit.settings import ProcessSettings
+    from trade2026.oms import replay as oms_replay
+    from trade2026.stack.manifest import ManifestError, load
+    from trade2026.stack.planner import plan
 
+    path = state.path / "manifest.yaml"
     try:
-        from trade2026.oms import replay as oms_replay
-    except ImportError as error:
-        raise CliError("this build can't verify decisions: trade2026.oms.replay is missing", FAILED) from error
-    path = state.settings("orders")
-    try:
-        settings = load(path)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise CliError(f"{path} can't be read: {error}; bring the stack up once", FAILED) from error
-    answer = oms_replay.verify(bus, settings)
-    if inspect.isawaitable(answer):
-        answer = await answer
-    if isinstance(answer, bool):
-        return {"agree": answer}
-    result = msgspec.to_builtins(answer)
-    return result if isinstance(result, dict) else {"result": result}
+        release = next(release for release in plan(load(path)).releases if "oms" in release.services)
+    except (OSError, ManifestError) as error:
+        raise CliError(f"{path} can't be used: {error}; bring the stack up once", FAILED) from error
+    settings = msgspec.json.decode(msgspec.json.encode(release.settings), type=ProcessSettings)
+    return msgspec.to_builtins(await oms_replay.verify(bus, settings))
 
 
 def open_bus(state: "StateDir") -> "Bus":

@@ -4,8 +4,11 @@ from typing import Annotated, Any
 
 import typer
 
+from trade2026.cli import completion
 from trade2026.cli.output import AsJson, StatePath, print_json, show, show_fields, show_rows
 from trade2026.cli.target import find
+
+_TYPES = ("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "TRAILING_STOP", "ICEBERG")
 
 app = typer.Typer(help="Orders: submit, cancel, amend, list, show.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -13,22 +16,30 @@ app = typer.Typer(help="Orders: submit, cancel, amend, list, show.", no_args_is_
 @app.command(no_args_is_help=True)
 def submit(
     symbol: Annotated[str, typer.Argument(help="SYMBOL or SYMBOL.VENUE.")],
-    side: Annotated[str, typer.Argument(help="buy or sell.")],
+    side: Annotated[str, typer.Argument(help="buy or sell.", autocompletion=completion.fixed("buy", "sell"))],
     quantity: Annotated[str, typer.Argument(help="In units of the base currency.")],
     price: Annotated[str | None, typer.Option(help="Limit price; without one it is a market order.")] = None,
     order_type: Annotated[
-        str | None, typer.Option("--type", help="MARKET, LIMIT, STOP, STOP_LIMIT, TRAILING_STOP or ICEBERG.")
+        str | None,
+        typer.Option(
+            "--type", help=f"{', '.join(_TYPES[:-1])} or {_TYPES[-1]}.", autocompletion=completion.fixed(*_TYPES)
+        ),
     ] = None,
     stop_price: Annotated[str | None, typer.Option(help="Trigger of a stop order.")] = None,
     trailing_offset: Annotated[str | None, typer.Option(help="How far a trailing stop follows.")] = None,
     display_quantity: Annotated[str | None, typer.Option(help="What an iceberg shows.")] = None,
     time_in_force: Annotated[str | None, typer.Option("--tif", help="GTC (default), DAY, IOC, FOK or GTD.")] = None,
     expire_at: Annotated[str | None, typer.Option(help="For GTD, e.g. 2030-01-31T16:00:00Z.")] = None,
-    account: Annotated[str | None, typer.Option(help="The stack's default account if omitted.")] = None,
+    account: Annotated[
+        str | None,
+        typer.Option(help="The stack's default account if omitted.", autocompletion=completion.accounts),
+    ] = None,
     client_order_id: Annotated[
         str | None, typer.Option("--client-order-id", "--id", help="Makes a retry safe.")
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="On whose behalf.")] = None,
+    trader: Annotated[str | None, typer.Option(help="Who decided it.")] = None,
+    desk: Annotated[str | None, typer.Option(help="Whose book it is.")] = None,
     post_only: Annotated[bool, typer.Option("--post-only", help="Never take liquidity.")] = False,
     reduce_only: Annotated[bool, typer.Option("--reduce-only", help="Never open or turn a position.")] = False,
     state_dir: StatePath = None,
@@ -56,6 +67,8 @@ def submit(
         "account": account,
         "client_order_id": client_order_id,
         "strategy": strategy,
+        "trader": trader,
+        "desk": desk,
         "post_only": post_only or None,
         "reduce_only": reduce_only or None,
     }
@@ -67,10 +80,16 @@ def submit(
 
 @app.command(no_args_is_help=True)
 def cancel(
-    order_id: Annotated[str | None, typer.Argument(help="The order.", show_default=False)] = None,
+    order_id: Annotated[
+        str | None,
+        typer.Argument(help="The order.", show_default=False, autocompletion=completion.open_order_ids),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every open order of the scope.")] = False,
     scope: Annotated[
-        str, typer.Option(help="With --all: stack, account:NAME, strategy:NAME, instrument:ID …")
+        str,
+        typer.Option(
+            help="With --all: stack, account:NAME, strategy:NAME, instrument:ID …", autocompletion=completion.scopes
+        ),
     ] = "stack",
     reason: Annotated[str, typer.Option(help="With --all: kept in the log.")] = "asked on the command line",
     state_dir: StatePath = None,
@@ -80,7 +99,7 @@ def cancel(
 
     Examples:
 
-    trade2026 order cancel 0-17
+    trade2026 order cancel o0-17
 
     trade2026 order cancel --all --scope account:main
     """
@@ -97,7 +116,7 @@ def cancel(
 
 @app.command(no_args_is_help=True)
 def amend(
-    order_id: Annotated[str, typer.Argument(help="The order.")],
+    order_id: Annotated[str, typer.Argument(help="The order.", autocompletion=completion.open_order_ids)],
     quantity: Annotated[str | None, typer.Option(help="New total quantity.")] = None,
     price: Annotated[str | None, typer.Option(help="New limit price.")] = None,
     stop_price: Annotated[str | None, typer.Option(help="New trigger.")] = None,
@@ -106,7 +125,7 @@ def amend(
 ) -> None:
     """Give an order new terms; what is not named stays.
 
-    Example: trade2026 order amend 0-17 --price 44900
+    Example: trade2026 order amend o0-17 --price 44900
     """
     terms = {"quantity": quantity, "price": price, "stop_price": stop_price}
     body = {name: value for name, value in terms.items() if value is not None}
@@ -118,8 +137,11 @@ def amend(
 
 @app.command("list")
 def listing(
-    account: Annotated[str | None, typer.Option(help="Of this account.")] = None,
-    status: Annotated[str | None, typer.Option(help="open, closed, or a state such as Filled.")] = None,
+    account: Annotated[str | None, typer.Option(help="Of this account.", autocompletion=completion.accounts)] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(help="open, closed, or a state such as Filled.", autocompletion=completion.statuses),
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many.", min=1, max=1000)] = 50,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
     state_dir: StatePath = None,
@@ -154,11 +176,13 @@ def listing(
 
 @app.command("show", no_args_is_help=True)
 def show_order(
-    order_id: Annotated[str, typer.Argument(help="The order.")], state_dir: StatePath = None, as_json: AsJson = False
+    order_id: Annotated[str, typer.Argument(help="The order.", autocompletion=completion.order_ids)],
+    state_dir: StatePath = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show an order and everything that happened to it.
 
-    Example: trade2026 order show 0-17
+    Example: trade2026 order show o0-17
     """
     answer = find(state_dir).call("oms", "GET", f"/orders/{order_id}")
     if as_json:

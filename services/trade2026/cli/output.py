@@ -1,6 +1,7 @@
 """How commands speak: tables for people, JSON for scripts, and errors that say what to do."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,10 +10,12 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 OK, FAILED, USAGE, UNREACHABLE, REFUSED = 0, 1, 2, 3, 4
 """Exit codes; `trade2026 --help` explains them."""
 
+_WIDTH = 4096
 _as_json = False
 
 
@@ -55,10 +58,20 @@ SomeManifestPath = Annotated[
 
 
 def console() -> "Console":
-    """Where tables go."""
+    """Where tables go; nothing is cut off where no terminal sets a width."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def print_table(table: "Table") -> None:
+    """Print a table whole: a narrow terminal wraps its lines rather than losing an id. No trailing blanks."""
+    screen = console()
+    screen.width = max(screen.width, screen.measure(table, options=screen.options.update(width=_WIDTH)).maximum)
+    with screen.capture() as drawn:
+        screen.print(table)
+    for line in drawn.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def print_json(value: Any) -> None:
@@ -86,7 +99,7 @@ def show_rows(rows: list[dict[str, Any]], columns: dict[str, str], empty: str) -
         table.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(_cell(row.get(key)) for key in columns))
-    console().print(table)
+    print_table(table)
 
 
 def show_fields(fields: dict[str, Any]) -> None:
@@ -110,7 +123,8 @@ def show_error(error: CliError) -> None:
     if _as_json:
         typer.echo(json.dumps({"error": str(error), **({"problem": error.problem} if error.problem else {})}), err=True)
         return
-    typer.secho(f"error: {error}", fg="red" if sys.stderr.isatty() else None, err=True)
+    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    typer.secho(f"error: {error}", fg="red" if coloured else None, err=True)
     extra = {k: v for k, v in (error.problem or {}).items() if k not in ("type", "title", "status", "detail", "code")}
     for name, value in extra.items():
         typer.echo(f"  {name}: {_cell(value)}", err=True)

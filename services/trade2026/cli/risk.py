@@ -1,10 +1,13 @@
 """Limits and the kill switch: `limits`, `kill`, `resume`."""
 
+import json
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
+from trade2026.cli import completion
 from trade2026.cli.output import REFUSED, UNREACHABLE, AsJson, CliError, StatePath, print_json, show, show_rows
 from trade2026.cli.target import find
 
@@ -13,7 +16,8 @@ limits = typer.Typer(help="Limits: show, tighten.", invoke_without_command=True,
 Scope = Annotated[
     str,
     typer.Option(
-        help="stack, account:NAME, strategy:NAME, instrument:SYMBOL.VENUE, venue:NAME, trader:NAME, desk:NAME."
+        help="stack, account:NAME, strategy:NAME, instrument:SYMBOL.VENUE, venue:NAME, trader:NAME, desk:NAME.",
+        autocompletion=completion.scopes,
     ),
 ]
 _KILL_PATH = ("risk", "oms", "gateway")
@@ -37,18 +41,35 @@ def show_limits(state_dir: StatePath = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(answer)
         return
-    show_rows(_flat(answer, ""), {"name": "LIMIT", "value": ">VALUE"}, "no limits")
+    rows = [row for scope, limits in answer["limits"].items() for row in _rows(scope, limits)]
+    show_rows(rows, {"scope": "SCOPE", "limit": "LIMIT", "value": ">VALUE"}, "no limits")
+    for each in answer.get("tightened", []):
+        until = f"until {each['until']}" if each.get("until") else "until the manifest changes"
+        typer.echo(
+            f"\ntightened by {each['by']}, {until}: {each['scope']} {json.dumps(each['limits'])}, {each['reason']}"
+        )
+    typer.echo(f"\nversion {answer['version']}")
 
 
-def _flat(value: Any, path: str) -> list[dict[str, Any]]:
-    if isinstance(value, dict):
-        return [row for name, inner in value.items() for row in _flat(inner, f"{path}.{name}" if path else name)]
-    return [{"name": path, "value": value}]
+def _rows(scope: str, limits: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A line a limit; a scope without limits of its own has none."""
+    for name, value in limits.items():
+        if not isinstance(value, dict):
+            yield {"scope": scope, "limit": name, "value": value}
+        elif "per_ns" in value:
+            yield {"scope": scope, "limit": name, "value": f"{value['count']} per {value['per_ns'] / 1e9:g} s"}
+        else:
+            yield from _rows(f"{scope}:{name}", value)
 
 
 @limits.command(no_args_is_help=True)
 def tighten(
-    values: Annotated[list[str], typer.Argument(help="name=value, e.g. max_order_value=10000 or price_collar=2%.")],
+    values: Annotated[
+        list[str],
+        typer.Argument(
+            help="name=value, e.g. max_order_value=10000 or price_collar=2%.", autocompletion=completion.limit_names
+        ),
+    ],
     reason: Annotated[str, typer.Option(help="Kept in the log.", show_default=False)],
     scope: Scope = "stack",
     until: Annotated[

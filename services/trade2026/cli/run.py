@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _DETACHED_SECONDS_MAX = 150.0
 _STOP_SECONDS_MAX = 60.0
 _APPLY_SECONDS_MAX = 600.0
+_WATCH_SECONDS = 1.0
 
 
 def up(
@@ -197,7 +198,10 @@ def apply(file: ManifestPath, state_dir: StatePath = None, as_json: AsJson = Fal
             base=str(file.absolute().parent),
         )
     except NotRunning as error:
-        raise CliError(f"{error}; start it with `trade2026 up -f {file}`", UNREACHABLE) from error
+        name = state.running().get("stack", state.path.name)
+        raise CliError(
+            f"{name} is not up ({state.path}); start it with `trade2026 up -f {file}`", UNREACHABLE
+        ) from error
     except Refused as error:
         raise CliError(str(error), FAILED) from error
     if as_json:
@@ -248,13 +252,13 @@ def status(
     state_dir: StatePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how a stack is. Exit code 0 means that every service is ready.
+    """Show how a stack is, and in words what is unwell. Exit code 0 means that every service is ready.
 
     Example: trade2026 status --watch
     """
     state = find_state(state_dir, file)
-    if watch and not as_json:
-        _watch(state)
+    if watch:
+        _watch(state, as_json)
         return
     answer = _status(state)
     if as_json:
@@ -279,7 +283,14 @@ def _status(state: StateDir) -> dict[str, Any]:
         raise CliError(str(error), FAILED) from error
 
 
-def _watch(state: StateDir) -> None:
+def _watch(state: StateDir, as_json: bool) -> None:
+    """Until Ctrl-C or the end of the stack; as JSON one object a line."""
+    if as_json:
+        import json
+
+        while True:
+            typer.echo(json.dumps(_status(state)))
+            time.sleep(_WATCH_SECONDS)
     from rich.live import Live
 
     from trade2026.cli.table import status_table
@@ -287,4 +298,4 @@ def _watch(state: StateDir) -> None:
     with Live(console=console(), auto_refresh=False) as live:
         while True:
             live.update(status_table(_status(state)), refresh=True)
-            time.sleep(1)
+            time.sleep(_WATCH_SECONDS)

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from trade2026.cli.output import FAILED, USAGE, CliError
+from trade2026.cli.output import FAILED, USAGE, AsJson, CliError
 
 
 def serve(
     settings: Annotated[Path, typer.Option("--settings", help="Settings of the process, written by the planner.")],
+    as_json: AsJson = False,
 ) -> None:
     """Run the services of one settings file in this process; `up` and the operator call it.
 

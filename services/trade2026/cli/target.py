@@ -27,7 +27,16 @@ class Target:
     host: str
     ports: dict[str, int]
 
-    def call(self, service: str, method: str, path: str, body: Any = None, query: dict[str, Any] | None = None) -> Any:
+    def call(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: dict[str, Any] | None = None,
+        *,
+        timeout_seconds: float = _TIMEOUT_SECONDS,
+    ) -> Any:
         """Ask a service and return its JSON.
 
         Raises:
@@ -46,7 +55,7 @@ class Target:
         if body is not None:
             headers["Content-Type"] = "application/json"
             payload = json.dumps(body)
-        connection = http.client.HTTPConnection(self.host, self.ports[service], timeout=_TIMEOUT_SECONDS)
+        connection = http.client.HTTPConnection(self.host, self.ports[service], timeout=timeout_seconds)
         try:
             connection.request(method, address, payload, headers)
             response = connection.getresponse()

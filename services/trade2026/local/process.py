@@ -139,3 +139,10 @@ def describe_exit(code: int) -> str:
 def stats_of(body: Any) -> dict[str, Any]:
     """A service's numbers; empty where it answered something else."""
     return body if isinstance(body, dict) else {}
+
+
+def unwell_of(body: Any) -> dict[str, str]:
+    """The checks of a `/health` answer that failed, with their reasons; `ready` is told elsewhere."""
+    checks = stats_of(stats_of(body).get("checks"))
+    failed = {name: stats_of(check) for name, check in checks.items() if stats_of(check).get("status") != "ok"}
+    return {name: str(check.get("detail", "")) for name, check in failed.items() if name != "ready"}

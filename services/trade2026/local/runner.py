@@ -16,7 +16,7 @@ from trade2026 import __version__
 from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.local import probe
 from trade2026.local.ports import holder_of, is_free
-from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of
+from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
 from trade2026.local.state import StateDir, StateError, rotate, tail, write_atomically
 from trade2026.stack.manifest import ManifestError, loads
 from trade2026.stack.planner import Plan, PlanError, Release, changes, plan
@@ -269,8 +269,8 @@ class Runner:
 
     async def _ask(self, service: str) -> dict[str, Any]:
         port = self.plan.ports[service]
-        (status, body), (stats_status, stats) = await asyncio.gather(
-            probe.get(HOST, port, "/readyz"), probe.get(HOST, port, "/stats")
+        (status, body), (stats_status, stats), (_, health) = await asyncio.gather(
+            *(probe.get(HOST, port, path) for path in ("/readyz", "/stats", "/health"))
         )
         detail = (
             body if isinstance(body, str) else str(stats_of(body).get("detail") or stats_of(body).get("reason") or "")
@@ -281,6 +281,7 @@ class Runner:
             "ready": status == 200,
             "detail": "" if status == 200 else detail,
             "stats": stats_of(stats) if stats_status == 200 else {},
+            "unwell": unwell_of(health) if status == 200 else {},
         }
 
     @property

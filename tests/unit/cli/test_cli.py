@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,9 +48,8 @@ def test_the_help_of_every_command_has_an_example(cli: Any, path: tuple[str, ...
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=IDS)
-def test_every_command_but_serve_speaks_json(path: tuple[str, ...]) -> None:
-    options = {option for parameter in COMMANDS[path].params for option in parameter.opts}
-    assert ("--json" in options) == (path != ("serve",))
+def test_every_command_speaks_json(path: tuple[str, ...]) -> None:
+    assert "--json" in {option for parameter in COMMANDS[path].params for option in parameter.opts}
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -213,9 +213,11 @@ def test_a_trace_is_drawn_in_the_order_of_time_with_its_causes(cli: Any, stack: 
     lines = cli("trace", "o1").out.splitlines()
     accepted, filled = (next(line for line in lines if name in line) for name in ("OrderAccepted", "VenueFilled"))
     assert lines.index(accepted) < lines.index(filled)
-    assert "3.000 ms" in filled
+    assert filled.split()[:2] == ["3.000", "ms"]
     assert "+3.000 ms" in filled
-    assert "orders.events/0/1" in filled
+    assert "gateway" in filled
+    assert filled.endswith("orders.events/0/1")
+    assert accepted.endswith("a request")
 
 
 @pytest.mark.parametrize(
@@ -231,6 +233,91 @@ def test_limits_are_tightened_in_the_words_of_the_manifest(cli: Any, text: str, 
     from trade2026.cli.risk import _limit
 
     assert dict([_limit(text)]) == sent
+
+
+def test_limits_are_shown_by_scope_in_words(cli: Any, stack: Any) -> None:
+    rate = {"count": 2000, "per_ns": 1_000_000_000}
+    tightened = {"scope": "stack", "limits": {"price_collar_bps": 100}, "by": "ann", "until": "2030", "reason": "thin"}
+    limits = {"stack": {"price_collar_bps": 100}, "accounts": {"a": {"order_rate": rate}}, "desks": {}}
+    stack.answers["GET /limits"] = (200, {"version": 7, "limits": limits, "tightened": [tightened]})
+    state = stack.state.running()
+    stack.state.write_running(state | {"ports": state["ports"] | {"risk": state["ports"]["oms"]}})
+    lines = [line.split() for line in cli("limits").out.splitlines()]
+    assert ["stack", "price_collar_bps", "100"] in lines
+    assert ["accounts:a", "order_rate", "2000", "per", "1", "s"] in lines
+    assert "tightened by ann, until 2030" in cli("limits", "show").out
+
+
+# ── how a stack is ──────────────────────────────────────────────────────────────────────────────
+
+
+def status(**service: Any) -> dict[str, Any]:
+    reading = {"name": "oms", "port": 8099, "ready": True, "detail": "", "stats": {"p50_ms": 1.5, "orders": 1234}}
+    release = {"name": "orders", "failing": False, "reason": "", "restarts": 2, "services": [reading | service]}
+    return {"stack": "desk", "version": "1", "ready": True, "stopping": False, "releases": [release]}
+
+
+def drawn(answer: dict[str, Any]) -> list[str]:
+    from rich.console import Console
+
+    from trade2026.cli.table import status_table
+
+    screen = Console(width=200)
+    with screen.capture() as text:
+        screen.print(status_table(answer))
+    return text.get().splitlines()
+
+
+def test_a_stack_that_is_well_needs_no_words() -> None:
+    assert drawn(status())[-1].split() == ["oms", "orders", "8099", "yes", "1.50", "–", "1,234", "–", "2"]
+
+
+def test_what_is_unwell_is_said_in_words_below_the_table() -> None:
+    lines = drawn(status(unwell={"venue_reports": "gateway does not answer"}))
+    assert "unwell" in lines[2]
+    assert lines[-1].strip() == "oms: venue reports: gateway does not answer"
+    assert drawn(status(ready=False, detail="replaying, 40%"))[-1].strip() == "oms: replaying, 40%"
+
+
+def test_a_process_that_does_not_start_is_explained_by_the_end_of_its_log() -> None:
+    answer = status(ready=False)
+    answer["releases"][0] |= {"failing": True, "reason": "first line\nport 8099 is taken\n"}
+    assert "orders: fails to start: port 8099 is taken" in drawn(answer)[-1]
+
+
+# ── completion ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def complete(cli: Any) -> Any:
+    def complete(line: str) -> list[str]:
+        # As bash asks: the words, and which of them is being typed.
+        words = line.split(" ")
+        environment = {"_TRADE2026_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+        code = "from trade2026.cli import main; main()"
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ) | environment, timeout=60)
+        assert done.stderr == ""
+        return done.stdout.split()
+
+    return complete
+
+
+def test_ids_accounts_and_scopes_of_the_stack_are_completed(stack: Any, complete: Any) -> None:
+    stack.answers["GET /orders?limit=100"] = (200, {"orders": [{"order_id": "o0-1"}, {"order_id": "x"}]})
+    stack.answers["GET /orders?limit=100&status=open"] = (200, {"orders": [{"order_id": "o0-1"}]})
+    stack.answers["GET /pnl"] = (200, {"accounts": [{"account": "main"}, {"account": "alpha"}]})
+    assert complete("trade2026 order show o") == ["o0-1"]
+    assert complete("trade2026 order cancel ") == ["o0-1"]
+    assert complete("trade2026 positions ") == ["main", "alpha"]
+    assert complete("trade2026 kill --scope account:a") == ["account:alpha"]
+
+
+def test_names_from_the_code_are_completed_without_a_stack(complete: Any) -> None:
+    assert complete("trade2026 events tail --topic v") == ["venue.reports"]
+    assert complete("trade2026 order submit BTCUSDT s") == ["sell"]
+    assert "max_order_value=" in complete("trade2026 limits tighten max_o")
+    assert complete("trade2026 order show ") == []
 
 
 # ── no stack ────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,92 @@
+"""What the shell may complete: names from the code, and, where a stack answers at once, its orders and accounts.
+
+A completion never fails and never waits: without a stack it offers nothing.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import typer
+
+_TIMEOUT_SECONDS = 1.0
+_ORDERS_MAX = 100
+_SCOPES = ("account:", "strategy:", "instrument:", "venue:", "trader:", "desk:", "client:")
+
+Complete = Callable[[typer.Context, str], list[str]]
+
+
+def _matching(words: Iterable[str], incomplete: str) -> list[str]:
+    return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
+
+
+def _ask(ctx: typer.Context, service: str, path: str, query: dict[str, Any] | None = None) -> Any:
+    from trade2026.cli.output import CliError
+    from trade2026.cli.target import find
+
+    try:
+        return find(ctx.params.get("state_dir")).call(
+            service, "GET", path, query=query, timeout_seconds=_TIMEOUT_SECONDS
+        )
+    except CliError:
+        return {}
+
+
+def order_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The newest orders."""
+    return _orders(ctx, incomplete, None)
+
+
+def open_order_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The newest open orders."""
+    return _orders(ctx, incomplete, "open")
+
+
+def _orders(ctx: typer.Context, incomplete: str, status: str | None) -> list[str]:
+    answer = _ask(ctx, "oms", "/orders", {"limit": _ORDERS_MAX, "status": status})
+    return _matching((order["order_id"] for order in answer.get("orders", [])), incomplete)
+
+
+def accounts(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Every account that has traded."""
+    answer = _ask(ctx, "pnl", "/pnl")
+    return _matching((row["account"] for row in answer.get("accounts", [])), incomplete)
+
+
+def scopes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """`stack`, the kinds of scope, and the accounts."""
+    known: list[str] = []
+    if incomplete.startswith("account:"):
+        known = [f"account:{name}" for name in accounts(ctx, incomplete.removeprefix("account:"))]
+    return _matching(("stack", *known, *(() if known else _SCOPES)), incomplete)
+
+
+def topics(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Topics of the log."""
+    from trade2026.stack.facts import TOPICS
+
+    return _matching((topic.name for topic in TOPICS), incomplete)
+
+
+def limit_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Limits that can be tightened, ready for a value."""
+    from trade2026.controls.limits import LimitSet
+
+    return _matching(
+        (f"{name.removesuffix('_bps').removesuffix('_ns')}=" for name in LimitSet.__struct_fields__), incomplete
+    )
+
+
+def statuses(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Of orders."""
+    from trade2026.domain.orders import OrdStatus
+
+    return _matching(("open", "closed", *(status.value for status in OrdStatus)), incomplete)
+
+
+def fixed(*words: str) -> Complete:
+    """Completes from these words."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        return _matching(words, incomplete)
+
+    return complete
