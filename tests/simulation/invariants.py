@@ -16,15 +16,17 @@ async def ends(world: World) -> list[int]:
     return [await world.bus.end(topic, 0) for topic in _STILL]
 
 
-async def caught_up(world: World) -> bool:
-    """Whether every service says that it knows the whole order log."""
+async def behind(world: World) -> str:
+    """Who does not know the whole order log yet; empty when all do."""
     newest = await world.bus.end("orders.events", 0) - 1
     for service in POSITION_SERVICES:
         reply = await world.ask(service, "GET", f"/positions/{stack.ACCOUNTS[0]}")
         if reply.body.get("as_of") != newest:
-            return False
+            return f"{service} is as of {reply}, not {newest}"
     archive = await world.ask("archive", "GET", "/stats")
-    return archive.body.get("as_of") == newest
+    if archive.body.get("as_of") == newest:
+        return ""
+    return f"archive is as of {archive.body.get('as_of')}, not {newest}: {await world.ask('archive', 'GET', '/health')}"
 
 
 async def check(world: World, journal: Journal) -> None:

@@ -84,12 +84,16 @@ async def _story(world: World, actions: int) -> Outcome:
 
 async def _rest(world: World) -> None:
     """Cancel all, and wait until nothing is written any more."""
-    async with asyncio.timeout(_REST_SECONDS_MAX):
-        while (await world.ask("oms", "POST", "/orders/cancel-all", {"reason": "the end"})).status != 200:
-            await asyncio.sleep(0.1)
-        before: list[int] = []
-        while before != (before := await invariants.ends(world)) or not await invariants.caught_up(world):
-            await asyncio.sleep(_QUIET_SECONDS)
+    why = "cancel-all was not answered"
+    try:
+        async with asyncio.timeout(_REST_SECONDS_MAX):
+            while (await world.ask("oms", "POST", "/orders/cancel-all", {"reason": "the end"})).status != 200:
+                await asyncio.sleep(0.1)
+            before: list[int] = []
+            while before != (before := await invariants.ends(world)) or (why := await invariants.behind(world)):
+                await asyncio.sleep(_QUIET_SECONDS)
+    except TimeoutError:
+        raise Broken("the stack does not come to rest", [why or f"logs grow, they end at {before}"]) from None
 
 
 def _outcome(world: World, journal: Journal) -> Outcome:

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.simulation.faults import KINDS
 from tests.simulation.run import Failed, run_seed
 
 ROOT = Path(__file__).parents[2]
@@ -44,13 +45,16 @@ def test_whatever_goes_wrong_nothing_acknowledged_is_lost_doubled_or_miscounted(
         told = ", ".join(f"{kind} {count}" for kind, count in sorted(injected.items()))
         print(f"\n{len(seeds())} seeds, {acknowledged} orders, {events} events; faults: {told}")
     assert not failures, "\n\n".join(failures)
+    if len(seeds()) >= SEEDS_IN_CI:
+        assert {kind.__name__ for kind in KINDS} <= injected.keys(), "some kinds of faults never happened"
 
 
 @pytest.mark.parametrize("seed", [3, 11])
 def test_the_same_seed_gives_the_same_bytes_in_this_process_and_in_another(seed: int):
     first = run_seed(seed)
     assert run_seed(seed) == first
-    code = f"from tests.simulation.run import run_seed; print(run_seed({seed}).digest)"
+    code = f"from tests.simulation.faults import KINDS
+from tests.simulation.run import run_seed; print(run_seed({seed}).digest)"
     environment = {**os.environ, "PYTHONHASHSEED": "1234", "PYTHONPATH": f"{ROOT}:{ROOT / 'services'}"}
     other = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True, text=True

@@ -4,6 +4,7 @@ Nothing here decides what goes wrong: `faults` do, by calling what a world offer
 """
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 from urllib.parse import urlsplit
 
+from tests.checker import Broken
 from tests.simulation import stack
 from tests.simulation.bus import Weather
 from tests.simulation.host import Host, seeded
@@ -27,6 +29,7 @@ from trade2026.archive.store import HistoryStore
 from trade2026.gateway.recording import load_bitstamp
 from trade2026.gateway.replay import Recording
 from trade2026.gateway.service import GatewayService
+from trade2026.kit import projection
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.service import Context, Service
@@ -42,6 +45,13 @@ _NETWORK_SECONDS_MAX = 0.004
 _ROOM = 10**12
 _TRADES = 400
 READY_SECONDS_MAX = 60.0
+_COPIES = 0.03
+"""Share of the history's transactions after which the disk has all of it."""
+_SMALL: tuple[tuple[Any, str, int], ...] = (
+    (archive_service, "_SNAPSHOT_EVENTS", 60),
+    (projection, "_SNAPSHOT_EVENTS", 60),
+)
+"""Numbers that are too big for a short run to reach what lies behind them."""
 
 _recording: Recording | None = None
 
@@ -149,13 +159,31 @@ class World:
             for host in hosts[:-1]:
                 host.crash()
 
+    def cut_power(self) -> None:
+        """Everything dies at once."""
+        for host in [host for hosts in self.hosts.values() for host in hosts]:
+            host.crash()
+        self.bus.cut_power()
+        self._lose_history()
+
+    def _lose_history(self) -> None:
+        """The newest transactions of the history were not fsynced either."""
+        copy = self.directory / "history.copy"
+        if copy.exists() and self.rng.random() < 0.5:
+            for path in sorted((self.directory / "archive").glob("history.db*")):
+                path.unlink()
+            copy.rename(self.directory / "archive" / "history.db")
+
     async def until_ready(self) -> None:
         """Wait until every service answers."""
-        async with asyncio.timeout(READY_SECONDS_MAX):
-            for services in stack.PLACEMENT.values():
-                for service in services:
-                    while (await self.ask(service, "GET", "/readyz")).status != 200:
+        reply, service = Reply(0, {}), ""
+        try:
+            async with asyncio.timeout(READY_SECONDS_MAX):
+                for service in sorted(self._factories):
+                    while (reply := await self.ask(service, "GET", "/readyz")).status != 200:
                         await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise Broken("the stack does not get ready", [f"{service}: {reply}"]) from None
 
     # ── the network ─────────────────────────────────────────────────────────────────────────
 
@@ -255,6 +283,13 @@ class World:
         """Every record on the bus, topic by topic."""
         return [record.body for topic in TOPICS for record in self.bus.records(topic.name)]
 
+    def copy_history(self, path: Path) -> None:
+        """What the disk has of the history, until more of it is fsynced."""
+        copy = self.directory / "history.copy"
+        copy.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+
     # ── a run ───────────────────────────────────────────────────────────────────────────────
 
     def run(self, story: Any) -> Any:
@@ -268,11 +303,21 @@ class World:
                 if world.disk_full:
                     raise sqlite3.OperationalError("database or disk is full")
                 super().write(*args, **named)
+                if world.rng.random() < _COPIES:
+                    world.copy_history(self.path)
+
+            def make_durable(self) -> None:
+                super().make_durable()
+                (world.directory / "history.copy").unlink(missing_ok=True)
 
         kept = random.getstate()
         random.seed(self.seed)
         try:
-            with mock.patch.object(os, "fsync", self.fsync), mock.patch.object(archive_service, "HistoryStore", Store):
+            with contextlib.ExitStack() as patches:
+                patches.enter_context(mock.patch.object(os, "fsync", self.fsync))
+                patches.enter_context(mock.patch.object(archive_service, "HistoryStore", Store))
+                for module, name, value in _SMALL:
+                    patches.enter_context(mock.patch.object(module, name, value))
                 return self.loop.run_until_complete(story)
         finally:
             self._stopping = True

@@ -1,12 +1,14 @@
 """`history.db`: orders, where their events are, and how far each topic has come, in one transaction per batch.
 
 Because the position is written with what was learnt up to it, every event counts exactly once, whatever is
-killed when. After a power failure the newest transactions may be gone, their positions with them.
+killed when. After a power failure the newest transactions may be gone, their positions with them. Whoever
+opens the history to write fences every earlier writer, as the owner of a partition does.
 """
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +62,10 @@ class HistoryFormat(Exception):
     """A history that this code cannot use; the message says what to do."""
 
 
+class HistoryFenced(Exception):
+    """Another archive has opened the history since: nothing was written, and never will be."""
+
+
 class IndexRow(NamedTuple):
     """Where one event of an order is."""
 
@@ -79,6 +85,7 @@ class HistoryStore:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._make_schema()
+        self._epoch = self._claim()
 
     def next_seq(self, topic: str) -> int:
         """Where the history goes on in a topic."""
@@ -96,10 +103,10 @@ class HistoryStore:
 
         Raises:
             sqlite3.Error: nothing was written (a full disk, usually); try again.
+            HistoryFenced: nothing was written; another archive writes now.
         """
         db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             assert next_seq >= self.next_seq(topic), f"{topic} went back to {next_seq}"
             db.executemany("INSERT OR IGNORE INTO event_index VALUES (?, ?, ?, ?)", index)
             db.executemany(_UPSERT, map(_row, orders))
@@ -107,10 +114,6 @@ class HistoryStore:
                 "INSERT INTO positions VALUES (?, ?) ON CONFLICT (topic) DO UPDATE SET next_seq = excluded.next_seq",
                 (topic, next_seq),
             )
-            db.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
 
     def order(self, order_id: str) -> Order | None:
         """A written order."""
@@ -119,30 +122,20 @@ class HistoryStore:
 
     def rewind(self, topic: str, end: int) -> None:
         """Forget positions of a topic that lost its newest records (one that is not fsynced)."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._db.execute("DELETE FROM event_index WHERE topic = ? AND seq >= ?", (topic, end))
             self._db.execute("UPDATE positions SET next_seq = ? WHERE topic = ?", (end, topic))
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
 
     def prune(self, before_ts: int, orders_max: int) -> int:
         """Drop orders that closed before a time (ns), oldest first, with their index; returns how many."""
         db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             rows = db.execute(
                 "SELECT order_id FROM orders WHERE is_open = 0 AND ts_updated < ? ORDER BY ts_updated LIMIT ?",
                 (before_ts, orders_max),
             ).fetchall()
             db.executemany("DELETE FROM event_index WHERE order_id = ?", rows)
             db.executemany("DELETE FROM orders WHERE order_id = ?", rows)
-            db.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
         return len(rows)
 
     def make_durable(self) -> None:
@@ -181,9 +174,29 @@ class HistoryStore:
                 "move it away and it is built again from the log"
             )
 
-    def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+    def _claim(self) -> int:
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("CREATE TABLE IF NOT EXISTS writer (id INTEGER PRIMARY KEY CHECK (id = 0), epoch INTEGER)")
+        (epoch,) = self._db.execute(
+            "INSERT INTO writer VALUES (0, 1) ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1 RETURNING epoch"
+        ).fetchone()
+        self._db.execute("COMMIT")
+        return epoch
+
+    @contextmanager
+    def _transaction(self) -> Generator[None, None, None]:
+        """All or nothing, and only for the newest writer."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            (epoch,) = self._db.execute("SELECT epoch FROM writer").fetchone()
+            if epoch != self._epoch:
+                raise HistoryFenced(f"{self.path}: another archive has opened it since")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
 
 def _row(order: Order) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from trade2026.archive.machine import HistoryMachine, order_ids_of
-from trade2026.archive.store import HistoryFormat, HistoryStore, IndexRow
+from trade2026.archive.store import HistoryFenced, HistoryFormat, HistoryStore, IndexRow
 from trade2026.controls import order_log
 from trade2026.domain import events as ev
 from trade2026.domain.order_fold import OrderFold
@@ -224,3 +224,26 @@ def test_orders_with_large_amounts_come_back_whole(tmp_path: Path) -> None:
     found = HistoryReader(tmp_path / "history.db").by_id("o0-5")
     assert found is not None
     assert msgspec.to_builtins(found.spec)["quantity"] == 10**28
+
+
+def test_an_archive_that_was_replaced_writes_nothing_any_more(tmp_path: Path) -> None:
+    zombie = filled(tmp_path / "history.db")
+    heir = HistoryStore(tmp_path / "history.db")
+    position = heir.next_seq(TOPIC)
+    for write in (
+        lambda: zombie.write(TOPIC, position + 1, []),
+        lambda: zombie.rewind(TOPIC, 0),
+        lambda: zombie.prune(10**18, 100),
+    ):
+        with pytest.raises(HistoryFenced):
+            write()
+    heir.write(TOPIC, position, [])
+    assert heir.next_seq(TOPIC) == position
+    assert HistoryReader(tmp_path / "history.db").by_id("o0-1") is not None
+
+
+def test_a_history_that_an_older_archive_made_gets_a_writer(tmp_path: Path) -> None:
+    filled(tmp_path / "history.db").close()
+    with sqlite3.connect(tmp_path / "history.db") as older:
+        older.execute("DROP TABLE writer")
+    HistoryStore(tmp_path / "history.db").write(TOPIC, len(EVENTS), [])

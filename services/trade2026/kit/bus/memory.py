@@ -100,6 +100,10 @@ class MemoryBus:
         """The next commit of a partition fails; after `BusUncertain` it may be there all the same."""
         self._failing[topic, partition] = error
 
+    def fail_no_more(self) -> None:
+        """Forget failures that have not come to pass yet."""
+        self._failing.clear()
+
     def records(self, topic: str, partition: int = 0) -> list[Record]:
         """All that is kept of a partition, without waiting."""
         log = self._partitions[topic, partition]
