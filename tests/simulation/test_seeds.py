@@ -53,8 +53,7 @@ def test_whatever_goes_wrong_nothing_acknowledged_is_lost_doubled_or_miscounted(
 def test_the_same_seed_gives_the_same_bytes_in_this_process_and_in_another(seed: int):
     first = run_seed(seed)
     assert run_seed(seed) == first
-    code = f"from tests.simulation.faults import KINDS
-from tests.simulation.run import run_seed; print(run_seed({seed}).digest)"
+    code = f"from tests.simulation.run import run_seed; print(run_seed({seed}).digest)"
     environment = {**os.environ, "PYTHONHASHSEED": "1234", "PYTHONPATH": f"{ROOT}:{ROOT / 'services'}"}
     other = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, capture_output=True, text=True

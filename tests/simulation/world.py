@@ -47,10 +47,7 @@ _TRADES = 400
 READY_SECONDS_MAX = 60.0
 _COPIES = 0.03
 """Share of the history's transactions after which the disk has all of it."""
-_SMALL: tuple[tuple[Any, str, int], ...] = (
-    (archive_service, "_SNAPSHOT_EVENTS", 60),
-    (projection, "_SNAPSHOT_EVENTS", 60),
-)
+_SMALL: tuple[tuple[Any, str, int], ...] = ((projection, "_SNAPSHOT_EVENTS", 60),)
 """Numbers that are too big for a short run to reach what lies behind them."""
 
 _recording: Recording | None = None
