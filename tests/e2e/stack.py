@@ -199,6 +199,10 @@ class Stack(LocalStack):
             **options,
         )
 
+    def log(self, name: str) -> str:
+        """The log of a release, or of the runner."""
+        return (self.state_dir / "logs" / f"{name}.log").read_text(errors="replace")
+
     @property
     def is_locked(self) -> bool:
         """Whether a process holds the state directory."""
