@@ -12,6 +12,7 @@ contract tests run every case over both ways.
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -23,10 +24,29 @@ from trade2026.kit.problem import Problem
 _NO_PARAMS: dict[str, str] = {}
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _LENGTH_DIGITS_MAX = 5
+_HEADS_MAX = 256
+_HEAD_BYTES_MAX = 1024
+_UNIQUE = (b"traceparent", b"idempotency-key")
+"""Headers that hardly ever come a second time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the parser made of a request's head."""
+
+    route: Route
+    headers: dict[bytes, bytes]
+    query: bytes
+    body_bytes: int
+    keep_alive: bool
 
 
 class HttpConnection(BoundedHttp):
-    """One client's connection to an `App`."""
+    """One client's connection to an `App`.
+
+    A client sends the same head again and again. What the parser made of one is kept, and a whole request
+    that begins with the same bytes is not parsed again.
+    """
 
     app: App  # type: ignore[assignment]
 
@@ -37,20 +57,41 @@ class HttpConnection(BoundedHttp):
         """Loop time since when nothing is under way; None while something is."""
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._head = b""
+        self._between = True
+        """The last request has arrived to its end, the next one has not begun."""
 
     # ── parsing ─────────────────────────────────────────────────────────────────────────────
 
+    def data_received(self, data: bytes) -> None:
+        if not self._between:
+            super().data_received(data)
+            return
+        before = self.cycle
+        end = data.find(b"\r\n\r\n") + 4
+        head = self.app.heads.get(data[:end])
+        if head is not None and len(data) == end + head.body_bytes and self._is_free() and self._arriving is None:
+            self._idle_since, self._before = None, before
+            self.cycle = exchange = Exchange(self, head)  # type: ignore[assignment]
+            exchange.add(data[end:])
+            exchange.begin()
+            return
+        super().data_received(data)
+        exchange = self.cycle
+        if type(exchange) is Exchange and exchange is not before and len(data) == end + exchange.head.body_bytes:
+            self._keep_head(data[:end], exchange.head)
+
     def on_message_begin(self) -> None:
+        self._between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
         self._spoken = self._in_head = True
 
     def on_headers_complete(self) -> None:
-        exchange = self._plain_exchange()
-        if exchange is not None:
+        head = self._plain_head()
+        if head is not None:
             self._before, self._head_bytes, self._in_head = self.cycle, 0, False
-            self.cycle = exchange  # type: ignore[assignment]
+            self.cycle = Exchange(self, head)  # type: ignore[assignment]
             return
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()  # makes the scope, and forgets the head that came already
@@ -66,33 +107,44 @@ class HttpConnection(BoundedHttp):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._between = True
         exchange = self.cycle
         if type(exchange) is Exchange:
             exchange.begin()
         else:
             super().on_message_complete()
 
-    def _plain_exchange(self) -> "Exchange | None":
-        """The exchange of the request whose head is complete; None if it has to go the ASGI way."""
-        current = self.cycle
-        if (current is not None and not current.response_complete) or self.flow.write_paused:
-            return None
+    def _is_free(self) -> bool:
+        """Nothing is under way, and the client reads what it was sent."""
+        last = self.cycle
+        return (last is None or last.response_complete) and not (self.flow.write_paused or self._refused)
+
+    def _plain_head(self) -> _Head | None:
+        """The head that is complete now; None if its request has to go the ASGI way."""
         parser = self.parser
         routes = self.app.plain.get(parser.get_method())
-        if routes is None or self.expect_100_continue or parser.should_upgrade():
+        if routes is None or self.expect_100_continue or parser.should_upgrade() or not self._is_free():
             return None
         path, _, query = self.url.partition(b"?")
         route = routes.get(path)
-        if route is None or b"#" in query:
-            return None
         headers = dict(self.headers)
-        if b"transfer-encoding" in headers or len(headers) != len(self.headers):
+        if route is None or b"#" in query or b"transfer-encoding" in headers or len(headers) != len(self.headers):
             return None
         length = headers.get(b"content-length", b"0")
         if len(length) > _LENGTH_DIGITS_MAX or int(length) > min(route.body_bytes_max, BODY_BYTES_MAX):
             return None
         keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
-        return Exchange(self, route, headers, query, keep_alive)
+        return _Head(route, headers, query, int(length), keep_alive)
+
+    def _keep_head(self, text: bytes, head: _Head) -> None:
+        if len(text) > _HEAD_BYTES_MAX or any(name in head.headers for name in _UNIQUE):
+            return
+        if text.count(b"\r\n") != len(head.headers) + 2:
+            return  # the parser is more generous than our search for the end of the head
+        heads = self.app.heads
+        if len(heads) >= _HEADS_MAX:
+            heads.clear()
+        heads[text] = head
 
     # ── answering ───────────────────────────────────────────────────────────────────────────
 
@@ -172,10 +224,9 @@ class Exchange:
         "_connection",
         "_coroutine",
         "_headers",
-        "_query",
         "_received_ns",
-        "_route",
         "disconnected",
+        "head",
         "keep_alive",
         "more_body",
         "response_complete",
@@ -185,14 +236,13 @@ class Exchange:
     response_started = False
     """Head and body leave together."""
 
-    def __init__(
-        self, connection: HttpConnection, route: Route, headers: dict[bytes, bytes], query: bytes, keep_alive: bool
-    ) -> None:
-        self._connection, self._route, self._headers, self._query = connection, route, headers, query
+    def __init__(self, connection: HttpConnection, head: _Head) -> None:
+        self._connection, self.head = connection, head
         self._received_ns = connection.app.now()
+        self._headers = head.headers.copy()
         self._body: bytes | bytearray = b""
         self._coroutine: Coroutine[Any, Any, Response] | None = None
-        self.keep_alive = keep_alive
+        self.keep_alive = head.keep_alive
         self.response_complete = self.disconnected = False
         self.more_body = True
 
@@ -207,14 +257,14 @@ class Exchange:
 
     def begin(self) -> None:
         """The request is complete: run its handler."""
-        connection, route, headers = self._connection, self._route, self._headers
+        connection, route, headers = self._connection, self.head.route, self._headers
         self.more_body = False
         try:
             request = Request(
                 route.method,
                 route.path,
                 _NO_PARAMS,
-                self._query,
+                self.head.query,
                 headers,
                 bytes(self._body),
                 connection.app.admit(route, headers),
@@ -239,7 +289,7 @@ class Exchange:
             self._give_up(error)
             raise
         except Exception as error:
-            response = self._connection.app.answer_to(error, self._route)
+            response = self._connection.app.answer_to(error, self.head.route)
         self._answer(response)
 
     def _step(self, _: Any = None) -> None:
@@ -252,7 +302,7 @@ class Exchange:
         except asyncio.CancelledError as error:
             self._give_up(error)
         except Exception as error:
-            self._answer(self._connection.app.answer_to(error, self._route))
+            self._answer(self._connection.app.answer_to(error, self.head.route))
         else:
             # What a task does: the future says that it is awaited, and calls when it is done.
             assert awaited._asyncio_future_blocking, "an inline handler awaits futures only"
@@ -273,5 +323,5 @@ class Exchange:
         self._coroutine = None
         if not self.keep_alive:
             transport.close()
-        connection.app.measure(self._route, response.status, self._headers, self._received_ns)
+        connection.app.measure(self.head.route, response.status, self._headers, self._received_ns)
         connection.on_response_complete()

@@ -110,6 +110,8 @@ class App:
         self.now, self._gate = now, gate
         self.plain: dict[bytes, dict[bytes, Route]] = {}
         """Routes without parameters, by method and path: what a connection may answer itself."""
+        self.heads: dict[bytes, Any] = {}
+        """For the connections: what they know of heads that came before."""
         self._exact: dict[tuple[str, str], Route] = {}
         self._patterns: list[tuple[str, re.Pattern[str], Route]] = []
         self._document: dict[str, Any] | None = None
