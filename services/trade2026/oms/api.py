@@ -1,6 +1,6 @@
 """Order entry and questions about orders, over HTTP and WebSocket (port 8099)."""
 
-import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -257,9 +257,9 @@ def _identifier(message: Any) -> int | str:
     return given if type(given) in (int, str) else 0
 
 
-async def _decided(future: "asyncio.Future[Any]") -> Any:
+async def _decided(answer: Awaitable[Any]) -> Any:
     try:
-        return await future
+        return await answer
     except (OrderError, Unavailable) as error:
         raise _problem(error) from error
 

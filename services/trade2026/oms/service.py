@@ -203,13 +203,15 @@ class OmsService(Service):
 
     # ── commands ────────────────────────────────────────────────────────────────────────────
 
-    def submit(
-        self, command: cmd.Command, *, reduces_risk: bool = False, in_request: bool = False
-    ) -> "asyncio.Future[Any]":
-        """Hand a command to the owner; overload and recovery become 429 and 503.
+    async def submit(self, command: cmd.Command, *, reduces_risk: bool = False, in_request: bool = False) -> Any:
+        """Hand a command to the owner and return its answer once it is durable.
 
         Args:
             in_request: The command's trace is that of one HTTP request.
+
+        Raises:
+            Problem: 429 or 503 for overload and recovery: it was not taken.
+            OrderError, Unavailable: what the command met.
         """
         try:
             future = self.owner.submit(command, reduces_risk=reduces_risk)
@@ -217,8 +219,13 @@ class OmsService(Service):
             raise Problem(429, "overloaded", str(error), retry_after=1) from error
         except Unavailable as error:
             raise Problem(503, "not_ready", str(error), retry_after=1) from error
-        future.add_done_callback(lambda done: self._decided(done, command, in_request))
-        return future
+        answer = await future
+        now = self.context.clock.now()
+        self.latency.observe_ns(now - command.ts)
+        self.accepted.value += 1
+        if tracing.is_on():
+            spans.acknowledged(command, answer, now, in_request=in_request)
+        return answer
 
     async def submit_many(self, commands: list[cmd.Command]) -> list[Any]:
         """Hand a batch to the owner; each answer is an order or the exception that its command met."""
@@ -237,14 +244,6 @@ class OmsService(Service):
                 if tracing.is_on():
                     spans.acknowledged(command, answer, now, in_request=False)
         return answers
-
-    def _decided(self, done: "asyncio.Future[Any]", command: cmd.Command, in_request: bool) -> None:
-        if not done.cancelled() and done.exception() is None:
-            now = self.context.clock.now()
-            self.latency.observe_ns(now - command.ts)
-            self.accepted.inc(1)
-            if tracing.is_on():
-                spans.acknowledged(command, done.result(), now, in_request=in_request)
 
     def admit(self) -> None:
         """Refuse what would add risk while we may not take it; nothing is recorded, a retry is safe."""
