@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from trade2026.domain.events import Envelope, decode
-from trade2026.domain.orders import Order
+from trade2026.domain.orders import Order, number_of
 from trade2026.kit.bus.port import Trimmed
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status
@@ -25,10 +25,8 @@ def add_routes(app: App, service: "ArchiveService") -> None:
     async def orders(request: Request) -> Response:
         account, status, limit = listed_account(request), order_status(request), number(request, "limit", 100)
         cursor = request.query.get("cursor")
-        if cursor is not None:
-            last = service.reader.by_id(cursor)
-            if last is None or not may_see(request, last.spec.account):
-                raise bad_cursor("order")
+        if cursor is not None and not 0 <= number_of(cursor) <= service.reader.newest():
+            raise bad_cursor("order")
         found, cursor = service.reader.list(account, status, cursor, limit)
         return json_response({"orders": [order_view(order) for order in found], "cursor": cursor})
 

@@ -117,7 +117,9 @@ class HistoryStore:
 
     def order(self, order_id: str) -> Order | None:
         """A written order."""
-        row = self._db.execute("SELECT body FROM orders WHERE number = ?", (number_of(order_id),)).fetchone()
+        row = self._db.execute(
+            "SELECT body FROM orders WHERE number = ? AND order_id = ?", (number_of(order_id), order_id)
+        ).fetchone()
         return _decode(row[0]) if row else None
 
     def rewind(self, topic: str, end: int) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from trade2026.domain.events import ReportEvent
 from trade2026.domain.market import Reference
-from trade2026.domain.orders import OrderSpec
+from trade2026.domain.orders import Order, OrderSpec
 
 ListKind = Literal["OCO", "OTO", "BRACKET"]
 
@@ -85,6 +85,16 @@ class ApplyReport(Command, kw_only=True):
     report: ReportEvent
     report_seq: int
     ts_report: int = 0
+    recalled: Order | None = None
+    """The order as the history has it, when it has left memory."""
+
+
+class ForgetClosed(Command, kw_only=True):
+    """The history has every event before this position: closed orders without a later one may leave memory."""
+
+    before_seq: int
+    keep: int = 0
+    """So many stay all the same, the newest."""
 
 
 class Kill(Command, kw_only=True):

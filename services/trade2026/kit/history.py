@@ -15,6 +15,9 @@ _BUSY_SECONDS = 2.0
 ORDERS_LOOKED_AT_MAX = 10_000
 
 Rows = list[tuple[Any, ...]]
+_PREFIX = "o0-"
+"""Of order ids: the history is that of partition 0."""
+
 Page = tuple[list[Order], str | None]
 
 
@@ -31,7 +34,7 @@ class HistoryReader:
 
     def by_id(self, order_id: str) -> Order | None:
         """The order, or None."""
-        return self._one("SELECT body FROM orders WHERE number = ?", number_of(order_id))
+        return self._one("SELECT body FROM orders WHERE number = ? AND order_id = ?", number_of(order_id), order_id)
 
     def by_client_order_id(self, account: str, client_order_id: str) -> Order | None:
         """The newest order of the account with this client order id, or None."""
@@ -52,14 +55,22 @@ class HistoryReader:
             status: `open`, `closed`, an OrdStatus, or None for all.
             cursor: What came with the page before: the id of an order.
         """
-        assert limit > 0
-        newest = self._rows("SELECT ifnull(max(number), -1) FROM orders")
-        first = newest[0][0] if newest else -1
+        newest = self.newest()
         if cursor is not None:
-            first = min(first, number_of(cursor) - 1)
-        last = max(0, first - ORDERS_LOOKED_AT_MAX + 1)
+            newest = min(newest, number_of(cursor) - 1)
+        oldest = max(0, newest - ORDERS_LOOKED_AT_MAX + 1)
+        orders = self.between(newest, oldest, account, status, limit)
+        if len(orders) == limit:
+            oldest = number_of(orders[-1].order_id)
+        return orders, f"{_PREFIX}{oldest}" if self.has_before(oldest) else None
+
+    def between(
+        self, newest: int, oldest: int, account: str | None = None, status: str | None = None, limit: int = 100
+    ) -> "list[Order]":
+        """The newest orders among those with numbers from `oldest` to `newest`, newest first; filters as in `list`."""
+        assert limit > 0
         conditions: list[str] = ["number <= ?", "number >= ?"]
-        values: list[object] = [first, last]
+        values: list[object] = [newest, oldest]
         if account is not None:
             conditions.append("account = ?")
             values.append(account)
@@ -70,11 +81,16 @@ class HistoryReader:
             conditions.append("status = ?")
             values.append(status)
         query = f"SELECT body FROM orders WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?"
-        orders = [_decode_order(row[0]) for row in self._rows(query, *values, limit)]
-        if len(orders) == limit:
-            last = number_of(orders[-1].order_id)
-        older = self._rows("SELECT order_id FROM orders WHERE number < ? ORDER BY number DESC LIMIT 1", last)
-        return orders, f"{older[0][0].partition('-')[0]}-{last}" if older else None
+        return [_decode_order(row[0]) for row in self._rows(query, *values, limit)]
+
+    def newest(self) -> int:
+        """Number of the newest order; -1 if there is none."""
+        rows = self._rows("SELECT max(number) FROM orders")
+        return rows[0][0] if rows and rows[0][0] is not None else -1
+
+    def has_before(self, number: int) -> bool:
+        """Whether there are orders with lower numbers."""
+        return bool(self._rows("SELECT 1 FROM orders WHERE number < ? LIMIT 1", number))
 
     def next_seq(self, topic: str = TOPIC) -> int:
         """How far the history has come in a topic: all events before this position are in it."""

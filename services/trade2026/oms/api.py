@@ -8,14 +8,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trade2026.controls.scopes import SCOPE_KINDS, is_scope
 from trade2026.domain import commands as cmd
-from trade2026.domain.orders import Order, OrdStatus
+from trade2026.domain.orders import Order, OrdStatus, number_of
 from trade2026.kit.body import parse
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
 from trade2026.kit.owner import Unavailable
-from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status, require_scope
+from trade2026.kit.queries import bad_cursor, listed_account, number, order_status, require_scope
 from trade2026.kit.views import OrderView, PositionView, SubmitView, event_view, order_view, position_view, submit_view
-from trade2026.oms.machine import OrderError, Refused, UnknownOrder
+from trade2026.oms.machine import OrderClosed, OrderError, Refused, UnknownOrder
 from trade2026.oms.order_input import TEXT_MAX, AmendInput, OrderInput, amount
 
 if TYPE_CHECKING:
@@ -221,11 +221,9 @@ def add_questions(app: App, service: "OmsService") -> None:
     async def listing(request: Request) -> Response:
         account, status, limit = listed_account(request), order_status(request), number(request, "limit", 100)
         cursor = request.query.get("cursor")
-        if cursor is not None:
-            last = await service.find(cursor)
-            if last is None or not may_see(request, last.spec.account):
-                raise bad_cursor("order")
-        orders, cursor = await service.list_orders(account=account, status=status, cursor=cursor, limit=limit)
+        if cursor is not None and not 0 <= number_of(cursor) < service.owner.machine.fold.order_count:
+            raise bad_cursor("order")
+        orders, cursor = await service.orders.page(account=account, status=status, cursor=cursor, limit=limit)
         return json_response({"orders": [order_view(order) for order in orders], "cursor": cursor})
 
     @app.route("GET", "/positions/{account}", summary="Positions of an account, as of an event")
@@ -345,7 +343,7 @@ def _problem(error: Exception) -> Problem:
 
 async def find_visible(service: "OmsService", order_id: str, principal: Principal) -> Order:
     """Return an order; for one of another's account the same 404 as for none, so that ids tell nothing."""
-    order = await service.find(order_id)
+    order = await service.orders.find(order_id)
     if order is None or (principal.accounts is not None and order.spec.account not in principal.accounts):
         raise problem_of(UnknownOrder(order_id))
     return order
@@ -353,14 +351,28 @@ async def find_visible(service: "OmsService", order_id: str, principal: Principa
 
 async def cancel_one(service: "OmsService", order_id: str, principal: Principal, now: int) -> Order:
     """Ask for the cancellation of one order."""
-    await find_visible(service, order_id, principal)
+    order_to_change(service, order_id, principal)
     command = cmd.CancelOrder(ts=now, principal=principal.name, order_id=order_id, reason=f"asked by {principal.name}")
     return await _decided(service.submit(command, reduces_risk=True))
 
 
+def order_to_change(service: "OmsService", order_id: str, principal: Principal) -> Order:
+    """Return an open order; 409 for a closed one, and the same 404 for another's as for none."""
+    try:
+        order = service.orders.to_change(order_id)
+    except OrderClosed as error:
+        hidden = principal.accounts is not None and error.account not in principal.accounts
+        raise problem_of(UnknownOrder(order_id) if hidden else error) from error
+    except UnknownOrder as error:
+        raise problem_of(error) from error
+    if principal.accounts is not None and order.spec.account not in principal.accounts:
+        raise problem_of(UnknownOrder(order_id))
+    return order
+
+
 async def amend_one(service: "OmsService", order_id: str, body: AmendInput, principal: Principal, now: int) -> Order:
     """Ask for new terms of one order."""
-    order = await find_visible(service, order_id, principal)
+    order = order_to_change(service, order_id, principal)
     terms: dict[str, Any] = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
     service.check_steps(order.spec.instrument, terms)
     service.admit()

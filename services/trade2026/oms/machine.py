@@ -23,6 +23,9 @@ from trade2026.domain.rejects import RejectCode
 
 Emit = Callable[[ev.AnyEvent], None]
 
+_LATE_REPORTS = (ev.VenueFilled, ev.VenueCancelRejected, ev.VenueReplaceRejected)
+"""All that a venue may say of a closed order that changes anything."""
+
 
 class OrderError(Exception):
     """A command that is refused without a trace in the log; `code` is stable."""
@@ -58,6 +61,7 @@ class OrderClosed(OrderError):
     code = "order_closed"
 
     def __init__(self, order: Order) -> None:
+        self.account = order.spec.account
         super().__init__(f"order {order.order_id} is {order.status} and cannot change")
 
 
@@ -94,6 +98,7 @@ class OrderMachine:
     def __init__(self, controls: Controls, partition: int = 0) -> None:
         self.controls = controls
         self.fold = OrderFold(controls)
+        self.partition = partition
         self._prefix = f"o{partition}-"
         self._deciders: dict[type, Callable[[Any, Emit], Any]] = {
             cmd.SubmitOrder: self._submit,
@@ -108,6 +113,7 @@ class OrderMachine:
             cmd.Resume: self._resume,
             cmd.AdoptLimits: self._adopt_limits,
             cmd.StartOwner: self._start_owner,
+            cmd.ForgetClosed: self._forget_closed,
         }
         self._reports: dict[type, Callable[[Any, int, Emit], None]] = {
             ev.VenueAccepted: self._venue_accepted,
@@ -140,6 +146,10 @@ class OrderMachine:
         if type(command) is cmd.SubmitList:
             answer = [copy(order) for order in answer]
         return answer
+
+    def order_id(self, number: int) -> str:
+        """The id of the order with this number."""
+        return f"{self._prefix}{number}"
 
     def find(self, order_id: str) -> Order | None:
         """An order as it is now, if memory holds it."""
@@ -438,6 +448,9 @@ class OrderMachine:
     def _adopt_limits(self, command: cmd.AdoptLimits, emit: Emit) -> None:
         emit(ev.LimitsAdopted(version=command.version, limits=command.limits))
 
+    def _forget_closed(self, command: cmd.ForgetClosed, emit: Emit) -> int:
+        return self.fold.forget_closed(command.before_seq, keep=command.keep)
+
     def _start_owner(self, command: cmd.StartOwner, emit: Emit) -> None:
         emit(
             ev.OwnerStarted(
@@ -456,7 +469,11 @@ class OrderMachine:
         report = command.report
         order = self.fold.orders.get(report.order_id)
         if order is None:
-            return  # placed at the venue by somebody else
+            if command.recalled is None:
+                return  # placed at the venue by somebody else
+            order = self.fold.recall(command.recalled)
+        if not (order.is_open or isinstance(report, _LATE_REPORTS)):
+            return
         self._reports[type(report)](report, command.report_seq, emit)
         if isinstance(report, ev.VenueFilled):
             self._after_fill(order, command.ts, emit)

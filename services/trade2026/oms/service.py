@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from copy import copy
 from typing import Any
 
 import msgspec
@@ -22,7 +21,6 @@ from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Reference
-from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import Order, OrderSpec
 from trade2026.domain.positions import Position
 from trade2026.kit import tracing
@@ -36,6 +34,7 @@ from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.oms import api, spans
+from trade2026.oms.lookup import OrderLookup
 from trade2026.oms.machine import ClientOrderIdReused, OrderMachine
 from trade2026.oms.order_input import OrderInput, OrderReader, _step
 from trade2026.oms.stream import EventStream
@@ -46,9 +45,8 @@ TOPIC = "orders.events"
 REPORTS = "venue.reports"
 RISK = "risk.events"
 _TIMER_SECONDS = 0.25
-_CLOSED_KEPT = 20_000
-"""Closed orders that stay in memory even when the history has them, for quick answers."""
-ORDERS_IN_MEMORY_MAX = 2_000_000
+ORDERS_IN_MEMORY_MAX = 500_000
+"""Beyond it new orders have to wait until the history has those that are closed. An order needs 1 to 2 kB."""
 
 
 class OmsService(Service):
@@ -77,7 +75,8 @@ class OmsService(Service):
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, "oms"), "oms")
         self.references = ReferenceCache(on_trades=self._on_trades)
         self.history = HistoryReader(settings.state / "archive" / "history.db")
-        self.stream = EventStream(context.bus, TOPIC, self._account_of)
+        self.orders = OrderLookup(self.owner, self.history, context.clock)
+        self.stream = EventStream(context.bus, TOPIC, self.orders.account_of)
         self.latency = context.metrics.histogram(
             "trade2026_order_ack_seconds", "From receipt to durable", service="oms"
         )
@@ -91,6 +90,8 @@ class OmsService(Service):
         self._reports: Follower | None = None
         self._risk: Follower | None = None
         self._timer: asyncio.Task[None] | None = None
+        self._said: list[tuple[Envelope, Record]] = []
+        """Reports of the batch that is being read."""
         self._disk_low = ""
         self._unique = 0
 
@@ -120,9 +121,7 @@ class OmsService(Service):
             log.warning("version %s is not in %s: new orders are refused", __version__, self.settings.allowed_versions)
         await self.owner.start()
         await self.references.follow(self.context.bus)
-        fold = self.owner.machine.fold
-        self._reports = Follower(self.context.bus, REPORTS, self._on_report, from_seq=fold.report_seq + 1)
-        await self._reports.start()
+        await self._follow_reports()
         self._risk = Follower(self.context.bus, RISK, self._on_risk)
         await self._risk.start()
         self._timer = asyncio.ensure_future(self._tick())
@@ -147,10 +146,18 @@ class OmsService(Service):
             await self.owner.submit(adopt, reduces_risk=True)
         if self._reports is not None:
             await self._reports.stop()
-            self._reports = Follower(
-                self.context.bus, REPORTS, self._on_report, from_seq=self.owner.machine.fold.report_seq + 1
-            )
-            await self._reports.start()
+            await self._follow_reports()
+
+    async def _follow_reports(self) -> None:
+        self._said = []
+        self._reports = Follower(
+            self.context.bus,
+            REPORTS,
+            self._on_report,
+            from_seq=self.owner.machine.fold.report_seq + 1,
+            on_batch=self._decide_reports,
+        )
+        await self._reports.start()
 
     async def stop(self) -> None:
         if self._timer is not None:
@@ -170,6 +177,7 @@ class OmsService(Service):
         checks = {
             "log": Health(self.owner.ready, self.owner.detail),
             "disk": Health(not self._disk_low, self._disk_low),
+            "history": Health(not self.orders.error, self.orders.error),
             "version": Health(__version__ in self.settings.allowed_versions, f"running {__version__}"),
         }
         if self._unlogged:
@@ -279,12 +287,12 @@ class OmsService(Service):
         """The order that this client order id named before it left memory."""
         if spec.client_order_id.startswith("t") and spec.client_order_id == f"t{self._unique:x}":
             return None
-        if (spec.account, spec.client_order_id) in self.owner.machine.fold.by_client_id:
-            return None
-        order = self.history.by_client_order_id(spec.account, spec.client_order_id)
-        if order is not None and (order.original or order.spec) != spec:
-            raise api.problem_of(ClientOrderIdReused(order))
-        return order
+        try:
+            return self.orders.answered_before(spec)
+        except ClientOrderIdReused as error:
+            raise api.problem_of(error) from error
+        except Unavailable as error:
+            raise Problem(503, "history_unreadable", str(error), retry_after=1) from error
 
     def traceparent(self, request: Request | None) -> str:
         """The trace of an order: the request's if it brings one order, else a new one."""
@@ -324,51 +332,12 @@ class OmsService(Service):
 
     # ── questions ───────────────────────────────────────────────────────────────────────────
 
-    async def find(self, order_id: str) -> Order | None:
-        """An order from memory or from the history."""
-        return await self.owner.read(lambda machine: machine.find(order_id)) or self.history.by_id(order_id)
-
-    def _account_of(self, order_id: str) -> str:
-        """Whose an order is; empty if it is not known."""
-        order = self.owner.machine.fold.orders.get(order_id) or self.history.by_id(order_id)
-        return order.spec.account if order is not None else ""
-
     async def events_of(self, order: Order) -> list[Envelope]:
         """The order's events, read from the log."""
         found: list[Envelope] = []
         for seq in order.seqs:
             found.extend(decode(record.body) for record in await self.context.bus.read(TOPIC, 0, seq, 1))
         return found
-
-    async def list_orders(
-        self, *, account: str | None, status: str | None, cursor: str | None, limit: int
-    ) -> tuple[list[Order], str | None]:
-        """Orders in memory, newest first, then those of the history."""
-        return await self.owner.read(
-            lambda machine: self._list(machine.fold, account=account, status=status, cursor=cursor, limit=limit)
-        )
-
-    @staticmethod
-    def _list(
-        fold: OrderFold, *, account: str | None, status: str | None, cursor: str | None, limit: int
-    ) -> tuple[list[Order], str | None]:
-        found: list[Order] = []
-        source = fold.open if status == "open" else fold.orders
-        started = cursor is None
-        for order in reversed(source.values()):
-            if not started:
-                started = order.order_id == cursor
-                continue
-            if account is not None and order.spec.account != account:
-                continue
-            if status == "closed" and order.is_open:
-                continue
-            if status not in (None, "open", "closed") and order.status != status:
-                continue
-            found.append(copy(order))
-            if len(found) == limit:
-                return found, order.order_id
-        return found, None
 
     async def positions(self, account: str) -> tuple[dict[str, Position], int]:
         """Every position that the account ever had, by instrument, and the event that they are as of."""
@@ -377,16 +346,32 @@ class OmsService(Service):
     # ── what it follows ─────────────────────────────────────────────────────────────────────
 
     def _on_report(self, envelope: Envelope, record: Record) -> None:
-        self._follow(
-            cmd.ApplyReport(
-                ts=self.context.clock.now(),
-                ts_report=envelope.ts_event,
-                principal="venue",
-                causation_id=f"{record.topic}/{record.partition}/{record.seq}",
-                report=envelope.data,  # type: ignore[arg-type]
-                report_seq=record.seq,
+        self._said.append((envelope, record))
+
+    async def _decide_reports(self) -> None:
+        """Have what the venue said decided, and durable, before more of it is read."""
+        said, self._said = self._said, []
+        commands: list[cmd.Command] = []
+        for envelope, record in said:
+            report: ev.ReportEvent = envelope.data  # type: ignore[assignment]
+            commands.append(
+                cmd.ApplyReport(
+                    ts=self.context.clock.now(),
+                    ts_report=envelope.ts_event,
+                    principal="venue",
+                    causation_id=f"{record.topic}/{record.partition}/{record.seq}",
+                    report=report,
+                    report_seq=record.seq,
+                    recalled=await self.orders.recalled(report.order_id),
+                )
             )
-        )
+        try:
+            answers = await self.owner.submit_many(commands, reduces_risk=True)
+        except Unavailable:
+            return  # the owner is recovering: it begins again after the last report that its log holds
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, Unavailable):
+                log.error("a report could not be decided: %r", answer)
 
     def _on_risk(self, envelope: Envelope, record: Record) -> None:
         data, controls = envelope.data, self.owner.machine.controls
@@ -432,9 +417,7 @@ class OmsService(Service):
             self._watch_disk()
             if self._unlogged and self.owner.ready and (self._logging is None or self._logging.done()):
                 self._logging = asyncio.ensure_future(self._log_latched())
-            archived = self.history.next_seq()
-            if len(fold.orders) - len(fold.open) > _CLOSED_KEPT:
-                fold.forget_closed(archived)
+            self.orders.forget()
 
     def _watch_disk(self) -> None:
         try:
