@@ -293,6 +293,8 @@ class VenueCanceled(Event, frozen=True, kw_only=True):
     order_id: str
     reason: str = ""
     unsolicited: bool = False
+    expired: bool = False
+    """Its time in force ran out at the venue."""
 
 
 class VenueCancelRejected(Event, frozen=True, kw_only=True):

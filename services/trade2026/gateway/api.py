@@ -16,7 +16,6 @@ from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
 from trade2026.kit.owner import Unavailable
 from trade2026.kit.queries import may_see, require_account, require_scope
-from trade2026.kit.views import time_text
 
 if TYPE_CHECKING:
     from trade2026.gateway.service import GatewayService
@@ -54,30 +53,14 @@ def _add_market(app: App, service: "GatewayService") -> None:
     async def instruments(request: Request) -> Response:
         return json_response({"instruments": [instrument_view(item) for item in service.instruments.by_id.values()]})
 
-    @app.route("GET", "/replay", summary="Where the replay is, how fast it goes, how much is left")
+    @app.route("GET", "/replay", summary="Where the trades come from, and how far they are")
     async def replay(request: Request) -> Response:
         items = service.feed.instruments.values() if service.feed is not None else ()
-        return json_response({"replays": [_replay_view(item.replay) for item in items]})
+        return json_response({"replays": [item.source.describe() for item in items]})
 
     @app.websocket("/ws/market", summary="Trades, books, tickers: subscribe with op, channels, symbols")
     async def market(ws: WebSocket, principal: Principal) -> None:
         await service.stream.serve(ws)
-
-
-def _replay_view(replay: Any) -> dict[str, Any]:
-    loop, row, rows = replay.progress
-    return {
-        "symbol": replay.instrument.instrument_id,
-        "position": replay.position,
-        "loop": loop,
-        "row": row,
-        "rows": rows,
-        "progress": f"{100 * row / rows:.2f}%",
-        "speed": str(replay.speed),
-        "looping": replay.loop,
-        "finished": replay.finished,
-        "source_time": time_text(replay.source_time),
-    }
 
 
 def _view(service: "GatewayService", request: Request) -> MarketView:

@@ -33,6 +33,10 @@ class CancelMany(Command, kw_only=True):
     reason: str
 
 
+class ExpireOrders(Command, kw_only=True):
+    """Time has passed: end the orders whose time in force has run out."""
+
+
 class ReplaceWorking(Command, kw_only=True):
     """Give an order another total quantity or price (nanos)."""
 

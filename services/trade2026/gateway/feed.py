@@ -1,6 +1,6 @@
-"""The market goes on: prints of the replays to `market.ticks` and to the venue, books to `market.books`.
+"""The market goes on: prints of each source to `market.ticks` and to the venue, books to `market.books`.
 
-At most one append per topic is under way; while the bus is busy, the replay waits and its trades are
+At most one append per topic is under way; while the bus is busy, the sources wait and their trades are
 published together afterwards. Books are conflated.
 """
 
@@ -13,8 +13,8 @@ from trade2026.domain.events import decode
 from trade2026.domain.market import Trade
 from trade2026.gateway.book import BookModel
 from trade2026.gateway.commands import ObservePrint
-from trade2026.gateway.replay import Replay
 from trade2026.gateway.stream import MarketStream
+from trade2026.gateway.venues import Source
 from trade2026.gateway.view import MarketView
 from trade2026.kit.bus.port import Bus, BusError, Fenced
 from trade2026.kit.clock import Clock
@@ -34,15 +34,15 @@ _RETRY_SECONDS = 1.0
 class Instrumented:
     """One instrument: where its trades come from, and what follows from them."""
 
-    def __init__(self, replay: Replay, model: BookModel) -> None:
-        self.replay, self.model = replay, model
-        self.view = MarketView(replay.instrument)
+    def __init__(self, source: Source, model: BookModel) -> None:
+        self.source, self.model = source, model
+        self.view = MarketView(source.instrument)
         self.book_due = 0
         self.book_is_new = False
 
 
 class Feed:
-    """Publishes the replays.
+    """Publishes what the sources say.
 
     Args:
         observe: Hands a print to the venue; it is asked only while `may_publish` says yes.
@@ -61,7 +61,7 @@ class Feed:
         may_publish: Callable[[], bool],
     ) -> None:
         self.bus, self.clock, self.stream = bus, clock, stream
-        self.instruments = {item.replay.instrument.instrument_id: item for item in instruments}
+        self.instruments = {item.source.instrument.instrument_id: item for item in instruments}
         self.published = 0
         self.error = "not started"
         """Why nothing is published; empty while all is well."""
@@ -98,9 +98,9 @@ class Feed:
             begin = records[-1].seq + 1
         now = self.clock.now()
         for name, item in self.instruments.items():
-            reported = item.replay.position_of(last_prints.get(name, ""))
+            reported = item.source.position_of(last_prints.get(name, ""))
             position = max(positions.get(name, 0), 0 if reported is None else reported + 1)
-            item.replay.start(now, position)
+            item.source.start(now, position)
         self.error = ""
         self.turn()
 
@@ -118,8 +118,8 @@ class Feed:
 
     @property
     def finished(self) -> bool:
-        """Whether every replay has ended."""
-        return all(item.replay.finished for item in self.instruments.values())
+        """Whether every source has ended."""
+        return all(item.source.finished for item in self.instruments.values())
 
     def turn(self) -> None:
         """Publish what is due now.
@@ -140,7 +140,7 @@ class Feed:
         self._publish_books(now)
 
     def _publish_trades(self, item: Instrumented, now: int) -> None:
-        due = item.replay.due(now, _TRADES_PER_TURN)
+        due = item.source.due(now, _TRADES_PER_TURN)
         if not due:
             return
         first = self._ticks.next_seq

@@ -6,18 +6,20 @@ recorded market, not with each other.
 
 Pure: time comes with the command, randomness does not exist. What was reported is folded from
 `venue.reports` alone. Two things are the market's and not ours to log: what is left in the book, and
-how far the queue ahead of an order has moved; after a restart an order stands behind what the first
-book displays at its price.
+how far the queue ahead of an order has moved; after a restart, from a snapshot or without one, an order
+stands behind what the first book displays at its price.
 """
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from trade2026.controls.scopes import in_scope, venue_of
 from trade2026.domain import events as ev
+from trade2026.domain.commands import Command
 from trade2026.domain.instruments import Instrument
 from trade2026.domain.market import Book, Level, Trade
 from trade2026.domain.numbers import BPS, cost_of, to_text
@@ -68,6 +70,24 @@ class _Liquidity:
                 level[1] -= quantity
 
 
+class VenueState(msgspec.Struct, kw_only=True):
+    """What the log has told, as data; another `format` is not read, the log is folded instead."""
+
+    format: Literal[1] = 1
+    next_seq: int
+    executions: int
+    accepted: int
+    orders_next: int
+    last_print: dict[str, str]
+    orders: list[VenueOrder]
+    closed: list[VenueOrder]
+    resting: list[tuple[str, bool, list[str]]]
+    """Instrument, whether it buys, and the ids of a level's orders, the first to trade first."""
+
+
+_decode_state = msgspec.msgpack.Decoder(VenueState).decode
+
+
 def _copy(levels: list[Level]) -> list[list[int]]:
     return [[level.price, level.quantity] for level in levels]
 
@@ -94,11 +114,14 @@ class PaperVenue:
         """Per instrument, the newest print that filled something."""
         self._resting: dict[str, tuple[Side, Side]] = {}
         self._books: dict[str, _Liquidity] = {}
+        self._expiries: list[tuple[int, str]] = []
+        """A heap of (ns, order id); entries of orders that are over are dropped when they come up."""
         self._deciders: dict[type, Callable[[Any, Emit], Any]] = {
             cmd.PlaceOrders: self._place,
             cmd.CancelWorking: self._cancel,
             cmd.CancelMany: self._cancel_many,
             cmd.ReplaceWorking: self._replace,
+            cmd.ExpireOrders: self._expire,
             cmd.ObservePrint: self._print,
         }
         self._folds: dict[type, Callable[[Any, ev.Envelope], None]] = {
@@ -137,6 +160,47 @@ class PaperVenue:
         """Orders that work in a scope (see `controls.scopes`)."""
         return [order.order_id for order in self.orders.values() if in_scope(scope, order.spec)]
 
+    def expires_by(self, now: int) -> bool:
+        """Whether a time in force has run out that was not acted on yet."""
+        return bool(self._expiries) and self._expiries[0][0] <= now
+
+    def snapshot(self) -> bytes:
+        """All that the log has told, to go on from with `restore`."""
+        state = VenueState(
+            next_seq=self.next_seq,
+            executions=self.executions,
+            accepted=self.accepted,
+            orders_next=self.orders_next,
+            last_print=self.last_print,
+            orders=list(self.orders.values()),
+            closed=list(self.closed.values()),
+            resting=[
+                (instrument, side.buys, list(level.orders))
+                for instrument, sides in self._resting.items()
+                for side in sides
+                for level in side.levels.values()
+            ],
+        )
+        return msgspec.msgpack.encode(state)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Take over a snapshot, as if its part of the log had been folded.
+
+        Raises:
+            msgspec.MsgspecError, KeyError: it is damaged or of another format.
+        """
+        state = _decode_state(snapshot)
+        self.next_seq, self.executions, self.accepted = state.next_seq, state.executions, state.accepted
+        self.orders_next, self.last_print = state.orders_next, state.last_print
+        self.orders = {order.order_id: order for order in state.orders}
+        self.closed = OrderedDict((order.order_id, order) for order in state.closed)
+        for instrument, buys, order_ids in state.resting:
+            sides = self._sides(instrument)
+            for order_id in order_ids:
+                sides[0 if buys else 1].take_back(self.orders[order_id])
+        self._expiries = [(order.spec.expire_at, order.order_id) for order in state.orders if order.spec.expire_at]
+        heapq.heapify(self._expiries)
+
     # ── orders ──────────────────────────────────────────────────────────────────────────────
 
     def _place(self, command: cmd.PlaceOrders, emit: Emit) -> None:
@@ -150,7 +214,9 @@ class PaperVenue:
                 continue
             venue_order_id = f"{venue_of(new.spec.instrument)}:{new.order_id}"
             emit(ev.VenueAccepted(order_id=new.order_id, venue_order_id=venue_order_id, spec=new.spec))
-            self._take(self.orders[new.order_id], emit)
+            self._expire(command, emit)
+            if new.order_id in self.orders:
+                self._take(self.orders[new.order_id], emit)
 
     def _refusal(self, spec: OrderSpec) -> tuple[str, str] | None:
         if spec.instrument not in self.instruments:
@@ -212,6 +278,15 @@ class PaperVenue:
         closed = self.closed.get(order_id)
         return f"too late: it is {closed.status}" if closed is not None else "the venue does not know this order"
 
+    def _expire(self, command: Command, emit: Emit) -> None:
+        """End what may work no longer; it is too late for a trade at this very moment."""
+        while self.expires_by(command.ts):
+            _, order_id = heapq.heappop(self._expiries)
+            order = self.orders.get(order_id)
+            if order is not None:
+                reason = f"{order.spec.time_in_force} order expired at the venue"
+                emit(ev.VenueCanceled(order_id=order_id, reason=reason, unsolicited=True, expired=True))
+
     def _cancel_many(self, command: cmd.CancelMany, emit: Emit) -> int:
         working = [order_id for order_id in command.order_ids if order_id in self.orders]
         for order_id in working:
@@ -248,6 +323,7 @@ class PaperVenue:
     # ── the market ──────────────────────────────────────────────────────────────────────────
 
     def _print(self, command: cmd.ObservePrint, emit: Emit) -> None:
+        self._expire(command, emit)
         trade = command.trade
         for side in self._resting.get(trade.instrument, ()):
             self._match(side, trade, emit)
@@ -295,11 +371,14 @@ class PaperVenue:
 
     # ── the fold ────────────────────────────────────────────────────────────────────────────
 
-    def _side(self, spec: OrderSpec) -> Side:
-        sides = self._resting.get(spec.instrument)
+    def _sides(self, instrument: str) -> tuple[Side, Side]:
+        sides = self._resting.get(instrument)
         if sides is None:
-            sides = self._resting[spec.instrument] = (Side(buys=True), Side(buys=False))
-        return sides[0] if spec.side == "BUY" else sides[1]
+            sides = self._resting[instrument] = (Side(buys=True), Side(buys=False))
+        return sides
+
+    def _side(self, spec: OrderSpec) -> Side:
+        return self._sides(spec.instrument)[0 if spec.side == "BUY" else 1]
 
     def _rest(self, order: VenueOrder) -> None:
         spec = order.spec
@@ -319,6 +398,8 @@ class PaperVenue:
         )
         self.accepted += 1
         self.orders[event.order_id] = order
+        if spec.expire_at:
+            heapq.heappush(self._expiries, (spec.expire_at, event.order_id))
         if _rests(spec):
             self._rest(order)
 
@@ -355,7 +436,7 @@ class PaperVenue:
                 self._rest(order)
 
     def _on_canceled(self, event: ev.VenueCanceled, envelope: ev.Envelope) -> None:
-        self._close(self.orders[event.order_id], "canceled", event.reason)
+        self._close(self.orders[event.order_id], "expired" if event.expired else "canceled", event.reason)
 
     def _on_replaced(self, event: ev.VenueReplaced, envelope: ev.Envelope) -> None:
         order = self.orders[event.order_id]
@@ -376,7 +457,7 @@ class PaperVenue:
     def _close(self, order: VenueOrder, status: str, reason: str) -> None:
         self._side(order.spec).remove(order)
         del self.orders[order.order_id]
-        order.status, order.reason = status, reason
+        order.status, order.reason, order.mark = status, reason, 0
         self._remember(order)
 
     def _remember(self, order: VenueOrder) -> None:

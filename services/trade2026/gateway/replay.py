@@ -7,9 +7,11 @@ trade at a position is always the same one with the same id, whatever the speed.
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
+from typing import Any
 
 from trade2026.domain.instruments import Instrument
 from trade2026.domain.market import Trade
+from trade2026.kit.views import time_text
 
 _SECOND = 1_000_000_000
 LATE_NS_MAX = 2 * _SECOND
@@ -143,8 +145,19 @@ class Replay:
         """When the next trade was recorded (ns)."""
         return self._times[min(self.position, self._size - 1) if not self.loop else self.position % self._size]
 
-    @property
-    def progress(self) -> tuple[int, int, int]:
-        """The loop, the row in it, and the rows of a loop."""
+    def describe(self) -> dict[str, Any]:
+        """What it is and where, for a person."""
         loop, row = divmod(self.position, self._size)
-        return loop, row, self._size
+        return {
+            "symbol": self.instrument.instrument_id,
+            "type": "replay",
+            "position": self.position,
+            "loop": loop,
+            "row": row,
+            "rows": self._size,
+            "progress": f"{100 * row / self._size:.2f}%",
+            "speed": str(self.speed),
+            "looping": self.loop,
+            "finished": self.finished,
+            "source_time": time_text(self.source_time),
+        }

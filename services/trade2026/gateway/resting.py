@@ -27,7 +27,7 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     mark: int = 0
     """It is its turn once the market has traded this much at its level."""
     status: str = "working"
-    """`working`, `filled`, `canceled` or `rejected`."""
+    """`working`, `filled`, `canceled`, `expired` or `rejected`."""
     reason: str = ""
     traceparent: str = ""
 
@@ -77,14 +77,22 @@ class Side:
 
     def add(self, order: VenueOrder, displayed: int | None) -> None:
         """Let an order rest; `displayed` is None while the log is replayed."""
-        price = order.spec.price
-        level = self.levels.get(price)
-        if level is None:
-            level = self.levels[price] = Level(price, rejoins=displayed is None)
-            heapq.heappush(self._heap, -price if self.buys else price)
+        level = self._level(order.spec.price, rejoins=displayed is None)
         if displayed is not None:
             level.settle(displayed)
         level.join(order, displayed or 0)
+
+    def take_back(self, order: VenueOrder) -> None:
+        """Let an order of a snapshot rest as it did, the next after those that were taken back before it."""
+        order.mark = 0
+        self._level(order.spec.price, rejoins=True).orders[order.order_id] = order
+
+    def _level(self, price: int, *, rejoins: bool) -> Level:
+        level = self.levels.get(price)
+        if level is None:
+            level = self.levels[price] = Level(price, rejoins)
+            heapq.heappush(self._heap, -price if self.buys else price)
+        return level
 
     def remove(self, order: VenueOrder) -> None:
         """Take an order away; nothing happens if it does not rest."""

@@ -7,10 +7,8 @@ caused it, so after any crash the venue goes on after the last event that it has
 import asyncio
 import logging
 from collections import ChainMap
-from decimal import Decimal
+from functools import cache
 from typing import Any
-
-import msgspec
 
 from trade2026 import __version__
 from trade2026.domain import events as ev
@@ -24,13 +22,16 @@ from trade2026.gateway.feed import Feed, Instrumented
 from trade2026.gateway.kills import Kill, Kills
 from trade2026.gateway.machine import PaperVenue
 from trade2026.gateway.recording import load_bitstamp
-from trade2026.gateway.replay import Recording, Replay
+from trade2026.gateway.replay import Recording
 from trade2026.gateway.stream import MarketStream
+from trade2026.gateway.venues import make_source, read_configs
 from trade2026.kit.bus.port import Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
 from trade2026.kit.owner import Owner, Unavailable
+from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.snapshots import SnapshotStore
 
 log = logging.getLogger(__name__)
 
@@ -39,24 +40,13 @@ ORDERS = "orders.events"
 _PENDING_MAX = 5_000
 """Order events that may wait for durable reports before reading goes on."""
 _CANCELS_PER_COMMAND = 1_000
-
-
-class ReplayConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """`config` of a venue of type replay."""
-
-    scale: Decimal = Decimal(56)
-    """Factor on the recorded prices: 56 makes the week begin at 44,800 and stay below 65,200."""
-    speed: Decimal = Decimal(60)
-    """Recorded seconds in one second."""
-    loop: bool = True
-    seed: int = 7
-    """Of the derived book."""
-    gap_seconds_max: float = 5.0
-    """Longest time without a trade, in seconds of the stack."""
+_SNAPSHOT_REPORTS = 25_000
+"""Reports between two snapshots, or as many as there are orders to write if that is more."""
+_HOUSEKEEPING_SECONDS = 0.25
 
 
 class GatewayService(Service):
-    """Market data and paper execution for every venue of type replay."""
+    """Market data and paper execution for every venue of type replay or synthetic."""
 
     name = "gateway"
     title = "Venues and market data"
@@ -64,11 +54,7 @@ class GatewayService(Service):
     def __init__(self, context: Context, recording: Recording | None = None) -> None:
         super().__init__(context)
         settings = self.settings
-        self.configs = {
-            venue.name: msgspec.convert(venue.config, ReplayConfig, strict=False)
-            for venue in settings.venues
-            if venue.type == "replay"
-        }
+        self.configs = read_configs(settings.venues)
         ours = [instrument for instrument in settings.instruments if instrument.venue in self.configs]
         self.instruments = Instruments(ours, next(iter(self.configs), None))
         path = settings.state / "gateway" / "kills.json" if settings.state_dir else None
@@ -86,14 +72,19 @@ class GatewayService(Service):
             REPORTS,
             self._make_venue,
             context.clock,
+            restore=self._restored,
             tenant=settings.stack,
             name=self.owner_name,
             on_started=self._started,
         )
+        self.snapshots = SnapshotStore(snapshot_directory(settings.state, self.name), self.name)
         self.acted = context.metrics.counter("trade2026_venue_orders_total", "Order events acted on", service="gateway")
         self._recording = recording
         self._orders: Follower | None = None
         self._last: asyncio.Future[Any] | None = None
+        self._snapshot_seq = 0
+        self._snapshot_error = ""
+        self._housekeeper: asyncio.Task[None] | None = None
         self._ready = False
         self._unique = 0
         self._killing: set[asyncio.Task[int]] = set()
@@ -102,19 +93,31 @@ class GatewayService(Service):
         refused = {"stack": self.version_fault} if self.version_fault else {}
         return PaperVenue(self.instruments.by_id, ChainMap(refused, self.kills))  # type: ignore[arg-type]
 
+    def _restored(self, end: int) -> PaperVenue | None:
+        """From the newest snapshot that can be read."""
+
+        def make(state: bytes) -> PaperVenue:
+            venue = self._make_venue()
+            venue.restore(state)
+            return venue
+
+        venue = self.snapshots.restore(make, next_seq_max=end)
+        self._snapshot_seq = venue.next_seq if venue is not None else 0
+        return venue
+
     def routes(self, app: App) -> None:
         api.add_routes(app, self)
 
     async def start(self) -> None:
         self._unique = self.context.clock.now()
-        recording = self._recording or await asyncio.to_thread(load_bitstamp)
+        sources = await asyncio.to_thread(self._sources)
         await self.owner.start()
         self.feed = Feed(
             self.context.bus,
             self.context.clock,
             tenant=self.settings.stack,
             owner=self.owner_name,
-            instruments=self._instrumented(recording),
+            instruments=sources,
             stream=self.stream,
             observe=self._act,
             may_publish=lambda: self.owner.ready and self.owner.pending < _PENDING_MAX,
@@ -122,21 +125,16 @@ class GatewayService(Service):
         await self.feed.start(self.machine.last_print)
         await self._follow_orders()
         self.feed.run()
+        self._housekeeper = asyncio.ensure_future(self._keep_house())
         self._ready = True
 
-    def _instrumented(self, recording: Recording) -> list[Instrumented]:
+    def _sources(self) -> list[Instrumented]:
+        recording = cache(load_bitstamp) if self._recording is None else lambda: self._recording
         found: list[Instrumented] = []
         for instrument in self.instruments.by_id.values():
             config = self.configs[instrument.venue]
-            replay = Replay(
-                recording,
-                instrument,
-                scale=config.scale,
-                speed=config.speed,
-                loop=config.loop,
-                gap_seconds_max=config.gap_seconds_max,
-            )
-            found.append(Instrumented(replay, BookModel(instrument, config.seed)))
+            source = make_source(config, instrument, recording)  # type: ignore[arg-type]
+            found.append(Instrumented(source, BookModel(instrument, config.seed)))
         return found
 
     async def _follow_orders(self) -> None:
@@ -159,14 +157,44 @@ class GatewayService(Service):
             await self._orders.stop()
             await self._follow_orders()
 
+    async def _keep_house(self) -> None:
+        """Orders expire although nothing trades, and a restart need not read many reports."""
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+            if not self.owner.ready:
+                continue
+            now, machine = self.context.clock.now(), self.machine
+            if machine.expires_by(now):
+                self._act(cmd.ExpireOrders(ts=now, principal="clock"))
+            if machine.next_seq - self._snapshot_seq >= max(
+                _SNAPSHOT_REPORTS, len(machine.orders) + len(machine.closed)
+            ):
+                await self._snapshot()
+
+    async def _snapshot(self) -> None:
+        """Keep the venue as it is now, once its reports are durable."""
+        try:
+            state, next_seq = await self.owner.read(lambda venue: (venue.snapshot(), venue.next_seq))
+            await asyncio.to_thread(self.snapshots.write, state, next_seq, __version__)
+        except (Unavailable, OSError) as error:
+            self._snapshot_error = f"none since report {self._snapshot_seq}: {error}"
+            log.warning("no snapshot of the venue: %s", error)
+            return
+        self._snapshot_seq, self._snapshot_error = next_seq, ""
+
     async def stop(self) -> None:
         self._ready = False
+        if self._housekeeper is not None:
+            self._housekeeper.cancel()
+            await asyncio.gather(self._housekeeper, return_exceptions=True)
         if self._orders is not None:
             await self._orders.stop()
         if self.feed is not None:
             await self.feed.stop()
         for task in self._killing:
             task.cancel()
+        if self.owner.ready and self.machine.next_seq > self._snapshot_seq:
+            await self._snapshot()
         await self.owner.stop()
 
     @property
@@ -191,6 +219,9 @@ class GatewayService(Service):
         if self.feed is not None and self.feed.instruments:
             ended = "the replay has ended; set loop: true" if self.feed.finished else ""
             checks["market_data"] = Health(not self.feed.error and not ended, self.feed.error or ended)
+        unreadable = "; ".join(f"{name}: {reason}" for name, reason in self.snapshots.unreadable.items())
+        trouble = self._snapshot_error or unreadable
+        checks["snapshots"] = Health(not trouble, trouble)
         if self.kills:
             checks["kills"] = Health(False, f"stopped at the venue: {', '.join(self.kills)}")
         return checks
@@ -202,6 +233,7 @@ class GatewayService(Service):
             "accepted": machine.accepted,
             "executions": machine.executions,
             "reports": machine.next_seq,
+            "snapshot_as_of": self._snapshot_seq - 1,
             "orders_next": machine.orders_next,
             "lag": self._orders.lag if self._orders is not None else 0,
             "pending": self.owner.pending,

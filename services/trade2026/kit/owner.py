@@ -239,6 +239,9 @@ class Owner:
                 self._ts_init = envelope.ts_init
             self.detail = f"replayed {machine.next_seq} of {end} events"
             await asyncio.sleep(0)
+        if restored is not None and end:  # the last record may be older than the snapshot: its time still binds us
+            last = await self.bus.read(self.topic, self.partition, end - 1, 1)
+            self._ts_init = max(self._ts_init, decode(last[-1].body).ts_init)
         self.ready, self.detail = True, "ready"
         if self._on_started is not None:
             await self._on_started()

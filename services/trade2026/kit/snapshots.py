@@ -56,7 +56,7 @@ class SnapshotStore:
     def __init__(self, directory: Path, name: str) -> None:
         self.directory, self.name = directory, name
         self.unreadable: dict[str, str] = {}
-        """File name to reason, of what the last `load` had to leave aside."""
+        """File name to reason, of what the last `load` had to leave aside and is still there."""
 
     def write(self, state: bytes, next_seq: int, code_version: str) -> Path:
         """Keep a state durably, then drop all but the newest two.
@@ -88,6 +88,7 @@ class SnapshotStore:
         self._sync_directory()
         for old in self._newest_first()[_KEPT:]:
             old.unlink(missing_ok=True)
+        self.unreadable = {name: reason for name, reason in self.unreadable.items() if (self.directory / name).exists()}
         return path
 
     def load(self, *, next_seq_max: int | None = None) -> Snapshot | None:

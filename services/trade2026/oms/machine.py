@@ -521,7 +521,8 @@ class OrderMachine:
         order = self.fold.orders[report.order_id]
         if not order.is_open:
             return
-        ended = ev.OrderExpired if order.expiring and not report.unsolicited else ev.OrderCanceled
+        expired = report.expired or (order.expiring and not report.unsolicited)
+        ended = ev.OrderExpired if expired else ev.OrderCanceled
         emit(ended(order_id=report.order_id, reason=report.reason or order.reason, report_seq=seq))
 
     def _venue_cancel_rejected(self, report: ev.VenueCancelRejected, seq: int, emit: Emit) -> None:

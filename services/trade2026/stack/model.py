@@ -26,7 +26,7 @@ from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES
 from trade2026.stack.nearest import nearest
 from trade2026.stack.units import amount_nanos, basis_points, duration_ns, fraction
 
-VENUE_TYPES = ("replay",)
+VENUE_TYPES = ("replay", "synthetic")
 """Kinds of venue that this version can run."""
 
 
@@ -139,8 +139,14 @@ class Venue(Model):
     """Where orders go and market data comes from."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$", description="Short name, without dots.")]
-    type: str = Field(default="replay", description="replay: recorded trades against a paper book.")
-    config: Config = Field(default_factory=dict, description="For the adapter; a replay knows scale, speed and loop.")
+    type: str = Field(
+        default="replay",
+        description="replay: recorded trades; synthetic: trades drawn from a seed. Both against a paper book.",
+    )
+    config: Config = Field(
+        default_factory=dict,
+        description="For the adapter; a replay knows scale, speed and loop, a synthetic one seed and price.",
+    )
 
     @field_validator("type")
     @classmethod

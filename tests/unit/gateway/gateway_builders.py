@@ -114,10 +114,15 @@ class Desk:
         trade = Trade(NAME, f"t-0-{self.prints}", to_nanos(price), to_nanos(quantity))
         return self.decide(cmd.ObservePrint(ts=self.prints, trade=trade, book=market))
 
-    def rebuilt(self) -> PaperVenue:
-        """A venue that has only read the log."""
+    def expire(self, ts: int) -> list[AnyEvent]:
+        return self.decide(cmd.ExpireOrders(ts=ts))
+
+    def rebuilt(self, snapshot: bytes | None = None) -> PaperVenue:
+        """A venue that has only read the log, or a snapshot of it and the rest."""
         venue = PaperVenue({NAME: BTC})
-        for body in self.log:
+        if snapshot is not None:
+            venue.restore(snapshot)
+        for body in self.log[venue.next_seq :]:
             venue.apply(decode(body))
         return venue
 
@@ -137,5 +142,6 @@ def state(venue: PaperVenue) -> dict[str, Any]:
             for side in sides
             for price, level in sorted(side.levels.items())
         },
+        "expiries": sorted((at, name) for at, name in venue._expiries if name in venue.orders),
         "counters": (venue.next_seq, venue.executions, venue.accepted, venue.orders_next, venue.last_print),
     }

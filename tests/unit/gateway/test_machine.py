@@ -1,5 +1,7 @@
 """Given a book and orders, when something arrives, then the venue reports this."""
 
+import msgspec
+import pytest
 from gateway_builders import BOOK, Desk, book, spec, state
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -230,7 +232,7 @@ BOOKS = [
     book([("101.5", "2")], [("102", "0.001"), ("103", "1")]),
 ]
 order = st.builds(
-    lambda side, quantity, price, kind, tif, post: spec(
+    lambda side, quantity, price, kind, tif, post, expire_at: spec(
         side,
         quantity,
         None if kind is OrderType.MARKET else price,
@@ -238,6 +240,7 @@ order = st.builds(
         time_in_force=tif,
         post_only=post and kind is not OrderType.MARKET and tif is TimeInForce.GTC,
         display_quantity=to_nanos("0.001") if kind is OrderType.ICEBERG else 0,
+        expire_at=expire_at if tif is TimeInForce.GTC else 0,
     ),
     st.sampled_from(["BUY", "SELL"]),
     st.sampled_from(QUANTITIES),
@@ -245,6 +248,7 @@ order = st.builds(
     st.sampled_from([OrderType.LIMIT, OrderType.LIMIT, OrderType.MARKET, OrderType.ICEBERG]),
     st.sampled_from([TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK]),
     st.booleans(),
+    st.sampled_from([0, 0, 0, 5, 20, 50]),
 )
 name = st.integers(0, 12).map(lambda number: f"o{number}")
 action = st.one_of(
@@ -253,6 +257,7 @@ action = st.one_of(
     st.tuples(st.just("cancel"), name),
     st.tuples(st.just("replace"), name, st.sampled_from(QUANTITIES), st.sampled_from(PRICES)),
     st.tuples(st.just("print"), st.sampled_from(PRICES), st.sampled_from(QUANTITIES), st.sampled_from([None, *BOOKS])),
+    st.tuples(st.just("expire"), st.integers(0, 60)),
 )
 actions = st.lists(action, max_size=40)
 
@@ -293,6 +298,18 @@ def test_a_print_never_fills_more_than_it_traded_on_a_side(script):
         if step[0] == "print":
             for side in ("BUY", "SELL"):
                 assert sum(q for order_id, q, _ in fills(reports) if sides[order_id] == side) <= to_nanos(step[2])
+
+
+@settings(max_examples=300)
+@given(before=actions, after=actions)
+def test_a_snapshot_and_the_tail_equal_a_full_replay(before, after):
+    desk, _ = run(before)
+    snapshot = desk.venue.snapshot()
+    for step in after:
+        getattr(desk, step[0])(*step[1:])
+    restored = desk.rebuilt(snapshot)
+    assert state(restored) == state(desk.rebuilt()) == state(desk.venue)
+    assert restored.snapshot() == desk.rebuilt().snapshot()
 
 
 @settings(max_examples=300)
@@ -352,3 +369,38 @@ def test_the_closed_orders_that_are_kept_are_bounded(monkeypatch):
         desk.place(f"o{number}", spec("BUY", "1", "99"))
         desk.cancel(f"o{number}")
     assert list(desk.venue.closed) == ["o2", "o3"]
+
+
+# ── expiry ──────────────────────────────────────────────────────────────────────────────────
+
+
+DAY = {"time_in_force": TimeInForce.DAY, "expire_at": 10}
+
+
+def test_an_order_ends_when_its_time_in_force_runs_out_although_nobody_asks():
+    desk = Desk()
+    desk.place("o1", spec("BUY", "1", "100", **DAY))
+    assert desk.expire(9) == []
+    (report,) = desk.expire(10)
+    assert (report.order_id, report.expired, report.unsolicited) == ("o1", True, True)
+    assert desk.venue.find("o1").status == "expired"
+    assert desk.expire(11) == []
+
+
+def test_a_print_at_the_moment_of_expiry_fills_nothing():
+    desk = Desk()
+    desk.place("o1", spec("BUY", "1", "100", **DAY))
+    desk.prints = 9
+    assert kinds(desk.print("90", "5")) == ["VenueCanceled"]
+
+
+def test_an_order_that_arrives_too_late_expires_without_a_trade():
+    desk = Desk()
+    desk.causes = 20
+    assert kinds(desk.place("o1", spec("BUY", "1", "200", **DAY))) == ["VenueAccepted", "VenueCanceled"]
+
+
+def test_a_snapshot_of_another_format_is_not_taken():
+    desk = Desk()
+    with pytest.raises(msgspec.ValidationError):
+        desk.rebuilt(desk.venue.snapshot().replace(b"\xa6format\x01", b"\xa6format\x02"))

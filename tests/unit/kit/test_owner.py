@@ -1,7 +1,7 @@
 """The owner of a partition: nothing leaves before its events are durable, and a failed commit undoes memory."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -329,3 +329,24 @@ async def test_positions_have_no_gap_and_time_never_falls_across_owners() -> Non
     assert [envelope.seq for envelope in envelopes] == [0, 1, 2]
     assert [envelope.epoch for envelope in envelopes] == [1, 1, 2]
     assert envelopes[2].ts_init >= envelopes[1].ts_init
+
+
+async def test_time_does_not_fall_behind_the_log_when_a_snapshot_holds_all_of_it() -> None:
+    bus = HeldBus()
+
+    async def say(words: str, now: int, restore: Callable[[int], Echo] | None = None) -> None:
+        clock = ManualClock(now)
+        owner = Owner(bus, "orders.events", Echo, clock, tenant="desk", name="a", restore=restore)  # type: ignore[arg-type]
+        await owner.start()
+        owner.submit(Say(words=words))
+        await turns()
+        bus.writers[-1].land()
+
+    def whole(end: int) -> Echo:
+        echo = Echo()
+        echo.next_seq = end
+        return echo
+
+    await say("one", 900)
+    await say("two", 100, whole)
+    assert [ev.decode(body).ts_init for body in bus.log] == [900, 900]
