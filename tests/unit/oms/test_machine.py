@@ -274,7 +274,7 @@ def test_an_order_that_the_venue_expired_by_itself_is_expired_here() -> None:
     desk = Desk()
     order = desk.submit(expire_at=desk.now + UNIT, time_in_force="GTD")
     desk.report(ev.VenueCanceled(order_id=order.order_id, unsolicited=True, expired=True))
-    assert order.status == "Expired"
+    assert order.status is OrdStatus.EXPIRED
 
 
 def test_an_order_whose_time_is_over_expires_after_the_venue_confirms() -> None:
