@@ -1,7 +1,6 @@
 """The pre-trade rules: each measures one number of an order and compares it with a limit.
 
-A plan is the list of rules for one combination of account, strategy, instrument, trader and desk,
-compiled once per version of the limits. The same rules decide (`Controls.check`) and explain.
+The same rules decide (`Controls.check`) and explain. Which apply to an order says its `plan`.
 """
 
 from collections.abc import Callable
@@ -9,8 +8,8 @@ from collections.abc import Callable
 import msgspec
 
 from trade2026.controls.exposure import Group, Leaf
-from trade2026.controls.limits import BPS, LimitBook, LimitSet, Rate
-from trade2026.controls.scopes import scopes_of, venue_of
+from trade2026.controls.limits import BPS, LimitSet, Rate
+from trade2026.controls.scopes import venue_of
 from trade2026.domain.market import Reference
 from trade2026.domain.numbers import SCALE, to_text
 from trade2026.domain.orders import OrderSpec
@@ -134,48 +133,6 @@ class Meter:
             return False
         self.times[self.scope] = expected + self.interval
         return True
-
-
-def limits_of(book: LimitBook, spec: OrderSpec) -> list[tuple[str, LimitSet]]:
-    """Return the scopes that limit an order, with their limits."""
-    named = [
-        ("account", spec.account),
-        ("strategy", spec.strategy),
-        ("instrument", spec.instrument),
-        ("trader", spec.trader),
-        ("desk", spec.desk),
-    ]
-    return [("stack", book.stack), *((f"{kind}:{name}", book.of(kind, name)) for kind, name in named if name)]
-
-
-class Plan:
-    """The compiled rules of one combination of account, strategy, instrument, trader, desk and client."""
-
-    __slots__ = (
-        "allowed_age",
-        "duplicate_window_ns",
-        "executions",
-        "leaf_key",
-        "losses",
-        "meters",
-        "multiplier",
-        "rules",
-        "scopes",
-        "steps",
-    )
-
-    def __init__(self, spec: OrderSpec, book: LimitBook, multiplier: int) -> None:
-        self.multiplier = multiplier
-        self.scopes = frozenset(scopes_of(spec))
-        self.leaf_key = ("", spec.account, spec.instrument)
-        self.allowed_age = book.reference_age_ns_max
-        self.duplicate_window_ns = 0
-        self.meters: list[Meter] = []
-        self.executions: list[Meter] = []
-        self.losses: list[tuple[str, int]] = []
-        self.rules: list[Rule] = []
-        self.steps: list[tuple[Measure, int, Rule]] = []
-        """The rules in the form that the hot path walks through."""
 
 
 def seconds(ns: int) -> str:

@@ -223,3 +223,96 @@ def test_no_window_holds_more_messages_than_a_burst_and_the_rate(gaps: list[int]
         inside = [ts for ts in sent[first:] if ts < sent[first] + SECOND]
         assert len(inside) <= 2 * count
     assert all(before <= after for before, after in pairwise(sent))
+
+
+def slow_codes(player: History, book: LimitBook, spec: OrderSpec, market: int) -> set[str]:
+    """Every code that an order deserves, straight from what happened: no sums kept, no plan compiled."""
+    found: set[str] = set()
+    mine = {"stack": "", "account": spec.account, "strategy": spec.strategy, "instrument": spec.instrument}
+    held = sum((1 if f.side == "BUY" else -1) * f.last_qty for f in player.fills if _same(f, spec))
+    opposite = sum(q for s, q, _ in player.open if _same(s, spec) and s.side == spec.side)
+    sign = 1 if spec.side == "BUY" else -1
+    reduces = held * sign < 0 and opposite + spec.quantity <= abs(held)
+    reserved = spec.price if spec.side == "BUY" else max(spec.price, market)
+    for kind, name in mine.items():
+        if kind != "stack" and not name:
+            continue
+        limits = book.of(kind, name)
+        scope = ("firm", "") if kind == "stack" else (kind, name)
+        positions = kind == "strategy"
+        if limits.max_order_quantity is not None and spec.quantity > limits.max_order_quantity:
+            found.add("MAX_ORDER_QUANTITY")
+        if limits.max_order_value is not None and spec.quantity * reserved > limits.max_order_value * UNIT:
+            found.add("MAX_ORDER_VALUE")
+        gross, _, _, _, orders = player.slow_exposure(*scope)
+        if limits.max_open_orders is not None and orders + 1 > limits.max_open_orders:
+            found.add("MAX_OPEN_ORDERS")
+        after = History(player.machine)
+        after.open, after.fills, after.marks = (
+            [*player.open, (spec, spec.quantity, reserved)],
+            player.fills,
+            player.marks,
+        )
+        gross, net, _, _, _ = after.slow_exposure(*scope)
+        if limits.max_gross_exposure is not None and gross > limits.max_gross_exposure and not reduces:
+            found.add("CREDIT_THRESHOLD")
+        side = sum(
+            q * p for s, q, p in after.open if s.side == spec.side and (kind == "stack" or getattr(s, kind) == name)
+        )
+        if (
+            limits.max_net_exposure is not None
+            and sign * net * UNIT + side > limits.max_net_exposure * UNIT
+            and not reduces
+        ):
+            found.add("MAX_NET_EXPOSURE")
+        own_held = sum(
+            (1 if f.side == "BUY" else -1) * f.last_qty
+            for f in player.fills
+            if _same(f, spec) and (not positions or f.strategy == name)
+        )
+        own_open = sum(
+            q
+            for s, q, _ in after.open
+            if _same(s, spec) and s.side == spec.side and (not positions or s.strategy == name)
+        )
+        if limits.max_position is not None and sign * own_held + own_open > limits.max_position and not reduces:
+            found.add("MAX_POSITION")
+    return found
+
+
+def _same(item: OrderSpec | OrderFilled, spec: OrderSpec) -> bool:
+    return item.account == spec.account and item.instrument == spec.instrument
+
+
+sizes = st.one_of(st.none(), st.integers(0, 30).map(lambda n: n * UNIT))
+worths = st.one_of(st.none(), st.integers(0, 600).map(lambda n: n * UNIT))
+exposure_limits = st.builds(
+    LimitSet,
+    max_order_quantity=sizes,
+    max_order_value=worths,
+    max_open_orders=st.one_of(st.none(), st.integers(0, 6)),
+    max_gross_exposure=worths,
+    max_net_exposure=worths,
+    max_position=sizes,
+)
+
+
+@given(steps, specs, *[exposure_limits] * 4)
+def test_a_check_refuses_exactly_what_the_whole_history_forbids(
+    history: list[Step], spec: OrderSpec, stack: LimitSet, account: LimitSet, strategy: LimitSet, instrument: LimitSet
+) -> None:
+    book = LimitBook(
+        stack=stack, account_default=account, strategy_default=strategy, instruments={spec.instrument: instrument}
+    )
+    spec = msgspec.structs.replace(spec, reduce_only=False)
+    player = History(Controls(book, {}))
+    for step in history:
+        if step[0] not in ("kill", "resume"):
+            player.play(step)
+    market = 10 * UNIT
+    reference = Reference(market, market, market, ts=player.now)
+    deserved = slow_codes(player, book, spec, market)
+    checks = player.machine.explain(spec, reference, player.now)
+    assert {each.code for each in checks if not each.passed} == deserved
+    check = player.machine.check(spec, reference, player.now)
+    assert (check is None) == (not deserved)
