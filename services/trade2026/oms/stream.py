@@ -70,7 +70,8 @@ class EventStream:
                         await asyncio.wait_for(ws.send_bytes(message), _SEND_SECONDS_MAX)
         except TimeoutError:
             with contextlib.suppress(Exception):
-                await ws.close(1013, "too slow: read faster, or come back with ?from= the last seq you saw")
+                goodbye = ws.close(1013, "too slow: read faster, or come back with ?from= the last seq you saw")
+                await asyncio.wait_for(goodbye, _SEND_SECONDS_MAX)  # it waits behind what is not read
         finally:
             gone.cancel()
             await reader.close()
