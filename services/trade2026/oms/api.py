@@ -1,27 +1,33 @@
 """Order entry and questions about orders, over HTTP and WebSocket (port 8099)."""
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from trade2026.controls.scopes import SCOPE_KINDS, is_scope
 from trade2026.domain import commands as cmd
-from trade2026.domain.orders import Order, OrdStatus, number_of
-from trade2026.kit.body import parse
+from trade2026.domain.orders import OrdStatus, number_of
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
-from trade2026.kit.owner import Unavailable
 from trade2026.kit.queries import bad_cursor, listed_account, number, order_status, require_scope
-from trade2026.kit.views import OrderView, PositionView, SubmitView, event_view, order_view, position_view, submit_view
-from trade2026.oms.machine import OrderClosed, OrderError, Refused, UnknownOrder
-from trade2026.oms.order_input import TEXT_MAX, AmendInput, OrderInput, amount
+from trade2026.kit.views import OrderView, SubmitView, event_view, order_view, position_view, submit_view
+from trade2026.oms.entry import (
+    BATCH_ORDERS_MAX,
+    amend_one,
+    cancel_one,
+    decided,
+    find_visible,
+    require_own,
+    submit_many,
+    submit_one,
+)
+from trade2026.oms.order_input import AmendInput, OrderInput
+from trade2026.oms.socket import OrderSocket
 
 if TYPE_CHECKING:
     from trade2026.oms.service import OmsService
 
-BATCH_ORDERS_MAX = 1_000
 BATCH_BYTES_MAX = 1024 * 1024
 
 
@@ -46,27 +52,7 @@ class ScopeInput(msgspec.Struct, forbid_unknown_fields=True):
     halt: bool = False
 
 
-class WsMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A request on the order socket; `id` comes back with the answer."""
-
-    op: str
-    id: int | str = 0
-    order: OrderInput | None = None
-    orders: list[OrderInput] | None = None
-    order_id: str = ""
-    amend: AmendInput | None = None
-
-
 _encode = msgspec.json.encode
-
-_STATUS = {"unknown_order": 404, "order_closed": 409, "client_order_id_reused": 409}
-
-
-def problem_of(error: OrderError) -> Problem:
-    """The HTTP answer to a command that was refused."""
-    if isinstance(error, Refused):
-        return Problem(422, error.code, str(error), reject_code=error.reject_code)
-    return Problem(_STATUS.get(error.code, 422), error.code, str(error))
 
 
 def permitted_scope(principal: Principal, scope: str) -> str:
@@ -75,13 +61,6 @@ def permitted_scope(principal: Principal, scope: str) -> str:
         detail = f"scope is stack, or one of {', '.join(SCOPE_KINDS)} with :NAME"
         raise Problem(422, "bad_scope", detail, field="scope")
     return require_scope(principal, scope)
-
-
-def _may(principal: Principal, account: str) -> None:
-    if principal.accounts is not None and account not in principal.accounts:
-        raise Problem(
-            403, "account_not_permitted", f"{principal.name} may not use account {account!r}", field="account"
-        )
 
 
 def add_routes(app: App, service: "OmsService") -> None:
@@ -146,7 +125,7 @@ def add_order_entry(app: App, service: "OmsService") -> None:
             raise Problem(422, "bad_kind", "kind is OCO, OTO or BRACKET", field="kind")
         specs = [service.spec(order, request.received_ns) for order in body.orders]
         for spec in specs:
-            _may(request.principal, spec.account)
+            require_own(request.principal, spec.account)
         command = cmd.SubmitList(
             ts=request.received_ns,
             principal=request.principal.name,
@@ -156,7 +135,7 @@ def add_order_entry(app: App, service: "OmsService") -> None:
             reference=service.reference(specs[0].instrument) if specs else None,
         )
         service.admit()
-        orders = await _decided(service.submit(command, in_request=True))
+        orders = await decided(service.submit(command, in_request=True))
         return json_response({"list_id": orders[0].list_id, "orders": [submit_view(order) for order in orders]})
 
 
@@ -180,7 +159,7 @@ def add_changes(app: App, service: "OmsService") -> None:
         principal = request.principal
         permitted_scope(principal, body.scope)
         command = cmd.CancelAll(ts=request.received_ns, principal=principal.name, scope=body.scope, reason=body.reason)
-        return json_response({"scope": body.scope, "asked": await _decided(service.submit(command, reduces_risk=True))})
+        return json_response({"scope": body.scope, "asked": await decided(service.submit(command, reduces_risk=True))})
 
     @app.route(
         "POST",
@@ -229,12 +208,10 @@ def add_questions(app: App, service: "OmsService") -> None:
     @app.route("GET", "/positions/{account}", summary="Positions of an account, as of an event")
     async def positions(request: Request) -> Response:
         account = request.params["account"]
-        _may(request.principal, account)
+        require_own(request.principal, account)
         held, as_of = await service.positions(account)
         found = [position_view(name, position) for name, position in sorted(held.items())]
         return json_response({"account": account, "as_of": as_of, "positions": found})
-
-    _ = PositionView
 
 
 def add_sockets(app: App, service: "OmsService") -> None:
@@ -247,188 +224,3 @@ def add_sockets(app: App, service: "OmsService") -> None:
     @app.websocket("/ws/events", summary="Events of the order log as they become durable")
     async def events(ws: WebSocket, principal: Principal) -> None:
         await service.stream.serve(ws, principal)
-
-
-def _identifier(message: Any) -> int | str:
-    """The id of a request, so that also the answer to a wrong one can be told from others; 0 if it has none."""
-    given = message.get("id", 0) if isinstance(message, dict) else 0
-    return given if type(given) in (int, str) else 0
-
-
-async def _decided(answer: Awaitable[Any]) -> Any:
-    try:
-        return await answer
-    except (OrderError, Unavailable) as error:
-        raise _problem(error) from error
-
-
-async def submit_one(
-    service: "OmsService", order: OrderInput, principal: Principal, request: Request | None = None, now: int = 0
-) -> Order:
-    """Submit one order and return it once it is durable."""
-    now = request.received_ns if request is not None else now
-    key = idempotency_key(request) if request is not None else ""
-    spec = service.spec(order, now, key)
-    _may(principal, spec.account)
-    service.admit()
-    known = service.answered_before(spec)
-    if known is not None:
-        return known
-    command = cmd.SubmitOrder(
-        ts=now,
-        principal=principal.name,
-        traceparent=service.traceparent(request),
-        spec=spec,
-        reference=service.reference(spec.instrument),
-    )
-    return await _decided(service.submit(command, in_request=request is not None))
-
-
-def idempotency_key(request: Request) -> str:
-    """The header's value; a longer one is refused, not cut: two keys must never become one."""
-    key = request.headers.get(b"idempotency-key", b"").decode("latin-1")
-    if len(key) > TEXT_MAX or not key.isprintable():
-        detail = f"Idempotency-Key has at most {TEXT_MAX} printable characters"
-        raise Problem(422, "bad_text", detail, field="Idempotency-Key")
-    return key
-
-
-async def submit_many(
-    service: "OmsService", orders: list[OrderInput], principal: Principal, now: int
-) -> list[SubmitView | dict[str, Any]]:
-    """Submit independent orders; a wrong one spoils only its own answer."""
-    results: list[Any] = []
-    commands: list[cmd.Command] = []
-    places: list[int] = []
-    for order in orders:
-        try:
-            spec = service.spec(order, now)
-            _may(principal, spec.account)
-            service.admit()
-            known = service.answered_before(spec)
-        except Problem as problem:
-            results.append(problem.body())
-            continue
-        if known is None:
-            places.append(len(results))
-            commands.append(
-                cmd.SubmitOrder(
-                    ts=now,
-                    principal=principal.name,
-                    traceparent=service.traceparent(None),
-                    spec=spec,
-                    reference=service.reference(spec.instrument),
-                )
-            )
-        results.append(submit_view(known) if known is not None else None)
-    try:
-        answers = await service.submit_many(commands)
-    except Problem as problem:
-        answers = [problem] * len(commands)
-    for place, answer in zip(places, answers, strict=True):
-        results[place] = submit_view(answer) if isinstance(answer, Order) else _problem(answer).body()
-    return results
-
-
-def _problem(error: Exception) -> Problem:
-    """The HTTP answer to what a command met."""
-    if isinstance(error, Problem):
-        return error
-    if isinstance(error, OrderError):
-        return problem_of(error)
-    if isinstance(error, Unavailable):
-        return Problem(503, "not_acknowledged", str(error), retry_after=1)
-    raise error
-
-
-async def find_visible(service: "OmsService", order_id: str, principal: Principal) -> Order:
-    """Return an order; for one of another's account the same 404 as for none, so that ids tell nothing."""
-    order = await service.orders.find(order_id)
-    if order is None or (principal.accounts is not None and order.spec.account not in principal.accounts):
-        raise problem_of(UnknownOrder(order_id))
-    return order
-
-
-async def cancel_one(service: "OmsService", order_id: str, principal: Principal, now: int) -> Order:
-    """Ask for the cancellation of one order."""
-    order_to_change(service, order_id, principal)
-    command = cmd.CancelOrder(ts=now, principal=principal.name, order_id=order_id, reason=f"asked by {principal.name}")
-    return await _decided(service.submit(command, reduces_risk=True))
-
-
-def order_to_change(service: "OmsService", order_id: str, principal: Principal) -> Order:
-    """Return an open order; 409 for a closed one, and the same 404 for another's as for none."""
-    try:
-        order = service.orders.to_change(order_id)
-    except OrderClosed as error:
-        hidden = principal.accounts is not None and error.account not in principal.accounts
-        raise problem_of(UnknownOrder(order_id) if hidden else error) from error
-    except UnknownOrder as error:
-        raise problem_of(error) from error
-    if principal.accounts is not None and order.spec.account not in principal.accounts:
-        raise problem_of(UnknownOrder(order_id))
-    return order
-
-
-async def amend_one(service: "OmsService", order_id: str, body: AmendInput, principal: Principal, now: int) -> Order:
-    """Ask for new terms of one order."""
-    order = order_to_change(service, order_id, principal)
-    terms: dict[str, Any] = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
-    service.check_steps(order.spec.instrument, terms)
-    service.admit()
-    command = cmd.AmendOrder(
-        ts=now,
-        principal=principal.name,
-        order_id=order_id,
-        reference=service.reference(order.spec.instrument),
-        **terms,
-    )
-    return await _decided(service.submit(command))
-
-
-class OrderSocket:
-    """One client's order-entry connection: requests are answered in the order of their arrival."""
-
-    def __init__(self, ws: WebSocket, principal: Principal, service: "OmsService") -> None:
-        self.ws, self.principal, self.service = ws, principal, service
-
-    async def run(self) -> None:
-        """Serve until the client leaves; a broken message gets a problem, not a hang-up."""
-        while True:
-            try:
-                message = await self.ws.receive()
-            except WebSocketDisconnect:
-                return
-            if message["type"] == "websocket.disconnect":
-                return
-            raw = message.get("text") or message.get("bytes") or b""
-            await self.ws.send_bytes(_encode(await self._answer(raw)))
-
-    async def _answer(self, raw: str | bytes) -> dict[str, Any]:
-        body = raw if isinstance(raw, bytes) else raw.encode()
-        identifier: int | str = 0
-        try:
-            identifier = _identifier(parse(body))
-            request = parse(body, WsMessage)
-            return {"id": identifier, "result": await self._perform(request)}
-        except Problem as problem:
-            return {"id": identifier, "problem": problem.body()}
-        except Unavailable as error:
-            return {"id": identifier, "problem": Problem(503, "not_ready", str(error), retry_after=1).body()}
-
-    async def _perform(self, request: WsMessage) -> Any:
-        now, service, principal = self.service.context.clock.now(), self.service, self.principal
-        if request.op == "submit" and request.order is not None:
-            return submit_view(await submit_one(service, request.order, principal, now=now))
-        if request.op == "batch" and request.orders is not None and len(request.orders) <= BATCH_ORDERS_MAX:
-            return await submit_many(service, request.orders, principal, now)
-        if request.op == "cancel" and request.order_id:
-            return submit_view(await cancel_one(service, request.order_id, principal, now))
-        if request.op == "amend" and request.order_id and request.amend is not None:
-            return submit_view(await amend_one(service, request.order_id, request.amend, principal, now))
-        raise Problem(
-            422,
-            "bad_operation",
-            'op is "submit" with order, "batch" with up to 1,000 orders, "cancel" with order_id, or "amend" with order_id and amend',
-            field="op",
-        )

@@ -34,6 +34,7 @@ from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.oms import api, spans
+from trade2026.oms.entry import problem_of
 from trade2026.oms.lookup import OrderLookup
 from trade2026.oms.machine import ClientOrderIdReused, OrderMachine
 from trade2026.oms.order_input import OrderInput, OrderReader, _step
@@ -290,7 +291,7 @@ class OmsService(Service):
         try:
             return self.orders.answered_before(spec)
         except ClientOrderIdReused as error:
-            raise api.problem_of(error) from error
+            raise problem_of(error) from error
         except Unavailable as error:
             raise Problem(503, "history_unreadable", str(error), retry_after=1) from error
 

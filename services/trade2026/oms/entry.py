@@ -1,0 +1,166 @@
+"""What order entry does, whichever way a request came in: read it, ask the owner, answer in words."""
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from trade2026.domain import commands as cmd
+from trade2026.domain.orders import Order
+from trade2026.kit.http import Problem, Request
+from trade2026.kit.identity import Principal
+from trade2026.kit.owner import Unavailable
+from trade2026.kit.views import SubmitView, submit_view
+from trade2026.oms.machine import OrderClosed, OrderError, Refused, UnknownOrder
+from trade2026.oms.order_input import TEXT_MAX, AmendInput, OrderInput, amount
+
+if TYPE_CHECKING:
+    from trade2026.oms.service import OmsService
+
+BATCH_ORDERS_MAX = 1_000
+
+_STATUS = {"unknown_order": 404, "order_closed": 409, "client_order_id_reused": 409}
+
+
+def problem_of(error: OrderError) -> Problem:
+    """The HTTP answer to a command that was refused."""
+    if isinstance(error, Refused):
+        return Problem(422, error.code, str(error), reject_code=error.reject_code)
+    return Problem(_STATUS.get(error.code, 422), error.code, str(error))
+
+
+def require_own(principal: Principal, account: str) -> None:
+    """Refuse a principal that may not use the account."""
+    if principal.accounts is not None and account not in principal.accounts:
+        raise Problem(
+            403, "account_not_permitted", f"{principal.name} may not use account {account!r}", field="account"
+        )
+
+
+async def decided(answer: Awaitable[Any]) -> Any:
+    try:
+        return await answer
+    except (OrderError, Unavailable) as error:
+        raise problem_met(error) from error
+
+
+async def submit_one(
+    service: "OmsService", order: OrderInput, principal: Principal, request: Request | None = None, now: int = 0
+) -> Order:
+    """Submit one order and return it once it is durable."""
+    now = request.received_ns if request is not None else now
+    key = idempotency_key(request) if request is not None else ""
+    spec = service.spec(order, now, key)
+    require_own(principal, spec.account)
+    service.admit()
+    known = service.answered_before(spec)
+    if known is not None:
+        return known
+    command = cmd.SubmitOrder(
+        ts=now,
+        principal=principal.name,
+        traceparent=service.traceparent(request),
+        spec=spec,
+        reference=service.reference(spec.instrument),
+    )
+    return await decided(service.submit(command, in_request=request is not None))
+
+
+def idempotency_key(request: Request) -> str:
+    """The header's value; a longer one is refused, not cut: two keys must never become one."""
+    key = request.headers.get(b"idempotency-key", b"").decode("latin-1")
+    if len(key) > TEXT_MAX or not key.isprintable():
+        detail = f"Idempotency-Key has at most {TEXT_MAX} printable characters"
+        raise Problem(422, "bad_text", detail, field="Idempotency-Key")
+    return key
+
+
+async def submit_many(
+    service: "OmsService", orders: list[OrderInput], principal: Principal, now: int
+) -> list[SubmitView | dict[str, Any]]:
+    """Submit independent orders; a wrong one spoils only its own answer."""
+    results: list[Any] = []
+    commands: list[cmd.Command] = []
+    places: list[int] = []
+    for order in orders:
+        try:
+            spec = service.spec(order, now)
+            require_own(principal, spec.account)
+            service.admit()
+            known = service.answered_before(spec)
+        except Problem as problem:
+            results.append(problem.body())
+            continue
+        if known is None:
+            places.append(len(results))
+            commands.append(
+                cmd.SubmitOrder(
+                    ts=now,
+                    principal=principal.name,
+                    traceparent=service.traceparent(None),
+                    spec=spec,
+                    reference=service.reference(spec.instrument),
+                )
+            )
+        results.append(submit_view(known) if known is not None else None)
+    try:
+        answers = await service.submit_many(commands)
+    except Problem as problem:
+        answers = [problem] * len(commands)
+    for place, answer in zip(places, answers, strict=True):
+        results[place] = submit_view(answer) if isinstance(answer, Order) else problem_met(answer).body()
+    return results
+
+
+def problem_met(error: Exception) -> Problem:
+    """The HTTP answer to what a command met."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, OrderError):
+        return problem_of(error)
+    if isinstance(error, Unavailable):
+        return Problem(503, "not_acknowledged", str(error), retry_after=1)
+    raise error
+
+
+async def find_visible(service: "OmsService", order_id: str, principal: Principal) -> Order:
+    """Return an order; for one of another's account the same 404 as for none, so that ids tell nothing."""
+    order = await service.orders.find(order_id)
+    if order is None or (principal.accounts is not None and order.spec.account not in principal.accounts):
+        raise problem_of(UnknownOrder(order_id))
+    return order
+
+
+async def cancel_one(service: "OmsService", order_id: str, principal: Principal, now: int) -> Order:
+    """Ask for the cancellation of one order."""
+    order_to_change(service, order_id, principal)
+    command = cmd.CancelOrder(ts=now, principal=principal.name, order_id=order_id, reason=f"asked by {principal.name}")
+    return await decided(service.submit(command, reduces_risk=True))
+
+
+def order_to_change(service: "OmsService", order_id: str, principal: Principal) -> Order:
+    """Return an open order; 409 for a closed one, and the same 404 for another's as for none."""
+    try:
+        order = service.orders.to_change(order_id)
+    except OrderClosed as error:
+        hidden = principal.accounts is not None and error.account not in principal.accounts
+        raise problem_of(UnknownOrder(order_id) if hidden else error) from error
+    except UnknownOrder as error:
+        raise problem_of(error) from error
+    if principal.accounts is not None and order.spec.account not in principal.accounts:
+        raise problem_of(UnknownOrder(order_id))
+    return order
+
+
+async def amend_one(service: "OmsService", order_id: str, body: AmendInput, principal: Principal, now: int) -> Order:
+    """Ask for new terms of one order."""
+    order = order_to_change(service, order_id, principal)
+    terms: dict[str, Any] = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
+    service.check_steps(order.spec.instrument, terms)
+    service.admit()
+    command = cmd.AmendOrder(
+        ts=now,
+        principal=principal.name,
+        order_id=order_id,
+        reference=service.reference(order.spec.instrument),
+        **terms,
+    )
+    return await decided(service.submit(command))
