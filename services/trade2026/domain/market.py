@@ -39,6 +39,28 @@ class Book(msgspec.Struct, frozen=True, tag="Book", tag_field="type"):
 MarketEvent = Trade | Book
 
 
+class Bar(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="Bar", tag_field="type"):
+    """Trades between two moments, or up to a number, quantity or value; which, says `interval` (`1m`, `100tick`).
+
+    Prices and `volume` are nanos, `value` is at `COST_SCALE`. `ts_open` and `ts_close` bound a time bar (the
+    end is not in it), and are the times of the first and last trade of another one.
+    """
+
+    instrument: str
+    interval: str
+    ts_open: int
+    ts_close: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    value: int
+    trades: int
+    missing: int = 0
+    """Trades that the venue's numbering says were made and that never reached us."""
+
+
 class Reference(msgspec.Struct, frozen=True, gc=False):
     """What a risk decision knew of the market: part of the command, and of the event that it made.
 

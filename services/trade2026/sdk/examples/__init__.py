@@ -1,0 +1,1 @@
+"""Worked strategies: complete, tested, and what the quickstart trades."""
