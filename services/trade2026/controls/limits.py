@@ -59,9 +59,9 @@ class Tightening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str
     reason: str
     until: int = 0
-    """When it ends, ns; 0: with the next manifest that has other limits."""
-    manifest: str = ""
-    """Digest of the ceilings that it tightens; empty for what only a person ends."""
+    """When it ends, ns; 0: when the manifest changes the limits that it tightens, or never."""
+    ceiling: LimitSet | None = None
+    """The manifest's limits that it tightens; None for what only a person ends."""
 
 
 class LimitBook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -177,3 +177,36 @@ def _wider(field: str, new: _Value, old: _Value) -> bool:
 def loosens(new: LimitSet, old: LimitSet) -> list[str]:
     """Return the names of the limits that `new` would make wider than `old`; a limit that it lacks is one."""
     return [name for name in LimitSet.__struct_fields__ if _wider(name, getattr(new, name), getattr(old, name))]
+
+
+def ceiling_of(ceilings: LimitBook, scope: str, limits: LimitSet) -> LimitSet:
+    """Return the manifest's limits of a scope, of those kinds that `limits` has."""
+    kind, _, name = scope.partition(":")
+    found = ceilings.of(kind, name)
+    both: dict[str, Any] = {
+        field: getattr(found, field) for field in LimitSet.__struct_fields__ if getattr(limits, field) is not None
+    }
+    return LimitSet(**both)
+
+
+def holds(tightening: Tightening, ceilings: LimitBook, now: int) -> bool:
+    """Whether a tightening is still in force."""
+    if tightening.until:
+        return now < tightening.until
+    ceiling = tightening.ceiling
+    return ceiling is None or ceiling == ceiling_of(ceilings, tightening.scope, tightening.limits)
+
+
+def in_force(ceilings: LimitBook, tightenings: list[Tightening], now: int) -> LimitBook:
+    """Return the ceilings with every tightening that has not ended; `version` is that of the ceilings."""
+    active = [each for each in tightenings if holds(each, ceilings, now)]
+    book = ceilings
+    for each in active:
+        kind, _, name = each.scope.partition(":")
+        book = book.replaced(kind, name, tightest(book.of(kind, name), each.limits))
+    return msgspec.structs.replace(book, tightened=active)
+
+
+def same_limits(a: LimitBook, b: LimitBook) -> bool:
+    """Whether two versions say the same."""
+    return a == msgspec.structs.replace(b, version=a.version)

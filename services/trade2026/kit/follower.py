@@ -5,21 +5,23 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from trade2026.domain.events import Envelope, decode
-from trade2026.kit.bus.port import Bus, Reader, Record
+from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, Reader, Record, Trimmed
 
 log = logging.getLogger(__name__)
 
-_RECORDS_PER_TURN = 500
+RECORDS_PER_BATCH_MAX = 500
+_RETRY_SECONDS = 0.5
+_STOP_SECONDS_MAX = 2.0
 
 
 class Follower:
-    """Folds every record once, in order.
+    """Folds every record once, in order, batch by batch; the next is read when the one before is dealt with.
 
     Args:
         fold: Called with each envelope; what it raises stops the follower for good (an event that a
             reader does not understand must not be skipped).
         from_seq: Where to begin, e.g. after a snapshot.
-        on_batch: Awaited after each batch that was folded.
+        on_batch: Awaited after each batch that was folded, before the next is read.
     """
 
     def __init__(
@@ -37,18 +39,20 @@ class Follower:
         """The position after the last folded record: what a report is `as_of`."""
         self.caught_up = False
         self.error = ""
-        """Why it stopped; empty while it is well."""
+        """Why it stopped, or waits; empty while it is well."""
         self.end_seen = from_seq
         self._fold, self._on_batch = fold, on_batch
         self._reader: Reader | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._reading = False
 
     async def start(self) -> None:
         """Fold to the end of the log, then go on in the background."""
         self._reader = await self.bus.open_reader(self.topic, self.partition, self.next_seq)
         self.end_seen = await self.bus.end(self.topic, self.partition)
         while self.next_seq < self.end_seen:
-            await self._step()
+            await self._take(await self._reader.read(RECORDS_PER_BATCH_MAX))
         self.caught_up = True
         self._task = asyncio.ensure_future(self._run())
 
@@ -68,16 +72,20 @@ class Follower:
         return self.lag
 
     async def stop(self) -> None:
-        """Stop between two records. Idempotent."""
+        """Stop between two batches: one that was begun is dealt with, if that is done soon. Idempotent."""
+        self._stopping = True
         if self._task is not None:
+            if not self._reading:
+                await asyncio.wait([self._task], timeout=_STOP_SECONDS_MAX)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         if self._reader is not None:
             await self._reader.close()
 
-    async def _step(self) -> None:
-        assert self._reader is not None
-        for record in await self._reader.read(_RECORDS_PER_TURN):
+    async def _take(self, records: list[Record]) -> None:
+        if len(records) == RECORDS_PER_BATCH_MAX:
+            await self.measure_lag()  # behind: there may be many more
+        for record in records:
             assert record.seq == self.next_seq, f"{self.topic}: {record.seq} follows {self.next_seq - 1}"
             self._fold(decode(record.body), record)
             self.next_seq = record.seq + 1
@@ -88,10 +96,29 @@ class Follower:
 
     async def _run(self) -> None:
         try:
-            while True:
-                await self._step()
+            while not self._stopping:
+                await self._take(await self._read())
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self.error = f"{self.topic}: stopped at {self.next_seq}: {error}"
             log.exception(self.error)
+
+    async def _read(self) -> list[Record]:
+        """The next batch; a log that can't be read just now is asked again."""
+        assert self._reader is not None
+        self._reading = True
+        try:
+            while True:
+                try:
+                    records = await self._reader.read(RECORDS_PER_BATCH_MAX)
+                    self.error = ""
+                    return records
+                except (BusCorrupt, Trimmed):
+                    raise
+                except BusError as error:
+                    self.error = f"{self.topic}: waits at {self.next_seq}: {error}"
+                    log.warning(self.error)
+                    await asyncio.sleep(_RETRY_SECONDS)
+        finally:
+            self._reading = False

@@ -38,13 +38,13 @@ from trade2026.oms.entry import problem_of
 from trade2026.oms.lookup import OrderLookup
 from trade2026.oms.machine import ClientOrderIdReused, OrderMachine
 from trade2026.oms.order_input import OrderInput, OrderReader, _step
+from trade2026.oms.risk_follower import RiskFollower
 from trade2026.oms.stream import EventStream
 
 log = logging.getLogger(__name__)
 
 TOPIC = "orders.events"
 REPORTS = "venue.reports"
-RISK = "risk.events"
 _TIMER_SECONDS = 0.25
 ORDERS_IN_MEMORY_MAX = 500_000
 """Beyond it new orders have to wait until the history has those that are closed. An order needs 1 to 2 kB."""
@@ -74,6 +74,7 @@ class OmsService(Service):
             on_started=self._started,
         )
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, "oms"), "oms")
+        self.risk = RiskFollower(context.bus, self.owner, context.clock, self.book)
         self.references = ReferenceCache(on_trades=self._on_trades)
         self.history = HistoryReader(settings.state / "archive" / "history.db")
         self.orders = OrderLookup(self.owner, self.history, context.clock)
@@ -89,7 +90,6 @@ class OmsService(Service):
         self._logging: asyncio.Task[None] | None = None
         self.has_market = bool(settings.venues)
         self._reports: Follower | None = None
-        self._risk: Follower | None = None
         self._timer: asyncio.Task[None] | None = None
         self._said: list[tuple[Envelope, Record]] = []
         """Reports of the batch that is being read."""
@@ -123,8 +123,7 @@ class OmsService(Service):
         await self.owner.start()
         await self.references.follow(self.context.bus)
         await self._follow_reports()
-        self._risk = Follower(self.context.bus, RISK, self._on_risk)
-        await self._risk.start()
+        await self.risk.start()
         self._timer = asyncio.ensure_future(self._tick())
 
     async def _started(self) -> None:
@@ -141,10 +140,7 @@ class OmsService(Service):
             ),
             reduces_risk=True,
         )
-        if self.owner.machine.controls.book != self.book:
-            limits = msgspec.Raw(msgspec.json.encode(self.book))
-            adopt = cmd.AdoptLimits(ts=now, version=self.book.version, limits=limits)
-            await self.owner.submit(adopt, reduces_risk=True)
+        await self.risk.adopt()
         if self._reports is not None:
             await self._reports.stop()
             await self._follow_reports()
@@ -163,7 +159,7 @@ class OmsService(Service):
     async def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        for part in (self._reports, self._risk, self.references):
+        for part in (self._reports, self.risk, self.references):
             if part is not None:
                 await part.stop()
         await self.owner.stop()
@@ -185,7 +181,7 @@ class OmsService(Service):
             checks["kills"] = Health(False, f"latched, but not logged yet: {', '.join(self._unlogged)}")
         if self._needs_market():
             checks["market_data"] = market
-        for name, follower in (("venue_reports", self._reports), ("risk_events", self._risk)):
+        for name, follower in (("venue_reports", self._reports), ("risk_events", self.risk)):
             if follower is not None:
                 checks[name] = Health(not follower.error, follower.error)
         return checks
@@ -330,6 +326,7 @@ class OmsService(Service):
         self.latched.pop(scope, None)
         self._unlogged.pop(scope, None)
         await self.submit(cmd.Resume(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason))
+        self.risk.released(scope)
 
     # ── questions ───────────────────────────────────────────────────────────────────────────
 
@@ -373,16 +370,6 @@ class OmsService(Service):
         for answer in answers:
             if isinstance(answer, Exception) and not isinstance(answer, Unavailable):
                 log.error("a report could not be decided: %r", answer)
-
-    def _on_risk(self, envelope: Envelope, record: Record) -> None:
-        data, controls = envelope.data, self.owner.machine.controls
-        common: dict[str, Any] = {
-            "ts": self.context.clock.now(),
-            "principal": envelope.principal,
-            "causation_id": f"{record.topic}/{record.partition}/{record.seq}",
-        }
-        if isinstance(data, ev.LimitsChanged) and data.version > controls.book.version:
-            self._follow(cmd.AdoptLimits(version=data.version, limits=data.limits, **common))
 
     def _follow(self, command: cmd.Command) -> None:
         try:

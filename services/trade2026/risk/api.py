@@ -159,7 +159,6 @@ def add_limits(app: App, service: "RiskService") -> None:
             by=request.principal.name,
             reason=a_reason(body.reason),
             until=read_time(body.until, request.received_ns),
-            manifest=service.manifest,
         )
         try:
             return json_response(show_book(await service.tighten(wanted)))

@@ -9,7 +9,7 @@ from collections import deque
 import msgspec
 
 from trade2026.controls.exposure import Exposure
-from trade2026.controls.limits import LimitBook, LimitSet, Tightening, loosens, tightest
+from trade2026.controls.limits import LimitBook, LimitSet, Tightening, loosens
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import to_text
 
@@ -50,20 +50,6 @@ class Alert(msgspec.Struct):
     note: str = ""
 
 
-def in_force(ceilings: LimitBook, tightenings: list[Tightening], manifest: str, now: int) -> LimitBook:
-    """Return the ceilings with every tightening that has not ended; `version` is that of the ceilings."""
-    active = [
-        each
-        for each in tightenings
-        if (not each.until or now < each.until) and (each.until or each.manifest in ("", manifest))
-    ]
-    book = ceilings
-    for each in active:
-        kind, _, name = each.scope.partition(":")
-        book = book.replaced(kind, name, tightest(book.of(kind, name), each.limits))
-    return msgspec.structs.replace(book, tightened=active)
-
-
 def tightened(book: LimitBook, wanted: Tightening) -> list[Tightening]:
     """Return the tightenings with one more.
 
@@ -88,7 +74,7 @@ def unblocked(book: LimitBook, instrument: str) -> list[Tightening]:
     kept: list[Tightening] = []
     for each in book.tightened:
         names = each.limits.restricted
-        if not each.manifest and names is not None and instrument in names:
+        if each.ceiling is None and names is not None and instrument in names:
             continue
         kept.append(each)
     return kept

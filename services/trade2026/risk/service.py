@@ -7,14 +7,13 @@ before it is logged.
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 from typing import Any
 
 import msgspec
 
 from trade2026.controls.exposure import DAY_NS
-from trade2026.controls.limits import LIMIT_SCOPES, LimitBook, LimitSet, Tightening
+from trade2026.controls.limits import LIMIT_SCOPES, LimitBook, LimitSet, Tightening, ceiling_of, in_force, same_limits
 from trade2026.controls.machine import Check, Controls, in_scope
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope
@@ -31,7 +30,7 @@ from trade2026.kit.service import Context, Health, Service
 from trade2026.risk import api
 from trade2026.risk.calls import Answer, Post, post
 from trade2026.risk.log import RiskLog
-from trade2026.risk.machine import Watch, in_force, near_limits, next_end, tightened, unblocked
+from trade2026.risk.machine import Watch, near_limits, next_end, tightened, unblocked
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,6 @@ class RiskService(Service):
         venue = settings.venues[0].name if settings.venues else None
         self.instruments = Instruments(settings.instruments, venue)
         self.ceilings = msgspec.json.decode(settings.risk, type=LimitBook)
-        self.manifest = hashlib.sha256(msgspec.json.encode(self.ceilings, order="sorted")).hexdigest()[:16]
         self.controls = Controls(self.ceilings, self.instruments.by_id)
         self.fold = OrderFold(self.controls)
         self.references = ReferenceCache(on_trades=self._on_trades)
@@ -161,12 +159,16 @@ class RiskService(Service):
     # ── limits ──────────────────────────────────────────────────────────────────────────────
 
     async def tighten(self, wanted: Tightening) -> LimitBook:
-        """Make limits tighter.
+        """Make limits tighter; without an end, until the manifest changes those that are tightened.
 
         Raises:
             WouldWiden: it would be wider than what is in force.
             BusError: not recorded.
         """
+        ceiling = ceiling_of(self.ceilings, wanted.scope, wanted.limits)
+        return await self._tighten(msgspec.structs.replace(wanted, ceiling=ceiling))
+
+    async def _tighten(self, wanted: Tightening) -> LimitBook:
         async with self._changing:
             return await self._adopt(tightened(self.book, wanted), wanted.by, wanted.reason)
 
@@ -174,7 +176,7 @@ class RiskService(Service):
         """Put an instrument on the restricted list of the stack until somebody unblocks it."""
         if instrument in (self.book.stack.restricted or []):
             return self.book
-        return await self.tighten(
+        return await self._tighten(
             Tightening(scope="stack", limits=LimitSet(restricted=[instrument]), by=by, reason=reason)
         )
 
@@ -194,8 +196,8 @@ class RiskService(Service):
         before = self.log.machine.book
         now = self.context.clock.now()
         version = max(before.version, self.ceilings.version) + 1
-        book = msgspec.structs.replace(in_force(self.ceilings, tightenings, self.manifest, now), version=version)
-        if only_if_changed and book == msgspec.structs.replace(before, version=version):
+        book = msgspec.structs.replace(in_force(self.ceilings, tightenings, now), version=version)
+        if only_if_changed and same_limits(book, before):
             return before
         limits = msgspec.Raw(msgspec.json.encode(book))
         await self.log.record(ev.LimitsChanged(version=version, limits=limits, by=by, reason=reason), principal=by)

@@ -60,7 +60,7 @@ class Ask:
 class Risk:
     """The service without a bus."""
 
-    as_of, manifest = 41, "m"
+    as_of = 41
 
     def __init__(self, limits: LimitSet | None = None) -> None:
         self.instruments = Instruments([BTC])

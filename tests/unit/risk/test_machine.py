@@ -1,10 +1,12 @@
 """Versions of the limits, latched stops and alerts, as the fold of `risk.events`."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from trade2026.controls.exposure import Exposure
-from trade2026.controls.limits import LimitBook, LimitSet, Rate, Tightening
+from trade2026.controls.limits import LimitBook, LimitSet, Rate, Tightening, ceiling_of, in_force
 from trade2026.domain import events as ev
 from trade2026.domain.orders import OrderSpec, OrderType
 from trade2026.risk.machine import (
@@ -12,7 +14,6 @@ from trade2026.risk.machine import (
     RiskMachine,
     Watch,
     WouldWiden,
-    in_force,
     near_limits,
     next_end,
     tightened,
@@ -25,15 +26,10 @@ CEILINGS = LimitBook(
 )
 
 
-def tighten(scope: str = "stack", until: int = 0, manifest: str = "m1", **limits: object) -> Tightening:
-    return Tightening(
-        scope=scope,
-        limits=LimitSet(**limits),
-        by="ann",
-        reason="thin",
-        until=until,
-        manifest=manifest,  # type: ignore[arg-type]
-    )
+def tighten(scope: str = "stack", until: int = 0, forever: bool = False, **limits: Any) -> Tightening:
+    wanted = LimitSet(**limits)
+    ceiling = None if forever else ceiling_of(CEILINGS, scope, wanted)
+    return Tightening(scope=scope, limits=wanted, by="ann", reason="thin", until=until, ceiling=ceiling)
 
 
 def envelope(seq: int, event: ev.AnyEvent, ts: int = 1_000) -> ev.Envelope:
@@ -48,15 +44,15 @@ def folded(*events: ev.AnyEvent) -> RiskMachine:
 
 
 def test_a_tightening_holds_until_it_ends() -> None:
-    book = in_force(CEILINGS, [tighten(max_order_value=10 * UNIT, until=100)], "m1", now=99)
+    book = in_force(CEILINGS, [tighten(max_order_value=10 * UNIT, until=100)], now=99)
     assert book.stack.max_order_value == 10 * UNIT
     assert book.stack.order_rate == Rate(count=10)
     assert next_end(book) == 100
-    assert in_force(CEILINGS, book.tightened, "m1", now=100) == CEILINGS
+    assert in_force(CEILINGS, book.tightened, now=100) == CEILINGS
 
 
 def test_a_tightening_of_an_account_leaves_the_others_at_their_default() -> None:
-    book = in_force(CEILINGS, [tighten("account:main", max_open_orders=1)], "m1", now=0)
+    book = in_force(CEILINGS, [tighten("account:main", max_open_orders=1)], now=0)
     assert book.of("account", "main").max_open_orders == 1
     assert book.of("account", "other").max_open_orders == 5
 
@@ -80,34 +76,44 @@ def test_what_would_be_wider_is_refused_with_its_fields(limits: dict[str, object
 
 
 def test_a_second_tightening_may_not_be_wider_than_the_first() -> None:
-    book = in_force(CEILINGS, tightened(CEILINGS, tighten(max_order_value=10 * UNIT)), "m1", now=0)
+    book = in_force(CEILINGS, tightened(CEILINGS, tighten(max_order_value=10 * UNIT)), now=0)
     with pytest.raises(WouldWiden):
         tightened(book, tighten(max_order_value=20 * UNIT))
 
 
 def test_the_end_of_one_tightening_leaves_another_in_force() -> None:
     both = [tighten(max_order_value=10 * UNIT, until=100), tighten(max_order_value=50 * UNIT, until=200)]
-    assert in_force(CEILINGS, both, "m1", now=50).stack.max_order_value == 10 * UNIT
-    assert in_force(CEILINGS, both, "m1", now=150).stack.max_order_value == 50 * UNIT
+    assert in_force(CEILINGS, both, now=50).stack.max_order_value == 10 * UNIT
+    assert in_force(CEILINGS, both, now=150).stack.max_order_value == 50 * UNIT
 
 
-def test_a_tightening_without_an_end_goes_with_a_manifest_of_other_limits_but_a_block_stays() -> None:
-    both = [tighten(max_order_value=10 * UNIT), tighten(restricted=["BTCUSDT.SIM"], manifest="")]
-    book = in_force(CEILINGS, both, "m2", now=0)
-    assert book.stack.max_order_value == 1_000 * UNIT
+def test_a_tightening_without_an_end_goes_when_the_manifest_changes_what_it_tightens_but_a_block_stays() -> None:
+    both = [tighten(max_order_value=10 * UNIT), tighten(restricted=["BTCUSDT.SIM"], forever=True)]
+    other = CEILINGS.replaced("stack", "", LimitSet(max_order_value=2_000 * UNIT))
+    book = in_force(other, both, now=0)
+    assert book.stack.max_order_value == 2_000 * UNIT
     assert book.stack.restricted == ["BTCUSDT.SIM"]
 
 
-def test_a_tightening_with_an_end_outlives_a_manifest_of_other_limits() -> None:
-    book = in_force(CEILINGS, [tighten(max_order_value=10 * UNIT, until=100)], "m2", now=50)
-    assert book.stack.max_order_value == 10 * UNIT
+def test_a_tightening_without_an_end_outlives_a_manifest_that_changes_other_limits() -> None:
+    stack = LimitSet(max_order_value=1_000 * UNIT, order_rate=Rate(count=50))
+    other = CEILINGS.replaced("stack", "", stack).replaced("account", "main", LimitSet(max_open_orders=1))
+    assert in_force(other, [tighten(max_order_value=10 * UNIT)], now=0).stack.max_order_value == 10 * UNIT
+
+
+def test_a_tightening_with_an_end_outlives_a_manifest_of_other_limits_and_never_widens_them() -> None:
+    ten = [tighten(max_order_value=10 * UNIT, until=100)]
+    other = CEILINGS.replaced("stack", "", LimitSet(max_order_value=2_000 * UNIT))
+    assert in_force(other, ten, now=50).stack.max_order_value == 10 * UNIT
+    narrow = CEILINGS.replaced("stack", "", LimitSet(max_order_value=5 * UNIT))
+    assert in_force(narrow, ten, now=50).stack.max_order_value == 5 * UNIT
 
 
 def test_blocks_add_up_and_end_one_by_one() -> None:
-    first = in_force(CEILINGS, tightened(CEILINGS, tighten(restricted=["A.X"], manifest="")), "m1", now=0)
-    both = in_force(CEILINGS, tightened(first, tighten(restricted=["B.X"], manifest="")), "m1", now=0)
+    first = in_force(CEILINGS, tightened(CEILINGS, tighten(restricted=["A.X"], forever=True)), now=0)
+    both = in_force(CEILINGS, tightened(first, tighten(restricted=["B.X"], forever=True)), now=0)
     assert both.stack.restricted == ["A.X", "B.X"]
-    assert in_force(CEILINGS, unblocked(both, "A.X"), "m1", now=0).stack.restricted == ["B.X"]
+    assert in_force(CEILINGS, unblocked(both, "A.X"), now=0).stack.restricted == ["B.X"]
 
 
 def test_the_newest_version_is_in_force_and_all_are_remembered() -> None:

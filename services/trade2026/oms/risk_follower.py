@@ -1,0 +1,125 @@
+"""What the risk service says: limits that are tighter than the manifest's, and stops that did not reach us directly.
+
+The ceilings are the manifest's and ours; risk says only what is tightened. So an old risk service can't bring
+back old ceilings, and a restart without any keeps what was tightened: it is in our own log.
+"""
+
+import asyncio
+import contextlib
+
+import msgspec
+
+from trade2026.controls.limits import LimitBook, Tightening, in_force, same_limits
+from trade2026.domain import commands as cmd
+from trade2026.domain import events as ev
+from trade2026.domain.events import Envelope
+from trade2026.kit.bus.port import Bus, BusError, Record
+from trade2026.kit.clock import Clock
+from trade2026.kit.follower import Follower
+from trade2026.kit.owner import Owner, Unavailable
+
+TOPIC = "risk.events"
+_GROUP = "oms"
+_RETRY_SECONDS = 0.2
+
+
+class RiskFollower:
+    """Follows `risk.events` for the owner of the order log.
+
+    Args:
+        ceilings: The manifest's limits.
+    """
+
+    def __init__(self, bus: Bus, owner: Owner, clock: Clock, ceilings: LimitBook) -> None:
+        self.bus, self.owner, self.clock, self.ceilings = bus, owner, clock, ceilings
+        self._follower: Follower | None = None
+        self._tightened: list[Tightening] | None = None
+        """As risk last said; None until it has: then our own log says it."""
+        self._cause = ""
+        self._by = "manifest"
+        self._stops: dict[str, tuple[ev.Killed, Envelope]] = {}
+        """Stops of the batch that is being read, by scope."""
+        self._released: dict[str, int] = {}
+        """When a scope was last released here, ns: an older stop that is read later is over."""
+
+    async def start(self) -> None:
+        """Go on after the last batch that was decided."""
+        begin = await self.bus.committed(_GROUP, TOPIC, 0)
+        begin = max(min(begin, await self.bus.end(TOPIC, 0)), await self.bus.start(TOPIC, 0))
+        self._follower = Follower(self.bus, TOPIC, self._read, from_seq=begin, on_batch=self._decide)
+        await self._follower.start()
+
+    async def stop(self) -> None:
+        """Stop reading. Idempotent."""
+        if self._follower is not None:
+            await self._follower.stop()
+
+    @property
+    def error(self) -> str:
+        """Why nothing is read any more; empty while all is well."""
+        return self._follower.error if self._follower is not None else ""
+
+    def released(self, scope: str) -> None:
+        """A person has just released a scope here."""
+        self._released[scope] = self.clock.now()
+
+    async def adopt(self) -> None:
+        """Record other limits, if the manifest or a tightening has changed what is in force.
+
+        Raises:
+            Unavailable: not recorded; the owner's next recovery asks again.
+        """
+        current: LimitBook = self.owner.machine.controls.book
+        tightened = self._tightened if self._tightened is not None else current.tightened
+        now = self.clock.now()
+        wanted = in_force(self.ceilings, tightened, now)
+        if same_limits(wanted, current):
+            return
+        version = max(self.ceilings.version, current.version) + 1
+        limits = msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(wanted, version=version)))
+        command = cmd.AdoptLimits(ts=now, principal=self._by, causation_id=self._cause, version=version, limits=limits)
+        await self.owner.submit(command, reduces_risk=True)
+
+    def _read(self, envelope: Envelope, record: Record) -> None:
+        match envelope.data:
+            case ev.LimitsChanged() as change:
+                self._tightened = msgspec.json.decode(change.limits, type=LimitBook).tightened
+                self._by, self._cause = change.by, f"{record.topic}/{record.partition}/{record.seq}"
+            case ev.Killed() as stop:
+                self._stops[stop.scope] = (stop, envelope)
+            case ev.Resumed() as release:
+                self._stops.pop(release.scope, None)
+            case _:
+                pass
+
+    async def _decide(self) -> None:
+        stops, self._stops = self._stops, {}
+        for stop, envelope in stops.values():
+            await self._stop(stop, envelope)
+        assert self._follower is not None
+        if self._follower.lag == 0:
+            with contextlib.suppress(Unavailable):
+                await self.adopt()
+        with contextlib.suppress(BusError):  # read again after a restart, which changes nothing
+            await self.bus.commit(_GROUP, TOPIC, 0, self._follower.next_seq)
+
+    async def _stop(self, stop: ev.Killed, envelope: Envelope) -> None:
+        """Stop a scope that is not stopped here: risk could not reach us when it was asked to."""
+        while not self.owner.fenced:
+            controls = self.owner.machine.controls
+            stopped = stop.scope in controls.kills or (stop.halt and stop.scope in controls.halts)
+            if stopped or envelope.ts_init <= self._released.get(stop.scope, -1):
+                return
+            command = cmd.Kill(
+                ts=self.clock.now(),
+                principal=stop.by,
+                causation_id=f"{TOPIC}/0/{envelope.seq}",
+                scope=stop.scope,
+                reason=stop.reason,
+                halt=stop.halt,
+            )
+            try:
+                await self.owner.submit(command, reduces_risk=True)
+                return
+            except Unavailable:
+                await asyncio.sleep(_RETRY_SECONDS)
