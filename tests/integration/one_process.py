@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from trade2026.domain.events import Envelope, decode
+from trade2026.domain.events import Envelope, OwnerStarted, decode
 from trade2026.kit import process
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.kit.settings import ProcessSettings
@@ -34,7 +34,7 @@ kind: TradingStack
 metadata: {name: edges}
 spec:
   venues:
-    - {name: SIM, type: replay, config: {scale: 56, speed: 60, loop: true}}
+    - {name: SIM, type: replay, config: {scale: 56, speed: 1200, loop: true}}
   instruments:
     - {symbol: BTCUSDT, venue: SIM, tickSize: "0.01", lotSize: "0.00001"}
     - {symbol: ETHUSDT, venue: SIM, tickSize: "0.01", lotSize: "0.001"}
@@ -43,6 +43,9 @@ spec:
 """
 
 ORDER = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "price": "45000"}
+
+
+_NOBODY = ("venue", "clock", "market", "risk", "manifest")
 
 
 @dataclass
@@ -70,6 +73,8 @@ class OneProcess:
         state: Its state directory.
         keys_file: Of bearer keys; empty leaves it open.
         change: Changes the settings before the start.
+        key: That `call` sends if it is told no other.
+        disk: A `SmallDisk`, where the state lies on one.
     """
 
     def __init__(
@@ -80,8 +85,9 @@ class OneProcess:
         services: Iterable[str] = SERVICES,
         change: Callable[[ProcessSettings], ProcessSettings] = lambda settings: settings,
         key: str = "",
+        disk: Any = None,
     ) -> None:
-        self.state, self.key = state, key
+        self.state, self.key, self.disk = state, key, disk
         self.services = list(services)
         self.settings = change(settings_of(state, self.services, keys_file))
         self.hosted: dict[str, Any] = {}
@@ -174,6 +180,11 @@ class OneProcess:
 
         return asyncio.run(read())
 
+    def decisions(self) -> int:
+        """How much was decided for clients: events that neither the venue nor the clock has caused."""
+        asked = [event for topic in ("orders.events", "risk.events") for event in self.events(topic)]
+        return sum(event.principal not in _NOBODY and not isinstance(event.data, OwnerStarted) for event in asked)
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
@@ -182,7 +193,9 @@ class OneProcess:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        code = await process.serve(self.settings, [self._factory(name) for name in self.services], stop=self._stop)
+        bus = self.disk.bus(self.settings) if self.disk is not None else None
+        factories = [self._factory(name) for name in self.services]
+        code = await process.serve(self.settings, factories, bus, stop=self._stop)
         assert code == 0, "the stack did not end well"
 
     def _factory(self, name: str) -> Callable[[Any], Any]:
@@ -190,6 +203,8 @@ class OneProcess:
         make = getattr(importlib.import_module(module), attribute)
 
         def factory(context: Any) -> Any:
+            if self.disk is not None and not self.disk.real:
+                context.free_bytes = self.disk.free_bytes
             service = self.hosted[name] = make(context)
             add_routes = service.routes
 
@@ -214,6 +229,7 @@ def settings_of(state: Path, services: list[str], keys_file: str = "") -> Proces
                 pass
             elif value or name not in merged:
                 merged[name] = value
+    merged.pop("peers", None)  # they all live in this process
     merged |= {"release": "all", "services": services, "state_dir": str(state), "keys_file": keys_file}
     merged |= {"ports": dict(zip(merged["ports"], free_ports(len(merged["ports"])), strict=True)), "free_bytes_min": 0}
     return msgspec.json.decode(json.dumps(merged), type=ProcessSettings)

@@ -197,8 +197,9 @@ def test_sockets_are_refused_before_the_handshake(keyed: Keyed) -> None:
         refused = [("", 401), ("t26_wrong", 401)]
         refused += [(keyed.keys[role], 403) for role in ROLES[: ROLES.index(least)]]
         for key, status in refused:
-            with pytest.raises(InvalidStatus) as caught:
-                connect(url, additional_headers={"Authorization": f"Bearer {key}"} if key else {})
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            with pytest.raises(InvalidStatus) as caught, connect(url, additional_headers=headers):
+                pass
             assert caught.value.response.status_code == status
             assert json.loads(caught.value.response.body)["status"] == status
         with connect(url, additional_headers={"Authorization": f"Bearer {keyed.keys[least]}"}):
@@ -296,11 +297,11 @@ def test_a_batch_does_what_is_permitted_and_refuses_the_rest(keyed: Keyed) -> No
 
 
 def test_a_list_that_touches_another_account_is_refused_whole(keyed: Keyed) -> None:
-    before = len(keyed.events())
+    before = keyed.decisions()
     orders = [{**ORDER, "account": "A"}, {**ORDER, "account": "B"}]
     answer = keyed.ask("ann", "oms", "POST", "/orders/list", {"kind": "OTO", "orders": orders})
     assert answer.code == "account_not_permitted"
-    assert len(keyed.events()) == before
+    assert keyed.decisions() == before
 
 
 def test_an_account_that_is_called_like_a_scope_opens_nothing(tmp_path: Path) -> None:
@@ -419,8 +420,9 @@ def test_an_open_service_answers_this_machine_s_own_pages_only(stack: OneProcess
         answer = stack.call("oms", "POST", "/orders", ORDER, headers={"Origin": origin})
         assert (answer.status, answer.code) == (403, "foreign_origin"), (origin, answer)
         assert stack.call("oms", "GET", "/docs", headers={"Origin": origin}).status == 403
-        with pytest.raises(InvalidStatus) as caught:
-            connect(f"ws://127.0.0.1:{port}/ws/orders", additional_headers={"Origin": origin})
+        url = f"ws://127.0.0.1:{port}/ws/orders"
+        with pytest.raises(InvalidStatus) as caught, connect(url, additional_headers={"Origin": origin}):
+            pass
         assert caught.value.response.status_code == 403
     for origin in (f"http://localhost:{port}", "http://127.0.0.1:3000", "http://[::1]:3000"):
         assert stack.call("oms", "GET", "/orders", headers={"Origin": origin}).status == 200

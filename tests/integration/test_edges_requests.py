@@ -78,7 +78,7 @@ def assert_problem(answer: Answer, what: str, status: range = range(400, 500)) -
 
 
 def test_a_body_that_is_no_good_is_named_and_changes_nothing(stack: OneProcess) -> None:
-    before = {topic: len(stack.events(topic)) for topic in ("orders.events", "risk.events")}
+    before = stack.decisions()
     for service, route, path in routes(stack, "POST", "PATCH", "PUT"):
         too_long = b'{"reason": "' + b"x" * route.body_bytes_max + b'"}'
         for name, (body, codes) in {**BODIES, "too long": (too_long, {"body_too_long"})}.items():
@@ -87,7 +87,7 @@ def test_a_body_that_is_no_good_is_named_and_changes_nothing(stack: OneProcess) 
             document = assert_problem(answer, what)
             assert document["code"] in codes or answer.status == 404, f"{what}: {document}"
             assert document["detail"].isprintable(), f"{what}: {document}"
-    assert {topic: len(stack.events(topic)) for topic in before} == before
+    assert stack.decisions() == before
 
 
 def test_another_content_type_is_named(stack: OneProcess) -> None:
@@ -252,7 +252,7 @@ def test_no_document_makes_a_service_fail(stack: OneProcess, service: str) -> No
 
 
 def test_a_word_that_names_no_scope_stops_nothing(stack: OneProcess) -> None:
-    before = len(stack.events())
+    before = stack.decisions()
     for service, path in (
         ("oms", "/orders/cancel-all"),
         ("oms", "/kill"),
@@ -265,7 +265,7 @@ def test_a_word_that_names_no_scope_stops_nothing(stack: OneProcess) -> None:
         for scope in ("", "everything", "account", "account:", ":main", "STACK", "user:main", "stack "):
             answer = stack.call(service, "POST", path, {"scope": scope, "reason": "x"})
             assert assert_problem(answer, f"{service} {path} {scope!r}", range(422, 423))["code"] == "bad_scope"
-    assert len(stack.events()) == before
+    assert stack.decisions() == before
 
 
 def test_two_long_idempotency_keys_are_never_taken_for_one(stack: OneProcess) -> None:

@@ -118,7 +118,7 @@ class ArchiveService(Service):
         }
         checks["history"] = Health(not self._write_error, self._write_error)
         checks["snapshots"] = Health(not self._snapshot_error, self._snapshot_error)
-        checks["disk"] = self._disk()
+        checks["disk"] = self.disk()
         return checks
 
     def stats(self) -> dict[str, Any]:
@@ -289,11 +289,3 @@ class ArchiveService(Service):
         assert self._store is not None
         self._store.make_durable()
         self.snapshots.write(b"\n".join(pieces), next_seq, __version__)
-
-    def _disk(self) -> Health:
-        try:
-            free = self.context.free_bytes(self.path.parent)
-        except OSError as error:
-            return Health(False, f"the archive's directory cannot be read: {error}")
-        least = self.settings.free_bytes_min
-        return Health(free >= least, f"{free >> 20} MiB free, least {least >> 20} MiB")

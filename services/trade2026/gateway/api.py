@@ -91,6 +91,8 @@ def _add_orders(app: App, service: "GatewayService") -> None:
         require_account(request, spec.account)
         order_id = f"{PREFIX}{spec.account}-{spec.client_order_id}"
         if service.machine.find(order_id) is None:
+            if not (disk := service.disk()).ok:
+                raise Problem(503, "disk_low", disk.detail, retry_after=5)
             await service.owner.submit(
                 cmd.PlaceOrders(
                     ts=request.received_ns,

@@ -213,6 +213,7 @@ class GatewayService(Service):
         checks = {
             "reports_log": Health(self.owner.ready, self.owner.detail),
             "version": Health(not self.version_fault, self.version_fault or f"running {__version__}"),
+            "disk": self.disk(),
         }
         if self._orders is not None:
             checks["orders_log"] = Health(not self._orders.error, self._orders.error)

@@ -69,6 +69,16 @@ class Service:
         """Each dependency by name; cheap, no I/O."""
         return {}
 
+    def disk(self) -> Health:
+        """Whether there is room for new orders: below the floor, what is left belongs to cancels and fills."""
+        try:
+            free = self.context.free_bytes(self.settings.state)
+        except OSError as error:
+            return Health(False, f"the state directory cannot be read: {error}")
+        least = self.settings.free_bytes_min
+        low = free < least
+        return Health(not low, f"{free >> 20} MiB are free, new orders need {least >> 20} MiB" if low else "")
+
     def stats(self) -> dict[str, Any]:
         """Counters that a person wants to see."""
         return {}

@@ -93,7 +93,7 @@ class OmsService(Service):
         self._timer: asyncio.Task[None] | None = None
         self._said: list[tuple[Envelope, Record]] = []
         """Reports of the batch that is being read."""
-        self._disk_low = ""
+        self._room = Health(True)
         self._unique = 0
 
     def _machine(self) -> OrderMachine:
@@ -173,7 +173,7 @@ class OmsService(Service):
         market = Health(True, "") if age is not None and age < limit else Health(False, "no fresh trades")
         checks = {
             "log": Health(self.owner.ready, self.owner.detail),
-            "disk": Health(not self._disk_low, self._disk_low),
+            "disk": self._room,
             "history": Health(not self.orders.error, self.orders.error),
             "version": Health(__version__ in self.settings.allowed_versions, f"running {__version__}"),
         }
@@ -252,8 +252,8 @@ class OmsService(Service):
 
     def admit(self) -> None:
         """Refuse what would add risk while we may not take it; nothing is recorded, a retry is safe."""
-        if self._disk_low:
-            raise Problem(503, "disk_low", self._disk_low, retry_after=5)
+        if not self._room.ok:
+            raise Problem(503, "disk_low", self._room.detail, retry_after=5)
         if __version__ not in self.settings.allowed_versions:
             raise Problem(503, "version_not_allowed", f"{__version__} is not a version of this release", retry_after=30)
         if self.latched:
@@ -402,19 +402,10 @@ class OmsService(Service):
             fold = self.owner.machine.fold
             if self.owner.ready and fold.expiries and fold.expiries[0][0] <= now:
                 self._follow(cmd.PassTime(ts=now, principal="clock"))
-            self._watch_disk()
+            self._room = self.disk()
             if self._unlogged and self.owner.ready and (self._logging is None or self._logging.done()):
                 self._logging = asyncio.ensure_future(self._log_latched())
             self.orders.forget()
-
-    def _watch_disk(self) -> None:
-        try:
-            free = self.context.free_bytes(self.settings.state)
-        except OSError as error:
-            self._disk_low = f"the state directory cannot be read: {error}"
-            return
-        least = self.settings.free_bytes_min
-        self._disk_low = "" if free >= least else f"{free >> 20} MiB are free, new orders need {least >> 20} MiB"
 
 
 def _say_what_failed(done: "asyncio.Future[Any]") -> None:
