@@ -50,3 +50,9 @@ class ObservePrint(Command, kw_only=True):
 
     trade: Trade
     book: Book | None = None
+
+
+class ObserveBook(Command, kw_only=True):
+    """The book as it is: to a venue that was made again from its log, which knows no market."""
+
+    book: Book

@@ -123,6 +123,7 @@ class PaperVenue:
             cmd.ReplaceWorking: self._replace,
             cmd.ExpireOrders: self._expire,
             cmd.ObservePrint: self._print,
+            cmd.ObserveBook: self._show,
         }
         self._folds: dict[type, Callable[[Any, ev.Envelope], None]] = {
             ev.VenueAccepted: self._on_accepted,
@@ -329,6 +330,9 @@ class PaperVenue:
             self._match(side, trade, emit)
         if command.book is not None:
             self._books[trade.instrument] = _Liquidity(command.book)
+
+    def _show(self, command: cmd.ObserveBook, emit: Emit) -> None:
+        self._books[command.book.instrument] = _Liquidity(command.book)
 
     def _match(self, side: Side, trade: Trade, emit: Emit) -> None:
         """Share a print among the orders on one side: the best price first, then the first to come."""

@@ -155,7 +155,14 @@ class GatewayService(Service):
             task.add_done_callback(self._killing.discard)
         if self._orders is not None:
             await self._orders.stop()
+            self._show_books()
             await self._follow_orders()
+
+    def _show_books(self) -> None:
+        """The venue was made again from its log: an order must not find it empty until the next print."""
+        for item in self.feed.instruments.values() if self.feed is not None else ():
+            if item.view.book is not None:
+                self._act(cmd.ObserveBook(ts=self.context.clock.now(), principal="market", book=item.view.book))
 
     async def _keep_house(self) -> None:
         """Orders expire although nothing trades, and a restart need not read many reports."""

@@ -64,6 +64,7 @@ class Projection:
         self._publisher: Publisher | None = None
         self._published_as_of = -1
         self._waiting: list[tuple[AnyEvent, Envelope]] = []
+        self._under_way: asyncio.Future[int] | None = None
         self._snapshot_seq = 0
         self._snapshot_ts = context.clock.now()
 
@@ -82,6 +83,7 @@ class Projection:
         """Stop between two batches, and keep a snapshot for a quick start."""
         if self._follower is not None:
             await self._follower.stop()
+            await self._finish_append()
             if self.machine.next_seq > self._snapshot_seq and not self._waiting:
                 await self._snapshot()
         if self._publisher is not None:
@@ -160,9 +162,11 @@ class Projection:
                 await self._append()
                 self.publish_error = ""
             except Fenced as error:
+                self._under_way = None
                 self.publish_error = f"another process owns {self.publishes}: {error}"
                 raise
             except BusError as error:
+                self._under_way = None
                 self.publish_error = f"{self.publishes} cannot be written: {error}"
                 log.warning("%s: %s", self.name, self.publish_error)
                 await asyncio.sleep(delay)
@@ -183,10 +187,26 @@ class Projection:
             )
             for offset, (event, cause) in enumerate(self._waiting)
         ]
-        await self._publisher.append(envelopes)
-        self.published += len(envelopes)
+        self._under_way = self._publisher.append(envelopes)
+        await asyncio.shield(self._under_way)  # a stop must not leave unknown whether it was written
+        self._appended()
+
+    def _appended(self) -> None:
+        self._under_way = None
+        self.published += len(self._waiting)
         self._published_as_of = self._waiting[-1][1].seq
         self._waiting.clear()
+
+    async def _finish_append(self) -> None:
+        """Learn what became of an append that a stop has overtaken."""
+        if self._under_way is None:
+            return
+        try:
+            await self._under_way
+        except BusError as error:
+            log.warning("%s: %s cannot be written: %s", self.name, self.publishes, error)
+        else:
+            self._appended()
 
     async def _claim(self) -> None:
         publisher = Publisher(
@@ -213,6 +233,8 @@ class Projection:
             self.publish_error = str(error)
             return
         self._waiting = [(event, cause) for event, cause in self._waiting if cause.seq > self._published_as_of]
+        if not self._waiting:
+            self.publish_error = ""
 
     async def _snapshot(self) -> None:
         machine = self.machine
