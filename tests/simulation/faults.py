@@ -15,6 +15,7 @@ from trade2026.kit.bus.port import BusError, BusFull, BusUncertain
 _PENDING_MAX = 20_000
 _CHANCE = 0.4
 """That a seed knows a kind of fault."""
+_STORM_SECONDS = 0.15
 
 
 class Fault:
@@ -270,10 +271,14 @@ KINDS: tuple[type[Fault], ...] = (
 )
 
 
-async def rage(world: World, rng: Random) -> None:
-    """Let the seed's kinds of faults strike, sometimes several at a time, for as long as this runs."""
-    chosen = [kind() for kind in KINDS if rng.random() < _CHANCE]
-    pause = rng.uniform(0.15, 1.2)
+async def rage(world: World, rng: Random, storm: tuple[type[Fault], ...] = ()) -> None:
+    """Let faults strike, sometimes several at a time, for as long as this runs.
+
+    Args:
+        storm: These kinds, close upon each other; without them the seed chooses, and how often they strike.
+    """
+    chosen = [kind() for kind in storm or KINDS if storm or rng.random() < _CHANCE]
+    pause = _STORM_SECONDS if storm else rng.uniform(0.15, 1.2)
     striking: list[asyncio.Task[None]] = []
     try:
         while chosen:

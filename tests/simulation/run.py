@@ -46,8 +46,11 @@ class Outcome:
     """Of virtual time."""
 
 
-def run_seed(seed: int, *, actions: int = _ACTIONS) -> Outcome:
+def run_seed(seed: int, storm: tuple[type[faults.Fault], ...] = ()) -> Outcome:
     """Simulate a seed.
+
+    Args:
+        storm: Kinds of faults that strike all the time, instead of what the seed chooses.
 
     Raises:
         Failed: something that must hold does not.
@@ -57,7 +60,7 @@ def run_seed(seed: int, *, actions: int = _ACTIONS) -> Outcome:
     logging.disable(logging.CRITICAL)
     world = World(seed, directory)
     try:
-        return world.run(_story(world, actions))
+        return world.run(_story(world, storm))
     except (Broken, SimulationStuck, AssertionError, TimeoutError) as error:
         raise Failed(seed, error) from error
     finally:
@@ -65,12 +68,12 @@ def run_seed(seed: int, *, actions: int = _ACTIONS) -> Outcome:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _story(world: World, actions: int) -> Outcome:
+async def _story(world: World, storm: tuple[type[faults.Fault], ...]) -> Outcome:
     journal = Journal()
     world.start()
     await world.until_ready()
-    chaos = world.loop.world.spawn(faults.rage(world, seeded(world.seed, "faults")))
-    clients = [Client(world, journal, account, seeded(world.seed, account), actions) for account in stack.ACCOUNTS]
+    chaos = world.loop.world.spawn(faults.rage(world, seeded(world.seed, "faults"), storm))
+    clients = [Client(world, journal, account, seeded(world.seed, account), _ACTIONS) for account in stack.ACCOUNTS]
     officer = Officer(world, journal, seeded(world.seed, "officer"), _STOPS)
     await asyncio.gather(*(client.run() for client in clients), officer.run())
     chaos.cancel()

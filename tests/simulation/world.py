@@ -26,6 +26,7 @@ from tests.simulation.loop import SimLoop
 from trade2026.archive import service as archive_service
 from trade2026.archive.service import ArchiveService
 from trade2026.archive.store import HistoryStore
+from trade2026.gateway import service as gateway_service
 from trade2026.gateway.recording import load_bitstamp
 from trade2026.gateway.replay import Recording
 from trade2026.gateway.service import GatewayService
@@ -33,9 +34,11 @@ from trade2026.kit import projection
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.service import Context, Service
+from trade2026.oms import lookup
 from trade2026.oms.service import OmsService
 from trade2026.pnl.service import PnlService
 from trade2026.ptrc.service import PtrcService
+from trade2026.risk import service as risk_service
 from trade2026.risk.calls import Answer
 from trade2026.risk.service import RiskService
 from trade2026.stack.facts import SERVICES, TOPICS
@@ -47,7 +50,13 @@ _TRADES = 400
 READY_SECONDS_MAX = 60.0
 _COPIES = 0.03
 """Share of the history's transactions after which the disk has all of it."""
-_SMALL: tuple[tuple[Any, str, int], ...] = ((projection, "_SNAPSHOT_EVENTS", 60),)
+_SMALL: tuple[tuple[Any, str, int], ...] = (
+    (archive_service, "_SNAPSHOT_EVENTS", 60),
+    (projection, "_SNAPSHOT_EVENTS", 60),
+    (gateway_service, "_SNAPSHOT_REPORTS", 40),
+    (lookup, "CLOSED_KEPT", 10),
+    (risk_service, "_CLOSED_KEPT", 10),
+)
 """Numbers that are too big for a short run to reach what lies behind them."""
 
 _recording: Recording | None = None
@@ -140,6 +149,11 @@ class World:
     def newest(self, name: str) -> Host | None:
         """The process that holds the port."""
         return self.hosts[name][-1] if self.hosts[name] else None
+
+    def service(self, name: str) -> Service:
+        """A service as it runs now."""
+        process = next(process for process, services in stack.PLACEMENT.items() if name in services)
+        return self.hosts[process][-1].service(name)
 
     def _died(self, host: Host) -> None:
         self.deaths += 1

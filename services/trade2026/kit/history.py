@@ -1,5 +1,6 @@
 """The order history that the archive writes, for everyone who only reads it."""
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ _decode_order = msgspec.json.Decoder(Order).decode
 _BUSY_SECONDS = 2.0
 ORDERS_LOOKED_AT_MAX = 10_000
 
+_POSITION = "SELECT next_seq FROM positions WHERE topic = ?"
+
 Rows = list[tuple[Any, ...]]
 _PREFIX = "o0-"
 """Of order ids: the history is that of partition 0."""
@@ -25,12 +28,16 @@ class HistoryReader:
     """Reads `history.db`. Until the archive has made the file, it is an empty history.
 
     Raises (every question): `sqlite3.Error` when the file is there and cannot be read: an answer "no such
-    order" would be a lie then.
+    order" would be a lie then. So it would be of a file that was lost and is being built again, up to
+    `relied_on`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.relied_on = 0
+        """Whoever asks has forgotten orders whose events are before this position: the history must have them."""
         self._connection: sqlite3.Connection | None = None
+        self._inode = 0
 
     def by_id(self, order_id: str) -> Order | None:
         """The order, or None."""
@@ -94,7 +101,7 @@ class HistoryReader:
 
     def next_seq(self, topic: str = TOPIC) -> int:
         """How far the history has come in a topic: all events before this position are in it."""
-        rows = self._rows("SELECT next_seq FROM positions WHERE topic = ?", topic)
+        rows = self._rows(_POSITION, topic)
         return rows[0][0] if rows else 0
 
     def index(self, order_id: str, limit: int) -> Rows:
@@ -116,6 +123,8 @@ class HistoryReader:
         return _decode_order(rows[0][0]) if rows else None
 
     def _rows(self, query: str, *values: object) -> Rows:
+        if self._connection is not None and self._inode != _inode(self.path):
+            self.close()
         connection = self._connection or self._open()
         if connection is None:
             return []
@@ -126,14 +135,36 @@ class HistoryReader:
             raise
 
     def _open(self) -> sqlite3.Connection | None:
-        if not self.path.exists():
+        inode = _inode(self.path)
+        if not inode:
+            self._require(0)
             return None
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
         )
-        made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'positions'").fetchall()
+        try:
+            made = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'positions'").fetchall()
+            rows = connection.execute(_POSITION, (TOPIC,)).fetchall() if made else []
+            self._require(rows[0][0] if rows else 0)
+        except sqlite3.Error:
+            connection.close()
+            raise
         if not made:
             connection.close()
             return None
-        self._connection = connection
+        self._connection, self._inode = connection, inode
         return connection
+
+    def _require(self, next_seq: int) -> None:
+        if next_seq < self.relied_on:
+            raise sqlite3.OperationalError(
+                f"{self.path} is at {next_seq} and must reach {self.relied_on}: it was lost and is being built again"
+            )
+
+
+def _inode(path: Path) -> int:
+    """Which file this is; 0 for none."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0

@@ -17,7 +17,7 @@ from trade2026.domain.orders import CLOSED, Order, OrderSpec, number_of
 from trade2026.kit.clock import Clock
 from trade2026.kit.history import HistoryReader, Page
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
-from trade2026.oms.machine import ClientOrderIdReused, OrderClosed, OrderMachine, UnknownOrder
+from trade2026.oms.machine import SOME_IN_USE, BadList, ClientOrderIdReused, OrderClosed, OrderMachine, UnknownOrder
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -83,6 +83,22 @@ class OrderLookup:
         if order is not None and (order.original or order.spec) != spec:
             raise ClientOrderIdReused(order)
         return copy(order) if order is not None else None
+
+    async def list_answered_before(self, specs: list[OrderSpec]) -> list[Order] | None:
+        """The orders of a list that these client order ids named, if any of them may have left memory.
+
+        Raises:
+            ClientOrderIdReused: one had other content.
+            BadList: some name orders and others do not.
+        """
+        archived = [self.answered_before(spec) for spec in specs]
+        if not any(archived):
+            return None
+        kept = await self.owner.read(lambda machine: [copy(machine.known(spec)) for spec in specs])
+        found = [order for pair in zip(archived, kept, strict=True) if (order := pair[1] or pair[0]) is not None]
+        if len(found) < len(specs):
+            raise BadList(SOME_IN_USE)
+        return found
 
     async def recalled(self, order_id: str) -> Order | None:
         """For a report of a venue: the order if it was ours and has left memory. Waits for the history."""
@@ -182,7 +198,7 @@ class OrderLookup:
         fold = self.owner.machine.fold
         if len(fold.orders) - len(fold.open) <= CLOSED_KEPT:
             return
-        self._leaving = max(self._leaving, archived)
+        self._leaving = self.history.relied_on = max(self._leaving, archived)
         command = cmd.ForgetClosed(ts=self.clock.now(), before_seq=archived, keep=CLOSED_KEPT)
         with contextlib.suppress(Overloaded, Unavailable):  # there is a next time
             self.owner.submit(command).add_done_callback(_leave_it)

@@ -26,6 +26,8 @@ Emit = Callable[[ev.AnyEvent], None]
 _LATE_REPORTS = (ev.VenueFilled, ev.VenueCancelRejected, ev.VenueReplaceRejected)
 """All that a venue may say of a closed order that changes anything."""
 
+SOME_IN_USE = "some of these client order ids are in use already; a list is accepted in one piece"
+
 
 class OrderError(Exception):
     """A command that is refused without a trace in the log; `code` is stable."""
@@ -169,7 +171,7 @@ class OrderMachine:
 
     def _submit(self, command: cmd.SubmitOrder, emit: Emit) -> Order:
         spec = command.spec
-        known = self._known(spec)
+        known = self.known(spec)
         if known is not None:
             return known
         order_id = f"{self._prefix}{self.fold.order_count}"
@@ -199,7 +201,12 @@ class OrderMachine:
             )
         return self.fold.orders[order_id]
 
-    def _known(self, spec: OrderSpec) -> Order | None:
+    def known(self, spec: OrderSpec) -> Order | None:
+        """The order in memory that this client order id names.
+
+        Raises:
+            ClientOrderIdReused: it has other content.
+        """
         known = self.fold.by_client_id.get((spec.account, spec.client_order_id))
         if known is None:
             return None
@@ -295,28 +302,14 @@ class OrderMachine:
 
     def _submit_list(self, command: cmd.SubmitList, emit: Emit) -> list[Order]:
         specs, kind = command.specs, command.kind
-        known = [self._known(spec) for spec in specs]
+        known = [self.known(spec) for spec in specs]
         if specs and all(known):
             return [order for order in known if order is not None]
         if any(known):
-            raise BadList("some of these client order ids are in use already; a list is accepted in one piece")
+            raise BadList(SOME_IN_USE)
         self._check_list(kind, specs)
-        legs: list[ev.ListedOrder] = []
-        for number, spec in enumerate(specs):
-            child = kind != "OCO" and number > 0
-            if not child:
-                refusal = self._refusal(spec, command.reference, command.ts)
-                if refusal is not None:
-                    raise Refused(*refusal)
-            legs.append(
-                ev.ListedOrder(
-                    order_id=f"{self._prefix}{self.fold.order_count + number}",
-                    spec=spec,
-                    role="child" if child else "oco" if kind == "OCO" else "parent",
-                    reserved_price=self.controls.reserved_price(spec, command.reference),
-                    routed=not child and not spec.is_held,
-                )
-            )
+        legs = self._legs(command)
+        self._check_legs(command, legs)
         emit(
             ev.OrderListAccepted(
                 list_id=f"l{self._prefix[1:]}{self.fold.list_count}",
@@ -327,6 +320,37 @@ class OrderMachine:
             )
         )
         return [self.fold.orders[leg.order_id] for leg in legs]
+
+    def _legs(self, command: cmd.SubmitList) -> list[ev.ListedOrder]:
+        legs: list[ev.ListedOrder] = []
+        for number, spec in enumerate(command.specs):
+            child = command.kind != "OCO" and number > 0
+            legs.append(
+                ev.ListedOrder(
+                    order_id=f"{self._prefix}{self.fold.order_count + number}",
+                    spec=spec,
+                    role="child" if child else "oco" if command.kind == "OCO" else "parent",
+                    reserved_price=self.controls.reserved_price(spec, command.reference),
+                    routed=not child and not spec.is_held,
+                )
+            )
+        return legs
+
+    def _check_legs(self, command: cmd.SubmitList, legs: list[ev.ListedOrder]) -> None:
+        """Each leg that works at once must pass with those before it counted already."""
+        counted_legs: list[ev.ListedOrder] = []
+        try:
+            for leg in legs:
+                if leg.role == "child":
+                    continue
+                refusal = self._refusal(leg.spec, command.reference, command.ts)
+                if refusal is not None:
+                    raise Refused(*refusal)
+                self.controls.order_changed(leg.spec, 0, 0, leg.spec.quantity, leg.reserved_price)
+                counted_legs.append(leg)
+        finally:
+            for leg in counted_legs:
+                self.controls.order_changed(leg.spec, leg.spec.quantity, leg.reserved_price, 0, 0)
 
     @staticmethod
     def _check_list(kind: str, specs: list[OrderSpec]) -> None:

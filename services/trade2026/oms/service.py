@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -36,7 +37,7 @@ from trade2026.kit.snapshots import SnapshotStore
 from trade2026.oms import api, spans
 from trade2026.oms.entry import problem_of
 from trade2026.oms.lookup import OrderLookup
-from trade2026.oms.machine import ClientOrderIdReused, OrderMachine
+from trade2026.oms.machine import BadList, ClientOrderIdReused, OrderMachine
 from trade2026.oms.order_input import OrderInput, OrderReader, _step
 from trade2026.oms.risk_follower import RiskFollower
 from trade2026.oms.stream import EventStream
@@ -112,7 +113,9 @@ class OmsService(Service):
         except sqlite3.Error as error:
             log.warning("the history cannot be read, so no snapshot is used: %s", error)
             return None
-        return self.snapshots.restore(make, next_seq_max=min(end, archived))
+        machine = self.snapshots.restore(make, next_seq_max=min(end, archived))
+        self.history.relied_on = machine.next_seq if machine is not None else 0
+        return machine
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)
@@ -147,12 +150,13 @@ class OmsService(Service):
 
     async def _follow_reports(self) -> None:
         self._said = []
+        machine = self.owner.machine
         self._reports = Follower(
             self.context.bus,
             REPORTS,
             self._on_report,
             from_seq=self.owner.machine.fold.report_seq + 1,
-            on_batch=self._decide_reports,
+            on_batch=partial(self._decide_reports, machine),
         )
         await self._reports.start()
 
@@ -291,6 +295,15 @@ class OmsService(Service):
         except Unavailable as error:
             raise Problem(503, "history_unreadable", str(error), retry_after=1) from error
 
+    async def list_answered_before(self, specs: list[OrderSpec]) -> list[Order] | None:
+        """The orders of a list that was answered before, if memory may no longer have all of them."""
+        try:
+            return await self.orders.list_answered_before(specs)
+        except (ClientOrderIdReused, BadList) as error:
+            raise api.problem_of(error) from error
+        except Unavailable as error:
+            raise Problem(503, "history_unreadable", str(error), retry_after=1) from error
+
     def traceparent(self, request: Request | None) -> str:
         """The trace of an order: the request's if it brings one order, else a new one."""
         return request.traceparent if request is not None else tracing.new_traceparent()
@@ -346,8 +359,11 @@ class OmsService(Service):
     def _on_report(self, envelope: Envelope, record: Record) -> None:
         self._said.append((envelope, record))
 
-    async def _decide_reports(self) -> None:
-        """Have what the venue said decided, and durable, before more of it is read."""
+    async def _decide_reports(self, machine: OrderMachine) -> None:
+        """Have what the venue said decided, and durable, before more of it is read.
+
+        Only by the machine for which it was read: after a recovery the log may lack reports before these.
+        """
         said, self._said = self._said, []
         commands: list[cmd.Command] = []
         for envelope, record in said:
@@ -363,6 +379,8 @@ class OmsService(Service):
                     recalled=await self.orders.recalled(report.order_id),
                 )
             )
+        if machine is not self.owner.machine:
+            return
         try:
             answers = await self.owner.submit_many(commands, reduces_risk=True)
         except Unavailable:

@@ -247,3 +247,32 @@ def test_a_history_that_an_older_archive_made_gets_a_writer(tmp_path: Path) -> N
     with sqlite3.connect(tmp_path / "history.db") as older:
         older.execute("DROP TABLE writer")
     HistoryStore(tmp_path / "history.db").write(TOPIC, len(EVENTS), [])
+
+
+def test_a_reader_notices_that_the_history_was_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    filled(path).close()
+    reader = HistoryReader(path)
+    assert reader.by_id("o0-0") is not None
+    for file in tmp_path.glob("history.db*"):
+        file.unlink()
+    assert reader.by_id("o0-0") is None
+    HistoryStore(path).write(TOPIC, 0, [])
+    assert (reader.by_id("o0-0"), reader.next_seq()) == (None, 0)
+
+
+def test_a_history_that_was_lost_is_not_believed_until_it_is_built_again(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    filled(path).close()
+    reader = HistoryReader(path)
+    reader.relied_on = reader.next_seq()
+    for file in tmp_path.glob("history.db*"):
+        file.unlink()
+    with pytest.raises(sqlite3.OperationalError, match="built again"):
+        reader.by_client_order_id("main", "c0")
+    store, machine, everything = HistoryStore(path), HistoryMachine({}), envelopes()
+    archive(store, machine, everything[:5])
+    with pytest.raises(sqlite3.OperationalError, match="built again"):
+        reader.by_id("o0-0")
+    archive(store, machine, everything[5:])
+    assert reader.by_id("o0-0") is not None

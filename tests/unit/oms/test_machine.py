@@ -479,3 +479,16 @@ class AnySequence(RuleBasedStateMachine):
 
 AnySequence.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestAnySequence = AnySequence.TestCase
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [LimitSet(max_open_orders=1), LimitSet(max_position=15 * UNIT), LimitSet(max_gross_exposure=800_000 * UNIT)],
+)
+def test_the_legs_of_a_list_count_together_against_the_limits(limits: LimitSet):
+    desk = Desk(LimitBook(account_default=limits))
+    before = desk.machine.controls.snapshot()
+    with pytest.raises(Refused):
+        submit_list(desk, "OCO", spec("a"), spec("b", price=PRICE - UNIT))
+    assert (desk.log, desk.machine.controls.snapshot()) == ([], before)
+    assert desk.submit("a").is_open

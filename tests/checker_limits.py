@@ -1,0 +1,125 @@
+"""No order that was accepted may exceed a limit, and none may be accepted where trading was stopped.
+
+Told from the log alone: limits as `LimitsAdopted` says, positions as fills sum up, open orders by
+`checker_states`. Sizes, open orders, positions and stops are told; rates and collars are not.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import msgspec
+from tests.checker_states import States
+
+from trade2026.controls.limits import LimitBook, LimitSet
+from trade2026.domain import events as ev
+from trade2026.domain.orders import OrderSpec
+
+_SCALE = 10**9
+
+
+class LimitWatch:
+    """Folds the log, and looks at each order at the moment when it is accepted."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self._states = States()
+        self._book = LimitBook()
+        self._stopped: set[str] = set()
+        self._positions: dict[tuple[str, str], int] = defaultdict(int)
+
+    def apply(self, envelope: ev.Envelope) -> None:
+        """Take the next event of `orders.events`."""
+        event = envelope.data
+        if isinstance(event, ev.LimitsAdopted):
+            self._book = msgspec.json.decode(bytes(event.limits), type=LimitBook)
+        elif isinstance(event, ev.Killed):
+            self._stopped.add(event.scope)
+        elif isinstance(event, ev.Resumed):
+            self._stopped.discard(event.scope)
+        elif isinstance(event, ev.OrderFilled):
+            self._positions[event.account, event.instrument] += event.last_qty * (1 if event.side == "BUY" else -1)
+        elif isinstance(event, ev.OrderAccepted):
+            self._accept(envelope.seq, [(event.spec, event.reserved_price)])
+        elif isinstance(event, ev.OrderListAccepted):
+            legs = [(leg.spec, leg.reserved_price) for leg in event.orders if leg.role != "child"]
+            self._accept(envelope.seq, legs)
+        self._states.apply(envelope)
+
+    def _accept(self, seq: int, legs: list[tuple[OrderSpec, int]]) -> None:
+        taken: list[OrderSpec] = []
+        for spec, reserved_price in legs:
+            for scope in self._stopped:
+                if _is_in(scope, spec):
+                    self.faults.append(f"{seq}: {spec.client_order_id} was accepted while {scope} was stopped")
+            faults = self._look(spec, reserved_price, taken)
+            self.faults += [f"{seq}: {spec.client_order_id} of {spec.account}: {fault}" for fault in faults]
+            taken.append(spec)
+
+    def _look(self, spec: OrderSpec, reserved_price: int, taken: list[OrderSpec]) -> list[str]:
+        faults: list[str] = []
+        limits = self._limits(spec)
+        value = spec.quantity * reserved_price
+        for limit in _those(limits, "max_order_quantity"):
+            if spec.quantity > limit:
+                faults.append(f"quantity {spec.quantity}, the most is {limit}")
+        for limit in _those(limits, "max_order_value"):
+            if value > limit * _SCALE:
+                faults.append(f"value {value}, the most is {limit * _SCALE}")
+        same = [state for state in self._states.orders.values() if state.spec.account == spec.account]
+        count = sum(1 for state in same if state.counted[0]) + len(taken) + 1
+        for limit in _those([self._book.of("account", spec.account)], "max_open_orders"):
+            if count > limit:
+                faults.append(f"{count} open orders, the most is {limit}")
+        worst, reduces = self._position(spec, taken)
+        for limit in _those(limits, "max_position"):
+            if worst > limit and not reduces:
+                faults.append(f"a position of {worst}, the most is {limit}")
+        return faults
+
+    def _position(self, spec: OrderSpec, taken: list[OrderSpec]) -> tuple[int, bool]:
+        """How large the position could become on the order's side, and whether it can only become smaller."""
+        key = (spec.account, spec.instrument, spec.side)
+        quantity = spec.quantity + sum(other.quantity for other in taken if other.side == spec.side)
+        for state in self._states.orders.values():
+            if (state.spec.account, state.spec.instrument, state.spec.side) == key:
+                quantity += state.counted[0]
+        position = self._positions[spec.account, spec.instrument]
+        after = position + quantity if spec.side == "BUY" else -position + quantity
+        return after, after <= 0
+
+    def _limits(self, spec: OrderSpec) -> list[LimitSet]:
+        book = self._book
+        found = [book.stack, book.of("account", spec.account), book.of("instrument", spec.instrument)]
+        return [*found, book.of("strategy", spec.strategy)] if spec.strategy else found
+
+
+def _those(limits: Iterable[LimitSet], name: str) -> list[int]:
+    return [value for each in limits if (value := getattr(each, name)) is not None]
+
+
+def _is_in(scope: str, spec: OrderSpec) -> bool:
+    kind, _, name = scope.partition(":")
+    if kind == "stack":
+        return True
+    if kind == "venue":
+        return spec.instrument.endswith(f".{name}")
+    return getattr(spec, kind) == name
+
+
+def over_limits(envelopes: Iterable[ev.Envelope]) -> list[str]:
+    """Everything that was accepted and should not have been."""
+    watch = LimitWatch()
+    for envelope in envelopes:
+        watch.apply(envelope)
+    return watch.faults
+
+
+def exposures(envelopes: Iterable[ev.Envelope], account: str, as_of: int) -> tuple[int, int]:
+    """What the open orders of an account come to as of an event: how many, and their value in nanos of money."""
+    states = States()
+    for envelope in envelopes:
+        if envelope.seq > as_of:
+            break
+        states.apply(envelope)
+    counted = [state.counted for state in states.orders.values() if state.spec.account == account]
+    return sum(1 for quantity, _ in counted if quantity), sum(quantity * price for quantity, price in counted) // _SCALE
