@@ -1,4 +1,8 @@
-"""Fold an order log again and take its decisions once more: they must come out as recorded."""
+"""Fold an order log again and take its decisions once more: they must come out as recorded.
+
+What was asked is made again from what was decided: an event holds all that its decision read (law 3), and what
+a venue said is in `venue.reports`.
+"""
 
 from dataclasses import dataclass, field
 
@@ -7,9 +11,9 @@ from trade2026.controls.machine import Controls
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instruments
-from trade2026.kit.bus.port import Bus
+from trade2026.kit.bus.port import Bus, Trimmed
 from trade2026.kit.settings import ProcessSettings
-from trade2026.oms.machine import OrderMachine
+from trade2026.oms.machine import OrderError, OrderMachine
 
 _RECORDS_PER_READ = 2_000
 _DIFFERENCES_MAX = 20
@@ -49,26 +53,74 @@ async def verify(bus: Bus, settings: ProcessSettings) -> Verification:
         BusError: the log cannot be read.
     """
     machine = OrderMachine(Controls(LimitBook(), Instruments(settings.instruments).by_id))
-    found = Verification()
+    reports, found = _Reports(bus), Verification()
     position, end = await bus.start("orders.events", 0), await bus.end("orders.events", 0)
     while position < end:
         for record in await bus.read("orders.events", 0, position, _RECORDS_PER_READ):
             envelope = ev.decode(record.body)
-            _compare(machine, envelope, found)
+            report_seq = getattr(envelope.data, "report_seq", -1)
+            report = await reports.at(report_seq) if report_seq >= 0 else None
+            command = _command(machine, envelope, report)
+            if command is not None:
+                _compare(machine, command, envelope, found)
             machine.apply(envelope)
             position = record.seq + 1
     found.events = position
     return found
 
 
-def _compare(machine: OrderMachine, envelope: ev.Envelope, found: Verification) -> None:
-    recorded = envelope.data
-    if not isinstance(recorded, ev.OrderAccepted | ev.OrderRefused):
-        return
-    command = cmd.SubmitOrder(ts=envelope.ts_event, spec=recorded.spec, reference=recorded.reference)
+class _Reports:
+    """What the venue said, read forward in pieces."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._first = 0
+        self._read: list[ev.Envelope] = []
+
+    async def at(self, seq: int) -> ev.ReportEvent | None:
+        """The report at a position; None when the topic has dropped it."""
+        if not 0 <= seq - self._first < len(self._read):
+            try:
+                records = await self._bus.read("venue.reports", 0, seq, _RECORDS_PER_READ)
+            except Trimmed:
+                return None
+            self._first, self._read = seq, [ev.decode(record.body) for record in records]
+        return self._read[seq - self._first].data if self._read else None  # type: ignore[return-value]
+
+
+def _command(machine: OrderMachine, envelope: ev.Envelope, report: ev.ReportEvent | None) -> cmd.Command | None:
+    """What was asked when this event came of it; None if the event alone does not say."""
+    ts = envelope.ts_event
+    match envelope.data:
+        case ev.OrderAccepted() | ev.OrderRefused() as event:
+            return cmd.SubmitOrder(ts=ts, spec=event.spec, reference=event.reference)
+        case ev.OrderListAccepted() as event:
+            specs = [leg.spec for leg in event.orders]
+            return cmd.SubmitList(ts=ts, kind=event.kind, specs=specs, reference=event.reference)  # type: ignore[arg-type]
+        case ev.ReplaceRequested() as event:
+            return cmd.AmendOrder(
+                ts=ts,
+                order_id=event.order_id,
+                quantity=event.quantity,
+                price=event.price,
+                stop_price=event.stop_price,
+                reference=event.reference,
+            )
+        case event if report is not None:
+            seq: int = event.report_seq  # type: ignore[union-attr]
+            return cmd.ApplyReport(ts=ts, report=report, report_seq=seq, ts_report=ts)
+        case _:
+            return None
+
+
+def _compare(machine: OrderMachine, command: cmd.Command, envelope: ev.Envelope, found: Verification) -> None:
     found.decisions += 1
+    decided: object = None
     try:
         machine.decide(command, _catch)
-    except _Decided as decided:
-        if decided.event != recorded and len(found.differences) < _DIFFERENCES_MAX:
-            found.differences.append(f"orders.events/0/{envelope.seq}: recorded {recorded}, now {decided.event}")
+    except _Decided as emitted:
+        decided = emitted.event
+    except OrderError as error:
+        decided = error
+    if decided != envelope.data and len(found.differences) < _DIFFERENCES_MAX:
+        found.differences.append(f"orders.events/0/{envelope.seq}: recorded {envelope.data}, now {decided!r}")
