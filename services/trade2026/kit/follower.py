@@ -1,6 +1,7 @@
 """A follower folds a partition of the log: first to its end (recovery), then as it grows."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -53,6 +54,8 @@ class Follower:
         self.end_seen = await self.bus.end(self.topic, self.partition)
         while self.next_seq < self.end_seen:
             await self._take(await self._reader.read(RECORDS_PER_BATCH_MAX))
+            if self.lag:
+                gc.freeze()  # what was folded lives on: the collector need not look at it again and again
         self.caught_up = True
         self._task = asyncio.ensure_future(self._run())
 

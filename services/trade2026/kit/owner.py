@@ -8,6 +8,7 @@ no future: it answers nobody and never writes again.
 """
 
 import asyncio
+import gc
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -238,6 +239,8 @@ class Owner:
                 machine.apply(envelope)
                 self._ts_init = envelope.ts_init
             self.detail = f"replayed {machine.next_seq} of {end} events"
+            if len(records) == _REPLAY_BATCH:
+                gc.freeze()  # what was folded lives on: the collector need not look at it again and again
             await asyncio.sleep(0)
         if restored is not None and end:  # the last record may be older than the snapshot: its time still binds us
             last = await self.bus.read(self.topic, self.partition, end - 1, 1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from trade2026.controls import order_log
 from trade2026.controls.exposure import DAY_NS
 from trade2026.controls.limits import LIMIT_SCOPES, LimitBook, LimitSet, Tightening, ceiling_of, in_force, same_limits
 from trade2026.controls.machine import Check, Controls, in_scope
@@ -25,8 +26,10 @@ from trade2026.domain.rejects import RejectCode
 from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
+from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.snapshots import SnapshotStore
 from trade2026.risk import api
 from trade2026.risk.calls import Answer, Post, post
 from trade2026.risk.log import RiskLog
@@ -37,7 +40,7 @@ log = logging.getLogger(__name__)
 ORDERS = "orders.events"
 KILL_TARGETS = ("oms", "gateway")
 _TIMER_SECONDS = 1.0
-_CLOSED_KEPT = 10_000
+_GROUP = "risk"
 _ALERTS_WAITING_MAX = 10_000
 _SCOPES_PER_TURN = 200
 
@@ -57,6 +60,8 @@ class RiskService(Service):
         self.ceilings = msgspec.json.decode(settings.risk, type=LimitBook)
         self.controls = Controls(self.ceilings, self.instruments.by_id)
         self.fold = OrderFold(self.controls)
+        self.snapshots = SnapshotStore(snapshot_directory(settings.state, "oms"), "oms")
+        """Of the order log, made by the archive."""
         self.references = ReferenceCache(on_trades=self._on_trades)
         owner = f"{settings.release}-risk-{context.instance}"
         self.log = RiskLog(context.bus, context.clock, tenant=settings.stack, owner=owner, on_fault=self._log_fault)
@@ -72,6 +77,7 @@ class RiskService(Service):
         self._orders: Follower | None = None
         self._timer: asyncio.Task[None] | None = None
         self._log_error = ""
+        self._looked_at = 0
         self._telling: set[str] = set()
         self._changing = asyncio.Lock()
 
@@ -81,7 +87,10 @@ class RiskService(Service):
     async def start(self) -> None:
         await self.log.start()
         await self.references.follow(self.context.bus)
-        self._orders = Follower(self.context.bus, ORDERS, self._on_order, on_batch=self._after_batch)
+        await self._restore()
+        self._orders = Follower(
+            self.context.bus, ORDERS, self._on_order, from_seq=self.fold.next_seq, on_batch=self._after_batch
+        )
         await self._orders.start()
         await self._raise_alerts()
         await self.refresh_limits("manifest", "the manifest was applied")
@@ -303,8 +312,29 @@ class RiskService(Service):
             self._alerts_waiting.append((alert, f"{record.topic}/{record.partition}/{record.seq}"))
 
     async def _after_batch(self) -> None:
-        if len(self.fold.orders) - len(self.fold.open) > _CLOSED_KEPT:
-            self.fold.forget_closed(self.fold.next_seq)
+        self.fold.forget_closed(self.fold.next_seq)
+
+    async def _restore(self) -> None:
+        """Begin with a snapshot that lies before what was looked at: no alert of the rest may be missed."""
+
+        def make(state: bytes) -> tuple[OrderFold, Controls]:
+            controls = Controls(self.ceilings, self.instruments.by_id)
+            fold = OrderFold(controls)
+            order_log.restore(state, fold, controls)
+            return fold, controls
+
+        bus = self.context.bus
+        looked_at = min(await bus.committed(_GROUP, ORDERS, 0), await bus.end(ORDERS, 0))
+        restored = self.snapshots.restore(make, next_seq_max=looked_at)
+        if restored is not None:
+            self.fold, self.controls = restored
+        self._looked_at = looked_at
+
+    async def _remember(self, next_seq: int) -> None:
+        """Keep durably up to where every alert was raised."""
+        if next_seq > self._looked_at and not self._alerts_waiting:
+            await self.context.bus.commit(_GROUP, ORDERS, 0, next_seq)
+            self._looked_at = next_seq
 
     async def _on_trades(self, ranges: dict[str, Reference]) -> None:
         for instrument, reference in ranges.items():
@@ -325,7 +355,9 @@ class RiskService(Service):
         for scope in sorted(self.unreached.keys() - self._telling):
             await self._tell(scope)
         await self.look_at_exposure(now)
+        next_seq = self.fold.next_seq
         await self._raise_alerts()
+        await self._remember(next_seq)
 
     def _log_fault(self, error: str) -> None:
         if error:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from trade2026.controls import order_log
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening
 from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instrument
@@ -167,6 +168,31 @@ async def test_a_check_counts_what_the_order_log_shows(desk: Desk) -> None:
     await desk.order_events(accepted())
     assert risk.as_of == 0
     assert codes(risk, order(2)) == {"CREDIT_THRESHOLD"}
+
+
+async def test_a_restart_begins_with_the_snapshot_of_the_order_log_and_misses_no_alert(desk: Desk) -> None:
+    risk = await desk.run()
+    await desk.order_events(accepted(), ev.Killed(scope="strategy:mm", reason="runaway", by="ann"))
+    await risk.look_around()
+    state = b"\n".join(order_log.slices(risk.fold, risk.controls))
+    risk.snapshots.write(state, risk.fold.next_seq, "1")
+    await desk.order_events(ev.Killed(scope="strategy:xx", reason="runaway", by="ann"))
+    again = await desk.run()
+    assert again.as_of == 2
+    assert codes(again, order(2)) == {"CREDIT_THRESHOLD"}
+    assert sorted(again.stopped()) == ["strategy:mm", "strategy:xx"]
+    assert sorted(again.log.machine.alerts) == ["killed-1", "killed-2"]
+    assert again.snapshots.unreadable == {}
+
+
+async def test_a_snapshot_beyond_what_was_looked_at_is_not_used(desk: Desk) -> None:
+    risk = await desk.run()
+    await desk.order_events(ev.Killed(scope="strategy:mm", reason="runaway", by="ann"))
+    state = b"\n".join(order_log.slices(risk.fold, risk.controls))
+    risk.snapshots.write(state, risk.fold.next_seq, "1")
+    again = await desk.run()
+    assert len(again.snapshots.unreadable) == 1
+    assert sorted(again.log.machine.alerts) == ["killed-0"]
 
 
 async def test_the_first_start_records_the_limits_of_the_manifest_and_the_second_does_not(desk: Desk) -> None:
