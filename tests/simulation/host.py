@@ -94,6 +94,9 @@ class Host:
         try:
             await asyncio.gather(*(self._start(hosted) for hosted in self.hosted.values()))
             self.started = True
+            while not any(hosted.service.replaced() for hosted in self.hosted.values()):
+                await asyncio.sleep(0.25)
+            await self.drain()
         except Exception as error:
             log.info("%s can't start: %r", self.process.name, error)
             await self.drain()

@@ -34,7 +34,7 @@ async def behind(world: World) -> str:
     for service in POSITION_SERVICES:
         reply = await world.ask(service, "GET", f"/positions/{stack.ACCOUNTS[0]}")
         if reply.body.get("as_of") != newest:
-            return f"{service} is as of {reply}, not {newest}: {await world.ask(service, 'GET', '/health')}"
+            return f"{service} is as of {reply.body.get('as_of', reply)}, not {newest}: {await world.ask(service, 'GET', '/health')}"
     archive = await world.ask("archive", "GET", "/stats")
     if archive.body.get("as_of") == newest:
         return ""

@@ -15,7 +15,7 @@ from trade2026 import __version__
 from trade2026.archive import api
 from trade2026.archive.machine import HistoryMachine, order_ids_of
 from trade2026.archive.spans import WAIT_NS, OrderSpans
-from trade2026.archive.store import HistoryStore, IndexRow
+from trade2026.archive.store import HistoryFenced, HistoryStore, IndexRow
 from trade2026.controls import order_log
 from trade2026.domain.events import Envelope
 from trade2026.kit import tracing
@@ -65,6 +65,7 @@ class ArchiveService(Service):
         self._index: dict[str, list[IndexRow]] = {topic: [] for topic in FOLLOWED}
         self._detail = "not started"
         self._write_error = ""
+        self._replaced = ""
         self._snapshot_error = ""
         self._snapshot_seq = 0
         self._snapshot_ts = context.clock.now()
@@ -110,6 +111,9 @@ class ArchiveService(Service):
             follower = self._followers.get(ORDERS)
             return False, follower.progress if follower is not None else self._detail
         return True, "ready"
+
+    def replaced(self) -> str:
+        return self._replaced
 
     def health(self) -> dict[str, Health]:
         checks = {
@@ -186,6 +190,9 @@ class ArchiveService(Service):
                 self._write_once(topic)
                 self._write_error = ""
                 break
+            except HistoryFenced as error:
+                self._replaced = str(error)
+                raise
             except sqlite3.OperationalError as error:
                 self._write_error = f"the history cannot be written: {error}"
                 log.warning(self._write_error)

@@ -65,6 +65,8 @@ class Feed:
         self.published = 0
         self.error = "not started"
         """Why nothing is published; empty while all is well."""
+        self.fenced = False
+        """Another process publishes the market: this one is of no use any more."""
         self._observe, self._may_publish = observe, may_publish
         self._ticks = Publisher(bus, TICKS, tenant=tenant, clock=clock, owner=owner)
         self._books = Publisher(bus, BOOKS, tenant=tenant, clock=clock, owner=owner)
@@ -184,7 +186,7 @@ class Feed:
             try:
                 self.turn()
             except Fenced as error:
-                self.error = f"another process publishes the market: {error}"
+                self.fenced, self.error = True, f"another process publishes the market: {error}"
                 log.error(self.error)
                 return
             except BusError as error:

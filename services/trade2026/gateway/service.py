@@ -216,6 +216,11 @@ class GatewayService(Service):
             return False, self._orders.progress
         return self._ready, "ready" if self._ready else "reading the recording"
 
+    def replaced(self) -> str:
+        if self.owner.fenced:
+            return f"{REPORTS}: {self.owner.detail}"
+        return self.feed.error if self.feed is not None and self.feed.fenced else ""
+
     def health(self) -> dict[str, Health]:
         checks = {
             "reports_log": Health(self.owner.ready, self.owner.detail),

@@ -48,12 +48,17 @@ WEBSOCKET_BYTES_MAX = 1024 * 1024
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 65
 _HEARTBEAT_SECONDS = 0.25
+_REPLACED_SECONDS = 0.25
 _SWITCH_SECONDS = 0.0005
 _GC_THRESHOLDS = (50_000, 20, 50)
 _PR_SET_PDEATHSIG = 1
 
 Factory = Callable[[Context], Service]
 Factories = Mapping[str, Factory] | Iterable[Factory]
+
+
+class Replaced(Exception):
+    """Another process owns what is ours; the message says what."""
 
 
 class Hosted:
@@ -241,7 +246,8 @@ async def _live(hosted: list[Hosted], stop: asyncio.Event) -> int:
         host.listen()
     starts = [asyncio.create_task(host.start(), name=f"{host.service.name} can't start") for host in hosted]
     stopped = asyncio.create_task(stop.wait())
-    pending: set[asyncio.Task[Any]] = {stopped, *starts, *(host.serving for host in hosted if host.serving)}
+    replaced = asyncio.create_task(_watch_for_another(hosted), name="another process has taken over")
+    pending: set[asyncio.Task[Any]] = {stopped, replaced, *starts, *(host.serving for host in hosted if host.serving)}
     try:
         while not stopped.done():
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
@@ -255,9 +261,22 @@ async def _live(hosted: list[Hosted], stop: asyncio.Event) -> int:
                 log.info("ready: %s", ", ".join(host.service.name for host in hosted))
         return 0
     finally:
-        for task in (stopped, *starts):
+        for task in (stopped, replaced, *starts):
             task.cancel()
-        await asyncio.gather(stopped, *starts, return_exceptions=True)
+        await asyncio.gather(stopped, replaced, *starts, return_exceptions=True)
+
+
+async def _watch_for_another(hosted: list[Hosted]) -> None:
+    """A process that was replaced can do nothing any more. Whoever runs it may start it again.
+
+    Raises:
+        Replaced: another process owns what is ours.
+    """
+    while True:
+        await asyncio.sleep(_REPLACED_SECONDS)
+        for host in hosted:
+            if reason := host.service.replaced():
+                raise Replaced(reason)
 
 
 async def _drain(hosted: list[Hosted], bus: Bus | None) -> bool:

@@ -56,6 +56,8 @@ class Projection:
         self.machine: Any = make()
         self.detail = "not started"
         self.publish_error = ""
+        self.replaced = ""
+        """Which other process publishes instead: this one is of no use any more."""
         self.published = 0
         self._make = make
         self._owner = owner or f"{context.settings.release}-{name}"
@@ -163,7 +165,7 @@ class Projection:
                 self.publish_error = ""
             except Fenced as error:
                 self._under_way = None
-                self.publish_error = f"another process owns {self.publishes}: {error}"
+                self.replaced = self.publish_error = f"another process owns {self.publishes}: {error}"
                 raise
             except BusError as error:
                 self._under_way = None

@@ -69,6 +69,10 @@ class Service:
         """Each dependency by name; cheap, no I/O."""
         return {}
 
+    def replaced(self) -> str:
+        """Which other process owns what is ours now; empty while none does. It ends this process."""
+        return ""
+
     def disk(self) -> Health:
         """Whether there is room for new orders: below the floor, what is left belongs to cancels and fills."""
         try:

@@ -171,6 +171,9 @@ class OmsService(Service):
     def readiness(self) -> tuple[bool, str]:
         return self.owner.ready and self._timer is not None, self.owner.detail
 
+    def replaced(self) -> str:
+        return f"{TOPIC}: {self.owner.detail}" if self.owner.fenced else ""
+
     def health(self) -> dict[str, Health]:
         age = self.references.age(self.context.clock.now())
         limit = self.book.reference_age_ns_max

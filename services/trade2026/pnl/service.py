@@ -70,6 +70,9 @@ class PnlService(Service):
     def readiness(self) -> tuple[bool, str]:
         return self.projection.readiness()
 
+    def replaced(self) -> str:
+        return self.projection.replaced
+
     def health(self) -> dict[str, Health]:
         checks = self.projection.health()
         if self._ticks is not None:

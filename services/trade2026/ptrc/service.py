@@ -91,6 +91,9 @@ class PtrcService(Service):
     def readiness(self) -> tuple[bool, str]:
         return self.projection.readiness()
 
+    def replaced(self) -> str:
+        return self.projection.replaced
+
     def health(self) -> dict[str, Health]:
         return self.projection.health()
 
