@@ -1,5 +1,6 @@
 """A stack of real processes for measurements and end-to-end tests: `trade2026 up --detach`, in a directory of its own."""
 
+import asyncio
 import json
 import os
 import signal
@@ -175,3 +176,29 @@ def environment() -> dict[str, str]:
     """Of a process that runs the platform out of this tree."""
     inherited = os.environ.get("PYTHONPATH", "")
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "services"), inherited]))}
+
+
+def open_bus(state_dir: Path) -> Any:
+    """The bus of a stack, to be read beside it."""
+    from trade2026.kit.bus.sqlite import SqliteBus
+    from trade2026.kit.settings import load
+
+    return SqliteBus(state_dir / "bus", load(state_dir / "run" / "orders.json").topics)
+
+
+def read_log(state_dir: Path, topic: str, from_seq: int = 0) -> list[Any]:
+    """Every envelope of a topic from a position on, read from the stack's files."""
+    from trade2026.domain.events import decode
+
+    async def read() -> list[Any]:
+        bus = open_bus(state_dir)
+        position, found = from_seq, []
+        try:
+            while records := await bus.read(topic, 0, position, 5_000):
+                found += [decode(record.body) for record in records]
+                position = records[-1].seq + 1
+        finally:
+            await bus.close()
+        return found
+
+    return asyncio.run(read())
