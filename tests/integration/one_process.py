@@ -110,6 +110,17 @@ class OneProcess:
         self._thread.start()
         for service in self.services:
             self.wait_until(lambda service=service: self.answers(service), f"{service} is ready")
+        if {"oms", "gateway"} <= set(self.services):
+            self.wait_until(self._knows_the_market, "the order service knows a price")
+
+    def fail_to_start(self) -> None:
+        """Run, and wait until it has given up."""
+        self._thread.start()
+        self._thread.join(SECONDS_MAX)
+        if self._thread.is_alive():
+            self.stop()
+            raise AssertionError("the stack started")
+        assert self._error is not None
 
     def stop(self) -> None:
         """Drain. Idempotent."""
@@ -117,6 +128,10 @@ class OneProcess:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(SECONDS_MAX)
         assert not self._thread.is_alive(), "the stack did not stop"
+
+    def _knows_the_market(self) -> bool:
+        checks = self.call("oms", "GET", "/health").json["checks"]
+        return checks["market_data"]["status"] == "ok"
 
     def answers(self, service: str) -> bool:
         """Whether a service is ready."""

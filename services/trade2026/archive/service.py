@@ -13,9 +13,10 @@ from typing import Any
 
 from trade2026 import __version__
 from trade2026.archive import api
+from trade2026.archive.integrity import Integrity
 from trade2026.archive.machine import HistoryMachine, order_ids_of
 from trade2026.archive.spans import WAIT_NS, OrderSpans
-from trade2026.archive.store import HistoryFenced, HistoryStore, IndexRow
+from trade2026.archive.store import HistoryFenced, HistoryStore, IndexRow, fault_of, is_damaged, set_aside
 from trade2026.controls import order_log
 from trade2026.domain.events import Envelope
 from trade2026.kit import tracing
@@ -72,24 +73,31 @@ class ArchiveService(Service):
         self._housekeeper: asyncio.Task[None] | None = None
         self._spans = OrderSpans(since_ns=context.clock.now())
         self._exporter: asyncio.Task[None] | None = None
+        self.integrity = Integrity(context.bus, [topic.name for topic in self.settings.topics if topic.durable])
+        self._scrubber: asyncio.Task[None] | None = None
+        self._repair: asyncio.Task[None] | None = None
+        self._damage = ""
+        """What was once found damaged and made again; empty if nothing ever was."""
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)
 
     async def start(self) -> None:
         self._detail = "opening the history"
-        self._store = HistoryStore(self.path)
-        self._restore(self._store.next_seq(ORDERS))
-        for topic in FOLLOWED:
-            self._detail = f"following {topic}"
-            await self._follow(topic)
-        self._detail = "ready"
+        self._store = self._open()
+        try:
+            await self._catch_up()
+        except sqlite3.DatabaseError as error:
+            if not is_damaged(error):
+                raise
+            await self._make_again(str(error))
+        self._scrubber = asyncio.ensure_future(self._scrub())
         self._housekeeper = asyncio.ensure_future(self._keep_house())
         if tracing.is_on():
             self._exporter = asyncio.ensure_future(self._export_spans())
 
     async def stop(self) -> None:
-        for task in (self._housekeeper, self._exporter):
+        for task in (self._housekeeper, self._exporter, self._scrubber, self._repair):
             if task is not None:
                 task.cancel()
         for follower in self._followers.values():
@@ -100,6 +108,60 @@ class ArchiveService(Service):
                 await self._snapshot()
             self._store.close()
         self.reader.close()
+
+    def _open(self) -> HistoryStore:
+        try:
+            return HistoryStore(self.path)
+        except sqlite3.DatabaseError as error:
+            if not is_damaged(error):
+                raise
+            self._put_aside(str(error))
+            return HistoryStore(self.path)
+
+    async def _catch_up(self) -> None:
+        assert self._store is not None
+        self._restore(self._store.next_seq(ORDERS))
+        for topic in FOLLOWED:
+            self._detail = f"following {topic}"
+            await self._follow(topic)
+        self._detail = "ready"
+
+    def _put_aside(self, fault: str) -> None:
+        self._damage = (
+            f"the history was damaged ({fault}) and is made again from the log; the old file is kept beside it"
+        )
+        log.error("%s: %s", set_aside(self.path), self._damage)
+
+    def _begin_again(self, fault: str) -> None:
+        """Make the history again; nobody is told anything from it meanwhile. Idempotent."""
+        if self._repair is None or self._repair.done():
+            self._detail = "the history is damaged and is made again from the log"
+            self._repair = asyncio.ensure_future(self._make_again(fault))
+
+    async def _make_again(self, fault: str) -> None:
+        followers, self._followers = self._followers, {}
+        for follower in followers.values():
+            await follower.stop()
+        if self._store is not None:
+            self._store.close()
+        self.reader.close()
+        self._put_aside(fault)
+        self._index = {topic: [] for topic in FOLLOWED}
+        self._write_error = ""
+        self._store = self._open()
+        await self._catch_up()
+
+    async def _scrub(self) -> None:
+        """Look for damage: in the durable logs all the time, in the history once a round."""
+        rounds = asyncio.ensure_future(self.integrity.run())
+        try:
+            while True:
+                await asyncio.sleep(self.integrity.round_seconds)
+                fault = await asyncio.to_thread(fault_of, self.path)
+                if fault:
+                    self._begin_again(fault)
+        finally:
+            rounds.cancel()
 
     @property
     def as_of(self) -> int:
@@ -120,8 +182,9 @@ class ArchiveService(Service):
             topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
             for topic, follower in self._followers.items()
         }
-        checks["history"] = Health(not self._write_error, self._write_error)
+        checks["history"] = Health(not self._write_error, self._write_error or self._damage)
         checks["snapshots"] = Health(not self._snapshot_error, self._snapshot_error)
+        checks["integrity"] = Health(not self.integrity.faults, self.integrity.summary)
         checks["disk"] = self.disk()
         return checks
 
@@ -134,6 +197,7 @@ class ArchiveService(Service):
             "lag": sum(follower.lag for follower in self._followers.values()),
             "lag_by_topic": {topic: follower.lag for topic, follower in self._followers.items()},
             "snapshot_as_of": self._snapshot_seq - 1,
+            "integrity_rounds": self.integrity.rounds,
         }
 
     async def _follow(self, topic: str) -> None:
@@ -143,8 +207,8 @@ class ArchiveService(Service):
         if position > end:
             if self._durable(topic):
                 raise RuntimeError(
-                    f"{self.path} is at {position} of {topic}, which ends at {end}: the log was replaced; "
-                    "move the history away and it is built again"
+                    f"{topic} ends at {end}, but {self.path} has its events to {position}: the log has lost its end, or is "
+                    "another one; restore a backup, or move the history away and it is made again"
                 )
             self._store.rewind(topic, end)
             position = end
@@ -168,7 +232,12 @@ class ArchiveService(Service):
     def _fold_order(self, envelope: Envelope, record: Record) -> None:
         missing = self.machine.needs(envelope.data)
         if missing and self._store is not None:
-            order = self._store.order(missing)
+            try:
+                order = self._store.order(missing)
+            except sqlite3.DatabaseError as error:
+                if is_damaged(error):
+                    self._begin_again(str(error))
+                raise
             if order is not None:
                 self.machine.fold.recall(order)
         if record.seq >= self.machine.written_to:
@@ -193,7 +262,12 @@ class ArchiveService(Service):
             except HistoryFenced as error:
                 self._replaced = str(error)
                 raise
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
+                if is_damaged(error):
+                    if self._detail != "ready":
+                        raise
+                    self._begin_again(str(error))
+                    await asyncio.Event().wait()  # until this follower is stopped for a new one
                 self._write_error = f"the history cannot be written: {error}"
                 log.warning(self._write_error)
                 await asyncio.sleep(delay)
@@ -221,7 +295,9 @@ class ArchiveService(Service):
             try:
                 assert self._store is not None
                 self._store.prune(now - self.retention_ns, _ORDERS_PRUNED_MAX)
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
+                if is_damaged(error):
+                    self._begin_again(str(error))
                 log.warning("the history was not pruned: %s", error)
 
     async def _export_spans(self) -> None:

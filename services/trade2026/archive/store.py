@@ -8,7 +8,7 @@ opens the history to write fences every earlier writer, as the owner of a partit
 import os
 import sqlite3
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +56,36 @@ ON CONFLICT (number) DO UPDATE SET
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Order).decode
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file is broken, or another one: not that it is busy or the disk is full."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    primary = code & 0xFF
+    return (
+        primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+        or code == sqlite3.SQLITE_IOERR_SHORT_READ
+    )
+
+
+def fault_of(path: Path) -> str:
+    """Look at every page of a history, beside its writer; return what is damaged, or nothing. Slow: for a thread."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as db:
+            (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return str(error) if is_damaged(error) else ""
+    return "" if found == "ok" else str(found)
+
+
+def set_aside(path: Path) -> Path:
+    """Move a damaged history away; return where it is. The one before is dropped."""
+    aside = path.with_name(f"{path.name}.damaged")
+    for suffix in ("-wal", "-shm", ""):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            file.replace(aside.with_name(aside.name + suffix))
+    return aside
 
 
 class HistoryFormat(Exception):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from trade2026.kit.identity import ConfigurationError
+
 
 class Kill(msgspec.Struct, frozen=True):
     """Why new orders of a scope are refused, since when (ns) and by whom."""
@@ -27,15 +29,20 @@ class Kills(Mapping[str, str]):
         path: Where the latches are kept; None keeps them in memory only.
 
     Raises:
-        OSError, msgspec.MsgspecError: the file cannot be read. Nobody may trade on a guess, so the venue
-            does not start then.
+        ConfigurationError: the file cannot be read, so the venue does not start.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.latched: dict[str, Kill] = {}
         if path is not None and path.exists():
-            self.latched = _decode(path.read_bytes())
+            try:
+                self.latched = _decode(path.read_bytes())
+            except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise ConfigurationError(
+                    f"{path} says which scopes are stopped and cannot be read ({error}): nobody may trade on a guess. "
+                    "Restore it from a backup, or, if you know that nothing is stopped, move it away"
+                ) from error
 
     def __getitem__(self, scope: str) -> str:
         return self.latched[scope].reason

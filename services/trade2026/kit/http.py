@@ -8,6 +8,7 @@ answer. Who may come in, what is answered and what is measured is the same. Fast
 
 import logging
 import re
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -424,7 +425,7 @@ def _problem_of(error: Exception, method: str, path: str) -> Problem:
     """What a client is told of an error that no handler expected."""
     if isinstance(error, Overloaded):
         return Problem(429, "overloaded", str(error), retry_after=1)
-    if isinstance(error, Unavailable | BusError):
+    if isinstance(error, Unavailable | BusError | sqlite3.Error):
         log.warning("%s %s: %s", method, path, error)
         return Problem(503, "unavailable", str(error), retry_after=1)
     log.error("%s %s failed", method, path, exc_info=error)

@@ -25,7 +25,7 @@ from trade2026.domain.market import Reference
 from trade2026.domain.orders import Order, OrderSpec
 from trade2026.domain.positions import Position
 from trade2026.kit import tracing
-from trade2026.kit.bus.port import Record
+from trade2026.kit.bus.port import BusCorrupt, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader
 from trade2026.kit.http import App, Problem, Request
@@ -113,7 +113,12 @@ class OmsService(Service):
         except sqlite3.Error as error:
             log.warning("the history cannot be read, so no snapshot is used: %s", error)
             return None
-        machine = self.snapshots.restore(make, next_seq_max=min(end, archived))
+        if archived > end:
+            raise BusCorrupt(
+                f"{TOPIC} ends at {end}, but the history has its events to {archived}: the log has lost its end; "
+                f"restore a backup, or move {self.history.path} away to go on without what was lost"
+            )
+        machine = self.snapshots.restore(make, next_seq_max=archived)
         self.history.relied_on = machine.next_seq if machine is not None else 0
         return machine
 

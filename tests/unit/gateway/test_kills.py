@@ -1,9 +1,9 @@
 """Given kills at the venue, when the process starts again, then they hold until a person releases them."""
 
-import msgspec
 import pytest
 
 from trade2026.gateway.kills import Kill, Kills
+from trade2026.kit.identity import ConfigurationError
 
 KILL = Kill("runs away", "ann", 5)
 
@@ -28,7 +28,7 @@ def test_a_kill_holds_even_if_it_cannot_be_kept(tmp_path):
 
 def test_a_damaged_file_stops_the_start(tmp_path):
     (tmp_path / "kills.json").write_text("{")
-    with pytest.raises(msgspec.DecodeError):
+    with pytest.raises(ConfigurationError, match="nobody may trade on a guess"):
         Kills(tmp_path / "kills.json")
 
 

@@ -200,7 +200,7 @@ class _Partition:
                 if code == sqlite3.SQLITE_CANTOPEN and before != (now := self.segments()):
                     before = now
                     continue
-                if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                if _is_damage(error):
                     raise self.corrupt(str(error)) from error
                 raise BusError(f"{self.label}: can't be read now: {error}") from error
 
@@ -544,11 +544,31 @@ class _Offsets:
     def _ask(self, pragma: str, query: str, values: tuple[object, ...]) -> "list[tuple[int]]":
         try:
             with self._lock:
-                connection = self._connection = self._connection or self._open()
-                connection.execute(pragma)
-                return connection.execute(query, values).fetchall()
+                try:
+                    return self._answer(pragma, query, values)
+                except sqlite3.DatabaseError as error:
+                    if not _is_damage(error):
+                        raise
+                    self._put_aside(error)
+                    return self._answer(pragma, query, values)
         except (sqlite3.Error, OSError) as error:
             raise _as_bus_error(error, "offsets of consumers", self._path.parent) from error
+
+    def _answer(self, pragma: str, query: str, values: tuple[object, ...]) -> "list[tuple[int]]":
+        connection = self._connection = self._connection or self._open()
+        connection.execute(pragma)
+        return connection.execute(query, values).fetchall()
+
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        """Without its offset a group reads from the start: whoever follows a log must be able to."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        aside = self._path.with_name(f"{self._path.name}.damaged")
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                self._path.with_name(self._path.name + suffix).replace(aside.with_name(aside.name + suffix))
+        log.error("%s is damaged (%s): it is put aside, and its readers begin again", self._path, error)
 
     def _open(self) -> sqlite3.Connection:
         _make_folders(self._path.parent)
@@ -566,7 +586,7 @@ def _as_bus_error(error: sqlite3.Error | OSError, what: str, folder: Path) -> Bu
         code = _code(error)
         if code == sqlite3.SQLITE_FULL:
             return BusFull(f"{what}: the disk under {folder} is full, nothing was written; make room")
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if _is_damage(error):
             return BusCorrupt(f"{what}: {error}; restore {folder} from a backup")
     elif error.errno in (errno.ENOSPC, errno.EDQUOT):
         return BusFull(f"{what}: the disk under {folder} is full, nothing was written; make room")
@@ -576,6 +596,16 @@ def _as_bus_error(error: sqlite3.Error | OSError, what: str, folder: Path) -> Bu
 def _code(error: sqlite3.Error) -> int:
     """The primary result code, without its extension."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is broken; one that was cut to nothing is a database without tables to SQLite."""
+    code = _code(error)
+    return (
+        code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        or getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHORT_READ
+        or (code == sqlite3.SQLITE_ERROR and "no such table" in str(error))
+    )
 
 
 def _again(error: BusError) -> BusError:
