@@ -253,3 +253,4 @@ def test_readers_that_do_not_read_are_dropped_and_cost_little_memory(
     print(f"memory grew by {(most - before) / 1e6:.1f} MB with {READERS} readers")
     assert most - before < RESIDENT_GROWTH_BYTES_MAX
     wait_for("nobody listens", lambda: stack.get(service, "/stats")["listeners"] == 0, WAIT_SECONDS)
+    assert '"level":"error"' not in stack.log(stack.release_of(service))

@@ -36,6 +36,8 @@ __all__ = ["App", "Problem", "Request", "Response", "json_response"]
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 64 * 1024
+_CLOSED = "after sending 'websocket.close'"
+"""How the server says that it has closed a WebSocket by itself."""
 _CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
 _JSON = b"application/json"
 _ONCE = frozenset((b"host", b"origin", b"authorization", b"content-type", b"idempotency-key"))
@@ -296,7 +298,9 @@ class App:
             await handler(ws, principal)
         except WebSocketDisconnect:
             return
-        except Exception:
+        except Exception as error:
+            if isinstance(error, RuntimeError) and _CLOSED in str(error):
+                return  # the server closed it meanwhile, e.g. because the client answered no ping
             log.exception("WebSocket %s failed", ws.scope["path"])
             await _close(ws, 1011)
         else:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +30,6 @@ if settings["config"].get("oms", {}).get("fail"):
 for service in settings["services"]:
     server = ThreadingHTTPServer((settings["host"], settings["ports"][service]), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 print("serving", flush=True)
 assert os.environ["TRADE2026_PARENT_PIPE"] == "1"
 sys.stdin.buffer.read()
