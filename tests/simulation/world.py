@@ -38,7 +38,6 @@ from trade2026.oms import lookup
 from trade2026.oms.service import OmsService
 from trade2026.pnl.service import PnlService
 from trade2026.ptrc.service import PtrcService
-from trade2026.risk import service as risk_service
 from trade2026.risk.calls import Answer
 from trade2026.risk.service import RiskService
 from trade2026.stack.facts import SERVICES, TOPICS
@@ -55,7 +54,6 @@ _SMALL: tuple[tuple[Any, str, int], ...] = (
     (projection, "_SNAPSHOT_EVENTS", 60),
     (gateway_service, "_SNAPSHOT_REPORTS", 40),
     (lookup, "CLOSED_KEPT", 10),
-    (risk_service, "_CLOSED_KEPT", 10),
 )
 """Numbers that are too big for a short run to reach what lies behind them."""
 

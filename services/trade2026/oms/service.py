@@ -50,6 +50,9 @@ _TIMER_SECONDS = 0.25
 ORDERS_IN_MEMORY_MAX = 500_000
 """Beyond it new orders have to wait until the history has those that are closed. An order needs 1 to 2 kB."""
 
+REPORTS_BEHIND_MAX = 200_000
+"""Beyond it new orders have to wait until more of what the venue said has been decided."""
+
 
 class OmsService(Service):
     """Order management for every account of the stack."""
@@ -94,6 +97,8 @@ class OmsService(Service):
         self._timer: asyncio.Task[None] | None = None
         self._said: list[tuple[Envelope, Record]] = []
         """Reports of the batch that is being read."""
+        self._reporting: asyncio.Future[list[Any]] | None = None
+        """Answers to the batch before."""
         self._room = Health(True)
         self._unique = 0
 
@@ -273,6 +278,10 @@ class OmsService(Service):
             raise Problem(503, "killed", f"{scope} is being killed: {kill.reason}", retry_after=5)
         if len(self.owner.machine.fold.orders) > ORDERS_IN_MEMORY_MAX:
             raise Problem(429, "history_behind", "the order history cannot follow; wait until it has", retry_after=5)
+        if self._reports is not None and self._reports.lag > REPORTS_BEHIND_MAX:
+            raise Problem(
+                429, "reports_behind", f"{self._reports.lag} reports of the venue wait for a decision", retry_after=1
+            )
 
     def spec(self, order: OrderInput, now: int, idempotency_key: str = "") -> OrderSpec:
         """Return the spec of an input; an order without an id gets one that nobody else has."""
@@ -368,34 +377,34 @@ class OmsService(Service):
         self._said.append((envelope, record))
 
     async def _decide_reports(self, machine: OrderMachine) -> None:
-        """Have what the venue said decided, and durable, before more of it is read.
+        """Have what the venue said decided; the batch before must be durable before more is read.
 
         Only by the machine for which it was read: after a recovery the log may lack reports before these.
         """
         said, self._said = self._said, []
-        commands: list[cmd.Command] = []
-        for envelope, record in said:
-            report: ev.ReportEvent = envelope.data  # type: ignore[assignment]
-            commands.append(
-                cmd.ApplyReport(
-                    ts=self.context.clock.now(),
-                    ts_report=envelope.ts_event,
-                    principal="venue",
-                    causation_id=f"{record.topic}/{record.partition}/{record.seq}",
-                    report=report,
-                    report_seq=record.seq,
-                    recalled=await self.orders.recalled(report.order_id),
-                )
-            )
+        commands = [await self._report_command(envelope, record) for envelope, record in said]
         if machine is not self.owner.machine:
             return
+        before = self._reporting
         try:
-            answers = await self.owner.submit_many(commands, reduces_risk=True)
+            self._reporting = self.owner.submit_many(commands, reduces_risk=True)
         except Unavailable:
             return  # the owner is recovering: it begins again after the last report that its log holds
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, Unavailable):
-                log.error("a report could not be decided: %r", answer)
+        self._reporting.add_done_callback(_say_which_failed)
+        if before is not None:
+            await asyncio.wait([before])
+
+    async def _report_command(self, envelope: Envelope, record: Record) -> cmd.Command:
+        report: ev.ReportEvent = envelope.data  # type: ignore[assignment]
+        return cmd.ApplyReport(
+            ts=self.context.clock.now(),
+            ts_report=envelope.ts_event,
+            principal="venue",
+            causation_id=f"{record.topic}/{record.partition}/{record.seq}",
+            report=report,
+            report_seq=record.seq,
+            recalled=await self.orders.recalled(report.order_id),
+        )
 
     def _follow(self, command: cmd.Command) -> None:
         try:
@@ -437,3 +446,9 @@ class OmsService(Service):
 def _say_what_failed(done: "asyncio.Future[Any]") -> None:
     if not done.cancelled() and (error := done.exception()) is not None and not isinstance(error, Unavailable):
         log.error("a followed event could not be decided: %r", error)
+
+
+def _say_which_failed(done: "asyncio.Future[list[Any]]") -> None:
+    for answer in done.result() if not done.cancelled() else ():
+        if isinstance(answer, Exception) and not isinstance(answer, Unavailable):
+            log.error("a report could not be decided: %r", answer)
