@@ -107,7 +107,7 @@ class App:
         self.metrics = metrics or Metrics()
         self.routes: list[Route] = []
         self.sockets: list[SocketRoute] = []
-        self.api = FastAPI(title=title or name, version=version or "0", redoc_url=None)
+        self.api = FastAPI(title=title or name, version=version or "0", docs_url=None, redoc_url=None)
         self.api.openapi = self.openapi  # type: ignore[method-assign]
         self.api.add_exception_handler(HTTPException, _problem_of_http)
         self.now, self._gate = now, gate

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from trade2026 import __version__
-from trade2026.kit import metrics
+from trade2026.kit import docs_page, metrics
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.metrics import Metrics
 from trade2026.kit.service import Health, Service
@@ -165,6 +165,10 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
             }
             | _own_stats(service)
         )
+
+    @app.route("GET", "/docs", summary="This service's endpoints, to read and to try", role=None, needs_ready=False)
+    async def docs(request: Request) -> Response:
+        return docs_page.page()
 
     @app.route("GET", "/metrics", summary="OpenMetrics", role=None, needs_ready=False)
     async def show_metrics(request: Request) -> Response:

@@ -1,0 +1,40 @@
+"""`/docs`: the endpoints of a service, its schemas, and a form to try them, in one page that loads nothing else.
+
+It works without internet. The page holds no data of its own: it reads `/openapi.json` and writes text nodes
+only, so that nothing in the document can become markup; the policy in its headers allows no other script.
+"""
+
+import base64
+import hashlib
+from importlib.resources import files
+
+from trade2026.kit.messages import Response
+
+_PARTS = files(__name__)
+
+
+def page() -> Response:
+    """Return the page."""
+    return _PAGE
+
+
+def _read(name: str) -> str:
+    return (_PARTS / name).read_text("utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _make() -> Response:
+    style, script = _read("style.css"), _read("script.js")
+    html = _read("page.html").replace("/* style */", style).replace("/* script */", script)
+    policy = (
+        f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = [(b"content-security-policy", policy.encode()), (b"x-content-type-options", b"nosniff")]
+    return Response(html.encode(), content_type="text/html; charset=utf-8", headers=headers)
+
+
+_PAGE = _make()
