@@ -51,7 +51,7 @@ HELD_TYPES = frozenset({OrderType.STOP, OrderType.STOP_LIMIT, OrderType.TRAILING
 """Types that wait at our side for their trigger before a venue hears of them."""
 
 
-class OrderSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OrderSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An order as it was asked for. All amounts are nanos; 0 means "not given" where a price may be absent."""
 
     client_order_id: str

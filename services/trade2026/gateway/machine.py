@@ -215,9 +215,11 @@ class PaperVenue:
                 continue
             venue_order_id = f"{venue_of(new.spec.instrument)}:{new.order_id}"
             emit(ev.VenueAccepted(order_id=new.order_id, venue_order_id=venue_order_id, spec=new.spec))
-            self._expire(command, emit)
-            if new.order_id in self.orders:
-                self._take(self.orders[new.order_id], emit)
+            order = self.orders[new.order_id]
+            if 0 < new.spec.expire_at <= command.ts:
+                emit(_expired(order))
+            else:
+                self._take(order, emit)
 
     def _refusal(self, spec: OrderSpec) -> tuple[str, str] | None:
         if spec.instrument not in self.instruments:
@@ -285,8 +287,7 @@ class PaperVenue:
             _, order_id = heapq.heappop(self._expiries)
             order = self.orders.get(order_id)
             if order is not None:
-                reason = f"{order.spec.time_in_force} order expired at the venue"
-                emit(ev.VenueCanceled(order_id=order_id, reason=reason, unsolicited=True, expired=True))
+                emit(_expired(order))
 
     def _cancel_many(self, command: cmd.CancelMany, emit: Emit) -> int:
         working = [order_id for order_id in command.order_ids if order_id in self.orders]
@@ -476,6 +477,11 @@ _UNKNOWN = OrderSpec(client_order_id="", account="", instrument="", side="BUY", 
 
 def _rests(spec: OrderSpec) -> bool:
     return spec.order_type is not OrderType.MARKET and spec.time_in_force not in _PASSING
+
+
+def _expired(order: VenueOrder) -> ev.VenueCanceled:
+    reason = f"{order.spec.time_in_force} order expired at the venue"
+    return ev.VenueCanceled(order_id=order.order_id, reason=reason, unsolicited=True, expired=True)
 
 
 def _unsolicited(order_id: str, reason: str) -> ev.VenueCanceled:
