@@ -247,7 +247,7 @@ class Officer:
     async def tighten(self) -> None:
         """Make a limit of an account tighter."""
         account = self.rng.choice(stack.ACCOUNTS)
-        limits = self.rng.choice(({"max_open_orders": 8}, {"max_order_quantity": "3"}, {"max_position": "12"}))
+        limits = self.rng.choice(({"max_open_orders": 8}, {"max_order_quantity": "3"}, {"max_position": "4"}))
         body = {"scope": f"account:{account}", "limits": limits, "reason": "nervous"}
         reply = await self.world.ask("risk", "POST", "/limits/tighten", body)
         self.journal.note("tighten", account, limits, reply.status)

@@ -44,7 +44,7 @@ LIMITS = LimitBook(
         max_order_quantity=10 * UNIT,
         max_order_value=900_000 * UNIT,
         max_open_orders=12,
-        max_position=25 * UNIT,
+        max_position=6 * UNIT,
         price_collar_bps=2_000,
     ),
 )
