@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from trade2026.stack.configs import FieldError
 from trade2026.stack.model import TradingStack
 from trade2026.stack.nearest import nearest
 
@@ -72,10 +73,13 @@ def loads(text: str) -> TradingStack:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ManifestError([Fault("", f"is no YAML: {error.problem}", line)]) from error
-    except yaml.YAMLError as error:
-        raise ManifestError([Fault("", f"is no YAML: {error}")]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ManifestError([Fault("", f"is no YAML: {' '.join(str(error).split())[:200]}")]) from error
+    except RecursionError as error:
+        raise ManifestError([Fault("", "nests too deep; is it a manifest?")]) from error
     if not isinstance(document, dict):
-        raise ManifestError([Fault("", "is empty; a manifest begins with apiVersion, kind, metadata and spec")])
+        what = "is empty" if document is None else "is no mapping"
+        raise ManifestError([Fault("", f"{what}; a manifest begins with apiVersion, kind, metadata and spec")])
     try:
         return parse(document)
     except ManifestError as error:
@@ -103,10 +107,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -119,7 +124,8 @@ def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal | float:
 
 
 def _text(loader: yaml.SafeLoader, node: yaml.Node) -> str:
-    assert isinstance(node, yaml.ScalarNode), "a timestamp is a scalar"
+    if not isinstance(node, yaml.ScalarNode):
+        raise yaml.constructor.ConstructorError(None, None, "a timestamp must be text", node.start_mark)
     return str(loader.construct_scalar(node))
 
 
@@ -147,7 +153,9 @@ def _faults(error: ValidationError) -> list[Fault]:
             faults.append(Fault(_path(loc), f"is no field here{nearest(str(loc[-1]), _fields(loc[:-1]))}"))
         elif kind == "value_error":
             message = str(context["error"])
-            if loc == ("spec",) and ": " in message:
+            if isinstance(context["error"], FieldError):
+                faults.append(Fault(f"{_path(loc)}.{context['error'].path}", message))
+            elif loc == ("spec",) and ": " in message:
                 inner, _, message = message.partition(": ")
                 faults.append(Fault(f"spec.{inner}", message))
             else:
@@ -238,4 +246,9 @@ def _fields(loc: Loc) -> list[str]:
 
 def _explained(loc: Loc) -> str:
     description = _at(loc)[1]
-    return f" ({description[0].lower()}{description[1:].rstrip('.')})" if description else ""
+    if not description:
+        return ""
+    first = description.partition(" ")[0]
+    if first[1:].islower() or not first[1:]:  # a name such as TradingStack or OTLP stays as it is
+        description = description[0].lower() + description[1:]
+    return f" ({description.rstrip('.')})"

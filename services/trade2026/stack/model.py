@@ -22,9 +22,10 @@ from pydantic.alias_generators import to_camel
 from trade2026 import __version__
 from trade2026.domain.instruments import DEFAULT_SESSION
 from trade2026.domain.numbers import to_text
+from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS, check
 from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES
 from trade2026.stack.nearest import nearest
-from trade2026.stack.units import amount_nanos, basis_points, duration_ns, fraction
+from trade2026.stack.units import amount_nanos, basis_points, byte_count, duration_ns, fraction
 
 VENUE_TYPES = ("replay", "synthetic")
 """Kinds of venue that this version can run."""
@@ -55,6 +56,11 @@ def _bps(value: object) -> str | int:
     return value  # type: ignore[return-value]
 
 
+def _bytes(value: object) -> str | int:
+    byte_count(value)
+    return value  # type: ignore[return-value]
+
+
 def _plain(value: Any) -> Any:
     """Free-form configuration as plain JSON values: decimals that a YAML reader made become floats."""
     if isinstance(value, dict):
@@ -78,6 +84,8 @@ Step = Annotated[str, BeforeValidator(_step), WithJsonSchema(_INT_OR_STRING)]
 Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string"})]
 Bps = Annotated[str | int, BeforeValidator(_bps), WithJsonSchema(_INT_OR_STRING)]
 """Basis points as a whole number, or `10%`."""
+Bytes = Annotated[str | int, BeforeValidator(_bytes), WithJsonSchema(_INT_OR_STRING)]
+"""A whole number, or `256Mi`."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Config = Annotated[dict[str, Any], AfterValidator(_plain)]
 
@@ -155,6 +163,14 @@ class Venue(Model):
             raise ValueError(f"{value!r} is no kind of venue that this version runs; use {' or '.join(VENUE_TYPES)}")
         return value
 
+    @field_validator("config")
+    @classmethod
+    def _known_config(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        kind = info.data.get("type")
+        if kind in VENUE_CONFIGS:
+            check(value, VENUE_CONFIGS[kind], f"a {kind}")
+        return value
+
 
 class Bus(Model):
     """Where the log is kept."""
@@ -162,12 +178,16 @@ class Bus(Model):
     type: Literal["embedded"] = Field(
         default="embedded", description="embedded: fsynced SQLite journals on one machine."
     )
+    free_space_min: Bytes = Field(
+        default="256Mi",
+        description="New orders stop below this much free disk; cancels and fills are still written.",
+    )
 
 
 class Rate(Model):
     """So many in a sliding window."""
 
-    count: int = Field(ge=1, description="How many at most.")
+    count: int = Field(ge=1, le=2**31, description="How many at most.")
     per: Duration = Field(default="1s", description="Length of the window.")
 
     @field_validator("per")
@@ -185,7 +205,7 @@ class LimitSet(Model):
     max_order_value: Amount | None = Field(
         default=None, description="Largest value of one order, in the base currency."
     )
-    max_open_orders: int | None = Field(default=None, ge=0, description="Most orders open at once.")
+    max_open_orders: int | None = Field(default=None, ge=0, le=2**31, description="Most orders open at once.")
     max_gross_exposure: Amount | None = Field(default=None, description="Positions and open orders, long plus short.")
     max_net_exposure: Amount | None = Field(default=None, description="Positions and open orders, long less short.")
     max_position: Amount | None = Field(
@@ -296,9 +316,10 @@ class Spec(Model):
     @field_validator("services")
     @classmethod
     def _known_services(cls, value: dict[str, Service]) -> dict[str, Service]:
-        for name in value:
+        for name, service in value.items():
             if name not in SERVICES:
                 raise ValueError(f"{name!r} is no service{nearest(name, SERVICES)}")
+            check(service.config, SERVICE_CONFIGS.get(name, {}), name, f"{name}.config")
         return value
 
     @field_validator("venues")

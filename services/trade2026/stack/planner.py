@@ -13,7 +13,7 @@ from typing import Any, cast
 from trade2026.stack import model
 from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts, peers_of
 from trade2026.stack.nearest import nearest
-from trade2026.stack.units import amount_nanos, basis_points, duration_ns, fraction
+from trade2026.stack.units import amount_nanos, basis_points, byte_count, duration_ns, fraction
 
 _PORT_MAX = 65_535
 
@@ -136,6 +136,7 @@ def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
         ],
         "ports": ports,
         "bus": {"type": spec.bus.type},
+        "free_bytes_min": byte_count(spec.bus.free_space_min),
         "default_account": spec.default_account,
         "base_currency": spec.base_currency,
         "keys_file": spec.security.keys_file,

@@ -1,4 +1,4 @@
-"""How amounts, durations and basis points are written in a manifest, and what they are inside.
+"""How amounts, durations, basis points and bytes are written in a manifest, and what they are inside.
 
 The model keeps the text that the user wrote, so that a manifest reads back as it was; the planner asks
 here for integers.
@@ -9,7 +9,11 @@ from decimal import Decimal, InvalidOperation
 
 from trade2026.domain.numbers import BPS, NumberError, to_nanos
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", re.ASCII)
+_BYTES = re.compile(r"(\d{1,19})(Ki|Mi|Gi|Ti|)", re.ASCII)
+_UNIT_BYTES = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_DURATION_NS_MAX = 100 * 365 * 86_400 * 10**9
+_BASIS_POINTS_MAX = 10**9
 _UNIT_NS = {
     "ns": 1,
     "us": 1_000,
@@ -46,7 +50,10 @@ def duration_ns(value: object) -> int:
     if isinstance(value, str) and value:
         parts = _DURATION.findall(value)
         if parts and "".join(number + unit for number, unit in parts) == value:
-            return int(sum(Decimal(number) * _UNIT_NS[unit] for number, unit in parts))
+            duration = int(sum(Decimal(number) * _UNIT_NS[unit] for number, unit in parts))
+            if duration > _DURATION_NS_MAX:
+                raise ValueError(f"must be at most 100 years, not {_shown(value)}")
+            return duration
     raise ValueError(f'must be a duration such as "250ms", "1s" or "1h30m", not {_shown(value)}')
 
 
@@ -72,9 +79,25 @@ def basis_points(value: object) -> int:
             raise ValueError(help_text) from error
     else:
         raise ValueError(help_text)
-    if not number.is_finite() or number != number.to_integral_value():
+    if not number.is_finite() or abs(number) > _BASIS_POINTS_MAX or number != number.to_integral_value():
         raise ValueError(help_text)
     return int(number)
+
+
+def byte_count(value: object) -> int:
+    """Return bytes, written as a whole number or text such as `256Mi` or `1Gi`.
+
+    Raises:
+        ValueError: it is neither, or more than a disk has.
+    """
+    help_text = f'must be bytes or text such as "256Mi" or "1Gi", not {_shown(value)}'
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(help_text)
+    match = _BYTES.fullmatch(str(value))
+    count = int(match[1]) * _UNIT_BYTES[match[2]] if match else -1
+    if not 0 <= count < 2**63:
+        raise ValueError(help_text)
+    return count
 
 
 def fraction(value: object) -> float:

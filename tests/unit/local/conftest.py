@@ -20,7 +20,7 @@ metadata: {name: desk}
 spec:
   venues: [{name: SIM, config: {speed: 1}}]
   instruments: [{symbol: BTCUSDT, tickSize: 1, lotSize: 1}]
-  services: {oms: {config: {fail: false}}}
+  services: {archive: {config: {retention_days: 30}}}
 """
 
 

@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 settings = json.loads(Path(sys.argv[1]).read_text())
-if settings["config"].get("oms", {}).get("fail"):
+if settings["config"].get("archive", {}).get("retention_days") == 13:
     print("can't start: told to fail", flush=True)
     raise SystemExit(7)
 for service in settings["services"]:

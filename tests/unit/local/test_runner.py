@@ -93,8 +93,8 @@ async def test_an_apply_whose_process_does_not_start_is_taken_back(
     runner: Runner, manifest: str, tmp_path: Path
 ) -> None:
     before = runner.plan
-    with pytest.raises(RunError, match=r"taken back: orders does not start(.|\n)*told to fail"):
-        await runner.apply(manifest.replace("fail: false", "fail: true"), tmp_path)
+    with pytest.raises(RunError, match=r"taken back: projections does not start(.|\n)*told to fail"):
+        await runner.apply(manifest.replace("retention_days: 30", "retention_days: 13"), tmp_path)
     assert runner.plan == before
     assert runner.ready
 

@@ -1,12 +1,17 @@
 """What is wrong with a manifest is said with its line, its field, and what to do."""
 
+import contextlib
 import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS
 from trade2026.stack.manifest import ManifestError, load, loads, parse
 
 RIGHT = """\
@@ -138,6 +143,62 @@ WRONG: list[tuple[str, str, str]] = [
     ),
     ("kind: TradingStack", "kind: TradingStack\nkind: TradingStack", "'kind' is given twice"),
     ("metadata: {name: desk}", "metadata: {name: desk", "is no YAML"),
+    *[
+        ("config: {speed: 60}", f"config: {{{setting}}}", f"spec.venues[0].config.{message}")
+        for setting, message in (
+            ("sped: 60", "sped: is no setting of a replay; did you mean 'speed'?"),
+            ("speed: fast", "speed: must be a number above zero, such as 60, not 'fast'"),
+            ("speed: 0", "speed: must be a number above zero, such as 60, not 0"),
+            ("speed: true", "speed: must be a number above zero, such as 60, not true"),
+            ("scale: -1", "scale: must be a number above zero, such as 60, not -1"),
+            ("scale: 1e400", "scale: must be a number above zero"),
+            ("loop: maybe", "loop: must be true or false, not 'maybe'"),
+            ("seed: x", "seed: must be a whole number from 0 to"),
+            ("gap_seconds_max: null", "gap_seconds_max: must be a number above zero, such as 60, not nothing"),
+        )
+    ],
+    (
+        "type: replay, config: {speed: 60}",
+        "type: synthetic, config: {scale: 2}",
+        "spec.venues[0].config.scale: is no setting of a synthetic",
+    ),
+    (
+        "type: replay, config: {speed: 60}",
+        "type: synthetic, config: {prices: {BTCUSDT: -1}}",
+        "spec.venues[0].config.prices: of BTCUSDT must be a number above zero",
+    ),
+    (
+        "placement: compact",
+        "services: {oms: {config: {fast: true}}}",
+        "spec.services.oms.config.fast: is no setting of oms; it has none",
+    ),
+    (
+        "placement: compact",
+        "services: {pnl: {config: {method: random}}}",
+        "spec.services.pnl.config.method: must be average or fifo or lifo, not 'random'",
+    ),
+    (
+        "placement: compact",
+        "services: {archive: {config: {retention_days: 0}}}",
+        "spec.services.archive.config.retention_days: must be a whole number from 1 to",
+    ),
+    ("placement: compact", "services: {oms: {replicas: 2}}", "spec.services.oms.replicas: is no field here"),
+    ("placement: compact", "bus: {type: embedded, replicas: 3}", "spec.bus.replicas: is no field here; known: type"),
+    ("placement: compact", "bus: {freeSpaceMin: 5MB}", "spec.bus.freeSpaceMin: must be bytes or text such as"),
+    ("placement: compact", "bus: {freeSpaceMin: -1}", "spec.bus.freeSpaceMin: must be bytes or text such as"),
+    ("placement: compact", "bus: embedded", "spec.bus: must be a mapping (key: value)"),
+    ('maxOrderValue: "1000"', "maxOrderValue: 1e400", "spec.risk.limits.maxOrderValue: 1.000000E+400 is larger than"),
+    ('maxOrderValue: "1000"', 'maxOrderValue: "1_000"', "spec.risk.limits.maxOrderValue: must be a number or decimal"),
+    ('maxOrderValue: "1000"', 'maxOrderValue: "\u0661"', "spec.risk.limits.maxOrderValue: must be a number or decimal"),
+    ('maxOrderValue: "1000"', "maxOpenOrders: 99999999999", "spec.risk.limits.maxOpenOrders: must be at most"),
+    ('maxOrderValue: "1000"', "priceCollar: 1e99", "spec.risk.limits.priceCollar: must be basis points (100 is 1 %)"),
+    (
+        'maxOrderValue: "1000"',
+        "duplicateWindow: 9999999d",
+        "spec.risk.limits.duplicateWindow: must be at most 100 years",
+    ),
+    ('maxOrderValue: "1000"', 'duplicateWindow: "\u0661s"', "spec.risk.limits.duplicateWindow: must be a duration"),
+    (RIGHT, "- a", "is no mapping; a manifest begins with apiVersion, kind, metadata and spec"),
     (RIGHT, "", "is empty; a manifest begins with apiVersion, kind, metadata and spec"),
 ]
 
@@ -154,6 +215,54 @@ def test_the_right_manifest_is_accepted() -> None:
     stack = loads(RIGHT)
     assert stack.metadata.name == "desk"
     assert stack.spec.default_account == "main"
+
+
+NO_YAML: dict[str, tuple[str, str]] = {
+    "a tab": ("a:\n\t- x", "line 2: is no YAML"),
+    "a colon too many": ("a: b: c", "line 1: is no YAML: mapping values are not allowed here"),
+    "an open brace": ('{"kind": "TradingStack"', "line 1: is no YAML"),
+    "an open quote": ('a: "b', "line 1: is no YAML: found unexpected end of stream"),
+    "two documents": (RIGHT + "---\n" + RIGHT, "is no YAML: but found another document"),
+    "an unknown alias": ("a: *b", "line 1: is no YAML: found undefined alias 'b'"),
+    "a tag of Python's": ('a: !!python/object/apply:os.system ["id"]', "line 1: is no YAML: could not determine a"),
+    "a key that is a list": ("kind: TradingStack\n? [a, b]\n: c", "line 2: is no YAML: a key must be text"),
+    "a number of 10,000 digits": ("a: " + "9" * 10_000, "is no YAML: Exceeds the limit"),
+    "what is called a number": ("a: !!int x", "is no YAML: invalid literal"),
+    "a zero byte": ("a: \0", "is no YAML: unacceptable character"),
+    "endless lists": ("a: " + "[" * 5_000, "nests too deep; is it a manifest?"),
+    "endless mappings": ("a: " + "{a: " * 1_000 + "1" + "}" * 1_000, "nests too deep; is it a manifest?"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NO_YAML.values(), ids=NO_YAML)
+def test_what_is_no_yaml_is_said_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        loads(text)
+    assert message in str(caught.value)
+    assert len(caught.value.faults) == 1
+
+
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
+def test_no_text_makes_the_reader_fail(text: str) -> None:
+    for written in (text, RIGHT + text, RIGHT.replace("60", text[:20])):
+        with contextlib.suppress(ManifestError):
+            loads(written)
+
+
+def test_the_settings_that_are_checked_are_those_that_services_read() -> None:
+    from trade2026.gateway.venues import ReplayConfig, SyntheticConfig
+    from trade2026.pnl.service import PnlConfig
+    from trade2026.ptrc.service import PtrcConfig
+
+    for known, read in (
+        (VENUE_CONFIGS["replay"], ReplayConfig),
+        (VENUE_CONFIGS["synthetic"], SyntheticConfig),
+        (SERVICE_CONFIGS["pnl"], PnlConfig),
+        (SERVICE_CONFIGS["ptrc"], PtrcConfig),
+    ):
+        assert set(known) == set(read.__struct_fields__)
+        for name, value in msgspec.to_builtins(read()).items():
+            assert known[name](value) == ""
 
 
 def test_a_fault_names_its_line() -> None:

@@ -24,7 +24,7 @@ spec:
   instruments:
     - {symbol: BTCUSDT, tickSize: "0.01", lotSize: "0.00001", takerFeeBps: 5}
     - {symbol: ETHEUR, venue: ALT, base: ETH, quote: EUR, tickSize: 1, lotSize: 1}
-  services: {oms: {config: {a: 1}}}
+  services: {pnl: {config: {method: fifo}}}
   risk:
     limits: {maxOrderValue: 1000.5, priceCollar: 5%, passiveCollar: 250, priceWindow: 10bps}
     accountDefaults: {maxOpenOrders: 7, orderRate: {count: 2, per: 500ms}, duplicateWindow: 0s}
@@ -73,12 +73,13 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
 
 
 def test_the_settings_have_the_shape_that_a_process_reads(stack: TradingStack) -> None:
-    known = set(ProcessSettings.__struct_fields__) - {"state_dir", "host", "free_bytes_min"}
+    known = set(ProcessSettings.__struct_fields__) - {"state_dir", "host"}
     for release in plan(stack).releases:
         assert set(release.settings) == known
         settings = msgspec.json.decode(json.dumps(release.settings), type=ProcessSettings)
         assert settings.services == list(release.services)
         assert {topic.name for topic in settings.topics} == {topic.name for topic in TOPICS}
+        assert settings.free_bytes_min == 256 * 1024 * 1024
 
 
 def test_amounts_durations_and_collars_become_integers(stack: TradingStack) -> None:
@@ -132,7 +133,7 @@ def test_the_hash_is_the_same_for_the_same_manifest_however_it_is_written(stack:
 
 
 @pytest.mark.parametrize(
-    "change", [("1000.5", "1000.6"), ("speed: 1.5", "speed: 2"), ("{a: 1}", "{a: 2}"), ("name: desk", "name: d")]
+    "change", [("1000.5", "1000.6"), ("speed: 1.5", "speed: 2"), ("method: fifo", "method: lifo"), ("name: desk", "name: d")]
 )
 def test_the_hash_changes_with_any_planned_value(stack: TradingStack, change: tuple[str, str]) -> None:
     assert plan(loads(TEXT.replace(*change))).config_hash != plan(stack).config_hash
@@ -143,7 +144,7 @@ def test_the_hash_changes_with_any_planned_value(stack: TradingStack, change: tu
     [
         (("1000.5", "1000.6"), ["orders", "risk"]),
         (("speed: 1.5", "speed: 2"), ["venue"]),
-        (("{a: 1}", "{a: 2}"), ["orders"]),
+        (("method: fifo", "method: lifo"), ["projections"]),
         (("takerFeeBps: 5", "takerFeeBps: 6"), list(GROUPS)),
         (("1000.5", '"1000.5"'), []),
     ],

@@ -1,0 +1,122 @@
+"""What may stand under `config` of a venue or a service: its settings by name, each with what makes it right.
+
+The services read the same names into types of their own; a test compares both. Here they are checked before
+anything starts, so that a wrong word is an error with its line and not a process that dies again and again.
+"""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from trade2026.stack.nearest import nearest
+
+Check = Callable[[Any], str]
+"""Says what is wrong with a value; empty for nothing."""
+
+_SEED_MAX = 2**63 - 1
+_DAYS_MAX = 36_500
+_SETTLEMENT_DAYS_MAX = 30
+
+
+class FieldError(ValueError):
+    """What is wrong at a path inside the value that was checked."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def check(config: Mapping[str, Any], known: Mapping[str, Check], owner: str, at: str = "") -> None:
+    """Check every setting.
+
+    Args:
+        known: What there is.
+        owner: Whose settings they are, for the message.
+        at: Path of the config inside the value that is validated.
+
+    Raises:
+        FieldError: of the first that is wrong.
+    """
+    for name, value in config.items():
+        path = f"{at}.{name}" if at else name
+        if name not in known:
+            hint = nearest(name, known) if known else "; it has none"
+            raise FieldError(path, f"is no setting of {owner}{hint}")
+        if fault := known[name](value):
+            raise FieldError(path, fault)
+
+
+def _number(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = Decimal(str(value))
+    except ArithmeticError:
+        return None
+    return number if number.is_finite() else None
+
+
+def _positive(value: Any) -> str:
+    number = _number(value)
+    if number is None or number <= 0 or number.adjusted() > 9:
+        return f"must be a number above zero, such as 60, not {_shown(value)}"
+    return ""
+
+
+def _boolean(value: Any) -> str:
+    return "" if isinstance(value, bool) else f"must be true or false, not {_shown(value)}"
+
+
+def _whole(least: int, most: int) -> Check:
+    def fault(value: Any) -> str:
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return ""
+        return f"must be a whole number from {least} to {most}, not {_shown(value)}"
+
+    return fault
+
+
+def _one_of(*words: str) -> Check:
+    return lambda value: "" if value in words else f"must be {' or '.join(words)}, not {_shown(value)}"
+
+
+def _each(inner: Check) -> Check:
+    def fault(value: Any) -> str:
+        if not isinstance(value, dict):
+            return "must be a mapping (key: value)"
+        return next((f"of {name} {found}" for name, each in value.items() if (found := inner(each))), "")
+
+    return fault
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {True: "true", False: "false", None: "nothing"}[value]
+    return repr(value)[:60]
+
+
+VENUE_CONFIGS: dict[str, dict[str, Check]] = {
+    "replay": {
+        "scale": _positive,
+        "speed": _positive,
+        "loop": _boolean,
+        "seed": _whole(0, _SEED_MAX),
+        "gap_seconds_max": _positive,
+    },
+    "synthetic": {
+        "seed": _whole(0, _SEED_MAX),
+        "price": _positive,
+        "prices": _each(_positive),
+        "trades_per_second": _positive,
+        "volatility_bps": _positive,
+        "quantity": _positive,
+    },
+}
+SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
+    "pnl": {"method": _one_of("average", "fifo", "lifo")},
+    "ptrc": {
+        "settlement_days": _whole(0, _SETTLEMENT_DAYS_MAX),
+        "settlement_days_by_symbol": _each(_whole(0, _SETTLEMENT_DAYS_MAX)),
+    },
+    "archive": {"retention_days": _whole(1, _DAYS_MAX)},
+}
