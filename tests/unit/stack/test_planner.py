@@ -133,7 +133,8 @@ def test_the_hash_is_the_same_for_the_same_manifest_however_it_is_written(stack:
 
 
 @pytest.mark.parametrize(
-    "change", [("1000.5", "1000.6"), ("speed: 1.5", "speed: 2"), ("method: fifo", "method: lifo"), ("name: desk", "name: d")]
+    "change",
+    [("1000.5", "1000.6"), ("speed: 1.5", "speed: 2"), ("method: fifo", "method: lifo"), ("name: desk", "name: d")],
 )
 def test_the_hash_changes_with_any_planned_value(stack: TradingStack, change: tuple[str, str]) -> None:
     assert plan(loads(TEXT.replace(*change))).config_hash != plan(stack).config_hash
