@@ -12,7 +12,7 @@ from recovering import PRICE, UNIT, Desk, accepted, status, submit, until, until
 
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening, ceiling_of, in_force
 from trade2026.domain import events as ev
-from trade2026.kit.bus.sqlite import _SqliteWriter
+from trade2026.kit.bus.writer import SqliteWriter
 from trade2026.oms import lookup
 from trade2026.oms.replay import verify
 
@@ -299,14 +299,14 @@ async def test_a_history_that_cannot_be_read_refuses_only_what_needs_it(
 async def test_a_commit_that_fails_is_undone_and_serving_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     oms = await desk.oms()
     kept = await accepted(oms)
-    write, failures = _SqliteWriter._write, [sqlite3.OperationalError("disk I/O error")]
+    write, failures = SqliteWriter._write, [sqlite3.OperationalError("disk I/O error")]
 
-    def fail_once(writer: _SqliteWriter, group: Any) -> None:
+    def fail_once(writer: SqliteWriter, group: Any) -> None:
         if writer.topic == "orders.events" and failures:
             raise failures.pop()
         write(writer, group)
 
-    monkeypatch.setattr(_SqliteWriter, "_write", fail_once)
+    monkeypatch.setattr(SqliteWriter, "_write", fail_once)
     lost = await submit(oms, client_order_id="lost")
     assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
     await until(lambda: oms.service.owner.ready, "the owner has recovered")

@@ -18,8 +18,6 @@ T = TypeVar("T")
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """A whole string, or an unfinished one up to the end: it always matches, so a hostile body costs linear time."""
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _PLACE = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
 _FIELD_NAME = re.compile(r"field `([^`]*)`")
 
@@ -38,10 +36,9 @@ def parse(body: bytes, type: Any = None) -> Any:
         Problem: 422, always: `malformed_json`, `too_deep`, `duplicate_key`, or, for JSON that is not a
             `type`, `missing_field`, `unknown_field`, `bad_field` with the field's path.
     """
-    check_depth(body)
     try:
         plain = _decode(body)
-        check_keys(body, plain)
+        check_shape(body, plain)
         if type is None:
             return plain
         decode = _decoders.get(type)
@@ -70,47 +67,43 @@ _kept_amount = lru_cache(_KEPT_AMOUNTS_MAX)(read_amount)
 """The same quantities and prices come again and again."""
 
 
-def check_depth(body: bytes) -> None:
-    """Refuse JSON that nests deeper than `DEPTH_MAX`, before anything recursive touches it."""
-    if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
-        return
-    rest = _STRING.sub(b"", body).translate(_AS_SQUARE, _NOT_BRACKETS)
-    if b"[" * (DEPTH_MAX + 1) in rest:
-        raise _too_deep()
-    for _ in range(DEPTH_MAX):
-        size = len(rest)
-        rest = rest.replace(b"[]", b"")
-        if not rest or len(rest) == size:
-            return
-    raise _too_deep()
+def check_shape(body: bytes, plain: Any) -> None:
+    """Refuse what nests deeper than `DEPTH_MAX`, and an object that has a key twice.
 
-
-def check_keys(body: bytes, plain: Any) -> None:
-    """Refuse an object that has a key twice: readers disagree about which one counts.
-
-    Every key has one colon outside of strings, so the decoded objects have as many keys as there are such
-    colons unless a key was lost.
+    Readers disagree about which of two keys counts. Every key has one colon outside of strings, so the
+    decoded objects have as many keys as there are such colons unless a key was lost.
     """
     colons = body.count(b":")
-    if type(plain) is dict and len(plain) == colons:
+    shallow = body.count(b"[") + body.count(b"{") <= DEPTH_MAX
+    if shallow and type(plain) is dict and len(plain) == colons:
         return
-    keys = _count_keys(plain)
+    keys, depth = _measure(plain)
+    if depth > DEPTH_MAX:
+        raise _too_deep()
     if colons == keys or _STRING.sub(b"", body).count(b":") == keys:
         return
     json.loads(body, object_pairs_hook=_refuse_duplicates)
     raise Problem(422, "duplicate_key", "an object has a key twice")
 
 
-def _count_keys(plain: Any) -> int:
-    count, waiting = 0, [plain]
-    while waiting:
-        value = waiting.pop()
-        if type(value) is dict:
-            count += len(value)
-            waiting.extend(value.values())
-        elif type(value) is list:
-            waiting.extend(value)
-    return count
+def _measure(plain: Any) -> tuple[int, int]:
+    """How many keys all objects have together, and how deep it nests."""
+    keys = depth = 0
+    level = [plain]
+    while level:
+        inner: list[Any] = []
+        nests = False
+        for value in level:
+            if type(value) is dict:
+                nests = True
+                keys += len(value)
+                inner.extend(value.values())
+            elif type(value) is list:
+                nests = True
+                inner.extend(value)
+        depth += nests
+        level = inner
+    return keys, depth
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
