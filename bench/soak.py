@@ -18,7 +18,9 @@ def main() -> None:
     options = parser.parse_args()
     chosen = {"SIM_SEEDS": options.seeds, "CRASH_ROUNDS": options.rounds}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--timeout", "0", "-x", *SUITES], cwd=ROOT, env={**environment(), **chosen}
+        [sys.executable, "-m", "pytest", "--timeout", "0", "-x", "-s", *SUITES],
+        cwd=ROOT,
+        env={**environment(), **chosen},
     )
     raise SystemExit(done.returncode)
 

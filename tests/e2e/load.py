@@ -21,7 +21,6 @@ _RETRY_SECONDS = 0.1
 _ANSWER_SECONDS_MAX = 10.0
 _TRY_AGAIN = (429, 503)
 _BATCH_ORDERS = 5
-_CHANGED_NOT = {"order_closed", "order_rejected", "too_late", "not_amendable", "bad_amend"}
 
 
 class GaveUp(Exception):
@@ -51,6 +50,7 @@ class Trader:
         send: One attempt of one request; returns a status and a body, or raises when there is no answer.
         price: Around which orders are priced.
         pause_seconds: Between two requests.
+        with_lists: Whether brackets can be sent this way.
     """
 
     def __init__(
@@ -64,20 +64,24 @@ class Trader:
         *,
         seed: int,
         pause_seconds: float,
+        with_lists: bool,
     ) -> None:
         self.name, self.account, self.ledger, self.stop = name, account, ledger, stop
         self._send, self._price, self._pause_seconds = send, price, pause_seconds
         self._random = random.Random(f"{name} {seed}")
         self._made = 0
         self._mine: list[str] = []
+        self._actions = [self._submit, self._submit_batch, self._cancel, self._amend]
+        self._weights = [8, 1, 3, 1]
+        if with_lists:
+            self._actions.append(self._submit_bracket)
+            self._weights.append(1)
 
     async def run(self) -> None:
         """Trade until `stop` is set."""
         with contextlib.suppress(GaveUp):
             while not self.stop.is_set():
-                await self._random.choices(
-                    (self._submit, self._submit_batch, self._cancel, self._amend), weights=(8, 1, 3, 1)
-                )[0]()
+                await self._random.choices(self._actions, self._weights)[0]()
                 await asyncio.sleep(self._pause_seconds)
 
     def _order(self) -> dict[str, Any]:
@@ -119,6 +123,28 @@ class Trader:
             orders = again
             if orders:
                 await self._rest()
+
+    async def _submit_bracket(self) -> None:
+        """An entry that fills at once, and a profit and a loss beside it that the market reaches soon."""
+        buy = self._random.random() < 0.5
+        entry, profit, loss = self._order(), self._order(), self._order()
+        out = {"side": "sell" if buy else "buy", "quantity": entry["quantity"]}
+        away = self._price * self._random.uniform(0.002, 0.02) * (1 if buy else -1)
+        entry |= {
+            "side": "buy" if buy else "sell",
+            "price": f"{self._price + (1 if buy else -1) * self._price / 20:.2f}",
+        }
+        profit |= {**out, "price": f"{self._price + away:.2f}"}
+        loss |= {**out, "order_type": "STOP", "stop_price": f"{self._price - away:.2f}"}
+        del loss["price"]
+        orders = [entry, profit, loss]
+        status, results = await self._answered("list", orders=orders)
+        self.ledger.answers[f"bracket {status}"] += 1
+        if status == 200:
+            for order, result in zip(orders, results, strict=True):
+                self._placed(order, status, result)
+        elif status != 422:
+            self.ledger.faults.append(f"{self.name}: a bracket was answered {status} {str(results)[:300]}")
 
     def _placed(self, order: dict[str, Any], status: int, body: Any) -> None:
         self.ledger.answers[f"submit {status}"] += 1
@@ -182,12 +208,14 @@ class RestEntry:
                 answer = await self._client.post("/orders", json=order)
             case "batch":
                 answer = await self._client.post("/orders/batch", json={"orders": orders})
+            case "list":
+                answer = await self._client.post("/orders/list", json={"kind": "BRACKET", "orders": orders})
             case "cancel":
                 answer = await self._client.delete(f"/orders/{order_id}")
             case _:
                 answer = await self._client.patch(f"/orders/{order_id}", json=amend)
         body = answer.json()
-        return answer.status_code, body.get("results", body)
+        return answer.status_code, body.get("results", body.get("orders", body))
 
     async def close(self) -> None:
         """Let the connections go."""
@@ -258,6 +286,7 @@ class Load:
                     price,
                     seed=seed,
                     pause_seconds=pause_seconds,
+                    with_lists=kind == "rest",
                 )
                 self._entries.append(entry)
                 self._traders.append(trader)
