@@ -20,11 +20,9 @@ from trade2026.domain.order_fold import OrderFold, counted
 from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrderType, OrdStatus
 from trade2026.domain.positions import Position
 from trade2026.domain.rejects import RejectCode
+from trade2026.oms.reports import meaning
 
 Emit = Callable[[ev.AnyEvent], None]
-
-_LATE_REPORTS = (ev.VenueFilled, ev.VenueCancelRejected, ev.VenueReplaceRejected)
-"""All that a venue may say of a closed order that changes anything."""
 
 SOME_IN_USE = "some of these client order ids are in use already; a list is accepted in one piece"
 
@@ -116,15 +114,6 @@ class OrderMachine:
             cmd.AdoptLimits: self._adopt_limits,
             cmd.StartOwner: self._start_owner,
             cmd.ForgetClosed: self._forget_closed,
-        }
-        self._reports: dict[type, Callable[[Any, int, Emit], None]] = {
-            ev.VenueAccepted: self._venue_accepted,
-            ev.VenueRejected: self._venue_rejected,
-            ev.VenueFilled: self._venue_filled,
-            ev.VenueCanceled: self._venue_canceled,
-            ev.VenueCancelRejected: self._venue_cancel_rejected,
-            ev.VenueReplaced: self._venue_replaced,
-            ev.VenueReplaceRejected: self._venue_replace_rejected,
         }
 
     @property
@@ -496,64 +485,11 @@ class OrderMachine:
             if command.recalled is None:
                 return  # placed at the venue by somebody else
             order = self.fold.recall(command.recalled)
-        if not (order.is_open or isinstance(report, _LATE_REPORTS)):
+        event = meaning(report, order, command.report_seq, self.controls.multiplier(order.spec.instrument))
+        if event is None:
             return
-        self._reports[type(report)](report, command.report_seq, emit)
+        emit(event)
         if isinstance(report, ev.VenueFilled):
             self._after_fill(order, command.ts, emit)
         elif order.status in CLOSED:
             self._after_close(order, emit, command.ts)
-
-    def _venue_accepted(self, report: ev.VenueAccepted, seq: int, emit: Emit) -> None:
-        emit(ev.OrderOpened(order_id=report.order_id, venue_order_id=report.venue_order_id, report_seq=seq))
-
-    def _venue_rejected(self, report: ev.VenueRejected, seq: int, emit: Emit) -> None:
-        emit(
-            ev.OrderRejected(
-                order_id=report.order_id, reject_code=report.reject_code, reason=report.reason, report_seq=seq
-            )
-        )
-
-    def _venue_filled(self, report: ev.VenueFilled, seq: int, emit: Emit) -> None:
-        order = self.fold.orders[report.order_id]
-        spec = order.spec
-        emit(
-            ev.OrderFilled(
-                order_id=order.order_id,
-                exec_id=report.exec_id,
-                account=spec.account,
-                instrument=spec.instrument,
-                side=spec.side,
-                last_qty=report.last_qty,
-                last_px=report.last_px,
-                fee=report.fee,
-                multiplier=self.controls.multiplier(spec.instrument),
-                liquidity=report.liquidity,
-                cum_qty=order.cum_qty + report.last_qty,
-                leaves_qty=max(0, order.leaves_qty - report.last_qty),
-                cum_cost=order.cum_cost + report.last_qty * report.last_px,
-                strategy=spec.strategy,
-                trader=spec.trader,
-                desk=spec.desk,
-                client=spec.client,
-                client_order_id=spec.client_order_id,
-                report_seq=seq,
-            )
-        )
-
-    def _venue_canceled(self, report: ev.VenueCanceled, seq: int, emit: Emit) -> None:
-        order = self.fold.orders[report.order_id]
-        if not order.is_open:
-            return
-        expired = report.expired or (order.expiring and not report.unsolicited)
-        ended = ev.OrderExpired if expired else ev.OrderCanceled
-        emit(ended(order_id=report.order_id, reason=report.reason or order.reason, report_seq=seq))
-
-    def _venue_cancel_rejected(self, report: ev.VenueCancelRejected, seq: int, emit: Emit) -> None:
-        emit(ev.CancelRejected(order_id=report.order_id, reason=report.reason, report_seq=seq))
-
-    def _venue_replaced(self, report: ev.VenueReplaced, seq: int, emit: Emit) -> None:
-        emit(ev.OrderReplaced(order_id=report.order_id, quantity=report.quantity, price=report.price, report_seq=seq))
-
-    def _venue_replace_rejected(self, report: ev.VenueReplaceRejected, seq: int, emit: Emit) -> None:
-        emit(ev.ReplaceRejected(order_id=report.order_id, reason=report.reason, report_seq=seq))

@@ -50,6 +50,9 @@ _TIMER_SECONDS = 0.25
 ORDERS_IN_MEMORY_MAX = 500_000
 """Beyond it new orders have to wait until the history has those that are closed. An order needs 1 to 2 kB."""
 
+EVENTS_SHOWN_MAX = 1_000
+"""Of one order: a trailing stop may have very many."""
+_EVENTS_PER_TURN = 50
 REPORTS_BEHIND_MAX = 200_000
 """Beyond it new orders have to wait until more of what the venue said has been decided."""
 
@@ -361,9 +364,11 @@ class OmsService(Service):
     # ── questions ───────────────────────────────────────────────────────────────────────────
 
     async def events_of(self, order: Order) -> list[Envelope]:
-        """The order's events, read from the log."""
+        """The order's events, read from the log: all, or its first and the newest of many."""
         found: list[Envelope] = []
-        for seq in order.seqs:
+        for place, seq in enumerate([*order.seqs[:1], *order.seqs[1:][-EVENTS_SHOWN_MAX:]]):
+            if place % _EVENTS_PER_TURN == _EVENTS_PER_TURN - 1:
+                await asyncio.sleep(0)
             found.extend(decode(record.body) for record in await self.context.bus.read(TOPIC, 0, seq, 1))
         return found
 

@@ -340,11 +340,14 @@ def read_order(service: "RiskService", order: CheckInput) -> OrderSpec:
     if (order_type in HELD_TYPES) != bool(stop_price):
         needs = "needs a stop_price" if order_type in HELD_TYPES else "has no stop_price"
         raise Problem(422, "bad_stop_price", f"a {order_type} order {needs}", field="stop_price")
-    quantity = amount(order.quantity, "quantity")
+    quantity, instrument = amount(order.quantity, "quantity"), known(service, order.symbol)
+    require_step(quantity, instrument.lot_size, "off_lot", "quantity")
+    require_step(price, instrument.tick_size, "off_tick", "price")
+    require_step(stop_price, instrument.tick_size, "off_tick", "stop_price")
     return OrderSpec(
         client_order_id="",
         account=order.account or service.settings.default_account,
-        instrument=known(service, order.symbol).instrument_id,
+        instrument=instrument.instrument_id,
         side=side,
         order_type=order_type,
         quantity=quantity,
@@ -356,6 +359,12 @@ def read_order(service: "RiskService", order: CheckInput) -> OrderSpec:
         desk=order.desk,
         client=order.client,
     )
+
+
+def require_step(nanos: int, step: int, code: str, field: str) -> None:
+    """Refuse what the order service would not even record: an amount between two steps."""
+    if nanos % step:
+        raise Problem(422, code, f"{field} {to_text(nanos)} is no multiple of {to_text(step)}", field=field)
 
 
 def amount(value: Amount | None, field: str) -> int:

@@ -20,7 +20,7 @@ from trade2026.risk.machine import RiskMachine, WouldWiden
 
 UNIT = 10**9
 NOW = 1_700_000_000 * UNIT
-BTC = Instrument(symbol="BTCUSDT", venue="SIM", base="BTC", quote="USDT", settlement="USDT", tick_size=1, lot_size=1)
+BTC = Instrument(symbol="BTCUSDT", venue="SIM", base="BTC", quote="USDT", settlement="USDT", tick_size=10, lot_size=10)
 
 
 class Routes:
@@ -136,6 +136,8 @@ async def test_a_refusal_names_the_code_and_shows_every_rule() -> None:
         ({"price": None, "order_type": "LIMIT"}, "bad_price", "price"),
         ({"order_type": "MARKET"}, "bad_price", "price"),
         ({"order_type": "STOP_LIMIT"}, "bad_stop_price", "stop_price"),
+        ({"quantity": "0.000000003"}, "off_lot", "quantity"),
+        ({"price": "100.000000003"}, "off_tick", "price"),
         ({"order_type": "WISH"}, "bad_order_type", "order_type"),
     ],
 )
