@@ -310,7 +310,9 @@ class World:
 
             def write(self, *args: Any, **named: Any) -> None:
                 if world.disk_full:
-                    raise sqlite3.OperationalError("database or disk is full")
+                    error = sqlite3.OperationalError("database or disk is full")
+                    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                    raise error
                 super().write(*args, **named)
                 if world.rng.random() < _COPIES:
                     world.copy_history(self.path)
