@@ -95,7 +95,12 @@ def add_questions(app: App, service: "RiskService") -> None:
     """The pre-trade check, exposure and positions."""
 
     @app.route(
-        "POST", "/check", summary="What an order would meet", request_schema=CheckInput, response_schema=CheckView
+        "POST",
+        "/check",
+        summary="What an order would meet",
+        request_schema=CheckInput,
+        response_schema=CheckView,
+        inline=True,
     )
     async def check(request: Request) -> Response:
         spec = read_order(service, request.json(CheckInput))
