@@ -267,7 +267,7 @@ def run(script) -> tuple[Desk, list[tuple[tuple, list]]]:
     return desk, [(step, getattr(desk, step[0])(*step[1:])) for step in script]
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(script=actions)
 def test_no_order_is_overfilled_and_no_fill_is_worse_than_its_limit(script):
     _, told = run(script)
@@ -289,7 +289,7 @@ def test_no_order_is_overfilled_and_no_fill_is_worse_than_its_limit(script):
     assert len(executions) == len(set(executions))
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(script=actions)
 def test_a_print_never_fills_more_than_it_traded_on_a_side(script):
     desk, told = run(script)
@@ -300,7 +300,7 @@ def test_a_print_never_fills_more_than_it_traded_on_a_side(script):
                 assert sum(q for order_id, q, _ in fills(reports) if sides[order_id] == side) <= to_nanos(step[2])
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(before=actions, after=actions)
 def test_a_snapshot_and_the_tail_equal_a_full_replay(before, after):
     desk, _ = run(before)
@@ -312,7 +312,7 @@ def test_a_snapshot_and_the_tail_equal_a_full_replay(before, after):
     assert restored.snapshot() == desk.rebuilt().snapshot()
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(script=actions)
 def test_the_log_alone_rebuilds_the_venue(script):
     desk, _ = run(script)

@@ -206,7 +206,7 @@ def plain(book: object) -> dict[str, list[list[int]]] | None:
     return {side: [[level.price, level.quantity] for level in levels] for side, levels in sides.items()}
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(script=actions)
 def test_the_venue_fills_what_the_slow_one_fills(script):
     desk, slow = Desk(), SlowVenue()
