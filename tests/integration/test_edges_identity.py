@@ -17,7 +17,7 @@ from trade2026.kit.identity import ROLES, new_key
 from trade2026.stack.facts import SERVICES
 
 PUBLIC = {
-    ("GET", path) for path in ("/", "/health", "/livez", "/readyz", "/startupz", "/stats", "/metrics")
+    ("GET", path) for path in ("/", "/health", "/livez", "/readyz", "/startupz", "/stats", "/metrics", "/docs")
 }  # what a probe or a scraper asks
 LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
     "oms": {
