@@ -1,4 +1,4 @@
-"""Write the pages under docs/reference from the code, or check that they and docs/controls.md are what it says.
+"""Write the pages under docs/reference from the code, or check them, and what the other pages name and link to.
 
 Usage: python docs/generate.py [--check]
 """
@@ -14,6 +14,8 @@ from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
+from generate_cli import cli_page
+from generate_endpoints import endpoint_sections
 from pydantic import BaseModel
 
 from trade2026.controls import limits
@@ -208,7 +210,13 @@ def service_tables() -> str:
         kept = f"{topic.retention_bytes_max // 1024**2} MiB" if topic.retention_bytes_max else "everything"
         durable = "yes" if topic.durable else "no"
         lines.append(f"| `{topic.name}` | {topic.owner} | {durable} | {topic.partitions} | {kept} |")
-    return NOTICE.format(source="trade2026.stack.facts") + "\n".join(lines) + "\n"
+    lines += endpoint_sections()
+    return NOTICE.format(source="trade2026.stack.facts and the routes of each service") + "\n".join(lines) + "\n"
+
+
+def cli_reference() -> str:
+    """Return the page of commands."""
+    return NOTICE.format(source="trade2026.cli") + cli_page()
 
 
 def nested(cls: type[BaseModel]) -> Iterator[type[BaseModel]]:
@@ -275,6 +283,7 @@ def manifest_tables() -> str:
 
 
 PAGES = {
+    "cli.md": cli_reference,
     "reject-codes.md": reject_codes,
     "events.md": event_pages,
     "limits.md": limit_tables,
@@ -284,16 +293,31 @@ PAGES = {
 }
 
 
-def wrong_about_controls() -> list[str]:
-    """Return what docs/controls.md leaves out, or names although it does not exist."""
-    page = (DOCS / "controls.md").read_text()
+def wrong_in_the_pages() -> list[str]:
+    """Return what the written pages leave out, or name although it does not exist."""
     tests = {name for path in DOCS.parent.glob("tests/**/test_*.py") for name in TEST.findall(path.read_text())}
+    pages = [DOCS.parent / "README.md", *sorted(DOCS.glob("**/*.md"))]
+    wrong = []
+    for path in pages:
+        text, shown = path.read_text(), path.relative_to(DOCS.parent)
+        named = set(re.findall(r"`(test_\w+)`", text))
+        wrong += [f"{shown}: there is no test {name}" for name in sorted(named - tests)]
+        links = [
+            link.partition("#")[0]
+            for link in re.findall(r"\]\(([^)\s]+)\)|<img[^>]* src=\"([^\"]+)\"", text)
+            for link in link
+        ]
+        local = [link for link in links if link and "://" not in link]
+        wrong += [f"{shown}: {link} leads nowhere" for link in local if not (path.parent / link).exists()]
+    return wrong + wrong_about_controls((DOCS / "controls.md").read_text())
+
+
+def wrong_about_controls(page: str) -> list[str]:
+    """Return the reject codes that the page of controls leaves out, and the limits that it invents."""
     codes = {code.value for code in rejects.RejectCode}
-    named = set(re.findall(r"`(test_\w+)`", page))
     fields = {field.alias for cls in (model.LimitSet, model.Risk) for field in cls.model_fields.values()}
     limits_named = set(re.findall(r"`([a-z]+[A-Z]\w+)`", page))
     return [
-        *(f"docs/controls.md: there is no test {name}" for name in sorted(named - tests)),
         *(f"docs/controls.md: there is no limit {name}" for name in sorted(limits_named - fields)),
         *(f"docs/controls.md: leaves out {code}" for code in sorted(codes - set(re.findall(r"`([A-Z_]+)`", page)))),
     ]
@@ -320,7 +344,7 @@ def main(check: bool) -> int:
             print(f"wrote docs/reference/{name}")
     if check and differing:
         print("docs/reference is out of date: run `make docs`", file=sys.stderr)
-    wrong = wrong_about_controls() if check else []
+    wrong = wrong_in_the_pages() if check else []
     for line in wrong:
         print(line, file=sys.stderr)
     return int(bool(check and (differing or wrong)))

@@ -110,7 +110,9 @@ def find(state_dir: Path | None, file: Path | None = None) -> Target:
         if not (state_dir / "VERSION").exists():
             raise CliError(f"{state_dir} is no state directory: no stack was ever up there", USAGE)
         return _of(StateDir(state_dir))
-    found = [StateDir(path.parent) for path in sorted(STATE_ROOT.glob("*/VERSION"))]
+    # What a restore has put aside lies there, too: it is meant only when it is named.
+    kept = [path.parent for path in sorted(STATE_ROOT.glob("*/VERSION")) if ".before-" not in path.parent.name]
+    found = [StateDir(path) for path in kept]
     running = [state for state in found if state.is_locked]
     candidates = running or found
     if len(candidates) > 1:

@@ -338,6 +338,14 @@ def test_several_stacks_are_not_guessed_between(cli: Any, stack: Any, tmp_path: 
     assert ".trade2026/desk, .trade2026/other" in result.err
 
 
+def test_what_a_restore_put_aside_is_not_meant(cli: Any, stack: Any, tmp_path: Path) -> None:
+    from trade2026.local.state import StateDir
+
+    StateDir(tmp_path / ".trade2026" / "desk.before-20260101T000000Z").open()
+    stack.answers["GET /positions/main"] = (200, {"positions": []})
+    assert cli("positions").code == 0
+
+
 def test_doctor_says_what_to_do_where_it_is_wrong(cli: Any, stack: Any) -> None:
     (stack.state.path / "VERSION").write_text("9")
     result = cli("doctor", "--state-dir", str(stack.state.path), "--fsyncs", "1", "--json")
