@@ -52,34 +52,18 @@ def record(offset: int) -> list[str]:
         up = ("up", "-f", "manifests/quickstart.yaml", "--detach", "--port-offset", str(offset))
         run(*up, offset=offset, state=state)
         try:
-            lines = ["$ make up"]
-            lines += run("status", offset=offset, state=state).splitlines()
-            wait_for_the_market(offset)
+            # At once: the recording begins just below the order's price. The table of `make up` is live, so that it
+            # shows the order that is typed below it.
             answer = order(offset)
             order_id = json.loads(answer)["order_id"]
-            lines += [
-                "",
-                "$ curl -X POST localhost:8099/orders -H 'Content-Type: application/json' \\",
-                f"    -d '{ORDER}'",
-                answer,
-            ]
+            lines = ["$ make up", *run("status", offset=offset, state=state).splitlines()]
+            curl = "curl -X POST localhost:8099/orders -H 'Content-Type: application/json' \\"
+            lines += ["", f"$ {curl}", f"    -d '{ORDER}'", answer]
             trace = traced(order_id, offset, state)
             lines += ["", f"$ trade2026 trace {order_id}", *trace.splitlines()]
         finally:
             run("down", offset=offset, state=state)
     return lines
-
-
-def wait_for_the_market(offset: int) -> None:
-    """Until the order will fill at once: one that waits for a print has nothing to show but waiting."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        command = ["curl", "-s", f"localhost:{8080 + offset}/ticker/BTCUSDT"]
-        ticker = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        if float(ticker["ask"] or "inf") < 44_980:
-            return
-        time.sleep(0.05)
-    raise SystemExit("the market stays above the order's price; try again")
 
 
 def order(offset: int) -> str:
@@ -139,5 +123,9 @@ def shapes_of(line: str, y: int) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port-offset", type=int, default=700)
-    PICTURE.write_text(drawn(record(parser.parse_args().port_offset)))
+    offset = parser.parse_args().port_offset
+    lines = record(offset)
+    if any("market.ticks" in line for line in lines):
+        raise SystemExit("the market moved away before the order came: try again")
+    PICTURE.write_text(drawn(lines))
     print(f"wrote {PICTURE.relative_to(ROOT)}")

@@ -85,7 +85,10 @@ class Folder:
         text = _PORT.sub(lambda port: str(int(port[1]) + self.offset), text)
         text = re.sub(r"--port-offset (\d+)", lambda option: f"--port-offset {int(option[1]) + self.offset}", text)
         return re.sub(
-            r"(trade2026 (?:up|plan|doctor) (?:(?!--port-offset).)*?)$", rf"\1 --port-offset {self.offset}", text, flags=re.MULTILINE
+            r"(trade2026 (?:up|plan|doctor) (?:(?!--port-offset).)*?)$",
+            rf"\1 --port-offset {self.offset}",
+            text,
+            flags=re.MULTILINE,
         )
 
     def run(self, block: Block) -> "subprocess.CompletedProcess[str]":
