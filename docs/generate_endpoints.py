@@ -42,7 +42,7 @@ def endpoint_sections() -> Iterator[str]:
     yield "`/docs` shows parameters, bodies and answers, and lets you try them. Errors are"
     yield "[problem documents](https://www.rfc-editor.org/rfc/rfc9457): `code` is for scripts, `detail` says what to do."
     yield from ("", *table(standard()))
-    yield "| `GET /docs`, `GET /openapi.json` | The OpenAPI document, as a page and as it is | anyone |"
+    yield "| `GET /openapi.json` | The OpenAPI document | anyone |"
     for service in facts.SERVICES.values():
         yield from (
             "",
