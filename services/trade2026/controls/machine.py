@@ -144,6 +144,7 @@ class Controls:
 
     def message_sent(self, account: str, strategy: str, ts: int) -> None:
         """An amendment or cancellation was asked for."""
+        self._last_sent = None
         for meter in self._message_meters(account, strategy):
             meter.take(ts)
 
@@ -156,7 +157,9 @@ class Controls:
         buy = spec.side == "BUY"
         for leaf in self._counting(spec).leaves:
             leaf.reserve(buy, quantity, cost, orders)
-        window, sent = self._duplicate_window_ns, self._last_sent
+        # Only what counts as it is sent is an original: a child that is amended or released later is no new order,
+        # and whether it was the last one sent is not in a snapshot.
+        window, sent, self._last_sent = self._duplicate_window_ns, self._last_sent, None
         if window and orders > 0 and sent is not None and sent[0] is spec:
             self._ledger.remember(spec, sent[1], window)
 
