@@ -144,6 +144,12 @@ def test_every_route_has_its_least_role(keyed: Keyed, service: str) -> None:
     assert {(route.method, route.path) for route in app.routes if route.role is None} == PUBLIC
 
 
+@pytest.mark.parametrize("service", ["oms", "risk", "gateway"])
+def test_a_kill_is_taken_before_a_service_is_ready(keyed: Keyed, service: str) -> None:
+    (kill,) = (route for route in keyed.apps[service].routes if route.path == "/kill")
+    assert not kill.needs_ready
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_lower_role_no_key_and_a_wrong_key_are_refused(keyed: Keyed, service: str) -> None:
     for (method, pattern), least in LEAST_ROLE[service].items():

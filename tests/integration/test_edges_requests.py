@@ -74,6 +74,7 @@ def assert_problem(answer: Answer, what: str, status: range = range(400, 500)) -
     assert document["type"] == f"https://trade2026.io/problems/{document['code']}", what
     assert document["status"] == answer.status, what
     assert document["title"] and document["detail"], what
+    assert ("retry-after" in answer.headers) == ("retry_after" in document), what
     return document
 
 
@@ -237,6 +238,29 @@ def try_documents(stack: OneProcess, service: str, route: Any, path: str) -> Non
         assert 200 <= answer.status < 500, f"{service} {path} {document!r}: {answer}"
         if answer.status != 200:
             assert_problem(answer, f"{service} {path}")
+
+    never_fails()
+
+
+def test_no_statement_in_csv_makes_reconciliation_fail(stack: OneProcess) -> None:
+    cell = st.sampled_from(["symbol", "quantity", "exec_id", "side", "BTCUSDT", "1", "-1", "NaN", "1_0", '"', "", "\0"])
+    lines = st.lists(st.lists(cell | st.text(max_size=6), max_size=5).map(",".join), max_size=5).map("\n".join)
+
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(text=lines | lines.map(lambda rest: f"symbol,quantity\n{rest}"))
+    def never_fails(text: str) -> None:
+        answer = stack.call(
+            "ptrc",
+            "POST",
+            "/reconcile?account=main&venue=SIM",
+            text.encode("utf-8", "surrogatepass"),
+            headers={"Content-Type": "text/csv"},
+        )
+        assert 200 <= answer.status < 500, f"{text!r}: {answer}"
+        if answer.status != 200:
+            assert_problem(answer, text)
 
     never_fails()
 

@@ -136,6 +136,7 @@ class OmsService(Service):
     async def start(self) -> None:
         if __version__ not in self.settings.allowed_versions:
             log.warning("version %s is not in %s: new orders are refused", __version__, self.settings.allowed_versions)
+        self._room = self.disk()
         await self.owner.start()
         await self.references.follow(self.context.bus)
         await self._follow_reports()

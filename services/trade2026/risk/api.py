@@ -202,7 +202,12 @@ def add_stops(app: App, service: "RiskService") -> None:
     """The kill switch."""
 
     @app.route(
-        "POST", "/kill", summary="Stop trading in a scope, everywhere, at once", request_schema=StopInput, role="risk"
+        "POST",
+        "/kill",
+        summary="Stop trading in a scope, everywhere, at once",
+        request_schema=StopInput,
+        role="risk",
+        needs_ready=False,
     )
     async def kill(request: Request) -> Response:
         body = request.json(StopInput)
