@@ -7,8 +7,8 @@ for name, answer in answers.items():    # GET /positions/{account} of each servi
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -94,6 +94,8 @@ class OrderLog:
 
     envelopes: list[ev.Envelope]
     orders: dict[str, Life]
+    _held: dict[str, tuple[int, dict[str, Held]]] = field(default_factory=dict)
+    """By account: what it held after which event; a later question goes on from there."""
 
     @property
     def fills(self) -> list[ev.Envelope]:
@@ -112,25 +114,35 @@ class OrderLog:
 
     def positions(self, account: str, as_of: int) -> dict[str, Held]:
         """What the account holds after the event at `as_of`, by instrument."""
-        held: dict[str, Held] = {}
-        for envelope in self.fills:
+        known, held = self._held.get(account, (-1, {}))
+        if known > as_of:
+            known, held = -1, {}
+        first = self.envelopes[0].seq if self.envelopes else 0
+        for envelope in self.envelopes[max(0, known + 1 - first) : as_of + 1 - first]:
             fill = envelope.data
-            assert isinstance(fill, ev.OrderFilled)
-            if envelope.seq <= as_of and fill.account == account:
+            if isinstance(fill, ev.OrderFilled) and fill.account == account:
                 held.setdefault(fill.instrument, Held()).add(fill)
-        return held
+        self._held[account] = (as_of, held)
+        return {instrument: replace(position) for instrument, position in held.items()}
 
 
-async def read_partition(bus: Bus, topic: str, partition: int = 0) -> list[ev.Envelope]:
+async def read_partition(
+    bus: Bus, topic: str, partition: int = 0, *, known: Sequence[ev.Envelope] = ()
+) -> list[ev.Envelope]:
     """Read all that is kept of a partition.
+
+    Args:
+        known: What an earlier call has returned; it is not read again.
 
     Raises:
         Broken: a gap, an epoch or `ts_init` that falls, or a record under another position than its own.
     """
-    envelopes: list[ev.Envelope] = []
-    faults: list[str] = []
-    start = position = await bus.start(topic, partition)
+    envelopes, faults = list(known), list[str]()
+    start = await bus.start(topic, partition)
+    position = known[-1].seq + 1 if known else start
     end = await bus.end(topic, partition)
+    if end < position:
+        faults.append(f"{topic} ended at {position} before, now it ends at {end}")
     while position < end:
         records = await bus.read(topic, partition, position, 2_000)
         if not records:
@@ -152,13 +164,13 @@ async def read_partition(bus: Bus, topic: str, partition: int = 0) -> list[ev.En
     return envelopes
 
 
-async def read_orders(bus: Bus) -> OrderLog:
+async def read_orders(bus: Bus, *, known: Sequence[ev.Envelope] = ()) -> OrderLog:
     """Read `orders.events` whole and follow every order through its life.
 
     Raises:
         Broken: the log is not sound, or an order did what no order may.
     """
-    envelopes = await read_partition(bus, ORDERS)
+    envelopes = await read_partition(bus, ORDERS, known=known)
     orders, faults = follow_orders(envelopes)
     if faults:
         raise Broken(f"{ORDERS} tells of impossible lives", faults)

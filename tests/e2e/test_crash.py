@@ -22,7 +22,7 @@ from bench.stack import ROOT, environment, wait_for
 from tests.e2e.conftest import MakeStack
 from tests.e2e.load import Load
 from tests.e2e.stack import ORDER, WAIT_SECONDS, Stack, free_port_offset
-from tests.e2e.verify import verify, verify_log
+from tests.e2e.verify import Known, verify, verify_log
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
 SEED = int(os.environ.get("CRASH_SEED", time.time_ns() % 1_000_000))
@@ -87,7 +87,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled_by_kill_9_under_load(make
     stack = await asyncio.to_thread(make_stack)
     print(f"CRASH_SEED={SEED} CRASH_ROUNDS={ROUNDS}")
     price = float(stack.get("gateway", "/ticker/BTCUSDT")["last"])
-    chaos = Chaos(stack, SEED)
+    chaos, known = Chaos(stack, SEED), Known()
     async with Load(stack.url("oms"), stack.url("oms", scheme="ws"), ACCOUNTS, price, seed=SEED) as load:
         for number in range(ROUNDS):
             await asyncio.sleep(chaos.random.uniform(*_CALM_SECONDS))
@@ -95,16 +95,17 @@ async def test_nothing_acknowledged_is_lost_or_doubled_by_kill_9_under_load(make
             struck = await asyncio.to_thread(chaos.strike)
             recovered = time.monotonic()
             load.check()
-            log = await asyncio.to_thread(verify, stack, load.ledger, ACCOUNTS)
+            log = await asyncio.to_thread(verify, stack, load.ledger, ACCOUNTS, known)
             print(
                 f"{number + 1:3}. {struck}: ready again after {recovered - started:.1f} s; "
                 f"{len(log.envelopes):,} events, {len(log.fills):,} fills, checked in {time.monotonic() - recovered:.1f} s"
             )
         await load.end()
         load.check()
-    log = await asyncio.to_thread(verify, stack, load.ledger, ACCOUNTS)
+    log = await asyncio.to_thread(verify, stack, load.ledger, ACCOUNTS, known)
     await asyncio.to_thread(stack.down)
-    await verify_log(stack, load.ledger.orders)
+    whole = await verify_log(stack, load.ledger.orders)
+    assert whole.envelopes[: len(log.envelopes)] == log.envelopes, "what was read before has changed"
     print(
         f"{len(load.ledger.orders):,} orders were acknowledged, {load.ledger.retries:,} requests were repeated; "
         f"{dict(sorted(load.ledger.answers.items()))}"

@@ -4,10 +4,20 @@ import asyncio
 from typing import Any
 
 from bench.stack import wait_for
-from tests.checker import Broken, OrderLog, check_image, check_venue, compare_positions, read_orders, read_partition
+from tests.checker import (
+    ORDERS,
+    Broken,
+    OrderLog,
+    check_image,
+    check_venue,
+    compare_positions,
+    read_orders,
+    read_partition,
+)
 from tests.e2e.load import Ledger
 from tests.e2e.stack import WAIT_SECONDS, Stack
 
+from trade2026.domain.events import Envelope
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.stack.facts import TOPICS
@@ -15,8 +25,15 @@ from trade2026.stack.facts import TOPICS
 WITH_POSITIONS = ("oms", "risk", "ptrc", "pnl")
 
 
-def verify(stack: Stack, ledger: Ledger, accounts: tuple[str, ...]) -> OrderLog:
+Known = dict[str, list[Envelope]]
+"""Events that were read before, by topic."""
+
+
+def verify(stack: Stack, ledger: Ledger, accounts: tuple[str, ...], known: Known | None = None) -> OrderLog:
     """Check a stack that is up; clients may go on trading. Returns the log that was found sound.
+
+    Args:
+        known: What earlier calls have read; only what came since is read from the disk.
 
     Raises:
         Broken: an acknowledged order is lost or doubled, a log has a gap, or a service disagrees with the log.
@@ -26,8 +43,8 @@ def verify(stack: Stack, ledger: Ledger, accounts: tuple[str, ...]) -> OrderLog:
     answers = [
         (name, answer_as_of(stack, name, account, as_of)) for account in accounts for name in (*WITH_POSITIONS, "P&L")
     ]
-    log = asyncio.run(verify_log(stack, told))
-    for name, answer in answers:
+    log = asyncio.run(verify_log(stack, told, known))
+    for name, answer in sorted(answers, key=lambda item: item[1]["as_of"]):
         compare_positions(log, answer, f"{name} of {answer['account']}")
     return log
 
@@ -48,20 +65,23 @@ def answer_as_of(stack: Stack, name: str, account: str, as_of: int) -> dict[str,
     return wait_for(f"{name} has folded event {as_of}", asked, WAIT_SECONDS)
 
 
-async def verify_log(stack: Stack, told: dict[tuple[str, str], str]) -> OrderLog:
+async def verify_log(stack: Stack, told: dict[tuple[str, str], str], known: Known | None = None) -> OrderLog:
     """Check the logs on disk, of a stack that runs or not.
 
     Args:
         told: The order id that a client was told, by account and client order id.
+        known: See `verify`.
 
     Raises:
         Broken: see `verify`.
     """
     bus = open_bus(stack)
     try:
-        published = {topic: await read_partition(bus, topic) for topic in ("positions", "pnl")}
-        reports = await read_partition(bus, "venue.reports")
-        log = await read_orders(bus)
+        known = {} if known is None else known
+        for topic in ("positions", "pnl", "risk.events", "venue.reports"):
+            known[topic] = await read_partition(bus, topic, known=known.get(topic, ()))
+        log = await read_orders(bus, known=known.get(ORDERS, ()))
+        known[ORDERS] = log.envelopes
         log.require(told.values())
         ours = {(order.spec.account, order.spec.client_order_id): order_id for order_id, order in log.orders.items()}
         wrong = [
@@ -71,10 +91,9 @@ async def verify_log(stack: Stack, told: dict[tuple[str, str], str]) -> OrderLog
         ]
         if wrong:
             raise Broken("clients were told other orders than those of the log", wrong)
-        check_venue(log, reports)
-        for topic, envelopes in published.items():
-            check_image(log, envelopes, topic)
-        await read_partition(bus, "risk.events")
+        check_venue(log, known["venue.reports"])
+        for topic in ("positions", "pnl"):
+            check_image(log, known[topic], topic)
     finally:
         await bus.close()
     return log
