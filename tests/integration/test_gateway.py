@@ -314,6 +314,21 @@ async def test_the_market_is_shown_as_it_is_published(rig: Rig) -> None:
     assert (await rig.ask(venue, "GET", "/ticker/NOPE"))[0] == 404
 
 
+async def test_a_replay_that_runs_once_ends_and_health_says_so_while_orders_are_still_answered(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, "venue", MANIFEST.replace("loop: true", "loop: false"))
+    try:
+        short = Recording("t", [0, 1, 2], [to_nanos(100)] * 3, [to_nanos(1)] * 3)
+        venue = await rig.start(lambda context: GatewayService(context, short))
+        await rig.until(lambda: venue.feed.finished, "the replay ends")
+        status, health = await rig.ask(venue, "GET", "/health")
+        assert (status, health["checks"]["market_data"]["detail"]) == (503, "the replay has ended; set loop: true")
+        assert (await rig.ask(venue, "GET", "/readyz"))[0] == 200
+        await until_answered(rig, venue, await rig.say(ORDERS, accepted("o0", price=None)))
+        assert await told(rig, ev.VenueFilled)
+    finally:
+        await rig.close()
+
+
 async def test_a_synthetic_venue_trades_without_a_recording(tmp_path: Path) -> None:
     config = "type: synthetic, config: {seed: 3, price: 100, trades_per_second: 100}"
     manifest = MANIFEST.replace("type: replay, config: {scale: 1, speed: 1, loop: true, gap_seconds_max: 0.02}", config)

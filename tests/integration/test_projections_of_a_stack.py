@@ -1,12 +1,14 @@
 """The whole path in one process: one trace from the request to P&L, and books that agree with the venue's."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
-from one_process import OneProcess
+from one_process import SECONDS_MAX, OneProcess
+from websockets.sync.client import connect
 
 from trade2026.domain.events import Envelope
 from trade2026.kit.settings import PeerSettings, ProcessSettings
@@ -136,3 +138,21 @@ def test_health_of_every_service_names_its_peers(stack: OneProcess) -> None:
         stack.wait_until(lambda service=service: stack.call(service, "GET", "/health").status == 200, "all is well")
         checks = stack.call(service, "GET", "/health").json["checks"]
         assert {name.removeprefix("peer_") for name in checks if name.startswith("peer_")} == peers
+
+
+def test_the_market_is_pushed_to_whoever_subscribes(stack: OneProcess) -> None:
+    url = f"ws://127.0.0.1:{stack.settings.ports['gateway']}/ws/market"
+    with connect(url) as socket:
+        socket.send('{"op": "subscribe", "channels": ["trades", "books", "tickers"], "symbols": ["BTCUSDT"]}')
+        assert json.loads(socket.recv(SECONDS_MAX))["symbols"] == ["BTCUSDT.SIM"]
+        seen: dict[str, dict[str, Any]] = {}
+        while len(seen) < 3:
+            message = json.loads(socket.recv(SECONDS_MAX))
+            seen[message["channel"]] = message
+        assert seen["trades"]["ts_source"].startswith("2013-11")
+        assert float(seen["books"]["bids"][0][0]) < float(seen["books"]["asks"][0][0])
+        assert seen["tickers"]["symbol"] == "BTCUSDT.SIM"
+        socket.send('{"op": "subscribe", "channels": ["nothing"]}')
+        while "error" not in (message := json.loads(socket.recv(SECONDS_MAX))):
+            pass
+        assert "channels" in message["error"]

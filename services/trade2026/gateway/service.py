@@ -41,7 +41,9 @@ _PENDING_MAX = 5_000
 """Order events that may wait for durable reports before reading goes on."""
 _CANCELS_PER_COMMAND = 1_000
 _SNAPSHOT_REPORTS = 25_000
-"""Reports between two snapshots, or as many as there are orders to write if that is more."""
+"""Reports between two snapshots; more where there are so many orders that writing them would take its share."""
+_ORDERS_PER_REPORT = 4
+"""Orders that a snapshot may write for each report since the last one."""
 _HOUSEKEEPING_SECONDS = 0.25
 
 
@@ -173,9 +175,8 @@ class GatewayService(Service):
             now, machine = self.context.clock.now(), self.machine
             if machine.expires_by(now):
                 self._act(cmd.ExpireOrders(ts=now, principal="clock"))
-            if machine.next_seq - self._snapshot_seq >= max(
-                _SNAPSHOT_REPORTS, len(machine.orders) + len(machine.closed)
-            ):
+            orders = len(machine.orders) + len(machine.closed)
+            if machine.next_seq - self._snapshot_seq >= max(_SNAPSHOT_REPORTS, orders // _ORDERS_PER_REPORT):
                 await self._snapshot()
 
     async def _snapshot(self) -> None:
