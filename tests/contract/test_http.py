@@ -47,6 +47,8 @@ class House:
                     raise Unavailable("away")
                 case "problem":
                     raise Problem(409, "taken", "take another", field="name", retry_after=2)
+                case "sleep":
+                    await asyncio.sleep(0)
                 case "header":
                     return Response(b"", headers=[(b"x-bad", b"one\r\ntwo: 2")])
             raise ZeroDivisionError
@@ -252,6 +254,14 @@ async def test_a_header_that_would_split_the_answer_is_never_sent(served: Served
     status, headers, _ = await client.ask(get("/inline/fail?how=header"))
     assert status == 500
     assert "two" not in headers
+
+
+async def test_a_handler_without_a_task_that_awaits_no_future_fails_in_words() -> None:
+    async with serving("connection") as served:
+        client = await served.connect()
+        status, _, body = await client.ask(get("/inline/fail?how=sleep"))
+        assert (status, json.loads(body)["code"]) == (500, "internal_error")
+        assert (await client.ask(get("/hello")))[0] == 200
 
 
 async def test_a_service_that_is_not_ready_says_why(served: Served) -> None:

@@ -304,8 +304,12 @@ class Exchange:
         except Exception as error:
             self._answer(self._connection.app.answer_to(error, self.head.route))
         else:
+            if not getattr(awaited, "_asyncio_future_blocking", False):
+                self._coroutine.close()
+                error = RuntimeError(f"an inline handler awaits futures only, not {awaited!r}")
+                self._answer(self._connection.app.answer_to(error, self.head.route))
+                return
             # What a task does: the future says that it is awaited, and calls when it is done.
-            assert awaited._asyncio_future_blocking, "an inline handler awaits futures only"
             awaited._asyncio_future_blocking = False
             awaited.add_done_callback(self._step)
 
