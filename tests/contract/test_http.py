@@ -120,11 +120,12 @@ async def serving(way: str, access: Access | None = None, **settings: Any) -> As
         house.app.plain.clear()
     listener = listen("127.0.0.1", 0, "house")
     server = web_server(house.app, **{"timeout_graceful_shutdown": DEADLINE, **settings})
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
     async with asyncio.timeout(DEADLINE):
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await server.startup(sockets=[listener])
+        await server.on_tick(0)  # sets the headers that every answer has
         served = Served(house, server, listener.getsockname()[1])
-        while not server.started:
-            await asyncio.sleep(0.001)
         try:
             yield served
         finally:
@@ -132,8 +133,10 @@ async def serving(way: str, access: Access | None = None, **settings: Any) -> As
                 house.gate.set_result(None)
             for client in served.clients:
                 client.writer.close()
-            server.should_exit = True
-            await serving
+            for each in server.servers:  # at once: a graceful end takes a while, and one test is about it
+                each.close()
+            while server.server_state.connections or server.server_state.tasks:
+                await asyncio.sleep(0.001)
 
 
 @pytest.fixture(params=["connection", "asgi"])
@@ -378,12 +381,13 @@ async def test_a_server_that_stops_answers_what_is_under_way(way: str, path: str
         assert (await idle.ask(get("/hello")))[0] == 200
         await busy.send(get(path))
         await served.house.entered.wait()
-        served.server.should_exit = True
+        stopping = asyncio.create_task(served.server.shutdown())
         assert await idle.ended()
         served.house.gate.set_result(None)
         status, headers, body = await busy.answer()
         assert (status, headers["connection"], body) == (200, "close", b'"waited"')
         assert await busy.ended()
+        await stopping
 
 
 @pytest.mark.parametrize("way", ["connection", "asgi"])
