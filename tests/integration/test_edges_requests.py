@@ -302,3 +302,39 @@ def test_two_long_idempotency_keys_are_never_taken_for_one(stack: OneProcess) ->
         for _ in range(3)
     }
     assert len(ids) == 1
+
+
+def test_a_bare_symbol_means_the_instrument_also_where_it_is_stopped_or_limited(stack: OneProcess) -> None:
+    order = {"symbol": "ETHUSDT", "side": "buy", "quantity": "0.01", "price": "45000"}
+    for service in ("oms", "risk"):
+        killed = stack.call(service, "POST", "/kill", {"scope": "instrument:ETHUSDT", "reason": "test"})
+        assert killed.json["scope"] == "instrument:ETHUSDT.SIM", killed
+        refused = stack.call("oms", "POST", "/orders", order)
+        assert refused.json["reject_code"] == "KILLED", refused
+        released = stack.call("risk", "POST", "/resume", {"scope": "instrument:ETHUSDT", "reason": "test"})
+        assert released.status == 200, released
+    for service in ("oms", "risk", "gateway"):
+        for scope in ("instrument:DOGE", "venue:NYSE", "account:" + "a" * 200, "account:\n"):
+            answer = stack.call(service, "POST", "/kill", {"scope": scope, "reason": "test"})
+            assert assert_problem(answer, f"{service} {scope[:20]}")["code"] == "bad_scope"
+    for wrong, field in (
+        ({"restricted": ["DOGE"]}, "limits.restricted"),
+        ({"allowed_instruments": ["\0"]}, "limits.allowed_instruments"),
+        ({"allowed_venues": ["NYSE"]}, "limits.allowed_venues"),
+        ({"duplicate_window": "99999999999d"}, "limits.duplicate_window"),
+        ({"price_collar": "\u0661%"}, "limits.price_collar"),
+    ):
+        answer = stack.call("risk", "POST", "/limits/tighten", {"limits": wrong, "reason": "test"})
+        assert assert_problem(answer, str(wrong))["field"] == field
+    tightened = {"limits": {"restricted": ["ETHUSDT"]}, "reason": "test"}
+    assert stack.call("risk", "POST", "/limits/tighten", tightened).status == 200
+    stack.wait_until(
+        lambda: stack.call("oms", "POST", "/orders", order).json.get("reject_code") == "RESTRICTED",
+        "the restriction is in force",
+    )
+
+
+@pytest.mark.parametrize("account", ["a/b", "..", " a", "a ", "\u200b", "x" * 65, "\n"])
+def test_an_account_that_could_not_be_asked_for_is_no_account(stack: OneProcess, account: str) -> None:
+    answer = stack.call("oms", "POST", "/orders", {**ORDER, "account": account})
+    assert assert_problem(answer, repr(account))["field"] == "account"

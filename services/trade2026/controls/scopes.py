@@ -1,8 +1,42 @@
 """Scopes: the part of a stack that a limit, kill or halt applies to, e.g. `stack` or `account:main`."""
 
+from collections.abc import Collection
+
+from trade2026.domain.instruments import Instruments, UnknownInstrument
 from trade2026.domain.orders import OrderSpec
 
+NAME_MAX = 128
 SCOPE_KINDS = ("account", "strategy", "instrument", "venue", "desk", "trader", "client")
+
+
+class BadScope(ValueError):
+    """A text that names no scope; the message says what would."""
+
+
+def resolve_scope(scope: str, instruments: Instruments, stopped: Collection[str] = ()) -> str:
+    """Return a scope that somebody asks to stop or to release, its instrument by its full id.
+
+    Args:
+        stopped: What is stopped now; it can be released whatever has become of its instrument since.
+
+    Raises:
+        BadScope: it is none, or of an instrument or venue that is not there: to stop that must not look as if
+            it had stopped something.
+    """
+    if scope in stopped:
+        return scope
+    kind, _, name = scope.partition(":")
+    if not is_scope(scope) or len(name) > NAME_MAX or not name.isprintable():
+        raise BadScope(f"scope is stack, or one of {', '.join(SCOPE_KINDS)} with :NAME")
+    if kind == "instrument":
+        try:
+            return f"instrument:{instruments.resolve(name).instrument_id}"
+        except UnknownInstrument as error:
+            raise BadScope(str(error)) from error
+    venues = sorted({instrument.venue for instrument in instruments.by_id.values()})
+    if kind == "venue" and name not in venues:
+        raise BadScope(f"{name!r} is no venue of this stack; it has {', '.join(venues)}")
+    return scope
 
 
 def is_scope(scope: str) -> bool:

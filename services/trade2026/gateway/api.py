@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.websockets import WebSocket
 
-from trade2026.controls.scopes import SCOPE_KINDS, is_scope
+from trade2026.controls.scopes import BadScope, resolve_scope
+from trade2026.domain.instruments import Instruments
 from trade2026.domain.numbers import to_text
 from trade2026.gateway import commands as cmd
 from trade2026.gateway.book import LEVELS
@@ -19,6 +20,9 @@ from trade2026.kit.queries import may_see, require_account, require_scope
 
 if TYPE_CHECKING:
     from trade2026.gateway.service import GatewayService
+
+
+REASON_MAX = 512
 
 
 class ScopeInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -174,7 +178,7 @@ def _add_kill(app: App, service: "GatewayService") -> None:
         needs_ready=False,
     )
     async def kill(request: Request) -> Response:
-        body = _scope(request)
+        body = _scope(service, request)
         try:
             cancelled = await service.kill(body.scope, body.reason, request.principal.name, halt=body.halt)
         except Unavailable as error:
@@ -191,16 +195,20 @@ def _add_kill(app: App, service: "GatewayService") -> None:
         needs_ready=False,
     )
     async def resume(request: Request) -> Response:
-        body = _scope(request)
+        body = _scope(service, request)
         if not body.reason:
             raise Problem(422, "missing_field", "say why trading may go on: give a reason", field="reason")
         released = service.resume(body.scope, body.reason, request.principal.name)
         return json_response({"scope": body.scope, "released": released})
 
 
-def _scope(request: Request) -> ScopeInput:
+def _scope(service: "GatewayService", request: Request) -> ScopeInput:
     body = request.json(ScopeInput)
-    if not is_scope(body.scope):
-        raise Problem(422, "bad_scope", f"scope is stack, or {', '.join(SCOPE_KINDS)} with a name", field="scope")
-    require_scope(request.principal, body.scope)
+    default = service.settings.venues[0].name if service.settings.venues else None
+    every = Instruments(service.settings.instruments, default)
+    try:
+        body.scope = require_scope(request.principal, resolve_scope(body.scope, every, service.kills))
+    except BadScope as error:
+        raise Problem(422, "bad_scope", str(error), field="scope") from error
+    body.reason = body.reason[:REASON_MAX]
     return body

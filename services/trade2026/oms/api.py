@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.websockets import WebSocket
 
-from trade2026.controls.scopes import SCOPE_KINDS, is_scope
+from trade2026.controls.scopes import BadScope, resolve_scope
 from trade2026.domain import commands as cmd
 from trade2026.domain.orders import OrdStatus, number_of
 from trade2026.kit.http import App, Problem, Request, Response, json_response
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from trade2026.oms.service import OmsService
 
 BATCH_BYTES_MAX = 1024 * 1024
+
+
+REASON_MAX = 512
+"""Characters of a reason that are kept: a long one must not hold up a kill."""
 
 
 class BatchInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,12 +59,12 @@ class ScopeInput(msgspec.Struct, forbid_unknown_fields=True):
 _encode = msgspec.json.encode
 
 
-def permitted_scope(principal: Principal, scope: str) -> str:
-    """Return a scope; a word that names none must not look as if it had stopped something."""
-    if not is_scope(scope):
-        detail = f"scope is stack, or one of {', '.join(SCOPE_KINDS)} with :NAME"
-        raise Problem(422, "bad_scope", detail, field="scope")
-    return require_scope(principal, scope)
+def permitted_scope(service: "OmsService", principal: Principal, scope: str) -> str:
+    """Return the scope that a text means, for who may act on it."""
+    try:
+        return require_scope(principal, resolve_scope(scope, service.instruments, service.stopped()))
+    except BadScope as error:
+        raise Problem(422, "bad_scope", str(error), field="scope") from error
 
 
 def add_routes(app: App, service: "OmsService") -> None:
@@ -159,9 +163,10 @@ def add_changes(app: App, service: "OmsService") -> None:
     async def cancel_all(request: Request) -> Response:
         body = request.json(ScopeInput)
         principal = request.principal
-        permitted_scope(principal, body.scope)
-        command = cmd.CancelAll(ts=request.received_ns, principal=principal.name, scope=body.scope, reason=body.reason)
-        return json_response({"scope": body.scope, "asked": await decided(service.submit(command, reduces_risk=True))})
+        scope = permitted_scope(service, principal, body.scope)
+        reason = body.reason[:REASON_MAX]
+        command = cmd.CancelAll(ts=request.received_ns, principal=principal.name, scope=scope, reason=reason)
+        return json_response({"scope": scope, "asked": await decided(service.submit(command, reduces_risk=True))})
 
     @app.route(
         "POST",
@@ -173,18 +178,18 @@ def add_changes(app: App, service: "OmsService") -> None:
     )
     async def kill(request: Request) -> Response:
         body = request.json(ScopeInput)
-        permitted_scope(request.principal, body.scope)
-        asked = await service.kill(body.scope, body.reason, request.principal.name, halt=body.halt)
-        return json_response({"scope": body.scope, "asked": asked})
+        scope = permitted_scope(service, request.principal, body.scope)
+        asked = await service.kill(scope, body.reason[:REASON_MAX], request.principal.name, halt=body.halt)
+        return json_response({"scope": scope, "asked": asked})
 
     @app.route("POST", "/resume", summary="Release a kill or halt", request_schema=ScopeInput, role="risk")
     async def resume(request: Request) -> Response:
         body = request.json(ScopeInput)
         if not body.reason:
             raise Problem(422, "missing_field", "say why trading may go on: give a reason", field="reason")
-        permitted_scope(request.principal, body.scope)
-        await service.resume(body.scope, body.reason, request.principal.name)
-        return json_response({"scope": body.scope})
+        scope = permitted_scope(service, request.principal, body.scope)
+        await service.resume(scope, body.reason[:REASON_MAX], request.principal.name)
+        return json_response({"scope": scope})
 
 
 def add_questions(app: App, service: "OmsService") -> None:

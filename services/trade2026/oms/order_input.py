@@ -251,5 +251,5 @@ def _check_names(order: OrderInput) -> None:
         value = getattr(order, field)
         if value and (len(value) > TEXT_MAX or not value.isprintable()):
             _bad("bad_text", f"{field} has at most {TEXT_MAX} printable characters", field)
-    if order.account and "/" in order.account:
-        _bad("bad_text", "account has no slash: it is part of paths such as /positions/ACCOUNT", "account")
+    if order.account and ("/" in order.account or order.account.strip(". ") != order.account):
+        _bad("bad_text", "account has no slash, and no dot or space at its ends: it is part of paths", "account")

@@ -355,6 +355,11 @@ class OmsService(Service):
             with contextlib.suppress(Problem):
                 await self._log_kill(command)
 
+    def stopped(self) -> set[str]:
+        """Every scope that is killed or halted here."""
+        controls = self.owner.machine.controls
+        return {*controls.kills, *controls.halts, *self.latched}
+
     async def resume(self, scope: str, reason: str, by: str) -> None:
         """Release a kill or halt; only a named person does."""
         self.latched.pop(scope, None)

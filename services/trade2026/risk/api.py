@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
-from trade2026.controls.limits import LIMIT_SCOPES, Tightening
-from trade2026.controls.machine import Check, is_scope
+from trade2026.controls.limits import LIMIT_SCOPES, LimitSet, Tightening
+from trade2026.controls.machine import Check
+from trade2026.controls.scopes import NAME_MAX, BadScope, resolve_scope
 from trade2026.domain.events import Killed, Resumed
 from trade2026.domain.instruments import Instrument, UnknownInstrument
 from trade2026.domain.numbers import Amount, to_text
@@ -160,7 +161,7 @@ def add_limits(app: App, service: "RiskService") -> None:
         body = request.json(TightenInput)
         wanted = Tightening(
             scope=require_scope(request.principal, limit_scope(service, body.scope)),
-            limits=read_limits(body.limits),
+            limits=named_limits(service, read_limits(body.limits)),
             by=request.principal.name,
             reason=a_reason(body.reason),
             until=read_time(body.until, request.received_ns),
@@ -212,7 +213,7 @@ def add_stops(app: App, service: "RiskService") -> None:
     async def kill(request: Request) -> Response:
         body = request.json(StopInput)
         stop = Killed(
-            scope=require_scope(request.principal, stop_scope(body.scope)),
+            scope=require_scope(request.principal, stop_scope(service, body.scope)),
             reason=body.reason[:_TEXT_MAX] or "no reason given",
             by=request.principal.name,
             halt=body.halt,
@@ -232,7 +233,7 @@ def add_stops(app: App, service: "RiskService") -> None:
     async def resume(request: Request) -> Response:
         body = request.json(StopInput)
         release = Resumed(
-            scope=require_scope(request.principal, stop_scope(body.scope)),
+            scope=require_scope(request.principal, stop_scope(service, body.scope)),
             reason=a_reason(body.reason),
             by=request.principal.name,
         )
@@ -388,29 +389,49 @@ def amount(value: Amount | None, field: str) -> int:
     return int(value)
 
 
-def known(service: "RiskService", symbol: str) -> Instrument:
+def known(service: "RiskService", symbol: str, field: str = "symbol") -> Instrument:
     """Return the instrument of a symbol, or raise the 422 that lists what is known."""
     try:
         return service.instruments.resolve(symbol)
     except UnknownInstrument as error:
-        raise Problem(422, "unknown_symbol", str(error), field="symbol") from error
+        raise Problem(422, "unknown_symbol", str(error), field=field) from error
 
 
 def limit_scope(service: "RiskService", scope: str) -> str:
     """Return a scope that limits are kept for; an instrument's by its full id."""
     kind, _, name = scope.partition(":")
-    if scope != "stack" and (kind not in LIMIT_SCOPES or not name):
+    good = bool(name) and len(name) <= NAME_MAX and name.isprintable()
+    if scope != "stack" and (kind not in LIMIT_SCOPES or not good):
         words = ", ".join(f"{each}:NAME" for each in LIMIT_SCOPES if each != "stack")
         raise Problem(422, "bad_scope", f"scope is stack, {words}", field="scope")
     return f"instrument:{known(service, name).instrument_id}" if kind == "instrument" else scope
 
 
-def stop_scope(scope: str) -> str:
-    """Return a scope that can be stopped."""
-    if not is_scope(scope):
-        detail = "scope is stack, or account:, strategy:, instrument:, venue:, desk:, trader: or client: with a name"
-        raise Problem(422, "bad_scope", detail, field="scope")
-    return scope
+def stop_scope(service: "RiskService", scope: str) -> str:
+    """Return a scope that can be stopped; an instrument's by its full id."""
+    try:
+        return resolve_scope(scope, service.instruments, service.stopped())
+    except BadScope as error:
+        raise Problem(422, "bad_scope", str(error), field="scope") from error
+
+
+def named_limits(service: "RiskService", limits: LimitSet) -> LimitSet:
+    """Return limits whose lists name instruments by their full ids.
+
+    Raises:
+        Problem: 422 for what this stack does not have: a typo would restrict nothing.
+    """
+    found: dict[str, Any] = {}
+    for field in ("allowed_instruments", "restricted"):
+        names = getattr(limits, field)
+        if names is not None:
+            found[field] = sorted({known(service, name, f"limits.{field}").instrument_id for name in names})
+    venues = {instrument.venue for instrument in service.instruments.by_id.values()}
+    for name in limits.allowed_venues or ():
+        if name not in venues:
+            detail = f"{name!r} is no venue of this stack; it has {', '.join(sorted(venues))}"
+            raise Problem(422, "unknown_venue", detail, field="limits.allowed_venues")
+    return msgspec.structs.replace(limits, **found)
 
 
 def a_reason(text: str) -> str:

@@ -24,8 +24,9 @@ _COUNTS = ("max_open_orders",)
 _COLLARS = ("price_collar", "passive_collar", "price_window")
 _RATES = ("order_rate", "max_executions")
 _LISTS = ("allowed_instruments", "allowed_venues", "restricted")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", re.ASCII)
 _UNIT_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9, "d": 86_400 * 10**9}
+_DURATION_NS_MAX = 100 * 365 * 86_400 * 10**9
 _NAMES_MAX = 1_000
 KNOWN = (*AMOUNTS, *_COUNTS, *_COLLARS, "duplicate_window", *_RATES, *_LISTS)
 
@@ -89,7 +90,7 @@ def _basis_points(field: str, value: object) -> int:
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     digits, factor = (text[:-1], 100) if text.endswith("%") else (text.removesuffix("bps"), 1)
     try:
-        number = Decimal(digits) * factor
+        number = Decimal(digits) * factor if digits.isascii() and "_" not in digits else Decimal("NaN")
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or number < 0 or number != number.to_integral_value() or number > 10**9:
@@ -101,7 +102,10 @@ def _duration(field: str, value: object) -> int:
     if isinstance(value, str) and len(value) < 64:
         parts = _DURATION.findall(value)
         if parts and "".join(number + unit for number, unit in parts) == value:
-            return int(sum(Decimal(number) * _UNIT_NS[unit] for number, unit in parts))
+            duration = int(sum(Decimal(number) * _UNIT_NS[unit] for number, unit in parts))
+            if duration <= _DURATION_NS_MAX:
+                return duration
+            _bad(field, "is at most 100 years")
     _bad(field, 'is a duration such as "500ms" or "1h30m"')
 
 
