@@ -38,7 +38,7 @@ _RETENTION_DAYS = 30
 _RETENTION_DAYS_MIN = 7
 _SNAPSHOT_EVENTS = 50_000
 _SNAPSHOT_NS = 60 * 10**9
-_HOUSEKEEPING_SECONDS = 5.0
+_HOUSEKEEPING_SECONDS = 1.0
 _EXPORT_SECONDS = 0.25
 _ORDERS_PRUNED_MAX = 500
 _DAY = 86_400 * 10**9
@@ -104,7 +104,7 @@ class ArchiveService(Service):
             await follower.stop()
         self._export(self.context.clock.now() + WAIT_NS)
         if self._store is not None:
-            if not self._write_error and self.machine.fold.next_seq > self._snapshot_seq:
+            if self.machine.written_to >= self.machine.fold.next_seq > self._snapshot_seq:
                 await self._snapshot()
             self._store.close()
         self.reader.close()
@@ -139,9 +139,9 @@ class ArchiveService(Service):
             self._repair = asyncio.ensure_future(self._make_again(fault))
 
     async def _make_again(self, fault: str) -> None:
-        followers, self._followers = self._followers, {}
-        for follower in followers.values():
+        for follower in self._followers.values():
             await follower.stop()
+        self._followers = {}
         if self._store is not None:
             self._store.close()
         self.reader.close()
@@ -287,18 +287,19 @@ class ArchiveService(Service):
         index.clear()
 
     async def _keep_house(self) -> None:
-        """Lag, and orders that are older than the retention."""
+        """Lag, what fsync does best beside the loop, and orders that are older than the retention."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
             await self._measure_lag()
             now = self.context.clock.now()
             try:
                 assert self._store is not None
+                await asyncio.to_thread(self._store.checkpoint)
                 self._store.prune(now - self.retention_ns, _ORDERS_PRUNED_MAX)
             except sqlite3.DatabaseError as error:
                 if is_damaged(error):
                     self._begin_again(str(error))
-                log.warning("the history was not pruned: %s", error)
+                log.warning("the history was not tidied up: %s", error)
 
     async def _export_spans(self) -> None:
         """Make spans of what has been read, a moment after it happened."""

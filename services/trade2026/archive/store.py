@@ -5,6 +5,7 @@ killed when. After a power failure the newest transactions may be gone, their po
 opens the history to write fences every earlier writer, as the owner of a partition does.
 """
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Generator, Iterable, Sequence
@@ -18,6 +19,8 @@ from trade2026.domain.orders import CLOSED, Order, number_of
 
 FORMAT = 1
 _BUSY_SECONDS = 1.0
+_CHECKPOINT_PAGES = 8_000
+"""32 MB. The write that reaches it waits until they are moved; `checkpoint` comes before it, as a rule."""
 
 _SCHEMA = """
 CREATE TABLE orders (
@@ -60,7 +63,7 @@ _decode = msgspec.json.Decoder(Order).decode
 
 def is_damaged(error: sqlite3.Error) -> bool:
     """Whether an error says that the file is broken, or another one: not that it is busy or the disk is full."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     primary = code & 0xFF
     return (
         primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
@@ -114,6 +117,7 @@ class HistoryStore:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._make_schema()
         self._epoch = self._claim()
 
@@ -186,6 +190,16 @@ class HistoryStore:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def checkpoint(self) -> None:
+        """Move what is written out of the write-ahead log; on any thread, and writing may go on.
+
+        Raises:
+            sqlite3.Error: not done; the next time does it.
+        """
+        uri = f"{self.path.absolute().as_uri()}?mode=rw"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def orders(self) -> int:
         """How many orders it holds, nearly: those that are dropped are the oldest, but for a few."""

@@ -219,6 +219,16 @@ def test_what_is_written_can_be_made_durable(tmp_path: Path) -> None:
     store.make_durable()
 
 
+def test_what_is_written_leaves_the_write_ahead_log_while_writing_goes_on(tmp_path: Path) -> None:
+    store, machine = HistoryStore(tmp_path / "history.db"), HistoryMachine({})
+    archive(store, machine, envelopes()[:5])
+    before = (tmp_path / "history.db").stat().st_size
+    store.checkpoint()
+    assert (tmp_path / "history.db").stat().st_size > before
+    archive(store, machine, envelopes()[5:])
+    assert HistoryReader(tmp_path / "history.db").next_seq() == len(EVENTS)
+
+
 def test_orders_with_large_amounts_come_back_whole(tmp_path: Path) -> None:
     filled(tmp_path / "history.db")
     found = HistoryReader(tmp_path / "history.db").by_id("o0-5")
