@@ -33,12 +33,12 @@ from trade2026.gateway.service import GatewayService
 from trade2026.kit import projection
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import TopicConfig
+from trade2026.kit.calls import Answer
 from trade2026.kit.service import Context, Service
 from trade2026.oms import lookup
 from trade2026.oms.service import OmsService
 from trade2026.pnl.service import PnlService
 from trade2026.ptrc.service import PtrcService
-from trade2026.risk.calls import Answer
 from trade2026.risk.service import RiskService
 from trade2026.stack.facts import SERVICES, TOPICS
 

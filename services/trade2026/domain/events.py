@@ -398,7 +398,7 @@ class PnlRealized(Event, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, array_like=True):
-    """Records that follow each other in one partition: `count` of them from `first`.
+    """Records that follow each other in one partition: `count` of them from `first`; with 0, the next is at `first`.
 
     `topic` is `clock` for the passing of time: then `first` is the time (ns).
     """

@@ -24,6 +24,7 @@ from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import OrderSpec
 from trade2026.domain.rejects import RejectCode
 from trade2026.kit.bus.port import BusError, Record
+from trade2026.kit.calls import Answer, Post, post
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
 from trade2026.kit.projection import snapshot_directory
@@ -31,7 +32,6 @@ from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.risk import api
-from trade2026.risk.calls import Answer, Post, post
 from trade2026.risk.log import RiskLog
 from trade2026.risk.machine import Watch, near_limits, next_end, tightened, unblocked
 

@@ -11,6 +11,7 @@ import msgspec
 
 from trade2026.domain import events as ev
 from trade2026.domain import instruments as domain
+from trade2026.domain import market
 from trade2026.domain.numbers import to_nanos
 from trade2026.domain.orders import OrderSpec, OrderType, Side, TimeInForce
 from trade2026.domain.positions import Position as PositionFold
@@ -85,7 +86,7 @@ class Context:
         self._trades: dict[str, Trade] = {}
         self._quotes: dict[str, Quote] = {}
         self._books: dict[str, Book] = {}
-        self._history: dict[tuple[str, str], deque[Bar]] = {}
+        self._history: dict[tuple[str, str], deque[market.Bar]] = {}
         self._timers: dict[str, TimerState] = {}
         self._decisions: list[ev.Decision] = []
         self._number = 0
@@ -117,7 +118,8 @@ class Context:
 
     def bars(self, interval: str, instrument: str = "") -> list[Bar]:
         """Complete bars of an interval that `Strategy.bars` names, the oldest first, at most `HISTORY_MAX`."""
-        return list(self._history.get((self.resolve(instrument), BarSpec.parse(interval).name), ()))
+        history = self._history.get((self.resolve(instrument), BarSpec.parse(interval).name), ())
+        return [Bar.of(bar) for bar in history]
 
     def position(self, instrument: str = "") -> Position:
         """Our position, as all fills so far have made it."""

@@ -54,7 +54,9 @@ class Saved(msgspec.Struct, kw_only=True):
     orders: OrdersState
     timers: dict[str, TimerState]
     bars: dict[str, BarsState]
-    market: dict[str, Any]
+    seen: dict[str, Any]
+    """The last trade, quote and book of each instrument."""
+    history: list[market.Bar]
     random: list[Any]
     own: Any
     """What `Strategy.save` returned, as JSON; None before it has started."""
@@ -77,6 +79,8 @@ class Hosted:
         self.status: Status = "new"
         self.reason = ""
         """Why it failed or stopped."""
+        self.muted = False
+        """Whether its methods are not called: what it decided then was decided by other code, and is told."""
         self.ctx = Context(definition.name, definition.account, instruments, definition.seed)
         self.strategy = make()
         self.strategy.ctx = self.ctx
@@ -85,7 +89,6 @@ class Hosted:
         for interval in intervals:
             BarSpec.parse(interval)
         self._bars = {i.instrument_id: Bars(i.instrument_id, intervals, multiplier=i.multiplier) for i in instruments}
-        self._market: dict[str, market.Book] = {}
 
     # ── what happens to it ──────────────────────────────────────────────────────────────────
 
@@ -151,6 +154,18 @@ class Hosted:
                 if order is not None:
                     self._call(self.strategy.on_order, order)
 
+    def adopt(self, decision: ev.Decision) -> None:
+        """Take a decision from the log: other code has made it, but the orders are ours."""
+        self.ctx._number = max(self.ctx._number, decision.number + 1)
+        for spec in _specs(decision):
+            if self.ctx._orders.find(spec.client_order_id) is None:
+                self.ctx._orders.add(spec)
+
+    def forget(self, decision: ev.Decision) -> None:
+        """Take back a decision that was not recorded."""
+        for spec in _specs(decision):
+            self.ctx._orders.drop(spec.client_order_id)
+
     def take(self) -> list[ev.Decision]:
         """What it has decided since the last time."""
         decisions, self.ctx._decisions = self.ctx._decisions, []
@@ -176,15 +191,14 @@ class Hosted:
     # ── calls ───────────────────────────────────────────────────────────────────────────────
 
     def _call(self, method: Callable[..., None], *args: Any) -> None:
-        if self.status != "running" and not self.ctx.warming:
+        if self.muted or (self.status != "running" and not self.ctx.warming):
             return
         before = len(self.ctx._decisions)
         try:
             method(*args)
         except Exception as error:
             for decision in self.ctx._decisions[before:]:
-                for spec in _specs(decision):
-                    self.ctx._orders.drop(spec.client_order_id)
+                self.forget(decision)
             del self.ctx._decisions[before:]
             place = "".join(traceback.format_tb(error.__traceback__)[1:])
             self.fail(f"{type(error).__name__}: {error}\n{place}"[:_TRACEBACK_MAX].rstrip())
@@ -211,10 +225,9 @@ class Hosted:
         self._call(strategy.on_book, book)
 
     def _on_bar(self, closed: market.Bar) -> None:
-        bar = Bar.of(closed)
-        history = self.ctx._history.setdefault((bar.instrument, bar.interval), deque(maxlen=HISTORY_MAX))
-        history.append(bar)
-        self._call(self.strategy.on_bar, bar)
+        history = self.ctx._history.setdefault((closed.instrument, closed.interval), deque(maxlen=HISTORY_MAX))
+        history.append(closed)
+        self._call(self.strategy.on_bar, Bar.of(closed))
 
     def _on_change(self, change: Change, ts: int) -> None:
         fill = change.fill
@@ -273,12 +286,12 @@ class Hosted:
             orders=ctx._orders.save(),
             timers=ctx._timers,
             bars={name: bars.save() for name, bars in self._bars.items()},
-            market={
+            seen={
                 "trades": to_plain(ctx._trades),
                 "quotes": to_plain(ctx._quotes),
                 "books": to_plain(ctx._books),
-                "history": [[*key, to_plain(list(bars))] for key, bars in ctx._history.items()],
             },
+            history=[bar for bars in ctx._history.values() for bar in bars],
             random=[version, list(internal), gauss],
             own=None if self.status == "new" else to_plain(self.strategy.save(), self.definition.name),
         )
@@ -304,11 +317,9 @@ class Hosted:
                     multiplier=_nanos(ctx.instruments[name].multiplier),
                     state=kept,
                 )
-        ctx._trades, ctx._quotes, ctx._books = (
-            from_plain(saved.market[part]) for part in ("trades", "quotes", "books")
-        )
-        for instrument, interval, history in saved.market["history"]:
-            ctx._history[instrument, interval] = deque(from_plain(history), maxlen=HISTORY_MAX)
+        ctx._trades, ctx._quotes, ctx._books = (from_plain(saved.seen[part]) for part in ("trades", "quotes", "books"))
+        for bar in saved.history:
+            ctx._history.setdefault((bar.instrument, bar.interval), deque(maxlen=HISTORY_MAX)).append(bar)
         version, internal, gauss = saved.random
         ctx.random.setstate((version, tuple(internal), gauss))
         if saved.own is not None:

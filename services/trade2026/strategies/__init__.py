@@ -1,0 +1,1 @@
+"""The service that runs users' strategies, in a process of their own."""

@@ -1,0 +1,74 @@
+"""Questions about strategies, over HTTP (port 8130)."""
+
+from typing import TYPE_CHECKING, Any
+
+from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.queries import may_see
+from trade2026.kit.views import time_text
+
+if TYPE_CHECKING:
+    from trade2026.strategies.service import StrategiesService
+
+
+def add_routes(app: App, service: "StrategiesService") -> None:
+    """Every endpoint of the strategies."""
+
+    @app.route("GET", "/strategies", summary="Every strategy: status, position, orders, P&L")
+    async def listing(request: Request) -> Response:
+        hosted = service.machine.hosted
+        names = [name for name in sorted(hosted) if may_see(request, hosted[name].definition.account)]
+        return json_response({"strategies": [view(service, name) for name in names]})
+
+    @app.route("GET", "/strategies/{name}", summary="One strategy with its parameters, positions and open orders")
+    async def show(request: Request) -> Response:
+        name = request.params["name"]
+        hosted = service.hosted(name)
+        if hosted is None or not may_see(request, hosted.definition.account):
+            raise Problem(404, "unknown_strategy", f"there is no strategy {name!r} here")
+        ctx = hosted.ctx
+        return json_response(
+            {
+                **view(service, name),
+                "parameters": hosted.definition.parameters,
+                "positions": [
+                    {
+                        "symbol": symbol,
+                        "quantity": str(position.quantity),
+                        "average_price": str(position.average_price),
+                        "pnl": str(position.pnl),
+                    }
+                    for symbol, position in sorted(ctx.account.positions.items())
+                ],
+                "orders": [
+                    {
+                        "client_order_id": order.client_order_id,
+                        "order_id": order.order_id,
+                        "side": order.side,
+                        "quantity": str(order.quantity),
+                        "price": str(order.price),
+                        "filled": str(order.filled),
+                        "status": order.status,
+                    }
+                    for order in ctx.orders
+                ],
+            }
+        )
+
+
+def view(service: "StrategiesService", name: str) -> dict[str, Any]:
+    """A strategy in a line."""
+    hosted = service.machine.hosted[name]
+    status, reason = service.status_of(name)
+    ctx = hosted.ctx
+    return {
+        "name": name,
+        "status": status,
+        "reason": reason,
+        "account": hosted.definition.account,
+        "symbols": hosted.definition.instruments,
+        "decisions": ctx._number,
+        "open_orders": len(ctx.orders),
+        "position": {symbol: str(p.quantity) for symbol, p in sorted(ctx.account.positions.items())},
+        "pnl": str(ctx.account.pnl),
+        "time": time_text(ctx.now),
+    }

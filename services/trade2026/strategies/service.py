@@ -1,0 +1,152 @@
+"""The strategies: owns `strategies.events`; follows `orders.events` and the market; asks the OMS.
+
+What it promises: a decision leaves after all that led to it is durable; after a crash the same decisions
+follow from the same deliveries; a strategy that fails is killed and waits for a named person; no strategy
+shares this process with orders.
+"""
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+import msgspec
+
+from trade2026.domain.instruments import Instruments
+from trade2026.kit.calls import post
+from trade2026.kit.http import App
+from trade2026.kit.projection import snapshot_directory
+from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.snapshots import SnapshotStore
+from trade2026.sdk.hosted import Hosted
+from trade2026.strategies import api
+from trade2026.strategies.loading import StrategySettings, load
+from trade2026.strategies.machine import StrategiesMachine
+from trade2026.strategies.order_entry import Answered, OrderEntry
+from trade2026.strategies.runner import Runner
+
+log = logging.getLogger(__name__)
+
+KEY_VARIABLE = "TRADE2026_KEY"
+"""Environment variable with the bearer key for the OMS, where the stack asks for one."""
+_KILL_RETRY_SECONDS = 0.5
+_DRAIN_SECONDS_MAX = 3.0
+
+
+class StrategiesConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`config` of the service; `strategies` is written by the planner."""
+
+    strategies: list[StrategySettings] = []
+    catch_up_seconds: float = 10.0
+    """Market data that is older when the process begins is not delivered any more."""
+
+
+class StrategiesService(Service):
+    """Every strategy of the stack."""
+
+    name = "strategies"
+    title = "Strategies"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        settings = self.settings
+        self.config = msgspec.convert(settings.config.get(self.name, {}), StrategiesConfig, strict=False)
+        self.instruments = Instruments(settings.instruments).by_id
+        self.loaded = {one.name: load(one, settings.instruments) for one in self.config.strategies}
+        for name, one in self.loaded.items():
+            if one.trouble:
+                log.error("strategy %s can't run: %s", name, one.trouble)
+        self.key = os.environ.get(KEY_VARIABLE, "")
+        self.entry = OrderEntry(settings.url("oms"), self.key, self._order_id, self._answered)
+        self.runner = Runner(
+            context.bus,
+            context.clock,
+            lambda: StrategiesMachine(self.loaded, self.instruments),
+            tenant=settings.stack,
+            owner=f"{settings.release}-{context.instance}",
+            snapshots=SnapshotStore(snapshot_directory(settings.state, self.name), self.name),
+            send=self.entry.send,
+            failed=self._kill,
+            catch_up_ns=int(self.config.catch_up_seconds * 1e9),
+        )
+        self._killing: set[asyncio.Task[None]] = set()
+
+    @property
+    def machine(self) -> StrategiesMachine:
+        """The strategies; another object after a recovery."""
+        return self.runner.machine
+
+    def routes(self, app: App) -> None:
+        api.add_routes(app, self)
+
+    async def start(self) -> None:
+        self.entry.start()
+        await self.runner.start()
+
+    async def stop(self) -> None:
+        await self.runner.stop()
+        await self.entry.stop(_DRAIN_SECONDS_MAX)
+        for task in self._killing:
+            task.cancel()
+
+    def readiness(self) -> tuple[bool, str]:
+        return self.runner.ready, self.runner.detail
+
+    def health(self) -> dict[str, Health]:
+        checks = {
+            "log": Health(self.runner.ready, self.runner.detail),
+            "order_entry": Health(not self.entry.detail, self.entry.detail),
+        }
+        for name in sorted(self.machine.hosted):
+            status, reason = self.status_of(name)
+            if status in ("failed", "halted"):
+                checks[f"strategy:{name}"] = Health(False, f"{status}: {reason.partition(chr(10))[0]}")
+        return checks
+
+    def stats(self) -> dict[str, Any]:
+        hosted = self.machine.hosted
+        return {
+            "strategies": len(self.loaded),
+            "running": sum(self.status_of(name)[0] == "running" for name in hosted),
+            "deliveries": self.runner.deliveries,
+            "decisions": self.runner.decisions,
+            "waiting": self.entry.waiting,
+        }
+
+    def status_of(self, name: str) -> tuple[str, str]:
+        """How a strategy is, in one word, and why."""
+        hosted, one = self.machine.hosted[name], self.loaded.get(name)
+        if one is not None and one.trouble:
+            return "failed", one.trouble
+        if hosted.status == "running" and hosted.halted:
+            return "halted", hosted.halted
+        return ("starting" if hosted.status == "new" else hosted.status), hosted.reason
+
+    def hosted(self, name: str) -> Hosted | None:
+        """A strategy by name."""
+        return self.machine.hosted.get(name)
+
+    def _order_id(self, strategy: str, client_order_id: str) -> str:
+        hosted = self.machine.hosted.get(strategy)
+        order = hosted.ctx.order(client_order_id) if hosted is not None else None
+        return order.order_id if order is not None else ""
+
+    def _answered(self, answer: Answered) -> None:
+        self.runner.refuse(answer.decision, answer.code, answer.reason)
+
+    def _kill(self, strategy: str, reason: str) -> None:
+        """A strategy that has failed must not leave orders behind, and must not trade until a person says so."""
+        task = asyncio.create_task(self._kill_until_done(strategy, reason.partition("\n")[0]))
+        self._killing.add(task)
+        task.add_done_callback(self._killing.discard)
+
+    async def _kill_until_done(self, strategy: str, reason: str) -> None:
+        body = msgspec.json.encode({"scope": f"strategy:{strategy}", "reason": f"it has failed: {reason}"[:200]})
+        authorization = f"Bearer {self.key}" if self.key else ""
+        while True:
+            answer = await post(f"{self.settings.url('oms')}/kill", body, authorization=authorization)
+            if answer.ok:
+                return
+            said = answer.detail or answer.body.decode("utf-8", "replace")[:200]
+            log.error("strategy %s has failed and could not be killed yet: %s", strategy, said)
+            await asyncio.sleep(_KILL_RETRY_SECONDS)

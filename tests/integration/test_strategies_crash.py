@@ -1,0 +1,109 @@
+"""Strategies on a real log, in a process that is killed: what they decide is what they would have decided."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from math import sin
+from pathlib import Path
+
+from trade2026.domain import events as ev
+from trade2026.domain.events import AnyEvent, Envelope, decode, encode
+from trade2026.domain.market import Trade
+from trade2026.domain.numbers import SCALE
+from trade2026.kit.bus.port import TopicConfig
+from trade2026.kit.bus.sqlite import SqliteBus
+from trade2026.sdk.testing import EPOCH
+
+SECONDS_MAX = 60.0
+TOPICS = [TopicConfig(name=n, durable=n != "market.ticks") for n in ("market.ticks", "strategies.events")]
+TRADES = 3_000
+PER_APPEND = 25
+DECISIONS = (ev.OrderDecided, ev.OrderListDecided, ev.CancelDecided, ev.AmendDecided)
+CHILD = Path(__file__).parent / "strategies_child.py"
+
+
+def trades() -> list[bytes]:
+    """The market: the same for every run."""
+    rng, bodies = random.Random(5), []
+    for n in range(TRADES):
+        price = round((50_000 + 500 * sin(n / 40) + rng.randint(-90, 90)) * 100) * SCALE // 100
+        trade = Trade("BTCUSDT.SIM", f"t-{n}", price, SCALE // 10, venue_seq=n + 1)
+        ts = EPOCH + (n + 1) * 150_000_000
+        bodies.append(encode(Envelope(n, 1, ts, ts, "test", "market", "", "", "", trade)))
+    return bodies
+
+
+class Child:
+    """The process."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        (self.state / "ready").unlink(missing_ok=True)
+        services = str(Path(__file__).parents[2] / "services")
+        environment = {**os.environ, "PYTHONPATH": services}
+        self.process = subprocess.Popen([sys.executable, str(CHILD), str(self.state)], env=environment)
+        async with asyncio.timeout(SECONDS_MAX):
+            while not (self.state / "ready").exists():
+                assert self.process.poll() is None, "the strategies did not start"
+                await asyncio.sleep(0.01)
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+async def run(state: Path, kills: int) -> tuple[list[AnyEvent], list[str], int]:
+    """Deliver every trade, killing the process some times; return the decisions, what left, and the failures."""
+    state.mkdir()
+    rng = random.Random(kills)
+    bus, child = SqliteBus(state / "bus", TOPICS), Child(state)
+    bodies = trades()
+    kill_at = set(rng.sample(range(PER_APPEND, TRADES - PER_APPEND, PER_APPEND), kills))
+    try:
+        await child.start()
+        market = await bus.claim("market.ticks", 0, "test")
+        for first in range(0, TRADES, PER_APPEND):
+            if first in kill_at:
+                await asyncio.sleep(rng.random() * 0.1)
+                child.kill()
+                await child.start()
+            await market.append(bodies[first : first + PER_APPEND])
+            await asyncio.sleep(0)
+        await until_delivered(bus)
+        events = [decode(record.body).data for record in await bus.read("strategies.events", 0, 0, 1_000_000)]
+    finally:
+        child.kill()
+        await bus.close()
+    failures = sum(isinstance(event, ev.StrategyFailed) for event in events)
+    sent = (state / "sent").read_text().splitlines()
+    return [event for event in events if isinstance(event, DECISIONS)], sent, failures
+
+
+async def until_delivered(bus: SqliteBus) -> None:
+    """Wait until the log says that every trade was given to the strategies."""
+    async with asyncio.timeout(SECONDS_MAX):
+        while True:
+            for record in reversed(await bus.read("strategies.events", 0, 0, 1_000_000)):
+                event = decode(record.body).data
+                if isinstance(event, ev.Delivered) and (runs := [r for r in event.runs if r.topic == "market.ticks"]):
+                    if runs[-1].first + runs[-1].count == TRADES:
+                        return
+                    break
+            await asyncio.sleep(0.1)
+
+
+async def test_a_killed_process_decides_what_it_would_have_decided_and_each_decision_leaves(tmp_path: Path) -> None:
+    expected, all_sent, _ = await run(tmp_path / "whole", 0)
+    found, sent, failures = await run(tmp_path / "killed", 8)
+    assert len(expected) > 100
+    assert found == expected
+    assert failures == 0
+    assert set(sent) == set(all_sent)
