@@ -39,6 +39,7 @@ EVENTS: dict[str, UnionType | tuple[type, ...]] = {
     "pnl": (events.PnlRealized,),
     "market.ticks": (events.Trade,),
     "market.books": (events.Book,),
+    "strategies.events": events.StrategyEvent,
 }
 
 

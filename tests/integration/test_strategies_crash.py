@@ -47,7 +47,8 @@ class Child:
         (self.state / "ready").unlink(missing_ok=True)
         services = str(Path(__file__).parents[2] / "services")
         environment = {**os.environ, "PYTHONPATH": services}
-        self.process = subprocess.Popen([sys.executable, str(CHILD), str(self.state)], env=environment)
+        command = [sys.executable, str(CHILD), str(self.state)]
+        self.process = subprocess.Popen(command, env=environment)  # noqa: ASYNC220
         async with asyncio.timeout(SECONDS_MAX):
             while not (self.state / "ready").exists():
                 assert self.process.poll() is None, "the strategies did not start"

@@ -8,6 +8,7 @@ import typer
 from trade2026.cli.output import USAGE, AsJson, CliError, ManifestPath, print_json, show, show_rows
 
 if TYPE_CHECKING:
+    from trade2026.stack.manifest import Manifest
     from trade2026.stack.model import TradingStack
     from trade2026.stack.planner import Plan
 
@@ -27,6 +28,17 @@ def read(file: Path) -> "TradingStack":
         raise CliError(f"{file}:\n  " + "\n  ".join(map(str, error.faults)), USAGE) from error
 
 
+def read_all(file: Path) -> "Manifest":
+    """Read a manifest with its strategies; what is wrong with it becomes a `CliError`."""
+    from trade2026.stack.manifest import ManifestError, load_all
+    from trade2026.stack.manifest import read as read_text
+
+    try:
+        return load_all(read_text(file))
+    except ManifestError as error:
+        raise CliError(f"{file}:\n  " + "\n  ".join(map(str, error.faults)), USAGE) from error
+
+
 def chosen(services: str | None) -> list[str] | None:
     """The services of a comma-separated list; None means all."""
     return None if services is None else [name.strip() for name in services.split(",") if name.strip()]
@@ -38,7 +50,8 @@ def planned(file: Path, port_offset: int, services: str | None) -> "Plan":
     from trade2026.stack.planner import plan as make_plan
 
     try:
-        return make_plan(read(file), port_offset=port_offset, services=chosen(services))
+        manifest = read_all(file)
+        return make_plan(manifest.stack, manifest.strategies, port_offset=port_offset, services=chosen(services))
     except PlanError as error:
         raise CliError(str(error), USAGE) from error
 
@@ -65,13 +78,15 @@ def validate(file: ManifestPath, as_json: AsJson = False) -> None:
 
     Example: trade2026 validate -f manifests/quickstart.yaml
     """
-    stack = read(file)
+    manifest = read_all(file)
+    stack, strategies = manifest.stack, len(manifest.strategies)
     spec = stack.spec
+    traded = f", {strategies} strateg{'y' if strategies == 1 else 'ies'}" if strategies else ""
     check_keys(file, spec.security.keys_file)
     show(
         {"valid": True, "stack": stack.metadata.name},
         as_json,
-        f"{file} is valid: stack {stack.metadata.name}, {len(spec.instruments)} instrument(s), {len(spec.venues)} venue(s)",
+        f"{file} is valid: stack {stack.metadata.name}, {len(spec.instruments)} instrument(s), {len(spec.venues)} venue(s){traded}",
     )
 
 

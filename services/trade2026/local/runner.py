@@ -18,8 +18,10 @@ from trade2026.local import probe
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
 from trade2026.local.state import StateDir, StateError, rotate, tail, write_atomically
-from trade2026.stack.manifest import ManifestError, loads
+from trade2026.stack.facts import GROUPS
+from trade2026.stack.manifest import ManifestError, load_all
 from trade2026.stack.planner import Plan, PlanError, Release, changes, plan
+from trade2026.stack.strategy import Strategy
 
 HOST = "127.0.0.1"
 PROBE_SECONDS = 0.5
@@ -41,20 +43,40 @@ def serve_command(settings: Path) -> list[str]:
     return [sys.executable, "-m", "trade2026", "serve", "--settings", str(settings)]
 
 
-def prepare(text: str, *, port_offset: int = 0, services: Collection[str] | None = None) -> Plan:
+def prepare(text: str, *, base: Path = Path(), port_offset: int = 0, services: Collection[str] | None = None) -> Plan:
     """Read and plan a manifest for this version.
+
+    Args:
+        base: Directory against which the files of strategies are meant.
 
     Raises:
         ManifestError, PlanError: it is wrong.
         RunError: it asks for another version of the platform.
     """
-    stack = loads(text)
+    manifest = load_all(text)
+    stack = manifest.stack
     if stack.spec.version != __version__:
         raise RunError(
             f"the manifest asks for version {stack.spec.version}, this is {__version__}: "
             "change spec.version, or install that version"
         )
-    return plan(stack, port_offset=port_offset, services=services)
+    strategies = [_located(strategy, base) for strategy in manifest.strategies]
+    return plan(stack, strategies, port_offset=port_offset, services=services)
+
+
+def _located(strategy: Strategy, base: Path) -> Strategy:
+    """The same with the whole path of its file, and what is in it: an edited file is another strategy."""
+    source = strategy.spec.source
+    if not source.file:
+        return strategy
+    place, colon, name = source.file.partition(":")
+    path = (base / place).absolute()
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RunError(f"strategy {strategy.metadata.name}: {path} can't be read: {error.strerror}") from error
+    found = source.model_copy(update={"file": f"{path}{colon}{name}", "digest": digest})
+    return strategy.model_copy(update={"spec": strategy.spec.model_copy(update={"source": found})})
 
 
 def check_ports(planned: Plan) -> None:
@@ -102,7 +124,7 @@ class Runner:
     ) -> None:
         self.state, self._text, self._base = state, text, base
         self._port_offset, self._services, self._say, self._command = port_offset, services, say, command
-        self.plan = prepare(text, port_offset=port_offset, services=services)
+        self.plan = prepare(text, base=base, port_offset=port_offset, services=services)
         self.processes: dict[str, ReleaseProcess] = {}
         self._readings: dict[str, dict[str, Any]] = {}
         self._was_ready = False
@@ -210,7 +232,9 @@ class Runner:
 
     async def _stop_all(self) -> None:
         async with self._changing:
-            for name in self.processes:  # what writes stops first, so that what follows folds all of it
+            for name in sorted(
+                self.processes, key=GROUPS.index
+            ):  # what writes stops first, so that what follows folds all of it
                 self._say(f"{name}: stopping")
                 await self.processes[name].stop(at_once=self._stop_hard)
         self._say("stopped")
@@ -238,6 +262,7 @@ class Runner:
                 "ports": self.plan.ports,
                 "releases": {release.name: list(release.services) for release in self.plan.releases},
                 "runner_pid": os.getpid(),
+                "base": str(self._base.absolute()),
             }
         )
 
@@ -366,7 +391,7 @@ class Runner:
     async def apply(self, text: str, base: Path) -> dict[str, Any]:
         """Bring what runs to another manifest: start again only what changed, back to the old one if that fails."""
         async with self._changing:
-            new = prepare(text, port_offset=self._port_offset, services=self._services)
+            new = prepare(text, base=base, port_offset=self._port_offset, services=self._services)
             if new.stack != self.plan.stack:
                 raise RunError(f"this is the stack {self.plan.stack!r}, the manifest names {new.stack!r}")
             old, old_base = self.plan, self._base
@@ -379,20 +404,29 @@ class Runner:
             if keys != self._keys:
                 for lines in differences.values():
                     lines.append("keys_file: its content changed")
+            added = [release.name for release in new.releases if old.release(release.name) is None]
+            removed = [release.name for release in old.releases if new.release(release.name) is None]
+            for name in added:
+                differences[name] = ["is new"]
             changed = [name for name, lines in differences.items() if lines]
             answer: dict[str, Any] = {
                 "stack": new.stack,
                 "config_hash": new.config_hash,
                 "changed": {name: differences[name] for name in changed},
                 "unchanged": [name for name in differences if name not in changed],
+                "removed": removed,
             }
+            for name in removed:
+                await self._remove(name)
             self.plan, self._base = new, base
             for number, name in enumerate(changed, 1):
                 if reason := await self._replace(name):
                     self._say(f"going back to the manifest before: {reason}")
                     self.plan, self._base = old, old_base
                     for touched in changed[:number]:
-                        await self._replace(touched)
+                        await (self._remove(touched) if touched in added else self._replace(touched))
+                    for gone in removed:
+                        await self._replace(gone)
                     raise RunError(f"the change was taken back: {reason}")
             self._text, self._keys = text, keys
             write_atomically(self.state.path / "manifest.yaml", text.encode())
@@ -406,10 +440,18 @@ class Runner:
             self._write_settings(release)
         except OSError as error:
             return f"the settings of {name} can't be written: {error.strerror}"
-        self._say(f"{name}: starting again with new settings")
-        await self.processes[name].stop()
+        if name in self.processes:
+            self._say(f"{name}: starting again with new settings")
+            await self.processes[name].stop()
         await self._launch(release)
         return await self.wait_ready([name])
+
+    async def _remove(self, name: str) -> None:
+        """End a release that is not planned any more."""
+        process = self.processes.pop(name, None)
+        if process is not None:
+            self._say(f"{name}: stopping, it is not planned any more")
+            await process.stop()
 
     # ── control socket ──────────────────────────────────────────────────────────────────────
 

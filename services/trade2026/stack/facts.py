@@ -52,6 +52,8 @@ class ServiceFacts:
     """Its process is told the manifest's limits, and starts again when they change."""
     reads_venue_config: bool = False
     """Its process is told how venues are configured, and starts again when that changes."""
+    needs_strategies: bool = False
+    """It is planned only where there is a strategy."""
     factory: str = ""
     """`module:Class`, imported only by the process that serves it."""
 
@@ -60,6 +62,7 @@ TOPICS: tuple[TopicFacts, ...] = (
     TopicFacts("orders.events", "oms", durable=True),
     TopicFacts("venue.reports", "gateway", durable=True),
     TopicFacts("risk.events", "risk", durable=True),
+    TopicFacts("strategies.events", "strategies", durable=True),
     TopicFacts("positions", "ptrc", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB),
     TopicFacts("pnl", "pnl", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB),
     TopicFacts("market.ticks", "gateway", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
@@ -134,10 +137,22 @@ SERVICES: dict[str, ServiceFacts] = {
             slo=Slo(0.99, 250),
             factory="trade2026.archive.service:ArchiveService",
         ),
+        ServiceFacts(
+            "strategies",
+            8108,
+            "Strategies",
+            "strategies",
+            owns=("strategies.events",),
+            follows=("orders.events", *_MARKET),
+            calls=("oms",),
+            slo=Slo(0.99, 250),
+            needs_strategies=True,
+            factory="trade2026.strategies.service:StrategiesService",
+        ),
     )
 }
 
-GROUPS: tuple[str, ...] = ("orders", "venue", "risk", "projections")
+GROUPS: tuple[str, ...] = ("strategies", "orders", "venue", "risk", "projections")
 """Releases of compact placement, in the order in which they start, and in which they stop: what writes goes
 before what follows, so that at the end each has folded the last event and its snapshot is at the end of the log."""
 

@@ -1,11 +1,11 @@
-"""From the text of a manifest to a `TradingStack`, or to every fault that it has, each with its line."""
+"""From the text of a manifest to a `TradingStack` and its `Strategy`s, or to every fault in it, each with its line."""
 
 import types
 from collections.abc import Hashable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,8 +13,11 @@ from pydantic import BaseModel, ValidationError
 from trade2026.stack.configs import FieldError
 from trade2026.stack.model import TradingStack
 from trade2026.stack.nearest import nearest
+from trade2026.stack.strategy import Strategy
 
 MANIFEST_BYTES_MAX = 1024 * 1024
+
+_BEGINS = "a manifest begins with apiVersion, kind, metadata and spec"
 
 Loc = tuple[str | int, ...]
 
@@ -40,54 +43,97 @@ class ManifestError(ValueError):
         self.faults = faults
 
 
-def load(path: Path) -> TradingStack:
-    """Read a manifest from a file.
+@dataclass(frozen=True)
+class Manifest:
+    """The documents of one file: a stack, and the strategies that trade on it."""
+
+    stack: TradingStack
+    strategies: tuple[Strategy, ...] = ()
+
+
+def read(path: Path) -> str:
+    """Read a manifest's text.
 
     Raises:
-        ManifestError: it can't be read, or is wrong.
+        ManifestError: it can't be read.
     """
     try:
         if path.stat().st_size > MANIFEST_BYTES_MAX:
             raise ManifestError([Fault("", f"{path} is larger than {MANIFEST_BYTES_MAX} bytes; is it a manifest?")])
-        text = path.read_text("utf-8")
+        return path.read_text("utf-8")
     except OSError as error:
         raise ManifestError([Fault("", f"{path} can't be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
         raise ManifestError([Fault("", f"{path} is no UTF-8 text")]) from error
-    return loads(text)
+
+
+def load(path: Path) -> TradingStack:
+    """Read a manifest's stack from a file.
+
+    Raises:
+        ManifestError: it can't be read, or is wrong.
+    """
+    return loads(read(path))
 
 
 def loads(text: str) -> TradingStack:
-    """Read a manifest from YAML or JSON.
+    """Read a manifest's stack from YAML or JSON.
 
     Raises:
-        ManifestError: it is wrong.
+        ManifestError: it is wrong, or its strategies are.
     """
-    try:
-        root = yaml.compose(text, Loader=_Loader)
-        loader = _Loader("")
+    return load_all(text).stack
+
+
+def load_all(text: str) -> Manifest:
+    """Read a stack and its strategies from YAML (one document each) or JSON.
+
+    Raises:
+        ManifestError: one of them is wrong, or they do not fit each other.
+    """
+    stacks: list[TradingStack] = []
+    strategies: list[tuple[Strategy, yaml.Node]] = []
+    faults: list[Fault] = []
+    for document, root in _documents(text):
         try:
-            document = loader.construct_document(root) if root is not None else None
-        finally:
-            loader.dispose()
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ManifestError([Fault("", f"is no YAML: {error.problem}", line)]) from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ManifestError([Fault("", f"is no YAML: {' '.join(str(error).split())[:200]}")]) from error
-    except RecursionError as error:
-        raise ManifestError([Fault("", "nests too deep; is it a manifest?")]) from error
-    if not isinstance(document, dict):
-        what = "is empty" if document is None else "is no mapping"
-        raise ManifestError([Fault("", f"{what}; a manifest begins with apiVersion, kind, metadata and spec")])
-    try:
-        return parse(document)
-    except ManifestError as error:
-        raise ManifestError([Fault(f.path, f.message, _line(root, _steps(f.path))) for f in error.faults]) from error
+            if document.get("kind") == "Strategy":
+                strategies.append((parse_strategy(document), root))
+            else:
+                stacks.append(parse(document))
+        except ManifestError as error:
+            faults += _located(error.faults, root)
+    if not faults and len(stacks) != 1:
+        faults.append(
+            Fault("", "has several TradingStacks; one file is one stack" if stacks else "has no TradingStack")
+        )
+    if faults:
+        raise ManifestError(faults)
+    names: set[str] = set()
+    for strategy, root in strategies:
+        faults += _located(_misfits(stacks[0], strategy, names), root)
+        names.add(strategy.metadata.name)
+    if faults:
+        raise ManifestError(faults)
+    return Manifest(stacks[0], tuple(strategy for strategy, _ in strategies))
+
+
+def load_strategies(text: str) -> list[Strategy]:
+    """Read strategies alone, to be added to a stack.
+
+    Raises:
+        ManifestError: something is wrong, or is no Strategy.
+    """
+    found: list[Strategy] = []
+    for document, root in _documents(text):
+        try:
+            found.append(parse_strategy(document))
+        except ManifestError as error:
+            raise ManifestError(_located(error.faults, root)) from error
+    return found
 
 
 def parse(document: dict[str, Any]) -> TradingStack:
-    """Read a manifest from plain values.
+    """Read a stack from plain values.
 
     Raises:
         ManifestError: it is wrong.
@@ -95,10 +141,84 @@ def parse(document: dict[str, Any]) -> TradingStack:
     kind = document.get("kind")
     if isinstance(kind, str) and kind != "TradingStack":
         raise ManifestError([Fault("kind", f"{kind!r} is not run here; this is the place for a TradingStack")])
+    return _validated(TradingStack, document)
+
+
+def parse_strategy(document: dict[str, Any]) -> Strategy:
+    """Read a strategy from plain values.
+
+    Raises:
+        ManifestError: it is wrong.
+    """
+    kind = document.get("kind")
+    if isinstance(kind, str) and kind != "Strategy":
+        raise ManifestError([Fault("kind", f"{kind!r} is not run here; this is the place for a Strategy")])
+    return _validated(Strategy, document)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _validated(model: type[M], document: dict[str, Any]) -> M:
     try:
-        return TradingStack.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
-        raise ManifestError(_faults(error)) from error
+        raise ManifestError(_faults(error, model)) from error
+
+
+def _documents(text: str) -> list[tuple[dict[str, Any], yaml.Node]]:
+    """The documents of a text that are not empty, each with its nodes."""
+    found: list[tuple[dict[str, Any], yaml.Node]] = []
+    try:
+        for root in yaml.compose_all(text, Loader=_Loader):
+            loader = _Loader("")
+            try:
+                document = loader.construct_document(root)
+            finally:
+                loader.dispose()
+            if document is None:
+                continue
+            if not isinstance(document, dict):
+                raise ManifestError([Fault("", f"is no mapping; {_BEGINS}")])
+            found.append((document, root))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ManifestError([Fault("", f"is no YAML: {error.problem}", line)]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, ManifestError):
+            raise
+        raise ManifestError([Fault("", f"is no YAML: {' '.join(str(error).split())[:200]}")]) from error
+    except RecursionError as error:
+        raise ManifestError([Fault("", "nests too deep; is it a manifest?")]) from error
+    if not found:
+        raise ManifestError([Fault("", f"is empty; {_BEGINS}")])
+    return found
+
+
+def _misfits(stack: TradingStack, strategy: Strategy, names: set[str]) -> list[Fault]:
+    """What is wrong with a strategy on this stack."""
+    found: list[Fault] = []
+    spec, name = strategy.spec, strategy.metadata.name
+    if name in names:
+        found.append(Fault("metadata.name", f"two strategies are called {name!r}; give each its own name"))
+    if spec.stack_ref is not None and spec.stack_ref.name != stack.metadata.name:
+        found.append(Fault("spec.stackRef.name", f"{spec.stack_ref.name!r} is not this stack, {stack.metadata.name!r}"))
+    known = stack.spec.known_instruments()
+    lists = [
+        ("symbols", spec.symbols),
+        ("risk.allowedInstruments", spec.risk.allowed_instruments or []),
+        ("risk.restricted", spec.risk.restricted or []),
+    ]
+    for field, symbols in lists:
+        for number, symbol in enumerate(symbols):
+            if symbol not in known:
+                message = f"{symbol!r} is no instrument of this stack{nearest(symbol, known)}"
+                found.append(Fault(f"spec.{field}[{number}]", message))
+    return found
+
+
+def _located(faults: list[Fault], root: yaml.Node) -> list[Fault]:
+    return [Fault(fault.path, fault.message, _line(root, _steps(fault.path))) for fault in faults]
 
 
 class _Loader(yaml.SafeLoader):
@@ -143,14 +263,14 @@ _TYPES = {
 }
 
 
-def _faults(error: ValidationError) -> list[Fault]:
+def _faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
     faults: list[Fault] = []
     for item in error.errors(include_url=False):
         loc, kind, context = item["loc"], item["type"], item.get("ctx", {})
         if kind == "missing":
-            faults.append(Fault(_path(loc), "is missing; add it" + _explained(loc)))
+            faults.append(Fault(_path(loc), "is missing; add it" + _explained(model, loc)))
         elif kind == "extra_forbidden":
-            faults.append(Fault(_path(loc), f"is no field here{nearest(str(loc[-1]), _fields(loc[:-1]))}"))
+            faults.append(Fault(_path(loc), f"is no field here{nearest(str(loc[-1]), _fields(model, loc[:-1]))}"))
         elif kind == "value_error":
             message = str(context["error"])
             if isinstance(context["error"], FieldError):
@@ -163,9 +283,11 @@ def _faults(error: ValidationError) -> list[Fault]:
         elif kind == "literal_error":
             faults.append(Fault(_path(loc), f"must be {context['expected']}".replace("'", "")))
         elif kind == "string_pattern_mismatch":
-            faults.append(Fault(_path(loc), f"is not written as it must be ({context['pattern']})" + _explained(loc)))
+            faults.append(
+                Fault(_path(loc), f"is not written as it must be ({context['pattern']})" + _explained(model, loc))
+            )
         elif kind == "too_short":
-            faults.append(Fault(_path(loc), "is empty; list at least one" + _explained(loc)))
+            faults.append(Fault(_path(loc), "is empty; list at least one" + _explained(model, loc)))
         elif kind in ("greater_than_equal", "less_than_equal"):
             bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
             faults.append(Fault(_path(loc), f"must be {bound}"))
@@ -216,9 +338,9 @@ def _models(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _at(loc: Loc) -> tuple[list[Any], str]:
+def _at(model: type[BaseModel], loc: Loc) -> tuple[list[Any], str]:
     """What is declared at a path, and its description."""
-    here: list[Any] = [TradingStack]
+    here: list[Any] = [model]
     description = ""
     for step in loc:
         following: list[Any] = []
@@ -235,17 +357,17 @@ def _at(loc: Loc) -> tuple[list[Any], str]:
     return here, description
 
 
-def _fields(loc: Loc) -> list[str]:
+def _fields(model: type[BaseModel], loc: Loc) -> list[str]:
     return [
         field.alias or name
-        for annotation in _at(loc)[0]
+        for annotation in _at(model, loc)[0]
         if isinstance(annotation, type) and issubclass(annotation, BaseModel)
         for name, field in annotation.model_fields.items()
     ]
 
 
-def _explained(loc: Loc) -> str:
-    description = _at(loc)[1]
+def _explained(model: type[BaseModel], loc: Loc) -> str:
+    description = _at(model, loc)[1]
     if not description:
         return ""
     first = description.partition(" ")[0]

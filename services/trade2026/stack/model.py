@@ -364,8 +364,8 @@ class Spec(Model):
                 )
         for at, limits in self.limit_sets():
             for field, names, known in (
-                ("allowedInstruments", limits.allowed_instruments, self._known_instruments()),
-                ("restricted", limits.restricted, self._known_instruments()),
+                ("allowedInstruments", limits.allowed_instruments, self.known_instruments()),
+                ("restricted", limits.restricted, self.known_instruments()),
                 ("allowedVenues", limits.allowed_venues, venues),
             ):
                 for name in names or ():
@@ -373,9 +373,9 @@ class Spec(Model):
                         kind = "venue" if field == "allowedVenues" else "instrument"
                         raise ValueError(f"{at}.{field}: {name!r} is no {kind} of this stack{nearest(name, known)}")
         for name in self.risk.instruments:
-            if name not in self._known_instruments():
+            if name not in self.known_instruments():
                 raise ValueError(
-                    f"risk.instruments: {name!r} is no instrument of this stack{nearest(name, self._known_instruments())}"
+                    f"risk.instruments: {name!r} is no instrument of this stack{nearest(name, self.known_instruments())}"
                 )
         return self
 
@@ -410,7 +410,8 @@ class Spec(Model):
         """The id of an instrument that is named by id, or by bare symbol at the first venue."""
         return name if name in map(self.instrument_id, self.instruments) else f"{name}.{self.venues[0].name}"
 
-    def _known_instruments(self) -> list[str]:
+    def known_instruments(self) -> list[str]:
+        """Every name by which an instrument may be meant."""
         ids = [self.instrument_id(instrument) for instrument in self.instruments]
         suffix = f".{self.venues[0].name}"
         return ids + [identifier.removesuffix(suffix) for identifier in ids if identifier.endswith(suffix)]

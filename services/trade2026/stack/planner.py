@@ -6,13 +6,14 @@ the processes that enforce limits, and no other; `config_hash` in the settings i
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from trade2026.stack import model
 from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts, peers_of
 from trade2026.stack.nearest import nearest
+from trade2026.stack.strategy import Strategy
 from trade2026.stack.units import amount_nanos, basis_points, byte_count, duration_ns, fraction
 
 _PORT_MAX = 65_535
@@ -49,24 +50,31 @@ class Plan:
         return next((release for release in self.releases if release.name == name), None)
 
 
-def plan(stack: model.TradingStack, *, port_offset: int = 0, services: Collection[str] | None = None) -> Plan:
+def plan(
+    stack: model.TradingStack,
+    strategies: Sequence[Strategy] = (),
+    *,
+    port_offset: int = 0,
+    services: Collection[str] | None = None,
+) -> Plan:
     """Return what must run.
 
     Args:
+        strategies: Those that trade on the stack; without any, no process is planned for them.
         port_offset: Added to every port, so that several stacks fit on one machine.
         services: Only these; None means all.
 
     Raises:
         PlanError: an unknown service, or ports beyond 65,535.
     """
-    chosen = _chosen(services)
+    chosen = [facts for facts in _chosen(services) if strategies or not facts.needs_strategies]
     ports = {name: facts.port + port_offset for name, facts in SERVICES.items()}
     if not 0 < min(ports.values()) <= max(ports.values()) <= _PORT_MAX:
         least, most = 1 - min(f.port for f in SERVICES.values()), _PORT_MAX - max(f.port for f in SERVICES.values())
         raise PlanError(f"a port offset is between {least} and {most}, not {port_offset}")
     shared = _shared(stack, ports)
     releases = tuple(
-        _release(stack, group, hosted, shared)
+        _release(stack, strategies, group, hosted, shared)
         for group in GROUPS
         if (hosted := [facts for facts in chosen if facts.group == group])
     )
@@ -145,12 +153,23 @@ def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _release(stack: model.TradingStack, group: str, hosted: list[ServiceFacts], shared: dict[str, Any]) -> Release:
+def _release(
+    stack: model.TradingStack,
+    strategies: Sequence[Strategy],
+    group: str,
+    hosted: list[ServiceFacts],
+    shared: dict[str, Any],
+) -> Release:
     spec = stack.spec
     with_venues = any(facts.reads_venue_config for facts in hosted)
     with_limits = any(facts.reads_limits for facts in hosted)
     names = [facts.name for facts in hosted]
-    settings = {
+    config: dict[str, dict[str, Any]] = {name: spec.services[name].config for name in names if name in spec.services}
+    for facts in hosted:
+        if facts.needs_strategies:
+            told = [_strategy(spec, strategy) for strategy in strategies]
+            config[facts.name] = {**config.get(facts.name, {}), "strategies": told}
+    settings: dict[str, Any] = {
         **shared,
         "release": group,
         "services": names,
@@ -162,8 +181,8 @@ def _release(stack: model.TradingStack, group: str, hosted: list[ServiceFacts], 
             {"name": venue.name, "type": venue.type, "config": venue.config if with_venues else {}}
             for venue in spec.venues
         ],
-        "risk": limit_book(spec) if with_limits else {},
-        "config": {name: spec.services[name].config for name in names if name in spec.services},
+        "risk": limit_book(spec, strategies) if with_limits else {},
+        "config": config,
     }
     settings["config_hash"] = canonical_hash(settings)
     return Release(group, tuple(names), settings)
@@ -188,20 +207,39 @@ def _instrument(spec: model.Spec, instrument: model.Instrument) -> dict[str, Any
     }
 
 
-def limit_book(spec: model.Spec) -> dict[str, Any]:
+def _strategy(spec: model.Spec, strategy: Strategy) -> dict[str, Any]:
+    source = strategy.spec.source
+    return {
+        "name": strategy.metadata.name,
+        "account": strategy.spec.account or spec.default_account,
+        "instruments": [spec.resolve(symbol) for symbol in strategy.spec.symbols],
+        "module": source.class_,
+        "file": source.file,
+        "parameters": strategy.spec.parameters,
+        "seed": strategy.spec.seed,
+        "digest": source.digest,
+    }
+
+
+def limit_book(spec: model.Spec, strategies: Sequence[Strategy] = ()) -> dict[str, Any]:
     """The manifest's ceilings in nanos, nanoseconds and basis points.
 
-    A named account or strategy has its defaults' limits wherever its own set omits one.
+    A named account or strategy has its defaults' limits wherever its own set omits one; where the stack and the
+    strategy's own manifest both set one, the strategy's is meant.
     """
     risk = spec.risk
     account, strategy = _limits(spec, risk.account_defaults), _limits(spec, risk.strategy_defaults)
+    named = {name: {**strategy, **_limits(spec, limits)} for name, limits in risk.strategies.items()}
+    for one in strategies:
+        if own := _limits(spec, one.spec.risk):
+            named[one.metadata.name] = {**named.get(one.metadata.name, strategy), **own}
     return {
         "version": 1,
         "stack": _limits(spec, risk.limits),
         "account_default": account,
         "accounts": {name: {**account, **_limits(spec, limits)} for name, limits in risk.accounts.items()},
         "strategy_default": strategy,
-        "strategies": {name: {**strategy, **_limits(spec, limits)} for name, limits in risk.strategies.items()},
+        "strategies": named,
         "instruments": {spec.resolve(name): _limits(spec, limits) for name, limits in risk.instruments.items()},
         "traders": {name: _limits(spec, limits) for name, limits in risk.traders.items()},
         "desks": {name: _limits(spec, limits) for name, limits in risk.desks.items()},

@@ -1,4 +1,4 @@
-"""Questions about strategies, over HTTP (port 8130)."""
+"""Questions about strategies, over HTTP (port 8108)."""
 
 from typing import TYPE_CHECKING, Any
 

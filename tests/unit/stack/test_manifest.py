@@ -33,7 +33,7 @@ spec:
 """
 
 WRONG: list[tuple[str, str, str]] = [
-    ("kind: TradingStack", "kind: Strategy", "kind: 'Strategy' is not run here; this is the place for a TradingStack"),
+    ("kind: TradingStack", "kind: Model", "kind: 'Model' is not run here; this is the place for a TradingStack"),
     ("apiVersion: trade2026.io/v1alpha1", "apiVersion: v2", "apiVersion: must be trade2026.io/v1alpha1"),
     ("kind: TradingStack\n", "", "kind: is missing; add it"),
     ("metadata: {name: desk}\n", "", "metadata: is missing; add it (name of the stack)"),

@@ -146,7 +146,7 @@ def test_the_hash_changes_with_any_planned_value(stack: TradingStack, change: tu
         (("1000.5", "1000.6"), ["orders", "risk"]),
         (("speed: 1.5", "speed: 2"), ["venue"]),
         (("method: fifo", "method: lifo"), ["projections"]),
-        (("takerFeeBps: 5", "takerFeeBps: 6"), list(GROUPS)),
+        (("takerFeeBps: 5", "takerFeeBps: 6"), [group for group in GROUPS if group != "strategies"]),
         (("1000.5", '"1000.5"'), []),
     ],
 )

@@ -1,0 +1,343 @@
+"""Strategies: `strategy new`, `check`, `run`, `list`, `show`, `stop`, `halt`, `release`."""
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trade2026.cli.output import (
+    FAILED,
+    UNREACHABLE,
+    USAGE,
+    AsJson,
+    CliError,
+    StatePath,
+    print_json,
+    show,
+    show_fields,
+    show_rows,
+)
+from trade2026.cli.target import Target, find, find_state
+
+if TYPE_CHECKING:
+    from trade2026.local.state import StateDir
+
+app = typer.Typer(help="Write, check, run and stop strategies.", no_args_is_help=True, rich_markup_mode=None)
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?").fullmatch
+_APPLY_SECONDS_MAX = 600.0
+_BEGIN_SECONDS_MAX = 60.0
+
+StrategyName = Annotated[str, typer.Argument(help="The strategy's name.", show_default=False)]
+Reason = Annotated[str, typer.Option(help="Kept in the log.", show_default=False)]
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and dashes.", show_default=False)],
+    directory: Annotated[Path, typer.Option("--dir", help="Where the files are written.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Write a strategy that works, its test and its manifest, to begin with.
+
+    Example: trade2026 strategy new dip
+    """
+    from trade2026.sdk import template
+
+    if not _NAME(name):
+        raise CliError(f"{name!r} is no name: use up to 40 lower-case letters, digits and dashes", USAGE)
+    files = template.files(name)
+    for file in files:
+        if (directory / file).exists():
+            raise CliError(f"{directory / file} is there already; choose another name", USAGE)
+    directory.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        (directory / file).write_text(text)
+    written = [str(directory / file) for file in files]
+    module, test, manifest = written
+    lines = [f"wrote {', '.join(written)}", f"test it:  python -m pytest {test}"]
+    lines += [f"check it: trade2026 strategy check {module}", f"run it:   trade2026 strategy run {manifest}"]
+    show({"files": written}, as_json, "\n".join(lines))
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A strategy's source.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Say what in a strategy would break a replay: clocks, randomness, I/O, threads.
+
+    Example: trade2026 strategy check dip.py
+    """
+    from trade2026.sdk import lint
+    from trade2026.strategies.loading import NotLoadable, find_class
+
+    place = Path(str(file).partition(":")[0])
+    try:
+        findings = lint.check(place.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliError(f"{place} can't be read: {error}", USAGE) from error
+    if findings:
+        told = "\n".join(f"{place}: {finding}" for finding in findings)
+        show({"ok": False, "findings": [{"line": f.line, "message": f.message} for f in findings]}, as_json, told)
+        raise typer.Exit(FAILED)
+    try:
+        make, _ = find_class(file=str(file))
+    except NotLoadable as error:
+        raise CliError(str(error), FAILED) from error
+    show({"ok": True, "strategy": make.__name__}, as_json, f"{place}: {make.__name__} is right")
+
+
+@app.command()
+def run(
+    source: Annotated[str, typer.Argument(help="A manifest, a path.py[:Class], or module:Class.", show_default=False)],
+    name: Annotated[str, typer.Option(help="Its name; that of the file if omitted.")] = "",
+    symbol: Annotated[list[str] | None, typer.Option(help="What it trades; may be given again.")] = None,
+    param: Annotated[list[str] | None, typer.Option("-p", "--param", help="name=value; may be given again.")] = None,
+    account: Annotated[str, typer.Option(help="Account of its orders.")] = "",
+    state_dir: StatePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a strategy on a stack that is up, from now on and after every restart.
+
+    Examples:
+
+    trade2026 strategy run dip.py --symbol BTCUSDT --param quantity=0.02
+
+    trade2026 strategy run trade2026.sdk.examples.momentum:Momentum
+    """
+    state = find_state(state_dir)
+    documents = described(source, name, symbol or [], param or [], account, state)
+    names = [document["metadata"]["name"] for document in documents]
+    _apply(state, _with(_manifest_of(state), documents, remove=set(names)))
+    target = find(state.path)
+    rows = [_begun(target, each) for each in names]
+    if as_json:
+        print_json({"strategies": rows})
+    for row in rows:
+        if row["status"] == "failed":
+            raise CliError(f"{row['name']} has failed: {row['reason']}", FAILED)
+        if not as_json:
+            typer.echo(f"{row['name']} is {row['status']}: {', '.join(row['symbols'])} in account {row['account']}")
+
+
+def described(
+    source: str, name: str, symbols: list[str], params: list[str], account: str, state: "StateDir | None"
+) -> list[dict[str, Any]]:
+    """The `Strategy` documents that a command line means."""
+    if source.endswith((".yaml", ".yml", ".json")):
+        if name or symbols or params or account:
+            raise CliError("what a manifest says is not said again: leave --name, --symbol, --param, --account", USAGE)
+        return _from_manifest(Path(source))
+    place = source.partition(":")[0]
+    is_file = place.endswith(".py")
+    code = {"file": str(Path(place).absolute()) + source[len(place) :]} if is_file else {"class": source}
+    spec: dict[str, Any] = {"source": code, "symbols": symbols or [_first_symbol(state)]}
+    if params:
+        spec["parameters"] = dict(_parameter(text) for text in params)
+    if account:
+        spec["account"] = account
+    name = name or re.sub(r"[^a-z0-9]+", "-", Path(place).stem.rpartition(".")[2].lower() or "strategy").strip("-")
+    if not is_file:
+        name = name or source.rpartition(":")[2].lower()
+    document = {"apiVersion": "trade2026.io/v1alpha1", "kind": "Strategy", "metadata": {"name": name}, "spec": spec}
+    return [document]
+
+
+@app.command("list")
+def list_(state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Show every strategy: how it is, what it holds, what it has earned.
+
+    Example: trade2026 strategy list
+    """
+    try:
+        answer = find(state_dir).call("strategies", "GET", "/strategies")
+    except CliError as error:
+        if error.exit_code != UNREACHABLE or not find_state(state_dir).is_locked:
+            raise
+        answer = {"strategies": []}  # the stack is up, and has no process for strategies
+    if as_json:
+        print_json(answer)
+        return
+    rows = [
+        {**row, "position": ", ".join(f"{q} {s}" for s, q in row["position"].items()), "reason": _line(row["reason"])}
+        for row in answer["strategies"]
+    ]
+    columns = {
+        "name": "STRATEGY",
+        "status": "STATUS",
+        "account": "ACCOUNT",
+        "position": "POSITION",
+        "open_orders": ">OPEN",
+        "decisions": ">DECISIONS",
+        "pnl": ">P&L",
+        "reason": "REASON",
+    }
+    show_rows(rows, columns, "no strategy runs; add one with: trade2026 strategy run FILE")
+
+
+@app.command("show")
+def show_(name: StrategyName, state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Show one strategy with its parameters, positions and open orders.
+
+    Example: trade2026 strategy show momentum
+    """
+    answer = find(state_dir).call("strategies", "GET", f"/strategies/{name}")
+    if as_json:
+        print_json(answer)
+        return
+    show_fields({key: value for key, value in answer.items() if key not in ("orders", "positions", "position")})
+    for table in ("positions", "orders"):
+        if rows := answer[table]:
+            typer.echo(f"\n{table}")
+            show_rows(rows, {key: key.replace("_", " ").upper() for key in rows[0]}, "")
+
+
+@app.command()
+def stop(name: StrategyName, state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """End a strategy in order: it cancels its orders, and is not started again. Its position stays.
+
+    Example: trade2026 strategy stop momentum
+    """
+    state = find_state(state_dir)
+    text = _manifest_of(state)
+    if name not in _names(text):
+        raise CliError(f"no strategy {name!r} runs here; running: {', '.join(_names(text)) or 'none'}", USAGE)
+    _apply(state, _with(text, [], remove={name}))
+    show({"stopped": name}, as_json, f"{name} is stopped; its position stays in its account")
+
+
+@app.command()
+def halt(name: StrategyName, reason: Reason, state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Let a strategy open nothing new until a named person releases it; its open orders go on working.
+
+    Example: trade2026 strategy halt momentum --reason "news"
+    """
+    body = {"scope": f"strategy:{name}", "reason": reason, "halt": True}
+    answer = _first_of(find(state_dir), "/kill", body)
+    told = f"{name} is halted; release it with: trade2026 strategy release {name} --reason …"
+    show({"halted": name, **answer}, as_json, told)
+
+
+@app.command()
+def release(name: StrategyName, reason: Reason, state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Let a strategy trade again that was halted, killed, or has failed.
+
+    Example: trade2026 strategy release momentum --reason "reviewed"
+    """
+    answer = _first_of(find(state_dir), "/resume", {"scope": f"strategy:{name}", "reason": reason})
+    show({"released": name, **answer}, as_json, f"{name} may trade again")
+
+
+# ── the manifest of a running stack ─────────────────────────────────────────────────────────────────
+
+
+def _first_of(target: Target, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        answer = target.call("risk", "POST", path, body)
+    except CliError as error:
+        if error.exit_code != UNREACHABLE:
+            raise
+        answer = target.call("oms", "POST", path, body)
+    return answer if isinstance(answer, dict) else {}
+
+
+def _from_manifest(file: Path) -> list[dict[str, Any]]:
+    from trade2026.stack.manifest import ManifestError, load_strategies, read
+
+    try:
+        found = load_strategies(read(file))
+    except ManifestError as error:
+        raise CliError(f"{file}:\n  " + "\n  ".join(map(str, error.faults)), USAGE) from error
+    documents = [strategy.model_dump(mode="json", by_alias=True, exclude_defaults=True) for strategy in found]
+    for document, strategy in zip(documents, found, strict=True):
+        document |= {"apiVersion": strategy.api_version, "kind": strategy.kind}
+        if path := strategy.spec.source.file:
+            place, colon, name = path.partition(":")
+            document["spec"]["source"]["file"] = f"{(file.parent / place).absolute()}{colon}{name}"
+    return documents
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise CliError(f"{text!r} is not written name=value, e.g. quantity=0.02", USAGE)
+    read = yaml.safe_load(value)
+    return name, value if isinstance(read, float) else read
+
+
+def _first_symbol(state: "StateDir | None") -> str:
+    from trade2026.stack.manifest import loads
+
+    if state is None:
+        return "BTCUSDT"
+    return loads(_manifest_of(state)).spec.instruments[0].symbol
+
+
+def _manifest_of(state: "StateDir") -> str:
+    if not state.is_locked:
+        raise CliError(f"{state.path.name} is not up; start it with `trade2026 up`", UNREACHABLE)
+    return (state.path / "manifest.yaml").read_text("utf-8")
+
+
+def _split(text: str) -> list[tuple[str, str]]:
+    """The documents of a manifest as they are written, each with the strategy's name ("" for the stack)."""
+    import yaml
+
+    found: list[tuple[str, str]] = []
+    for part in re.split(r"^---[ \t]*$", text, flags=re.MULTILINE):
+        document = yaml.safe_load(part)
+        if isinstance(document, dict):
+            is_strategy = document.get("kind") == "Strategy"
+            found.append((str(document["metadata"]["name"]) if is_strategy else "", part.strip("\n")))
+    return found
+
+
+def _names(text: str) -> list[str]:
+    return [name for name, _ in _split(text) if name]
+
+
+def _with(text: str, documents: list[dict[str, Any]], *, remove: set[str]) -> str:
+    """A manifest with other strategies; what else is written there stays as it is."""
+    import yaml
+
+    parts = [part for name, part in _split(text) if name not in remove]
+    parts += [yaml.safe_dump(document, sort_keys=False, allow_unicode=True).strip("\n") for document in documents]
+    return "\n---\n".join(parts) + "\n"
+
+
+def _apply(state: "StateDir", text: str) -> None:
+    from trade2026.local.control import NotRunning, Refused, ask
+    from trade2026.stack.manifest import ManifestError, load_all
+
+    try:
+        load_all(text)
+    except ManifestError as error:
+        told = [fault.message if not fault.path else f"{fault.path}: {fault.message}" for fault in error.faults]
+        raise CliError("the strategy does not fit the stack:\n  " + "\n  ".join(told), USAGE) from error
+    base = state.running().get("base", str(Path().absolute()))
+    try:
+        ask(state, "apply", timeout_seconds=_APPLY_SECONDS_MAX, manifest=text, base=base)
+    except NotRunning as error:
+        raise CliError(str(error), UNREACHABLE) from error
+    except Refused as error:
+        raise CliError(str(error), FAILED) from error
+
+
+def _begun(target: Target, name: str) -> dict[str, Any]:
+    """How a strategy is once it has begun, or failed to."""
+    deadline = time.monotonic() + _BEGIN_SECONDS_MAX
+    while True:
+        row: dict[str, Any] = target.call("strategies", "GET", f"/strategies/{name}")
+        if row["status"] != "starting" or time.monotonic() > deadline:
+            return row
+        time.sleep(0.1)
+
+
+def _line(text: str) -> str:
+    first = text.partition("\n")[0]
+    return first if len(first) <= 60 else f"{first[:59]}…"
