@@ -120,6 +120,8 @@ class StrategiesService(Service):
             return "failed", one.trouble
         if hosted.status == "running" and hosted.halted:
             return "halted", hosted.halted
+        if one is None and hosted.status == "stopped":
+            return "stopped", "it is not defined any more"
         return ("starting" if hosted.status == "new" else hosted.status), hosted.reason
 
     def hosted(self, name: str) -> Hosted | None:

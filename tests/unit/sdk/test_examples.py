@@ -14,7 +14,8 @@ from trade2026.sdk.testing import SECOND, Desk
 
 
 def test_the_market_maker_quotes_both_sides_and_leans_against_its_inventory() -> None:
-    desk = Desk(MarketMaking)
+    desk = Desk(MarketMaking, period=5)
+    desk.trades([49_950, 50_050] * 5, after=SECOND // 100)
     desk.quote(49_990, 50_010)
     desk.wait(SECOND)
     bid, ask = desk.orders
@@ -30,8 +31,9 @@ def test_the_market_maker_quotes_both_sides_and_leans_against_its_inventory() ->
 
 
 def test_the_market_maker_stops_buying_at_its_maximum_and_leaves_nothing_behind() -> None:
-    desk = Desk(MarketMaking, inventory_max="0.1")
+    desk = Desk(MarketMaking, inventory_max="0.1", period=1)
     for _ in range(5):
+        desk.trade(50_000, after=1)
         desk.quote(49_990, 50_010)
         desk.wait(SECOND)
         desk.trade(49_000)

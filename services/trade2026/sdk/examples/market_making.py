@@ -1,8 +1,8 @@
-"""Market making with inventory: a bid and an ask around the middle, both lower the more we hold."""
+"""Market making with inventory: a bid and an ask around the average price, both lower the more we hold."""
 
 from decimal import Decimal
 
-from trade2026.sdk import Fill, Order, Parameters, Strategy, Timer
+from trade2026.sdk import EMA, Fill, Order, Parameters, Strategy, Timer, Trade
 
 
 class MarketMakingParameters(Parameters):
@@ -10,13 +10,15 @@ class MarketMakingParameters(Parameters):
 
     quantity: Decimal = Decimal("0.05")
     """Of each quote."""
-    half_spread_bps: Decimal = Decimal(4)
-    """How far each quote lies from its middle."""
+    half_spread_bps: Decimal = Decimal(15)
+    """How far each quote lies from their middle."""
+    period: int = 50
+    """Trades of the average price that is taken for fair."""
     inventory_max: Decimal = Decimal("0.5")
     """Long or short; at it, only the side that reduces is quoted."""
-    skew_bps: Decimal = Decimal(6)
+    skew_bps: Decimal = Decimal(20)
     """How far the middle of our quotes moves away when the inventory is at its maximum."""
-    requote_bps: Decimal = Decimal(1)
+    requote_bps: Decimal = Decimal(2)
     """A quote stays where it is until it should be this far away."""
     every: str = "1s"
     """How often quotes are looked at."""
@@ -30,6 +32,15 @@ class MarketMaking(Strategy[MarketMakingParameters]):
     def __init__(self) -> None:
         self.bid: Order | None = None
         self.ask: Order | None = None
+        self.fair: EMA | None = None
+
+    def warm_up(self) -> int:
+        return 500
+
+    def on_trade(self, trade: Trade) -> None:
+        if self.fair is None:
+            self.fair = EMA(self.p.period)
+        self.fair.update(trade.price)
 
     def on_start(self) -> None:
         self.ctx.timer("quote", every=self.p.every)
@@ -39,11 +50,11 @@ class MarketMaking(Strategy[MarketMakingParameters]):
 
     def on_timer(self, timer: Timer) -> None:
         quote = self.ctx.quote()
-        if quote is None:
+        if quote is None or self.fair is None or self.fair.value is None:
             return
         held = self.ctx.position().quantity
         lean = held / self.p.inventory_max * self.p.skew_bps
-        middle = quote.mid * (1 - lean / 10_000)
+        middle = self.ctx.round_price(self.fair.value) * (1 - lean / 10_000)
         half = middle * self.p.half_spread_bps / 10_000
         self.bid = self.keep("BUY", self.bid, min(middle - half, quote.bid), held < self.p.inventory_max)
         self.ask = self.keep("SELL", self.ask, max(middle + half, quote.ask), held > -self.p.inventory_max)
