@@ -21,6 +21,7 @@ from trade2026.gateway.book import BookModel
 from trade2026.gateway.feed import Feed, Instrumented
 from trade2026.gateway.kills import Kill, Kills
 from trade2026.gateway.machine import PaperVenue
+from trade2026.gateway.outbox import asked_of_venue
 from trade2026.gateway.recording import load_bitstamp
 from trade2026.gateway.replay import Recording
 from trade2026.gateway.stream import MarketStream
@@ -264,7 +265,7 @@ class GatewayService(Service):
         if isinstance(event, ev.Resumed):
             self.kills.release_older(event.scope, envelope.ts_init)
             return
-        command = self._command(event)
+        command = asked_of_venue(event)
         if command is None:
             return
         command.ts = self.context.clock.now()
@@ -274,24 +275,6 @@ class GatewayService(Service):
         command.traceparent = envelope.traceparent
         self.acted.inc(1)
         self._act(command)
-
-    def _command(self, event: ev.AnyEvent) -> Command | None:
-        """What an event of the OMS asks of this venue."""
-        if isinstance(event, ev.OrderAccepted | ev.OrderReleased):
-            return self._place((event.order_id, event.spec)) if event.routed else None
-        if isinstance(event, ev.OrderTriggered):
-            return self._place((event.order_id, event.spec))
-        if isinstance(event, ev.OrderListAccepted):
-            return self._place(*((leg.order_id, leg.spec) for leg in event.orders if leg.routed))
-        if isinstance(event, ev.CancelRequested) and event.routed:
-            return cmd.CancelWorking(ts=0, order_id=event.order_id)
-        if isinstance(event, ev.ReplaceRequested) and event.routed:
-            return cmd.ReplaceWorking(ts=0, order_id=event.order_id, quantity=event.quantity, price=event.price)
-        return None
-
-    @staticmethod
-    def _place(*orders: tuple[str, Any]) -> Command | None:
-        return cmd.PlaceOrders(ts=0, orders=[cmd.NewOrder(*order) for order in orders]) if orders else None
 
     def _act(self, command: Command) -> None:
         """Hand a command to the venue, behind all that came before it."""

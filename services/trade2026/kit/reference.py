@@ -59,7 +59,7 @@ class ReferenceCache:
         start = max(await bus.start("market.ticks", 0), end - 1_000)
         trades = Follower(bus, "market.ticks", self.on_trade, from_seq=start, on_batch=self._batch_done)
         books_end = await bus.end("market.books", 0)
-        books = Follower(bus, "market.books", self._on_book, from_seq=books_end)
+        books = Follower(bus, "market.books", lambda envelope, _: self.on_book(envelope), from_seq=books_end)
         self._followers = [trades, books]
         for follower in self._followers:
             await follower.start()
@@ -97,7 +97,8 @@ class ReferenceCache:
         high = max(seen.high, trade.price) if seen else trade.price
         self._batch[trade.instrument] = Reference(trade.price, low, high, bid, ask, envelope.ts_init, source)
 
-    def _on_book(self, envelope: Envelope, record: Record) -> None:
+    def on_book(self, envelope: Envelope) -> None:
+        """Take the newest book of an instrument."""
         book = envelope.data
         assert isinstance(book, Book)
         self._tops[book.instrument] = (book.bids[0].price if book.bids else 0, book.asks[0].price if book.asks else 0)
