@@ -236,7 +236,11 @@ class Engine:
             told = machine.apply(envelope)
             if told is not None:
                 self._logs[topic].append(
-                    told, self.now, principal=topic, order_id=envelope.correlation_id, cause=f"{ORDERS}/0/{envelope.seq}"
+                    told,
+                    self.now,
+                    principal=topic,
+                    order_id=envelope.correlation_id,
+                    cause=f"{ORDERS}/0/{envelope.seq}",
                 )
 
     def _ask_venue(self, command: cmd.Command) -> None:
@@ -264,9 +268,7 @@ class Engine:
     # ── the strategies ──────────────────────────────────────────────────────────────────────
 
     def _deliver(self, topic: str, envelope: Envelope) -> None:
-        self._record(
-            self.strategies.deliver(topic, 0, envelope.seq, b"", envelope), f"{topic}/0/{envelope.seq}"
-        )
+        self._record(self.strategies.deliver(topic, 0, envelope.seq, b"", envelope), f"{topic}/0/{envelope.seq}")
 
     def _record(self, events: list[ev.AnyEvent], cause: str = "") -> None:
         for hosted in self.strategies.hosted.values():

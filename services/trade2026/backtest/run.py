@@ -24,6 +24,8 @@ from trade2026.domain.numbers import to_text
 from trade2026.gateway.recording import load_bitstamp
 from trade2026.gateway.replay import Recording, Replay
 from trade2026.sdk.types import decimal
+from trade2026.stack.manifest import Manifest
+from trade2026.stack.planner import plan
 from trade2026.strategies.loading import StrategySettings, load
 from trade2026.strategies.machine import Loaded
 
@@ -51,6 +53,32 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     latency_ns: int = 1_000_000
     first_day: str
     days: int = 1
+    trades_max: int = 0
+    """Only the first so many; 0 for all."""
+
+
+def setup_of(manifest: Manifest, first_day: str, *, days: int = 1, latency_ns: int = 1_000_000) -> Setup:
+    """Return the setup of a stack and its strategies as a manifest describes them."""
+    planned = plan(manifest.stack, manifest.strategies)
+    orders, strategies = planned.release("orders"), planned.release("strategies")
+    if strategies is None:
+        raise BacktestError("the manifest has no Strategy: there is nothing to test")
+    assert orders is not None
+    replays = [venue for venue in manifest.stack.spec.venues if venue.type == "replay"]
+    config = replays[0].config if replays else {}
+    return Setup(
+        stack=planned.stack,
+        instruments=msgspec.convert(orders.settings["instruments"], list[Instrument]),
+        limits=msgspec.convert(orders.settings["risk"], LimitBook),
+        strategies=msgspec.convert(strategies.settings["config"]["strategies"]["strategies"], list[StrategySettings]),
+        base_currency=manifest.stack.spec.base_currency,
+        default_account=manifest.stack.spec.default_account,
+        scale=str(config.get("scale", 56)),
+        seed=int(config.get("seed", 7)),
+        latency_ns=latency_ns,
+        first_day=first_day,
+        days=days,
+    )
 
 
 def run(setup: Setup, directory: Path, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
@@ -64,7 +92,7 @@ def run(setup: Setup, directory: Path, say: Callable[[str], None] = lambda line:
         NotReproducible: the run does otherwise than the interrupted one that it continues.
     """
     loaded = _load(setup)
-    recording = _cut(load_bitstamp(), setup.first_day, setup.days)
+    recording = _cut(load_bitstamp(), setup)
     if not len(recording):
         raise BacktestError(f"no trade is recorded on {setup.first_day}; the recording has {_recorded()}")
     directory.mkdir(parents=True, exist_ok=True)
@@ -109,13 +137,15 @@ def _recorded() -> str:
     return f"{first} to {last}"
 
 
-def _cut(recording: Recording, first_day: str, days: int) -> Recording:
+def _cut(recording: Recording, setup: Setup) -> Recording:
     try:
-        begin = datetime.combine(date.fromisoformat(first_day), datetime.min.time(), UTC)
+        begin = datetime.combine(date.fromisoformat(setup.first_day), datetime.min.time(), UTC)
     except ValueError as error:
-        raise BacktestError(f"{first_day!r} is no day; write 2013-11-26") from error
-    first, end = begin.timestamp(), (begin + timedelta(days=days)).timestamp()
+        raise BacktestError(f"{setup.first_day!r} is no day; write 2013-11-26") from error
+    first, end = begin.timestamp(), (begin + timedelta(days=setup.days)).timestamp()
     rows = [n for n, second in enumerate(recording.seconds) if first <= second < end]
+    if setup.trades_max:
+        rows = rows[: setup.trades_max]
     span = slice(rows[0], rows[-1] + 1) if rows else slice(0, 0)
     return Recording(recording.name, recording.seconds[span], recording.prices[span], recording.quantities[span])
 
@@ -159,7 +189,7 @@ def _summary(engine: Engine, files: Mapping[str, TopicFile], digests: Mapping[st
         strategies[name] = {
             "status": hosted.status,
             "reason": hosted.reason,
-            "decisions": ctx._number,
+            "decisions": hosted.decided,
             "fills": sum(fold.fills for fold in ctx._orders.positions.values()),
             "position": {symbol: str(p.quantity) for symbol, p in sorted(ctx.account.positions.items())},
             "fees": str(sum((p.fees for p in ctx.account.positions.values()), start=decimal(0))),
@@ -181,4 +211,4 @@ def _time(ns: int) -> str:
     return f"{datetime.fromtimestamp(ns // _SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-__all__ = ["BacktestError", "NotReproducible", "Setup", "run"]
+__all__ = ["BacktestError", "NotReproducible", "Setup", "run", "setup_of"]

@@ -1,4 +1,4 @@
-"""Strategies: `strategy new`, `check`, `run`, `list`, `show`, `stop`, `halt`, `release`."""
+"""Strategies: `strategy new`, `check`, `backtest`, `run`, `list`, `show`, `stop`, `halt`, `release`."""
 
 import re
 import time
@@ -123,13 +123,78 @@ def run(
             typer.echo(f"{row['name']} is {row['status']}: {', '.join(row['symbols'])} in account {row['account']}")
 
 
+@app.command()
+def backtest(
+    source: Annotated[str, typer.Argument(help="A manifest, a path.py[:Class], or module:Class.", show_default=False)],
+    day: Annotated[str, typer.Option(help="First day, UTC: 2013-11-25 to 2013-12-01 are recorded.")] = "2013-11-26",
+    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 1,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help="The stack's manifest; a plain one if omitted.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where every event and the summary go.", show_default=False)
+    ] = None,
+    name: Annotated[str, typer.Option(help="Its name; that of the file if omitted.")] = "",
+    symbol: Annotated[list[str] | None, typer.Option(help="What it trades; may be given again.")] = None,
+    param: Annotated[list[str] | None, typer.Option("-p", "--param", help="name=value; may be given again.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run strategies over recorded days, on the whole stack in this process; the same bytes in every run.
+
+    Interrupted, the same command goes on with it.
+
+    Example: trade2026 strategy backtest dip.py --day 2013-11-27
+    """
+    import tempfile
+
+    from trade2026.backtest.run import BacktestError, NotReproducible, setup_of
+    from trade2026.backtest.run import run as run_backtest
+    from trade2026.stack.manifest import ManifestError, load_all
+    from trade2026.stack.manifest import read as read_text
+
+    try:
+        stack = read_text(file) if file is not None else _PLAIN_STACK
+        own = [part for document_name, part in _split(stack) if not document_name]
+        first = load_all("\n---\n".join(own)).stack.spec.instruments[0].symbol
+        documents = described(source, name, symbol or [first], param or [], "", None)
+        names = {document["metadata"]["name"] for document in documents}
+        manifest = load_all(_with(stack, documents, remove=names))
+        setup = setup_of(manifest, day, days=days)
+        directory = out or Path(tempfile.mkdtemp(prefix="trade2026-backtest-"))
+        summary = run_backtest(setup, directory)
+    except (ManifestError, BacktestError, NotReproducible) as error:
+        raise CliError(str(error), FAILED if isinstance(error, NotReproducible) else USAGE) from error
+    if as_json:
+        print_json({**summary, "directory": str(directory)})
+        return
+    rows = [
+        {"name": each, **row, "position": ", ".join(f"{q} {s}" for s, q in row["position"].items())}
+        for each, row in summary["strategies"].items()
+    ]
+    columns = {"name": "STRATEGY", "decisions": ">DECISIONS", "fills": ">FILLS", "position": "POSITION"}
+    show_rows(rows, {**columns, "fees": ">FEES", "pnl": ">P&L", "reason": "REASON"}, "nothing")
+    typer.echo(f"\n{summary['trades']} trades until {summary['end']}; every event is in {directory}")
+
+
+_PLAIN_STACK = """\
+apiVersion: trade2026.io/v1alpha1
+kind: TradingStack
+metadata: {name: backtest}
+spec:
+  venues:
+    - {name: SIM, type: replay, config: {scale: 56}}
+  instruments:
+    - {symbol: BTCUSDT, venue: SIM, tickSize: "0.01", lotSize: "0.00001"}
+"""
+
+
 def described(
     source: str, name: str, symbols: list[str], params: list[str], account: str, state: "StateDir | None"
 ) -> list[dict[str, Any]]:
     """The `Strategy` documents that a command line means."""
     if source.endswith((".yaml", ".yml", ".json")):
-        if name or symbols or params or account:
-            raise CliError("what a manifest says is not said again: leave --name, --symbol, --param, --account", USAGE)
+        if name or params or account:
+            raise CliError("what a manifest says is not said again: leave --name, --param, --account", USAGE)
         return _from_manifest(Path(source))
     place = source.partition(":")[0]
     is_file = place.endswith(".py")

@@ -84,8 +84,8 @@ class Context:
         self._default = next(iter(self.instruments), "")
         self._orders = StrategyOrders(name)
         self._trades: dict[str, Trade] = {}
-        self._quotes: dict[str, Quote] = {}
-        self._books: dict[str, Book] = {}
+        self._books: dict[str, tuple[int, market.Book]] = {}
+        """Each with its time (ns)."""
         self._history: dict[tuple[str, str], deque[market.Bar]] = {}
         self._timers: dict[str, TimerState] = {}
         self._decisions: list[ev.Decision] = []
@@ -109,12 +109,19 @@ class Context:
         return self._trades.get(self.resolve(instrument))
 
     def quote(self, instrument: str = "") -> Quote | None:
-        """The best bid and ask; None before the first book."""
-        return self._quotes.get(self.resolve(instrument))
+        """The best bid and ask; None while a side is empty."""
+        ts, book = self._books.get(self.resolve(instrument), (0, None))
+        if book is None or not book.bids or not book.asks:
+            return None
+        bid, ask = book.bids[0], book.asks[0]
+        return Quote(
+            book.instrument, decimal(bid.price), decimal(bid.quantity), decimal(ask.price), decimal(ask.quantity), ts
+        )
 
     def book(self, instrument: str = "") -> Book | None:
         """The book; None before the first."""
-        return self._books.get(self.resolve(instrument))
+        ts, book = self._books.get(self.resolve(instrument), (0, None))
+        return Book.of(book, ts) if book is not None else None
 
     def bars(self, interval: str, instrument: str = "") -> list[Bar]:
         """Complete bars of an interval that `Strategy.bars` names, the oldest first, at most `HISTORY_MAX`."""

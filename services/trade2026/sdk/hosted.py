@@ -22,7 +22,7 @@ from trade2026.sdk.context import HISTORY_MAX, Context, TimerState
 from trade2026.sdk.orders import Change, OrdersState
 from trade2026.sdk.saving import from_plain, to_plain
 from trade2026.sdk.strategy import Strategy
-from trade2026.sdk.types import Bar, Book, Fill, Order, OrderState, Quote, Timer, Trade, decimal
+from trade2026.sdk.types import Bar, Book, Fill, Order, OrderState, Timer, Trade, decimal
 
 BAR_GRACE_NS = 250_000_000
 """So long after its end a time bar waits for its last trades, if no later trade has come."""
@@ -50,12 +50,14 @@ class Saved(msgspec.Struct, kw_only=True):
     reason: str = ""
     now: int
     number: int
+    decided: int = 0
     halted: dict[str, str]
     orders: OrdersState
     timers: dict[str, TimerState]
     bars: dict[str, BarsState]
-    seen: dict[str, Any]
-    """The last trade, quote and book of each instrument."""
+    trades: dict[str, Any]
+    """The last one of each instrument."""
+    books: dict[str, tuple[int, market.Book]]
     history: list[market.Bar]
     random: list[Any]
     own: Any
@@ -79,10 +81,15 @@ class Hosted:
         self.status: Status = "new"
         self.reason = ""
         """Why it failed or stopped."""
+        self.decided = 0
+        """How many decisions it has made."""
         self.muted = False
         """Whether its methods are not called: what it decided then was decided by other code, and is told."""
         self.ctx = Context(definition.name, definition.account, instruments, definition.seed)
         self.strategy = make()
+        self._wants_books = make.on_book is not Strategy.on_book
+        self._due: int | None = None
+        """When it wants to be called next, if that is known."""
         self.strategy.ctx = self.ctx
         self.strategy.p = msgspec.convert(definition.parameters, make.parameters, strict=False)
         intervals = self.strategy.bars()
@@ -136,6 +143,7 @@ class Hosted:
         ctx = self.ctx
         while (due := self.next_due) and due <= ts:
             ctx.now = max(ctx.now, due)
+            self._due = None
             for bars in self._bars.values():
                 for bar in bars.advance(ctx.now - BAR_GRACE_NS):
                     self._on_bar(bar)
@@ -169,6 +177,7 @@ class Hosted:
     def take(self) -> list[ev.Decision]:
         """What it has decided since the last time."""
         decisions, self.ctx._decisions = self.ctx._decisions, []
+        self.decided += len(decisions)
         return decisions
 
     def take_lines(self) -> list[str]:
@@ -179,6 +188,11 @@ class Hosted:
     @property
     def next_due(self) -> int:
         """When it wants to be called next for a timer or the end of a bar (ns); 0 if never."""
+        if self._due is None:
+            self._due = self._find_due()
+        return self._due
+
+    def _find_due(self) -> int:
         dues = [timer.due for timer in self.ctx._timers.values()]
         dues += [end + BAR_GRACE_NS for bars in self._bars.values() if (end := bars.next_end)]
         return min(dues, default=0)
@@ -191,6 +205,7 @@ class Hosted:
     # ── calls ───────────────────────────────────────────────────────────────────────────────
 
     def _call(self, method: Callable[..., None], *args: Any) -> None:
+        self._due = None
         if self.muted or (self.status != "running" and not self.ctx.warming):
             return
         before = len(self.ctx._decisions)
@@ -209,20 +224,21 @@ class Hosted:
         if event.instrument not in ctx.instruments:
             return
         if isinstance(event, market.Trade):
+            self._due = None
             trade = ctx._trades[event.instrument] = Trade.of(event, envelope.ts_event)
             for bar in self._bars[event.instrument].on_trade(envelope.ts_event, event):
                 self._on_bar(bar)
             self._call(strategy.on_trade, trade)
             return
-        book = ctx._books[event.instrument] = Book.of(event, envelope.ts_event)
-        if book.bids and book.asks:
-            bid, ask = book.bids[0], book.asks[0]
-            quote = Quote(book.instrument, bid.price, bid.quantity, ask.price, ask.quantity, book.ts)
-            before = ctx._quotes.get(book.instrument)
-            ctx._quotes[book.instrument] = quote
-            if before is None or msgspec.structs.astuple(before)[:-1] != msgspec.structs.astuple(quote)[:-1]:
-                self._call(strategy.on_quote, quote)
-        self._call(strategy.on_book, book)
+        before = ctx._books.get(event.instrument)
+        ctx._books[event.instrument] = (envelope.ts_event, event)
+        top = (event.bids[:1], event.asks[:1])
+        if all(top) and (before is None or top != (before[1].bids[:1], before[1].asks[:1])):
+            quote = ctx.quote(event.instrument)
+            assert quote is not None
+            self._call(strategy.on_quote, quote)
+        if self._wants_books:
+            self._call(strategy.on_book, Book.of(event, envelope.ts_event))
 
     def _on_bar(self, closed: market.Bar) -> None:
         history = self.ctx._history.setdefault((closed.instrument, closed.interval), deque(maxlen=HISTORY_MAX))
@@ -282,15 +298,13 @@ class Hosted:
             reason=self.reason,
             now=ctx.now,
             number=ctx._number,
+            decided=self.decided,
             halted=ctx.halted,
             orders=ctx._orders.save(),
             timers=ctx._timers,
             bars={name: bars.save() for name, bars in self._bars.items()},
-            seen={
-                "trades": to_plain(ctx._trades),
-                "quotes": to_plain(ctx._quotes),
-                "books": to_plain(ctx._books),
-            },
+            trades=to_plain(ctx._trades),
+            books=ctx._books,
             history=[bar for bars in ctx._history.values() for bar in bars],
             random=[version, list(internal), gauss],
             own=None if self.status == "new" else to_plain(self.strategy.save(), self.definition.name),
@@ -307,6 +321,7 @@ class Hosted:
         saved = msgspec.json.decode(state, type=Saved)
         ctx = self.ctx
         self.status, self.reason = saved.status, saved.reason
+        self.decided = saved.decided
         ctx.now, ctx._number, ctx.halted, ctx._timers = saved.now, saved.number, saved.halted, saved.timers
         ctx._orders.restore(saved.orders)
         for name, bars in self._bars.items():
@@ -317,7 +332,8 @@ class Hosted:
                     multiplier=_nanos(ctx.instruments[name].multiplier),
                     state=kept,
                 )
-        ctx._trades, ctx._quotes, ctx._books = (from_plain(saved.seen[part]) for part in ("trades", "quotes", "books"))
+        ctx._trades, ctx._books = from_plain(saved.trades), saved.books
+        self._due = None
         for bar in saved.history:
             ctx._history.setdefault((bar.instrument, bar.interval), deque(maxlen=HISTORY_MAX)).append(bar)
         version, internal, gauss = saved.random

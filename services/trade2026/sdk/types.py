@@ -17,7 +17,7 @@ Number = Decimal | int | float | str
 def decimal(nanos: int) -> Decimal:
     """Return nanos as a decimal: `decimal(1_500_000_000) == Decimal("1.5")`."""
     whole, rest = divmod(nanos, SCALE)
-    return Decimal(whole) if not rest else Decimal(nanos).scaleb(-9).normalize()
+    return Decimal(nanos).scaleb(-9).normalize() if rest else Decimal(whole)
 
 
 class Trade(msgspec.Struct, frozen=True):

@@ -66,7 +66,7 @@ def view(service: "StrategiesService", name: str) -> dict[str, Any]:
         "reason": reason,
         "account": hosted.definition.account,
         "symbols": hosted.definition.instruments,
-        "decisions": ctx._number,
+        "decisions": hosted.decided,
         "open_orders": len(ctx.orders),
         "position": {symbol: str(p.quantity) for symbol, p in sorted(ctx.account.positions.items())},
         "pnl": str(ctx.account.pnl),
