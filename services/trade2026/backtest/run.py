@@ -65,7 +65,9 @@ def setup_of(manifest: Manifest, first_day: str, *, days: int = 1, latency_ns: i
         raise BacktestError("the manifest has no Strategy: there is nothing to test")
     assert orders is not None
     replays = [venue for venue in manifest.stack.spec.venues if venue.type == "replay"]
-    config = replays[0].config if replays else {}
+    if not replays:
+        raise BacktestError("the stack has no venue of type replay: nothing is recorded for it")
+    config = replays[0].config
     return Setup(
         stack=planned.stack,
         instruments=msgspec.convert(orders.settings["instruments"], list[Instrument]),

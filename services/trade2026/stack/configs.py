@@ -119,4 +119,5 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
         "settlement_days_by_symbol": _each(_whole(0, _SETTLEMENT_DAYS_MAX)),
     },
     "archive": {"retention_days": _whole(1, _DAYS_MAX)},
+    "strategies": {"catch_up_seconds": _positive},
 }

@@ -222,7 +222,7 @@ NO_YAML: dict[str, tuple[str, str]] = {
     "a colon too many": ("a: b: c", "line 1: is no YAML: mapping values are not allowed here"),
     "an open brace": ('{"kind": "TradingStack"', "line 1: is no YAML"),
     "an open quote": ('a: "b', "line 1: is no YAML: found unexpected end of stream"),
-    "two documents": (RIGHT + "---\n" + RIGHT, "is no YAML: but found another document"),
+    "two documents": (RIGHT + "---\n" + RIGHT, "has several TradingStacks; one file is one stack"),
     "an unknown alias": ("a: *b", "line 1: is no YAML: found undefined alias 'b'"),
     "a tag of Python's": ('a: !!python/object/apply:os.system ["id"]', "line 1: is no YAML: could not determine a"),
     "a key that is a list": ("kind: TradingStack\n? [a, b]\n: c", "line 2: is no YAML: a key must be text"),

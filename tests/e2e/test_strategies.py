@@ -1,0 +1,142 @@
+"""Strategies on a real stack: they trade, survive kill -9, are halted, released and stopped by command."""
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from bench.stack import wait_for
+from tests.e2e.conftest import MakeStack
+from tests.e2e.stack import QUICKSTART, WAIT_SECONDS, Stack
+
+EXAMPLES = "trade2026.sdk.examples"
+TRADERS = {
+    "maker": ("market_making:MarketMaking", {"period": 10, "half_spread_bps": "5", "every": "300ms"}),
+    "momentum": ("momentum:Momentum", {"interval": "1s", "fast": 2, "slow": 4, "threshold": 0.1}),
+    "reversion": ("mean_reversion:MeanReversion", {"interval": "1s", "window": 5, "entry": 1.0}),
+}
+BROKEN = """
+from trade2026.sdk import Strategy
+
+class Broken(Strategy):
+    def on_start(self):
+        self.ctx.buy("0.01", 30000)
+
+    def on_trade(self, trade):
+        if self.ctx.orders and self.ctx.orders[0].status == "New":
+            raise RuntimeError("out of luck")
+"""
+
+
+def manifest() -> str:
+    """The quickstart's stack with three strategies that trade often."""
+    documents = [part for part in QUICKSTART.read_text().split("\n---\n") if "kind: TradingStack" in part]
+    for name, (place, parameters) in TRADERS.items():
+        document = {
+            "apiVersion": "trade2026.io/v1alpha1",
+            "kind": "Strategy",
+            "metadata": {"name": name},
+            "spec": {
+                "source": {"class": f"{EXAMPLES}.{place}"},
+                "symbols": ["BTCUSDT"],
+                "account": name,
+                "parameters": parameters,
+                "risk": {"maxPosition": "5"},
+            },
+        }
+        documents.append(json.dumps(document))
+    return "\n---\n".join(documents)
+
+
+def strategies(stack: Stack) -> dict[str, dict[str, Any]]:
+    """Every strategy by name."""
+    return {row["name"]: row for row in stack.get("strategies", "/strategies")["strategies"]}
+
+
+def orders(stack: Stack, account: str) -> list[dict[str, Any]]:
+    """Every order of an account."""
+    return stack.get("oms", "/orders", account=account, limit=1_000)["orders"]
+
+
+def cli(stack: Stack, *words: str) -> str:
+    """A command that must succeed."""
+    done = stack.cli("strategy", *words)
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_three_strategies_trade_and_are_killed_and_halted_and_no_order_is_doubled(make_stack: MakeStack) -> None:
+    stack = make_stack(text=manifest())
+    for name in TRADERS:
+        wait_for(f"{name} has a fill", lambda name=name: any(float(o["cum_qty"]) for o in orders(stack, name)), 120)
+    for _ in range(2):
+        before = strategies(stack)
+        old = stack.kill_process("strategies")
+        stack.wait_restarted("strategies", old)
+        after = strategies(stack)
+        assert {row["status"] for row in after.values()} == {"running"}, after
+        assert all(after[name]["decisions"] >= before[name]["decisions"] for name in TRADERS)
+        wait_for(
+            "they go on", lambda now=after: strategies(stack)["maker"]["decisions"] > now["maker"]["decisions"], 60
+        )
+    for name in TRADERS:
+        ids = Counter(order["client_order_id"] for order in orders(stack, name))
+        assert set(ids.values()) == {1}
+        assert all(each.startswith(f"{name}-") for each in ids)
+    check_that_a_halt_holds_over_a_restart(stack)
+    for name in TRADERS:
+        cli(stack, "halt", name, "--reason", "the end")
+    stack.http("oms").post("/orders/cancel-all", json={"reason": "the end"})
+    for name in TRADERS:
+        assert_positions_agree(stack, name)
+
+
+def assert_positions_agree(stack: Stack, name: str) -> None:
+    """What the strategy holds is what the order service says that its account holds."""
+
+    def agree() -> bool:
+        held = {row["symbol"]: row["quantity"] for row in stack.get("oms", f"/positions/{name}")["positions"]}
+        own = strategies(stack)[name]["position"]
+        return {s: float(q) for s, q in held.items() if float(q)} == {s: float(q) for s, q in own.items() if float(q)}
+
+    wait_for(f"positions of {name} agree", agree, WAIT_SECONDS)
+
+
+def check_that_a_halt_holds_over_a_restart(stack: Stack) -> None:
+    """Until a named person releases it."""
+    cli(stack, "halt", "maker", "--reason", "news")
+    wait_for("it is halted", lambda: strategies(stack)["maker"]["status"] == "halted", WAIT_SECONDS)
+    count = len(orders(stack, "maker"))
+    stack.wait_restarted("strategies", stack.kill_process("strategies"))
+    maker = strategies(stack)["maker"]
+    assert (maker["status"], maker["reason"]) == ("halted", "news")
+    time.sleep(2)
+    assert len(orders(stack, "maker")) == count
+    cli(stack, "release", "maker", "--reason", "over")
+    wait_for("it quotes again", lambda: len(orders(stack, "maker")) > count, 60)
+
+
+def test_a_strategy_that_fails_is_killed_with_its_orders_and_mended_by_another_file(
+    make_stack: MakeStack, tmp_path: Path
+) -> None:
+    stack = make_stack(text=manifest().split("\n---\n")[0])
+    assert "no strategy runs" in cli(stack, "list")
+    path = tmp_path / "broken.py"
+    path.write_text("import time\n" + BROKEN)
+    refused = stack.cli("strategy", "run", str(path))
+    assert refused.returncode != 0
+    assert "the time is ctx.now" in refused.stderr
+    path.write_text(BROKEN)
+    cli(stack, "run", str(path), "--account", "lucky")
+    wait_for("it has failed", lambda: strategies(stack)["broken"]["status"] == "failed", 60)
+    assert "out of luck" in strategies(stack)["broken"]["reason"]
+    wait_for("its order is cancelled", lambda: [o["status"] for o in orders(stack, "lucky")] == ["Canceled"], 60)
+    path.write_text(BROKEN.replace("raise", "lambda: "))
+    cli(stack, "run", str(path), "--account", "lucky")
+    assert strategies(stack)["broken"]["status"] == "halted"
+    cli(stack, "release", "broken", "--reason", "mended")
+    wait_for("it runs", lambda: strategies(stack)["broken"]["status"] == "running", WAIT_SECONDS)
+    cli(stack, "stop", "broken")
+    assert "strategies" not in stack.pids()
+    assert "no strategy" in stack.cli("strategy", "stop", "broken").stderr
