@@ -128,7 +128,9 @@ def test_a_strategy_that_fails_is_killed_with_its_orders_and_mended_by_another_f
     assert refused.returncode != 0
     assert "the time is ctx.now" in refused.stderr
     path.write_text(BROKEN)
-    cli(stack, "run", str(path), "--account", "lucky")
+    stack.cli(
+        "strategy", "run", str(path), "--account", "lucky"
+    )  # it may have failed by the time that this is answered
     wait_for("it has failed", lambda: strategies(stack)["broken"]["status"] == "failed", 60)
     assert "out of luck" in strategies(stack)["broken"]["reason"]
     wait_for("its order is cancelled", lambda: [o["status"] for o in orders(stack, "lucky")] == ["Canceled"], 60)
