@@ -80,6 +80,10 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("GET", "/orders/{order_id}"): "viewer",
         ("GET", "/trace/{order_id}"): "viewer",
     },
+    "strategies": {
+        ("GET", "/strategies"): "viewer",
+        ("GET", "/strategies/{name}"): "viewer",
+    },
 }
 
 

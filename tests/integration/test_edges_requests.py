@@ -19,6 +19,7 @@ ENDPOINT_PARAMETERS = {
     "order_id": "o0-0",
     "id": "none",
     "venue": "SIM",
+    "name": "none",
 }
 
 
