@@ -16,6 +16,7 @@ from trade2026.controls.machine import Controls
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import to_nanos
 from trade2026.oms.machine import OrderMachine
+from trade2026.oms.replay import verify
 from trade2026.stack.facts import TOPICS
 
 POSITION_SERVICES = ("oms", "risk", "ptrc", "pnl")
@@ -63,6 +64,8 @@ async def check(world: World, journal: Journal) -> None:
     _raise("the history is not what happened", await _history(world, "archive", log, states))
     _raise("the order service does not find its orders", await _history(world, "oms", log, states))
     _raise("a fold is not what a full replay makes", _replayed(world, log))
+    verified = await verify(world.bus, stack.settings(world.directory, ("oms",), "orders"))
+    _raise("decisions come out differently when they are taken again", verified.differences)
 
 
 def _raise(what: str, faults: list[str]) -> None:

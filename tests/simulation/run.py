@@ -80,12 +80,12 @@ async def _story(world: World, storm: tuple[type[faults.Fault], ...]) -> Outcome
     await asyncio.gather(chaos, return_exceptions=True)
     faults.heal(world)
     await world.until_ready()
-    await _rest(world)
+    await rest(world)
     await invariants.check(world, journal)
     return _outcome(world, journal)
 
 
-async def _rest(world: World) -> None:
+async def rest(world: World) -> None:
     """Cancel all, and wait until nothing is written any more."""
     why = "cancel-all was not answered"
     try:

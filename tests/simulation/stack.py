@@ -14,6 +14,7 @@ from trade2026.stack.facts import SERVICES, TOPICS
 
 ACCOUNTS = ("ann", "bob", "cid")
 UNIT = 10**9
+SPEED = 90
 PLACEMENT = {
     "orders": ("oms",),
     "venue": ("gateway",),
@@ -50,7 +51,7 @@ LIMITS = LimitBook(
 )
 
 
-def settings(state: Path, services: tuple[str, ...], release: str) -> ProcessSettings:
+def settings(state: Path, services: tuple[str, ...], release: str, speed: int = SPEED) -> ProcessSettings:
     """What one process is told."""
     return ProcessSettings(
         stack="simulation",
@@ -59,7 +60,7 @@ def settings(state: Path, services: tuple[str, ...], release: str) -> ProcessSet
         config_hash="c0ffee",
         allowed_versions=[__version__],
         instruments=INSTRUMENTS,
-        venues=[VenueSettings(name="SIM", type="replay", config={"scale": 56, "speed": 90, "gap_seconds_max": 0.5})],
+        venues=[VenueSettings(name="SIM", type="replay", config={"scale": 56, "speed": speed, "gap_seconds_max": 0.5})],
         topics=[TopicConfig(name=topic.name, durable=topic.durable) for topic in TOPICS],
         ports={name: facts.port for name, facts in SERVICES.items()},
         default_account=ACCOUNTS[0],

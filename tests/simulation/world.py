@@ -88,9 +88,13 @@ class World:
     Args:
         seed: Decides everything.
         directory: An empty one: the stack's state directory.
+        recording: What the market does; some trades of the recorded week if none is given.
+        speed: Recorded seconds in one of the stack.
     """
 
-    def __init__(self, seed: int, directory: Path) -> None:
+    def __init__(
+        self, seed: int, directory: Path, recording: Recording | None = None, speed: int = stack.SPEED
+    ) -> None:
         self.seed, self.directory = seed, directory
         self.loop = SimLoop(seeded(seed, "schedule"))
         self.rng = seeded(seed, "world")
@@ -105,7 +109,9 @@ class World:
         topics = [TopicConfig(name=topic.name, durable=topic.durable) for topic in TOPICS]
         self.bus = MemoryBus(topics, delay=self.weather.commit_delay, rng=seeded(seed, "bus"))
         self._network_rng = seeded(seed, "network")
-        self._recording = stack.cut(_load(), self.rng.randrange(10_000), _TRADES)
+        begin = self.rng.randrange(10_000)
+        self._recording = recording or stack.cut(recorded_week(), begin, _TRADES)
+        self._speed = speed
         self._numbers: Counter[str] = Counter()
         self._started = False
         self._stopping = False
@@ -136,7 +142,7 @@ class World:
             self._numbers[name],
             self.bus,
             self.weather,
-            stack.settings(self.directory, services, name),
+            stack.settings(self.directory, services, name, self._speed),
             {service: self._factories[service] for service in services},
             self.free_bytes,
             self._died,
@@ -336,7 +342,8 @@ class World:
             self.loop.close()
 
 
-def _load() -> Recording:
+def recorded_week() -> Recording:
+    """The trades that ship with the platform, read once."""
     global _recording
     if _recording is None:
         _recording = load_bitstamp()

@@ -98,12 +98,14 @@ def _command(machine: OrderMachine, envelope: ev.Envelope, report: ev.ReportEven
             specs = [leg.spec for leg in event.orders]
             return cmd.SubmitList(ts=ts, kind=event.kind, specs=specs, reference=event.reference)  # type: ignore[arg-type]
         case ev.ReplaceRequested() as event:
+            order = machine.find(event.order_id)
+            kept = order is not None and order.stop_price == event.stop_price
             return cmd.AmendOrder(
                 ts=ts,
                 order_id=event.order_id,
                 quantity=event.quantity,
                 price=event.price,
-                stop_price=event.stop_price,
+                stop_price=0 if kept else event.stop_price,  # one that has triggered can't be given again
                 reference=event.reference,
             )
         case event if report is not None:
