@@ -3,16 +3,20 @@
 import contextlib
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.checker_limits import over_limits
+from tests.checker_states import States
 
 from trade2026.controls.limits import LimitBook, LimitSet, Rate
 from trade2026.controls.machine import Controls
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
 from trade2026.domain.market import Reference
+from trade2026.domain.order_fold import counted
 from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrderType, OrdStatus
 from trade2026.oms.machine import (
     BadAmendment,
@@ -386,11 +390,19 @@ def test_a_strategy_that_executes_too_often_is_halted_until_a_person_resumes_it(
 
 
 class AnySequence(RuleBasedStateMachine):
-    """Whatever users and venues do, the orders stay legal and a replay of the log is the same machine."""
+    """Whatever users and venues do, the orders stay legal and a replay of the log is the same machine.
+
+    Beside the machine runs a slow, obvious model of FIX's states that knows the log only.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.desk = Desk()
+        limits = LimitSet(max_open_orders=6, max_position=60 * UNIT, max_order_quantity=18 * UNIT)
+        self.desk = Desk(LimitBook(account_default=limits))
+        book = msgspec.Raw(msgspec.json.encode(self.desk.book))
+        self.desk.do(cmd.AdoptLimits(ts=self.desk.now, version=1, limits=book))
+        self.model = States()
+        self.told = 0
         self.orders: list[Order] = []
         self.executed: dict[str, int] = {}
 
@@ -415,7 +427,7 @@ class AnySequence(RuleBasedStateMachine):
     @rule(data=st.data(), quantity=st.integers(1, 30))
     def amend(self, data: st.DataObject, quantity: int) -> None:
         order = data.draw(st.sampled_from(self.orders))
-        with contextlib.suppress(OrderClosed, BadAmendment):
+        with contextlib.suppress(OrderClosed, BadAmendment, Refused):
             self.desk.do(
                 cmd.AmendOrder(
                     ts=self.desk.now,
@@ -441,7 +453,7 @@ class AnySequence(RuleBasedStateMachine):
             self.desk.report(ev.VenueRejected(order_id=name, reason="no"))
         elif kind == "cancel":
             self.desk.report(ev.VenueCanceled(order_id=name))
-        elif kind == "no-cancel":
+        elif kind == "no-cancel" and order.status is OrdStatus.PENDING_CANCEL:
             self.desk.report(ev.VenueCancelRejected(order_id=name, reason="late"))
         elif kind == "replace" and order.status is OrdStatus.PENDING_REPLACE and order.pending_quantity > order.cum_qty:
             report = ev.VenueReplaced(order_id=name, quantity=order.pending_quantity, price=order.pending_price)
@@ -464,12 +476,22 @@ class AnySequence(RuleBasedStateMachine):
                 assert order.leaves_qty == 0
 
     @invariant()
+    def the_slow_model_says_the_same(self) -> None:
+        for envelope in self.desk.log[self.told :]:
+            self.model.apply(envelope)
+        self.told = len(self.desk.log)
+        for order in self.orders:
+            told = self.model.orders[order.order_id]
+            assert (told.status, told.leaves, told.counted) == (order.status, order.leaves_qty, counted(order))
+
+    @invariant()
     def the_position_is_the_sum_of_the_fills(self) -> None:
         signs = {order.order_id: 1 if order.spec.side == "BUY" else -1 for order in self.orders}
         expected = sum(signs[name] * quantity for name, quantity in self.executed.items())
         assert self.desk.machine.controls.position("main", BTC).quantity == expected
 
     def teardown(self) -> None:
+        assert over_limits(self.desk.log) == []
         again = OrderMachine(Controls(self.desk.book, {}))
         for envelope in self.desk.log:
             again.apply(envelope)
