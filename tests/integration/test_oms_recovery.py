@@ -13,7 +13,7 @@ from recovering import PRICE, UNIT, Desk, accepted, status, submit, until, until
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening, ceiling_of, in_force
 from trade2026.domain import events as ev
 from trade2026.kit.bus.writer import SqliteWriter
-from trade2026.oms import lookup
+from trade2026.oms import lookup, service
 from trade2026.oms.replay import verify
 
 
@@ -353,6 +353,23 @@ async def test_below_the_floor_of_free_disk_only_what_adds_risk_is_refused(desk:
     await until_status(oms, filled, "Filled")
     assert (await oms.ask("POST", "/kill", {"scope": "stack", "reason": "full"})).status_code == 200
     assert (await oms.ask("GET", "/health")).json()["checks"]["disk"]["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("bound", "code"), [("ORDERS_IN_MEMORY_MAX", "history_behind"), ("REPORTS_BEHIND_MAX", "reports_behind")]
+)
+async def test_new_orders_wait_when_those_behind_cannot_follow_and_cancels_do_not(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, bound: str, code: str
+) -> None:
+    oms = await desk.oms()
+    order_id = await accepted(oms)
+    monkeypatch.setattr(service, bound, -1)
+    refused = await submit(oms)
+    assert (refused.status_code, refused.json()["code"]) == (429, code)
+    assert refused.headers["retry-after"]
+    assert (await oms.ask("DELETE", f"/orders/{order_id}")).status_code == 200
+    monkeypatch.undo()
+    assert (await submit(oms)).status_code == 200
 
 
 # ── kills and limits ────────────────────────────────────────────────────────────────────────────────
