@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,17 +97,43 @@ def test_apply_starts_again_only_what_changed(stack: Stack, tmp_path: Path) -> N
 
 def test_an_apply_that_fails_is_taken_back(stack: Stack, tmp_path: Path) -> None:
     old, venue = stack.pids(), stack.release_of("gateway")
-    broken = tmp_path / "broken.yaml"
-    broken.write_text(QUICKSTART.read_text().replace("speed: 60", "speed: 60, colour: red"))
-    failed = stack.cli("apply", "-f", str(broken))
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(QUICKSTART.read_text().replace("speed: 60", "speed: 61"))
+    with ThreadPoolExecutor() as pool:
+        applying = pool.submit(stack.cli, "apply", "-f", str(changed))
+        with squatter(stack.port("gateway"), lambda: None):
+            wait_for("it goes back", lambda: "going back to the manifest before" in stack.log("runner"), WAIT_SECONDS)
+        failed = applying.result()
     assert failed.returncode == 1
     assert "the change was taken back" in failed.stderr
-    assert "colour" in failed.stderr
+    assert f"can't listen on 127.0.0.1 port {stack.port('gateway')}" in failed.stderr
+    stack.wait_ready()
     new = stack.pids()
     assert {name for name in old if old[name] != new[name]} == {venue}
-    assert stack.status()["ready"]
     order_id = stack.submit(price=60000).json()["order_id"]
     stack.wait_status(order_id, "Filled")
+    assert stack.cli("apply", "-f", str(changed)).returncode == 0
+
+
+@contextlib.contextmanager
+def squatter(port: int, otherwise: Callable[[], None]) -> Iterator[None]:
+    """Take a service's port as soon as it is free; `otherwise` is called as long as it is not."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+        def taken() -> bool:
+            with contextlib.suppress(OSError):
+                listener.bind(("127.0.0.1", port))
+                listener.listen()
+                return True
+            otherwise()
+            return False
+
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not taken():
+            assert time.monotonic() < deadline, f"port {port} never was free"
+            time.sleep(0.001)
+        yield
 
 
 async def test_down_answers_what_it_has_taken_and_stops_everything(make_stack: MakeStack) -> None:
@@ -148,20 +176,12 @@ def test_only_the_services_that_were_asked_for_run(make_stack: MakeStack) -> Non
 
 def test_a_process_that_does_not_start_is_shown_with_its_reason_and_comes_back_by_itself(stack: Stack) -> None:
     release, port = stack.release_of("ptrc"), stack.port("ptrc")
-    with socket.socket() as squatter:
-        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        stack.kill_process(release)
 
-        def taken() -> bool:
-            with contextlib.suppress(OSError):
-                squatter.bind(("127.0.0.1", port))
-                squatter.listen()
-                return True
-            with contextlib.suppress(KeyError):
-                stack.kill_process(release)  # it was faster than we were
-            return False
+    def kill() -> None:
+        with contextlib.suppress(KeyError, ProcessLookupError):
+            stack.kill_process(release)
 
-        wait_for("the port is ours", taken, WAIT_SECONDS)
+    with squatter(port, kill):
 
         def failing() -> dict[str, object] | None:
             found = next(entry for entry in stack.status()["releases"] if entry["name"] == release)

@@ -20,7 +20,7 @@ BATCH = 1_000
 RESTING = {**ORDER, "price": 30_000}
 STALL_SECONDS = 3.0
 """Shorter than what a commit waits for a locked file (5 s)."""
-READERS = 20
+READERS = 8
 RESIDENT_GROWTH_BYTES_MAX = 192 * 1024 * 1024
 
 
