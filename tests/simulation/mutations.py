@@ -14,7 +14,6 @@ from trade2026.controls import order_log
 from trade2026.domain import events as ev
 from trade2026.domain.positions import Position
 from trade2026.gateway.machine import PaperVenue
-from trade2026.gateway.service import GatewayService
 from trade2026.kit.bus.memory import _MemoryWriter
 from trade2026.kit.owner import Owner
 from trade2026.kit.projection import Projection
@@ -42,11 +41,10 @@ class Mutation:
 
 
 _commit, _start, _report, _refusal = Owner._commit, Owner.start, OrderMachine._report, OrderMachine._refusal
-_claim, _venue_apply, _apply_fill, _command = (
+_claim, _venue_apply, _apply_fill = (
     Projection._claim,
     PaperVenue.apply,
     Position.apply_fill,
-    GatewayService._command,
 )
 _write, _decide_reports = HistoryStore.write, OmsService._decide_reports
 
@@ -110,10 +108,6 @@ def _restore_without_controls(state: bytes, fold: Any, controls: Any) -> None:
 _restore = order_log.restore
 
 
-def _ignore_cancels(self: GatewayService, event: Any) -> Any:
-    return None if isinstance(event, ev.CancelRequested) else _command(self, event)
-
-
 def _write_without_orders(self: HistoryStore, topic: str, next_seq: int, index: Any, orders: Any = ()) -> None:
     _write(self, topic, next_seq, index)
 
@@ -140,6 +134,6 @@ MUTATIONS = (
     Mutation("a snapshot is without its limits", [(order_log, "restore", _restore_without_controls)], (f.PowerCut,)),
     Mutation("a kill does not refuse", [(OrderMachine, "_refusal", _refuse_all_but("KILLED", "HALTED"))], (f.SlowReads,)),
     Mutation("positions have no limit", [(OrderMachine, "_refusal", _refuse_all_but("MAX_POSITION"))], (f.SlowReads,)),
-    Mutation("the venue does not hear of cancels", [(GatewayService, "_command", _ignore_cancels)], (f.SlowReads,)),
+    Mutation("the venue does not hear of cancels", [(PaperVenue, "_cancel", _nothing)], (f.SlowReads,)),
     Mutation("the history lacks orders", [(HistoryStore, "write", _write_without_orders)], (f.SlowReads,)),
 )  # fmt: skip
