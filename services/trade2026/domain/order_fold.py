@@ -231,8 +231,8 @@ class OrderFold:
             return order
         self.open[order.order_id] = order
         self._index(order)
-        if hook is not None and order.status is not OrdStatus.SUSPENDED:
-            hook.order_changed(spec, 0, 0, order.leaves_qty, order.reserved_price)
+        if hook is not None:  # a suspended child counts for nothing, and whatever becomes of it is no new order
+            hook.order_changed(spec, 0, 0, *counted(order))
         return order
 
     def _index(self, order: Order) -> None:

@@ -172,6 +172,7 @@ def state(machine: OrderMachine | HistoryMachine) -> bytes:
 
 @given(STEPS, st.floats(0, 1), st.floats(0, 1))
 @example([("list", 0, 0), ("amend", 2, 1)], 0.0, 0.5)
+@example([("list", 0, 1), ("filled", 2, 0)], 0.0, 0.5)
 def test_a_snapshot_and_the_tail_equal_a_full_replay(
     steps: list[tuple[str, int, int]], at: float, then_at: float
 ) -> None:
