@@ -70,21 +70,32 @@ class _Single:
 
 
 class _Batch:
-    """Who waits for the answers to a batch, which come in pieces."""
+    """Who waits for the answers to a batch."""
 
     __slots__ = ("answers", "awaited", "future")
 
     def __init__(self, future: "asyncio.Future[list[Any]]", awaited: int) -> None:
         self.future, self.awaited = future, awaited
-        self.answers: list[Any] = []
+        self.answers: list[Any] = [None] * awaited
+
+
+class _Piece:
+    """A part of a batch. One that has nothing to wait for may be answered before those in front of it."""
+
+    __slots__ = ("batch", "first")
+
+    def __init__(self, batch: _Batch, first: int) -> None:
+        self.batch, self.first = batch, first
 
     def answer(self, answers: list[Any]) -> None:
-        self.answers += answers
-        if len(self.answers) == self.awaited and not self.future.done():
-            self.future.set_result(self.answers)
+        batch = self.batch
+        batch.answers[self.first : self.first + len(answers)] = answers
+        batch.awaited -= len(answers)
+        if not batch.awaited and not batch.future.done():
+            batch.future.set_result(batch.answers)
 
 
-_Waiter = _Single | _Batch
+_Waiter = _Single | _Piece
 _Queue = deque[tuple[Sequence[Any], _Waiter]]
 
 
@@ -182,7 +193,7 @@ class Owner:
         batch = _Batch(future, len(commands))
         queue = self._urgent if reduces_risk else self._normal
         for first in range(0, len(commands), COMMANDS_PER_TURN_MAX):
-            queue.append((commands[first : first + COMMANDS_PER_TURN_MAX], batch))
+            queue.append((commands[first : first + COMMANDS_PER_TURN_MAX], _Piece(batch, first)))
         self._schedule()
         return future
 

@@ -190,6 +190,14 @@ async def test_the_part_of_a_batch_that_was_not_recorded_is_unavailable_the_rest
     assert [isinstance(answer, Unavailable) for answer in found] == [False] * 100 + [True] * 50
 
 
+async def test_a_batch_keeps_its_order_when_a_later_piece_has_nothing_to_wait_for() -> None:
+    owner, bus = await started(pending_max=1_000)
+    answers = owner.submit_many([*(Say(words=str(number)) for number in range(100)), *[Say(words="ask")] * 100])
+    await asyncio.sleep(0)
+    bus.writers[-1].land()  # who waits for it is told after the second piece is decided
+    assert [len(heard) for heard in await answers] == [*range(1, 101), *[100] * 100]
+
+
 async def test_an_empty_batch_is_answered_at_once() -> None:
     owner, _ = await started()
     assert await owner.submit_many([]) == []
