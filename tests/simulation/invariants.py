@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+import msgspec
 from tests.checker import Broken, OrderLog, check_derived, compare_positions, read_orders, read_partition
 from tests.checker_limits import exposures, over_limits
 from tests.checker_states import CLOSED, States, follow_states
@@ -52,6 +53,7 @@ async def check(world: World, journal: Journal) -> None:
     )
     _raise("orders do what no order may", states.faults)
     _raise("the limits were exceeded", over_limits(log.envelopes))
+    _raise("the limits in force are not the newest", _limits(logs["risk.events"], log))
     _raise("the venue tells another story", _venue(logs["venue.reports"], log, states))
     trace_ids = {order_id: state.trace_id for order_id, state in states.orders.items()}
     _raise("a trace is broken", traces((logs[topic] for topic in _STILL), trace_ids))
@@ -94,6 +96,17 @@ def _acknowledged(log: OrderLog, states: States, journal: Journal) -> list[str]:
         f"{order_id} is still {state.status}" for order_id, state in states.orders.items() if state.status not in CLOSED
     ]
     return faults
+
+
+def _limits(risk: list[ev.Envelope], log: OrderLog) -> list[str]:
+    """At rest the order service uses the limits that risk has recorded last: a tightening outlives every fault."""
+    changed = [event for envelope in risk if isinstance(event := envelope.data, ev.LimitsChanged)]
+    adopted = [event for envelope in log.envelopes if isinstance(event := envelope.data, ev.LimitsAdopted)]
+    if not changed or not adopted:
+        return [f"{len(changed)} versions were recorded, {len(adopted)} adopted"]
+    newest, used = (msgspec.json.decode(bytes(each[-1].limits), type=LimitBook) for each in (changed, adopted))
+    same = msgspec.structs.replace(newest, version=used.version) == used
+    return [] if same else [f"{used} is used, {newest} was recorded last"]
 
 
 def _venue(reports: list[ev.Envelope], log: OrderLog, states: States) -> list[str]:
