@@ -38,7 +38,11 @@ def status_table(status: dict[str, Any]) -> RenderableType:
             )
     state = "stopping" if status["stopping"] else "ready" if status["ready"] else "not ready"
     head = Text.assemble((status["stack"], "bold"), f" {status['version']}  ", (state, _COLOURS[state]), style="")
-    words = [Text.assemble((name, "bold"), f": {what}", style="yellow") for name, what in unwell(status)]
+    words = (
+        []
+        if status["stopping"]
+        else [Text.assemble((name, "bold"), f": {what}", style="yellow") for name, what in unwell(status)]
+    )
     return Group(head, table, *([Text(""), *words] if words else []))
 
 
