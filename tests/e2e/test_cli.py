@@ -50,6 +50,11 @@ def filled(running_stack: Stack) -> str:
     return order_id
 
 
+def interruptible() -> None:
+    """What was started in the background has Control-C ignored, and so have its children; here it is sent."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 # ── a stack ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -73,6 +78,7 @@ def test_watching_as_json_prints_an_object_a_line(running_stack: Stack) -> None:
         text=True,
         cwd=ROOT,
         env=environment() | {"PYTHONUNBUFFERED": "1"},
+        preexec_fn=interruptible,
     )
     assert process.stdout is not None
     try:
@@ -341,6 +347,7 @@ def test_events_are_tailed_and_followed(running_stack: Stack, filled: str) -> No
         text=True,
         cwd=ROOT,
         env=environment() | {"PYTHONUNBUFFERED": "1"},
+        preexec_fn=interruptible,
     )
     assert follower.stdout is not None
     try:
