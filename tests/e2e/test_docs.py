@@ -149,7 +149,6 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_of_the_page_works_as_written(page: Path, folder: Folder) -> None:
     found = [block for block in blocks(page.read_text()) if block.how != "skip"]
-    assert found
     for block in found:
         expected, place = folder.moved(block.output), f"{page.relative_to(ROOT)}:{block.line}"
         if block.how == "until":
