@@ -149,6 +149,7 @@ class OrderEntry:
         """Handle the answer to the oldest decision; False if it must be sent again."""
         problem = answer.get("problem")
         if problem is None:
+            self.detail = ""
             result = answer["result"]
             self._ids[result["client_order_id"]] = result["order_id"]
             self._done(decision)
