@@ -87,11 +87,13 @@ class Folder:
 
     def _install(self) -> None:
         """What `make up` leaves behind. Not the environment of these tests itself: `make` could install into it."""
-        program = self.path / ".venv" / "bin" / "trade2026"
-        program.parent.mkdir(parents=True)
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m trade2026 "$@"\n')
-        program.chmod(0o755)
-        (self.path / ".venv" / ".base").touch()
+        programs = self.path / ".venv" / "bin"
+        programs.mkdir(parents=True)
+        for name, words in (("python", ""), ("python3", ""), ("pytest", "-m pytest"), ("trade2026", "-m trade2026")):
+            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+            (programs / name).chmod(0o755)
+        for stamp in (".base", ".dev"):
+            (self.path / ".venv" / stamp).touch()
 
     def moved(self, text: str) -> str:
         """The same with every port moved."""
