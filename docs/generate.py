@@ -22,6 +22,7 @@ from trade2026.controls import limits
 from trade2026.domain import events, rejects
 from trade2026.kit import settings
 from trade2026.stack import facts, model
+from trade2026.stack.strategy import Strategy
 
 DOCS = Path(__file__).parent
 REFERENCE = DOCS / "reference"
@@ -266,10 +267,11 @@ def manifest_tables() -> str:
     lines = [
         "# The manifest",
         "",
-        "Every field of a `TradingStack`. `trade2026 validate` says what is wrong with one, and where. Amounts are",
-        "decimal text or numbers, never rounded.",
+        "Every field of a `TradingStack`, and below of a `Strategy` that trades on it. `trade2026 validate` says what is",
+        "wrong with one, and where. Amounts are decimal text or numbers, never rounded.",
     ]
-    for cls in nested(model.TradingStack):
+    stack = list(nested(model.TradingStack))
+    for cls in [*stack, *(cls for cls in nested(Strategy) if cls not in stack)]:
         lines += ["", f"## {cls.__name__}", "", summary(cls), "", "| field | type | default | |", "|---|---|---|---|"]
         for name, field in cls.model_fields.items():
             if field.is_required():
@@ -280,7 +282,7 @@ def manifest_tables() -> str:
                 default = ""
             kind = plain_type(field.annotation)
             lines.append(f"| `{field.alias or name}` | {cell(kind)} | {default} | {cell(field.description or '')} |")
-    return NOTICE.format(source="trade2026.stack.model") + "\n".join(lines) + "\n"
+    return NOTICE.format(source="trade2026.stack.model and .strategy") + "\n".join(lines) + "\n"
 
 
 PAGES = {
