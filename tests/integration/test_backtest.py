@@ -140,18 +140,27 @@ def test_a_failing_strategy_is_killed_and_the_others_go_on(tmp_path: Path) -> No
     assert summary["strategies"]["maker"]["fills"] > 0
 
 
-def test_a_breach_halts_a_strategy_before_its_next_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("risk", "cause"),
+    [
+        ({"maxExecutions": {"count": 5, "per": "1d"}}, "repeated_execution"),
+        ({"maxDailyLoss": "20"}, "breach"),
+    ],
+)
+def test_a_breach_halts_a_strategy_before_its_next_order(risk: dict[str, Any], cause: str, tmp_path: Path) -> None:
     (tmp_path / "eager.py").write_text(
         "from trade2026.sdk import Strategy\n"
-        "class Eager(Strategy):\n    def on_trade(self, trade):\n"
-        "        if not self.ctx.orders:\n            self.ctx.buy('0.01')\n"
+        "class Eager(Strategy):\n    side = 0\n    def on_trade(self, trade):\n"
+        "        if not self.ctx.orders:\n            self.side = 1 - self.side\n"
+        "            (self.ctx.buy if self.side else self.ctx.sell)('0.05')\n"
     )
-    eager = strategy("eager", str(tmp_path / "eager.py"), risk={"maxExecutions": {"count": 5, "per": "1d"}})
+    eager = strategy("eager", str(tmp_path / "eager.py"), risk=risk)
     summary = run(setup(eager, trades_max=200), tmp_path / "run")
     log = events(tmp_path / "run", "orders.events")
     (halt,) = [n for n, event in enumerate(log) if isinstance(event, ev.Killed)]
-    assert log[halt].cause == "repeated_execution"  # type: ignore[union-attr]
+    assert log[halt].cause == cause  # type: ignore[union-attr]
     accepted = [n for n, event in enumerate(log) if isinstance(event, ev.OrderAccepted)]
+    assert accepted
     assert max(accepted) < halt
     assert summary["strategies"]["eager"]["decisions"] == len(accepted)
 
