@@ -1,0 +1,1 @@
+"""Execution: parent orders worked into children over time."""
