@@ -58,7 +58,21 @@ class Bar(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="Bar", 
     value: int
     trades: int
     missing: int = 0
-    """Trades that the venue's numbering says were made and that never reached us."""
+    """At most so many of its trades are not in it: by the venue's numbers they were made, and never came, or came
+    too late, or were set aside as bad prints."""
+    shifted: int = 0
+    """Trades missing before it that may have moved where it begins (not of time bars)."""
+
+
+class Quote(msgspec.Struct, frozen=True, gc=False, tag="Quote", tag_field="type"):
+    """The best prices, nanos; 0 on a side that is empty."""
+
+    instrument: str
+    bid: int
+    bid_quantity: int
+    ask: int
+    ask_quantity: int
+    venue_seq: int = 0
 
 
 class Reference(msgspec.Struct, frozen=True, gc=False):

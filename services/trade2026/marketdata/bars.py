@@ -144,20 +144,40 @@ class BuilderState(msgspec.Struct):
     missing: int = 0
     last_number: int = -1
     """Venue number of the last trade, to know what is missing."""
+    counted: int = 0
+    """Trades that the venue made since a tick bar began, with those that are missing."""
+    shifted: int = 0
+    """Trades missing before the bar since its session began, by which it may begin elsewhere."""
 
 
 class BarBuilder:
-    """Folds an ordered stream of trades into bars; a trade is never cut in two."""
+    """Folds an ordered stream of trades into bars; a trade is never cut in two.
 
-    def __init__(self, instrument: str, spec: BarSpec, multiplier: int = SCALE, state: BuilderState | None = None):
+    A tick bar counts the trades that are missing, so that the bars after a gap are those of the complete
+    market again. How much a missing trade bought or sold is not known: bars of quantity and value say that they
+    are `shifted`, until the next session begins.
+
+    Args:
+        session_ns: Bars of trades, quantity and value begin anew with each such span since the epoch; 0: never.
+    """
+
+    def __init__(
+        self,
+        instrument: str,
+        spec: BarSpec,
+        multiplier: int = SCALE,
+        state: BuilderState | None = None,
+        *,
+        session_ns: int = 0,
+    ) -> None:
         self.instrument, self.spec, self.multiplier = instrument, spec, multiplier
+        self.session_ns = 0 if spec.kind == "time" else session_ns
         self.state = state or BuilderState()
 
     def add(self, ts: int, trade: Trade) -> list[Bar]:
         """Take the next trade; return the bars that are complete now: at most one before it and one with it."""
-        closed = self.advance(ts)
+        closed, missing = self._end_before(ts, trade.venue_seq)
         state, spec = self.state, self.spec
-        missing = max(0, trade.venue_seq - state.last_number - 1) if trade.venue_seq and state.last_number >= 0 else 0
         if not state.trades:
             state.ts_open = ts - ts % spec.size if spec.kind == "time" else ts
             state.open = state.high = state.low = trade.price
@@ -166,10 +186,54 @@ class BarBuilder:
         state.volume += trade.quantity
         state.value += cost_of(trade.price, trade.quantity, self.multiplier)
         state.trades += 1
+        state.counted += 1
         state.missing += missing
         if self._is_full():
             closed.append(self._close())
         return closed
+
+    def skip(self, ts: int, number: int) -> list[Bar]:
+        """The venue made a trade of this number that is to be in no bar: count it as missing where it would be."""
+        closed, missing = self._end_before(ts, number)
+        state = self.state
+        state.missing += missing + 1
+        state.counted += 1
+        state.ts_last, state.last_number = ts, number
+        if self.spec.kind == "tick" and state.counted >= self.spec.size:
+            if state.trades:
+                closed.append(self._close())
+            state.counted = 0
+        return closed
+
+    def _end_before(self, ts: int, number: int) -> tuple[list[Bar], int]:
+        """End the bar that is over before the trade at `ts`; return it, and how many trades are missing before."""
+        last = self.state.last_number
+        missing = number - last - 1 if number and 0 <= last < number else 0
+        closed = self.advance(ts) if self.spec.kind == "time" else self._end_uncounted(ts, missing)
+        return closed, missing
+
+    def _end_uncounted(self, ts: int, missing: int) -> list[Bar]:
+        """End the bar that is over because a session began, or because of trades that never came."""
+        state, spec, session_ns = self.state, self.spec, self.session_ns
+        closed: list[Bar] = []
+        if session_ns and state.ts_last and ts // session_ns != state.ts_last // session_ns:
+            if state.trades:
+                closed.append(self._close())
+            self.state = BuilderState(last_number=state.last_number)
+            if missing:  # made in this session or in the one before: nobody knows
+                self.state.shifted = missing
+        elif missing and spec.kind == "tick":
+            counted = state.counted + missing
+            if counted >= spec.size and state.trades:
+                closed.append(self._close())
+            self.state.counted = counted % spec.size if counted >= spec.size else counted
+        return closed
+
+    def restart(self) -> None:
+        """The venue numbers anew, and nobody knows what is missing."""
+        self.state.last_number = -1
+        if self.spec.kind != "time":
+            self.state.shifted += 1
 
     def advance(self, ts: int) -> list[Bar]:
         """No trade before `ts` (ns) will come any more: return the time bar that ends by then, if one is open."""
@@ -180,7 +244,7 @@ class BarBuilder:
     def _is_full(self) -> bool:
         state, spec = self.state, self.spec
         if spec.kind == "tick":
-            return state.trades >= spec.size
+            return state.counted >= spec.size
         if spec.kind == "volume":
             return state.volume >= spec.size
         return spec.kind == "dollar" and state.value >= spec.size * SCALE
@@ -201,8 +265,10 @@ class BarBuilder:
             state.value,
             state.trades,
             state.missing,
+            state.shifted,
         )
-        self.state = BuilderState(last_number=state.last_number)
+        shifted = 0 if spec.kind == "time" else state.shifted + (0 if spec.kind == "tick" else state.missing)
+        self.state = BuilderState(ts_last=state.ts_last, last_number=state.last_number, shifted=shifted)
         return bar
 
 
