@@ -1,6 +1,7 @@
 """Bad input against a running stack: the processes, servers and sockets that a user has."""
 
 import json
+import re
 import socket
 from contextlib import closing
 
@@ -62,10 +63,28 @@ def test_what_no_client_should_send_is_a_problem_on_every_port(
 ) -> None:
     with closing(socket.create_connection(("127.0.0.1", running_stack.port(service)), WAIT_SECONDS)) as connection:
         connection.sendall(raw)
-        head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+        head, body = read_answer(connection)
     assert head.startswith(b"HTTP/1.1 %d " % status), head
     assert b"application/problem+json" in head
     assert json.loads(body)["status"] == status
+
+
+def read_answer(connection: socket.socket) -> tuple[bytes, bytes]:
+    """The head and the whole body of one answer, in however many pieces they come."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += _more(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))  # type: ignore[union-attr]
+    while len(body) < length:
+        body += _more(connection)
+    return head, body
+
+
+def _more(connection: socket.socket) -> bytes:
+    piece = connection.recv(65_536)
+    assert piece, "the service closed in the middle of its answer"
+    return piece
 
 
 def test_a_megabyte_and_a_body_that_is_too_deep_are_refused(running_stack: Stack) -> None:

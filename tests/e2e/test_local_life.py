@@ -216,7 +216,9 @@ class Terminal:
 
     def read(self) -> str:
         """All that was drawn until now."""
-        while select.select([self._handle], [], [], 0)[0]:
+        waiting = select.poll()  # not select(), which takes no descriptor above 1,023
+        waiting.register(self._handle, select.POLLIN)
+        while waiting.poll(0):
             try:
                 self.screen += os.read(self._handle, 65_536).decode(errors="replace")
             except OSError:

@@ -130,8 +130,8 @@ class OneProcess:
         assert not self._thread.is_alive(), "the stack did not stop"
 
     def _knows_the_market(self) -> bool:
-        checks = self.call("oms", "GET", "/health").json["checks"]
-        return checks["market_data"]["status"] == "ok"
+        oms = self.hosted["oms"]
+        return all(oms.references.get(instrument) for instrument in oms.instruments.by_id)
 
     def answers(self, service: str) -> bool:
         """Whether a service is ready."""

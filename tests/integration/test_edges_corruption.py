@@ -41,6 +41,7 @@ def state(traded: Path, tmp_path: Path) -> Path:
 def trade(stack: OneProcess, count: int) -> list[str]:
     """Place and cancel orders, fill one; return the ids once every service knows them."""
     placed = stack.call("oms", "POST", "/orders/batch", {"orders": [FAR] * count}).json["results"]
+    assert all("order_id" in order for order in placed), placed[:3]
     ids = [order["order_id"] for order in placed]
     market = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "order_type": "MARKET"}
     ids.append(stack.call("oms", "POST", "/orders", market).json["order_id"])

@@ -160,6 +160,7 @@ def test_at_zero_bytes_nothing_acknowledged_is_lost_and_all_recovers(disk: Small
         unknown = {key for client in clients for key in client.answers} - {
             (200, ""),
             (422, "order_rejected"),
+            (503, "disk_low"),
             (503, "killed"),
             (503, "not_ready"),
             (503, "not_acknowledged"),
