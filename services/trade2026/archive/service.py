@@ -37,6 +37,9 @@ OWNERS = {topic.name: topic.owner for topic in TOPICS}
 _RETENTION_DAYS = 30
 _RETENTION_DAYS_MIN = 7
 _SNAPSHOT_EVENTS = 50_000
+"""Between two snapshots; more where there are so many orders that writing them would take its share."""
+_ORDERS_PER_EVENT = 4
+"""Orders that a snapshot may write for each event since the last one."""
 _SNAPSHOT_NS = 60 * 10**9
 _HOUSEKEEPING_SECONDS = 1.0
 _EXPORT_SECONDS = 0.25
@@ -341,9 +344,10 @@ class ArchiveService(Service):
         self._snapshot_seq = self.machine.fold.next_seq
 
     async def _snapshot_if_due(self) -> None:
-        behind = self.machine.fold.next_seq - self._snapshot_seq
+        fold = self.machine.fold
+        behind = fold.next_seq - self._snapshot_seq
         overdue = self.context.clock.now() - self._snapshot_ts >= _SNAPSHOT_NS
-        if behind >= _SNAPSHOT_EVENTS or (behind and overdue):
+        if behind >= max(_SNAPSHOT_EVENTS, len(fold.orders) // _ORDERS_PER_EVENT) or (behind and overdue):
             await self._snapshot()
 
     async def _snapshot(self) -> None:

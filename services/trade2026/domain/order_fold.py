@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from trade2026.domain import events as ev
-from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrdStatus
+from trade2026.domain.orders import CLOSED, HELD_TYPES, Order, OrderSpec, OrdStatus
 
 
 class LimitHook(Protocol):
@@ -205,13 +205,15 @@ class OrderFold:
         self.order_count, self.list_count = state.order_count, state.list_count
         self.report_seq, self.orders, self.lists = state.report_seq, state.orders, state.lists
         closed: list[tuple[int, str]] = []
-        for order_id, order in self.orders.items():
-            self.by_client_id[order.spec.account, order.spec.client_order_id] = order_id
-            if order.is_open:
-                self.open[order_id] = order
-                self._index(order)
-            else:
+        for order_id, order in self.orders.items():  # there may be very many: a start waits for this loop
+            spec = order.spec
+            self.by_client_id[spec.account, spec.client_order_id] = order_id
+            if order.status in CLOSED:
                 closed.append((order.seqs[-1], order_id))
+                continue
+            self.open[order_id] = order
+            if spec.expire_at or spec.order_type in HELD_TYPES:
+                self._index(order)
         self._closed = deque(sorted(closed))
 
     # ── what each fact means ────────────────────────────────────────────────────────────────

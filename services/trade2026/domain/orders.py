@@ -86,7 +86,7 @@ class OrderSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
         return self.order_type in HELD_TYPES
 
 
-class Order(msgspec.Struct, kw_only=True):
+class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The life of one order so far. `cum_cost` is at `COST_SCALE`, every other amount in nanos."""
 
     order_id: str

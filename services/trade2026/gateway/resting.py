@@ -14,7 +14,7 @@ from trade2026.domain.orders import OrderSpec, OrderType
 _DEAD_PRICES_MIN = 64
 
 
-class VenueOrder(msgspec.Struct, kw_only=True, gc=False):
+class VenueOrder(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """An order at the venue. Amounts are nanos."""
 
     order_id: str

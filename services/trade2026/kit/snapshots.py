@@ -128,9 +128,10 @@ class SnapshotStore:
         return self.directory / f"{next_seq:020d}.snapshot"
 
     def _read(self, path: Path) -> Snapshot:
-        with path.open("rb") as file:
-            line = file.readline(_HEADER_BYTES_MAX)
-            state = file.read()
+        with path.open("rb", buffering=0) as file:
+            line = file.read(_HEADER_BYTES_MAX).partition(b"\n")[0]
+            file.seek(len(line) + 1)
+            state = file.readall()  # in one piece: there may be hundreds of megabytes
         try:
             header = msgspec.json.decode(line, type=SnapshotHeader)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
