@@ -30,7 +30,7 @@ from trade2026.gateway import service as gateway_service
 from trade2026.gateway.recording import load_bitstamp
 from trade2026.gateway.replay import Recording
 from trade2026.gateway.service import GatewayService
-from trade2026.kit import projection
+from trade2026.kit import follower, projection
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.calls import Answer
@@ -52,6 +52,7 @@ _COPIES = 0.03
 _SMALL: tuple[tuple[Any, str, int], ...] = (
     (archive_service, "_SNAPSHOT_EVENTS", 60),
     (projection, "_SNAPSHOT_EVENTS", 60),
+    (follower, "RECORDS_PER_BATCH_MAX", 20),
     (gateway_service, "_SNAPSHOT_REPORTS", 40),
     (lookup, "CLOSED_KEPT", 10),
 )

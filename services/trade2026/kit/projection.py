@@ -6,6 +6,7 @@ topic holds already, by its `as_of`, is not published again.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,11 @@ TOPIC = "orders.events"
 _SNAPSHOT_EVENTS = 50_000
 _SNAPSHOT_NS = 60 * 10**9
 _RETRY_SECONDS_MAX = 2.0
+_APPENDS_MAX = 4
+"""Under way while the fold is behind: it need not wait for the topic, but goes on, a few batches at most."""
+
+Waiting = list[tuple[AnyEvent, Envelope]]
+"""What is to be published, each with its cause, in the order of the log."""
 
 
 class Fold(Protocol):
@@ -65,8 +71,9 @@ class Projection:
         self._follower: Follower | None = None
         self._publisher: Publisher | None = None
         self._published_as_of = -1
-        self._waiting: list[tuple[AnyEvent, Envelope]] = []
-        self._under_way: asyncio.Future[int] | None = None
+        self._waiting: Waiting = []
+        self._under_way: deque[tuple[asyncio.Future[int], Waiting]] = deque()
+        """Appends that are not known to be written, the oldest first; `_waiting` comes after them."""
         self._snapshot_seq = 0
         self._snapshot_ts = context.clock.now()
 
@@ -85,8 +92,8 @@ class Projection:
         """Stop between two batches, and keep a snapshot for a quick start."""
         if self._follower is not None:
             await self._follower.stop()
-            await self._finish_append()
-            if self.machine.next_seq > self._snapshot_seq and not self._waiting:
+            await self._finish_appends()
+            if self.machine.next_seq > self._snapshot_seq and not self._waiting and not self._under_way:
                 await self._snapshot()
         if self._publisher is not None:
             await self._publisher.stop()
@@ -149,33 +156,36 @@ class Projection:
             self._waiting.append((event, envelope))
 
     async def _batch_folded(self) -> None:
-        if self._waiting:
-            await self._publish()
+        await self._publish(_APPENDS_MAX if self.lag else 0)
         now = self.context.clock.now()
         behind = self.machine.next_seq - self._snapshot_seq
         if behind >= _SNAPSHOT_EVENTS or (behind and now - self._snapshot_ts >= _SNAPSHOT_NS):
+            await self._publish(0)  # what a snapshot contains is not folded again, so it must be published
             await self._snapshot()
 
-    async def _publish(self) -> None:
-        """Append what waits; the log is not read on until this has worked."""
+    async def _publish(self, appends_max: int) -> None:
+        """Append what waits; the log is not read on until at most so many appends are under way."""
         delay = 0.1
-        while self._waiting:
+        while self._waiting or self._under_way:
+            if self._waiting:
+                self._append()
             try:
-                await self._append()
+                await self._appended(appends_max)
                 self.publish_error = ""
+                return
             except Fenced as error:
-                self._under_way = None
+                self._take_back()
                 self.replaced = self.publish_error = f"another process owns {self.publishes}: {error}"
                 raise
             except BusError as error:
-                self._under_way = None
+                self._take_back()
                 self.publish_error = f"{self.publishes} cannot be written: {error}"
                 log.warning("%s: %s", self.name, self.publish_error)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _RETRY_SECONDS_MAX)
                 await self._claim_again()
 
-    async def _append(self) -> None:
+    def _append(self) -> None:
         assert self._publisher is not None
         envelopes = [
             self._publisher.stamp(
@@ -189,26 +199,36 @@ class Projection:
             )
             for offset, (event, cause) in enumerate(self._waiting)
         ]
-        self._under_way = self._publisher.append(envelopes)
-        await asyncio.shield(self._under_way)  # a stop must not leave unknown whether it was written
-        self._appended()
+        self._under_way.append((self._publisher.append(envelopes), self._waiting))
+        self._waiting = []
 
-    def _appended(self) -> None:
-        self._under_way = None
-        self.published += len(self._waiting)
-        self._published_as_of = self._waiting[-1][1].seq
-        self._waiting.clear()
+    async def _appended(self, appends_max: int) -> None:
+        """Wait until at most so many appends are under way. Raises what the oldest failed with."""
+        while self._under_way:
+            future, published = self._under_way[0]
+            if not future.done() and len(self._under_way) <= appends_max:
+                return
+            await asyncio.shield(future)  # a stop must not leave unknown whether it was written
+            self._under_way.popleft()
+            self.published += len(published)
+            self._published_as_of = published[-1][1].seq
 
-    async def _finish_append(self) -> None:
-        """Learn what became of an append that a stop has overtaken."""
-        if self._under_way is None:
-            return
+    def _take_back(self) -> None:
+        """After one append has failed those behind it fail, too: all of it waits again."""
+        again: Waiting = []
+        for future, events in self._under_way:
+            future.add_done_callback(_retrieved)
+            again += events
+        self._under_way.clear()
+        self._waiting = again + self._waiting
+
+    async def _finish_appends(self) -> None:
+        """Learn what became of appends that a stop has overtaken."""
         try:
-            await self._under_way
+            await self._appended(0)
         except BusError as error:
+            self._take_back()
             log.warning("%s: %s cannot be written: %s", self.name, self.publishes, error)
-        else:
-            self._appended()
 
     async def _claim(self) -> None:
         publisher = Publisher(
@@ -250,6 +270,12 @@ class Projection:
             return
         self._store.unreadable.pop("newest", None)
         self._snapshot_seq = next_seq
+
+
+def _retrieved(done: "asyncio.Future[int]") -> None:
+    """Its error is known from the append before it."""
+    if not done.cancelled():
+        done.exception()
 
 
 def snapshot_directory(state: Path, name: str) -> Path:

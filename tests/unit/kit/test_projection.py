@@ -1,13 +1,17 @@
 """A projection goes on where it was: nothing twice, nothing left out."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from tests.checker import OrderLog, check_derived
 
 from trade2026.domain import events as ev
+from trade2026.kit import follower as follower_module
 from trade2026.kit.bus.memory import MemoryBus
-from trade2026.kit.bus.port import TopicConfig
+from trade2026.kit.bus.port import BusError, BusFull, BusUncertain, TopicConfig
 from trade2026.kit.clock import ManualClock
 from trade2026.kit.projection import Projection, snapshot_directory
 from trade2026.kit.publisher import Publisher
@@ -36,10 +40,13 @@ class Stack:
             await self.writer.publish(ev.OrderOpened(order_id="o0-0"))
             await self.writer.publish(event, correlation_id="o0-0", traceparent="00-trace")
 
-    async def projection(self) -> Projection:
+    def make_projection(self) -> Projection:
         settings = SimpleNamespace(stack="desk", release="projections", state=self.state)
         context = SimpleNamespace(settings=settings, bus=self.bus, clock=self.clock, metrics=None)
-        projection = Projection(context, "ptrc", PositionMachine, "positions")  # type: ignore[arg-type]
+        return Projection(context, "ptrc", PositionMachine, "positions")  # type: ignore[arg-type]
+
+    async def projection(self) -> Projection:
+        projection = self.make_projection()
         await projection.start()
         return projection
 
@@ -119,3 +126,106 @@ async def test_another_owner_of_the_topic_stops_it_loudly(tmp_path: Path) -> Non
     assert not projection.health()["log"].ok
     assert "another process" in projection.health()["positions"].detail
     await projection.stop()
+
+
+class SlowTopic:
+    """Appends to `positions` are not written until the test says so."""
+
+    def __init__(self, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.held: list[Callable[[], None]] = []
+        claim = stack.bus.claim
+
+        async def claim_slow(topic: str, partition: int, owner: str):
+            writer = await claim(topic, partition, owner)
+            if topic == "positions":
+                write = writer._make_all_durable
+                writer._make_all_durable = lambda: self.held.append(write)  # type: ignore[method-assign]
+            return writer
+
+        monkeypatch.setattr(stack.bus, "claim", claim_slow)
+
+    async def hold(self, appends: int) -> None:
+        """Wait until so many turns of the writer are held back."""
+        async with asyncio.timeout(60):
+            while len(self.held) < appends:
+                await asyncio.sleep(0)
+
+    def write(self) -> None:
+        held, self.held = self.held, []
+        for write in held:
+            write()
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower_module, "RECORDS_PER_BATCH_MAX", 4)
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_projection_that_is_behind_folds_on_while_its_topic_is_slow_a_few_batches_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(tmp_path)
+    await stack.fill(100)
+    slow, projection = SlowTopic(stack, monkeypatch), stack.make_projection()
+    starting = asyncio.ensure_future(projection.start())
+    await slow.hold(1)
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+    assert 8 <= projection.machine.next_seq < 40, "it goes on, but not without end"
+    assert await stack.bus.end("positions", 0) == 0
+    while not starting.done():
+        slow.write()
+        await asyncio.sleep(0)
+    assert len(await stack.published()) == 100
+    assert projection.stats()["published"] == 100
+    await projection.stop()
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize("error", [BusFull("no room"), BusUncertain("nobody knows")])
+async def test_what_a_topic_refused_in_the_middle_is_published_once_and_in_order(
+    tmp_path: Path, error: BusError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(tmp_path)
+    await stack.fill(50)
+    slow, projection = SlowTopic(stack, monkeypatch), stack.make_projection()
+    starting = asyncio.ensure_future(projection.start())
+    await slow.hold(1)
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+    slow.write()
+    stack.bus.fail_next("positions", error)
+    async with asyncio.timeout(60):
+        while not starting.done():
+            slow.write()
+            await asyncio.sleep(0.001)
+    await starting
+    assert len(await stack.published()) == 50
+    assert projection.health()["positions"].ok
+    await projection.stop()
+
+
+@pytest.mark.usefixtures("small_batches")
+async def test_a_stop_in_the_middle_leaves_no_snapshot_beyond_what_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = Stack(tmp_path)
+    await stack.fill(1)
+    first = await stack.projection()
+    await first.stop()
+    slow, projection = SlowTopic(stack, monkeypatch), stack.make_projection()
+    await projection.start()
+    await stack.fill(20)
+    await slow.hold(1)
+    stopping = asyncio.ensure_future(projection.stop())
+    stack.bus.fail_next("positions", BusFull("no room"))
+    async with asyncio.timeout(60):
+        while not stopping.done():
+            slow.write()
+            await asyncio.sleep(0.001)
+    monkeypatch.undo()
+    again = await stack.projection()
+    assert again.machine.positions["main", "BTCUSDT.SIM"].quantity == 21
+    assert len(await stack.published()) == 21
+    await again.stop()
