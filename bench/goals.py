@@ -43,6 +43,7 @@ GOALS = (
     Goal("order decision with its fold, CPU", "decide_and_apply", _of("us"), 25, "µs", quiet=False),
     Goal("growth of memory from 100,000 to 1,000,000 orders", "memory_1000000", _of("growth"), 1.5, "×", quiet=False),
     Goal("restart with a million events", "restart", _of("seconds"), 5, "s"),
+    Goal("restart with a million events after kill -9", "restart_after_kill", _of("seconds"), 5, "s"),
 )
 
 
@@ -76,6 +77,7 @@ def row_line(name: str, row: dict[str, Any]) -> str:
         "of_echo": "{:.0%} of echo",
         "asked": "{:,} orders",
         "events": "{:,} events",
+        "open_orders": "{:,} open orders",
         "seconds": "{:.2f} s",
         "to_fill_p50_ms": "to fill p50 {:.1f}",
         "to_fill_p99_ms": "p99 {:.1f} ms",

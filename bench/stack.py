@@ -119,6 +119,13 @@ class LocalStack:
         os.kill(pid, signal.SIGKILL)
         return pid
 
+    def kill_all(self) -> None:
+        """`kill -9` every process at once, the runner too; return when they are gone."""
+        pids = [self.status()["runner_pid"], *self.pids().values()]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_for("the killed processes are gone", lambda: not any(map(alive, pids)), _COMMAND_SECONDS_MAX)
+
     def command(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """Run one `trade2026` command to its end.
 
