@@ -41,6 +41,7 @@ EVENTS: dict[str, UnionType | tuple[type, ...]] = {
     "market.ticks": (events.Trade,),
     "market.books": (events.Book,),
     "strategies.events": events.StrategyEvent,
+    "exeq.events": events.ExecutionEvent | events.OwnerStarted,
 }
 
 

@@ -58,3 +58,7 @@ class ReportChild(Command, kw_only=True):
 
     report: ChildReported
     market: MarketSeen | None = None
+
+
+ParentCommand = AmendParent | PauseParent | ResumeParent | CancelParent
+"""What is asked of one parent."""

@@ -6,10 +6,12 @@ the bounds of the parent: there is never a burst, after a pause or a crash eithe
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from trade2026.domain import events as ev
+from trade2026.domain.commands import Command, StartOwner
 from trade2026.domain.events import AnyEvent, Envelope
 from trade2026.domain.instruments import Instrument
 from trade2026.domain.numbers import BPS
@@ -35,6 +37,16 @@ class ParentError(Exception):
     def __init__(self, code: str, message: str, status: int = 409) -> None:
         super().__init__(message)
         self.code, self.status = code, status
+
+
+class ChildKey(NamedTuple):
+    """A child as the order service hears of it."""
+
+    parent_id: str
+    number: int
+    spec: OrderSpec
+    order_id: str
+    cancels: int
 
 
 class ExecutionMachine:
@@ -66,19 +78,24 @@ class ExecutionMachine:
         times = [due for parent in self.open.values() if (due := _due(parent)) is not None]
         return min(times) if times else None
 
-    def unacknowledged(self) -> list[tuple[Parent, Child]]:
+    def unacknowledged(self) -> list[ChildKey]:
         """Children that the order service may not have, in the order in which they were decided."""
-        waiting = [(parent, child) for parent in self.open.values() for child in parent.open_children]
-        return [(parent, child) for parent, child in waiting if not child.order_id]
+        return [key for key in self._working() if not key.order_id]
 
-    def uncanceled(self) -> list[tuple[Parent, Child]]:
-        """Children whose cancel may not have been heard."""
-        waiting = [(parent, child) for parent in self.open.values() for child in parent.open_children]
-        return [(parent, child) for parent, child in waiting if child.cancel_decided]
+    def uncanceled(self) -> list[ChildKey]:
+        """Children that the order service has, and whose cancel was decided."""
+        return [key for key in self._working() if key.order_id and key.cancels]
+
+    def _working(self) -> list[ChildKey]:
+        return [
+            ChildKey(parent.parent_id, child.number, child.spec, child.order_id, child.cancels)
+            for parent in self.open.values()
+            for child in parent.open_children
+        ]
 
     # ── decisions ───────────────────────────────────────────────────────────────────────────
 
-    def decide(self, command: cmd.Command, emit: Emit) -> str:
+    def decide(self, command: Command, emit: Emit) -> str:
         """Decide one command; return the parent's id, "" for none.
 
         Raises:
@@ -92,6 +109,16 @@ class ExecutionMachine:
             return ""
         if isinstance(command, cmd.AcceptParent):
             return self._accept(command, emit)
+        if isinstance(command, StartOwner):
+            emit(
+                ev.OwnerStarted(
+                    owner=command.owner,
+                    epoch=command.epoch,
+                    code_version=command.code_version,
+                    config_hash=command.config_hash,
+                )
+            )
+            return ""
         assert isinstance(command, cmd.PauseParent | cmd.ResumeParent | cmd.CancelParent | cmd.AmendParent)
         parent = self.parents.get(command.parent_id)
         if parent is None:
@@ -279,7 +306,7 @@ class ExecutionMachine:
             parent.children.append(Child(number=data.number, spec=data.spec, quantity=data.spec.quantity))
         elif isinstance(data, ev.ChildCancelDecided):
             child = parent.children[data.number]
-            child.cancel_decided, child.cancel_again_at = True, 0
+            child.cancels, child.cancel_again_at = child.cancels + 1, 0
         elif isinstance(data, ev.ChildReported):
             self._apply_report(parent, data, envelope.ts_event)
         else:

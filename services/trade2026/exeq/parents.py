@@ -18,7 +18,8 @@ class Child(msgspec.Struct, kw_only=True):
     status: OrdStatus = OrdStatus.PENDING_NEW
     cum_qty: int = 0
     cum_cost: int = 0
-    cancel_decided: bool = False
+    cancels: int = 0
+    """How often its cancel was decided."""
     cancel_again_at: int = 0
     """When to ask again for a cancel that was refused (ns); 0 while none was."""
     reason: str = ""
@@ -27,6 +28,11 @@ class Child(msgspec.Struct, kw_only=True):
     def is_open(self) -> bool:
         """Whether it may still execute."""
         return self.status not in CLOSED
+
+    @property
+    def cancel_decided(self) -> bool:
+        """Whether it is to be cancelled."""
+        return self.cancels > 0
 
     @property
     def leaves(self) -> int:

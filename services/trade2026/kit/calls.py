@@ -33,21 +33,30 @@ class Post(Protocol):
 
 async def post(url: str, body: bytes, *, authorization: str = "", seconds_max: float = 2.0) -> Answer:
     """POST JSON; never raises for what the other side does."""
+    return await _call("POST", url, body, authorization, seconds_max)
+
+
+async def delete(url: str, *, authorization: str = "", seconds_max: float = 2.0) -> Answer:
+    """DELETE; never raises for what the other side does."""
+    return await _call("DELETE", url, b"", authorization, seconds_max)
+
+
+async def _call(method: str, url: str, body: bytes, authorization: str, seconds_max: float) -> Answer:
     try:
         async with asyncio.timeout(seconds_max):
-            return await _post(url, body, authorization)
+            return await _exchange(method, url, body, authorization)
     except TimeoutError:
         return Answer(0, detail=f"no answer within {seconds_max} s")
     except (OSError, ValueError, IndexError, asyncio.IncompleteReadError) as error:
         return Answer(0, detail=str(error) or type(error).__name__)
 
 
-async def _post(url: str, body: bytes, authorization: str) -> Answer:
+async def _exchange(method: str, url: str, body: bytes, authorization: str) -> Answer:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
         headers = [
-            f"POST {parts.path} HTTP/1.1",
+            f"{method} {parts.path} HTTP/1.1",
             f"Host: {parts.netloc}",
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",

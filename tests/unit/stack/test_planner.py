@@ -51,7 +51,7 @@ def test_compact_placement_is_four_processes_with_the_order_path_alone(stack: Tr
     assert {release.name: release.services for release in plan(stack).releases} == {
         "orders": ("oms",),
         "venue": ("gateway",),
-        "risk": ("risk",),
+        "risk": ("risk", "exeq"),
         "projections": ("ptrc", "pnl", "archive"),
     }
 
@@ -66,6 +66,7 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
         "oms": [("risk", 9103), ("gateway", 9080)],
         "gateway": [("oms", 9099)],
         "risk": [("oms", 9099), ("gateway", 9080)],
+        "exeq": [("oms", 9099), ("gateway", 9080)],
         "ptrc": [("oms", 9099)],
         "pnl": [("oms", 9099), ("gateway", 9080)],
         "archive": [("oms", 9099), ("gateway", 9080), ("ptrc", 9109), ("pnl", 9100)],
