@@ -51,6 +51,7 @@ class OrderEntry:
         self._asked: set[tuple[str, int, int]] = set()
         """Cancels that were answered."""
         self._wake_children, self._wake_cancels = asyncio.Event(), asyncio.Event()
+        self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, maybe_sent: Iterable[ChildKey]) -> None:
@@ -68,6 +69,8 @@ class OrderEntry:
 
     async def stop(self) -> None:
         """Send no more. Idempotent."""
+        self._stopping = True
+        self.wake()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -79,7 +82,7 @@ class OrderEntry:
         self._wake_cancels.set()
 
     async def _run(self, wake: asyncio.Event, send: Callable[[], Awaitable[bool]]) -> None:
-        while True:
+        while not self._stopping:
             await wake.wait()
             wake.clear()
             try:

@@ -74,6 +74,7 @@ class ExeqService(Service):
         self._wake = asyncio.Event()
         self._unique = 0
         self._accepting = 0
+        self._stopping = False
         self._attaching = asyncio.Lock()
 
     @property
@@ -139,6 +140,8 @@ class ExeqService(Service):
         await self._orders.start()
 
     async def stop(self) -> None:
+        self._stopping = True  # a cancel alone may be lost in what is awaited just then
+        self._wake.set()
         if self._timer is not None:
             self._timer.cancel()
             await asyncio.gather(self._timer, return_exceptions=True)
@@ -279,7 +282,7 @@ class ExeqService(Service):
 
     async def _tick(self) -> None:
         """Let time pass for the parents when something is due."""
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 wait = await self._pass_time()
