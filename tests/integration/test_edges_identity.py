@@ -84,6 +84,15 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("GET", "/strategies"): "viewer",
         ("GET", "/strategies/{name}"): "viewer",
     },
+    "exeq": {
+        ("POST", "/parents"): "trader",
+        ("GET", "/parents"): "viewer",
+        ("GET", "/parents/{parent_id}"): "viewer",
+        ("PATCH", "/parents/{parent_id}"): "trader",
+        ("POST", "/parents/{parent_id}/pause"): "trader",
+        ("POST", "/parents/{parent_id}/resume"): "trader",
+        ("POST", "/parents/{parent_id}/cancel"): "trader",
+    },
 }
 
 

@@ -14,6 +14,7 @@ from trade2026.stack.facts import SERVICES
 EXAMPLES = 60
 """Random documents for each endpoint that takes one."""
 ENDPOINT_PARAMETERS = {
+    "parent_id": "e0-0",
     "symbol": "BTCUSDT",
     "account": "main",
     "order_id": "o0-0",

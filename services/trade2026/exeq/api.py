@@ -55,7 +55,7 @@ def add_changes(app: App, service: "ExeqService") -> None:
         role="trader",
     )
     async def amend(request: Request) -> Response:
-        parent, body = _visible(service, request), request.json(AmendParentInput)
+        body, parent = request.json(AmendParentInput), _visible(service, request)
         instrument = service.instruments.by_id[parent.spec.instrument]
         share_max, end_at = body.participation_max, moment(body.end_at, "end_at")
         command = cmd.AmendParent(
@@ -74,7 +74,7 @@ def add_changes(app: App, service: "ExeqService") -> None:
 
     @app.route("POST", "/parents/{parent_id}/pause", summary="Cancel what works, begin nothing", role="trader")
     async def pause(request: Request) -> Response:
-        parent, reason = _visible(service, request), _reason(request)
+        reason, parent = _reason(request), _visible(service, request)
         return await change(
             request,
             cmd.PauseParent(
@@ -84,6 +84,7 @@ def add_changes(app: App, service: "ExeqService") -> None:
 
     @app.route("POST", "/parents/{parent_id}/resume", summary="Go on, and catch up within bounds", role="trader")
     async def resume(request: Request) -> Response:
+        _reason(request)
         parent = _visible(service, request)
         return await change(
             request,
@@ -92,7 +93,7 @@ def add_changes(app: App, service: "ExeqService") -> None:
 
     @app.route("POST", "/parents/{parent_id}/cancel", summary="Cancel what works and end the parent", role="trader")
     async def cancel(request: Request) -> Response:
-        parent, reason = _visible(service, request), _reason(request)
+        reason, parent = _reason(request), _visible(service, request)
         return await change(
             request,
             cmd.CancelParent(
