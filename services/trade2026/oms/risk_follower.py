@@ -97,9 +97,12 @@ class RiskFollower:
         for stop, envelope in stops.values():
             await self._stop(stop, envelope)
         assert self._follower is not None
-        if self._follower.lag == 0:
-            with contextlib.suppress(Unavailable):
-                await self.adopt()
+        if self._follower.lag:
+            return
+        try:
+            await self.adopt()
+        except Unavailable:
+            return  # the owner's recovery asks again; until our log has it, a restart must read it again
         with contextlib.suppress(BusError):  # read again after a restart, which changes nothing
             await self.bus.commit(_GROUP, TOPIC, 0, self._follower.next_seq)
 
