@@ -1,6 +1,7 @@
 """One seed from beginning to end: trade under faults, heal, come to rest, and ask the checker."""
 
 import asyncio
+import gc
 import hashlib
 import logging
 import shutil
@@ -64,6 +65,9 @@ def run_seed(seed: int, storm: tuple[type[faults.Fault], ...] = ()) -> Outcome:
     except (Broken, SimulationStuck, AssertionError, TimeoutError) as error:
         raise Failed(seed, error) from error
     finally:
+        del world
+        gc.unfreeze()  # a replay freezes what it folds: without this every world that ended would live on
+        gc.collect()
         logging.disable(quiet)
         shutil.rmtree(directory, ignore_errors=True)
 
