@@ -1,4 +1,6 @@
-"""Every command in the pages works as written, in order, in a fresh folder.
+"""Every command in the pages works as written, one page after the other in the order of the README, on one state.
+
+A page must leave things so that the next works, and must not count on being the first.
 
 A fenced `sh` block is run; if a `text` block follows, its lines must come in the output in that order, with anything
 where `…` stands, and any amount of space. A comment before the block may say how:
@@ -11,6 +13,7 @@ What a test changes: every port is moved by an offset that is free, in the comma
 """
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,11 +26,13 @@ from tests.e2e.stack import QUICKSTART, WAIT_SECONDS, free_port_offset
 
 from trade2026.stack.facts import SERVICES
 
+README = ROOT / "README.md"
+GUIDES = {
+    path for place in ("docs/tutorial*.md", "docs/tutorial/*.md", "docs/how-to/*.md") for path in ROOT.glob(place)
+}
 PAGES = [
-    ROOT / "README.md",
-    ROOT / "docs" / "tutorial.md",
-    *sorted((ROOT / "docs" / "tutorial").glob("*.md")),
-    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+    README,
+    *(page for link in re.findall(r"\]\((docs/[\w/-]+\.md)\)", README.read_text()) if (page := ROOT / link) in GUIDES),
 ]
 _BLOCK = re.compile(
     r"(?:<!-- test: (?P<how>\w+) -->\n)?^```sh\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?",
@@ -79,7 +84,6 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path, self.memory = path / "trade2026", path / "memory"
         self.path.mkdir()
-        self.memory.mkdir()
         for name in ("Makefile", "pyproject.toml", "requirements", "manifests", "services", "README.md"):
             (self.path / name).symlink_to(ROOT / name)
         self._install()
@@ -128,7 +132,12 @@ class Folder:
             timeout=_BLOCK_SECONDS_MAX,
         )
 
-    def close(self) -> None:
+    def open_terminal(self) -> None:
+        """Forget the variables and the working directory of the page before."""
+        shutil.rmtree(self.memory, ignore_errors=True)
+        self.memory.mkdir()
+
+    def stop(self) -> None:
         """Stop every stack that a page has left running."""
         for state in self.path.glob("**/.trade2026/*"):
             subprocess.run(
@@ -138,14 +147,29 @@ class Folder:
                 capture_output=True,
                 timeout=_BLOCK_SECONDS_MAX,
             )
+
+    def close(self) -> None:
+        """Stop what still runs, and let go of the ports."""
+        self.stop()
         self._claim.close()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Folder]:
-    made = Folder(tmp_path)
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    """The folder of all pages."""
+    made = Folder(tmp_path_factory.mktemp("clone"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def folder(clone: Folder, request: pytest.FixtureRequest) -> Iterator[Folder]:
+    """The folder of all pages as one reads on, in a new terminal."""
+    clone.open_terminal()
+    failed = request.session.testsfailed
+    yield clone
+    if request.session.testsfailed > failed:
+        clone.stop()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -164,6 +188,11 @@ def test_every_command_of_the_page_works_as_written(page: Path, folder: Folder) 
         assert done.returncode == 0, f"{place} ended with {done.returncode}:\n{block.code}\n{done.stdout}"
         lost = missing(expected, done.stdout)
         assert not lost, f"{place} did not print {lost!r} but:\n{done.stdout}"
+
+
+def test_the_readme_names_every_guide_so_that_each_is_tried_in_its_place() -> None:
+    assert len(PAGES) == len(set(PAGES))
+    assert set(PAGES) == {README, *GUIDES}
 
 
 def test_a_page_is_read_with_its_directives_and_outputs() -> None:

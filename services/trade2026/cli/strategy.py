@@ -57,7 +57,7 @@ def new(
         (directory / file).write_text(text)
     written = [str(directory / file) for file in files]
     module, test, manifest = written
-    lines = [f"wrote {', '.join(written)}", f"test it:  python -m pytest {test}"]
+    lines = [f"wrote {', '.join(written)}", f"test it:  python -m pytest --import-mode=prepend {test}"]
     lines += [f"check it: trade2026 strategy check {module}", f"run it:   trade2026 strategy run {manifest}"]
     show({"files": written}, as_json, "\n".join(lines))
 
