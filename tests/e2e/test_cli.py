@@ -266,6 +266,7 @@ def test_positions_and_pnl_of_an_account_are_shown(running_stack: Stack, filled:
     assert re.search(r"^mm ", text, re.MULTILINE)
     assert asked(running_stack, "pnl", "cli")["account"] == "cli"
     assert said(running_stack, "positions", "nobody") == "nobody has no positions\n"
+    assert said(running_stack, "pnl", "nobody") == "nobody has no profit or loss: it has not traded\n"
 
 
 def test_a_limit_is_tightened_and_then_refuses(running_stack: Stack) -> None:

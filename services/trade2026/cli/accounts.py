@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from trade2026.cli import completion
-from trade2026.cli.output import AsJson, StatePath, print_json, show_fields, show_rows
+from trade2026.cli.output import AsJson, CliError, StatePath, print_json, show_fields, show_rows
 from trade2026.cli.target import find
 
 Account = Annotated[str, typer.Argument(help="The account.", autocompletion=completion.accounts)]
@@ -35,9 +35,18 @@ def pnl(account: Account = "main", state_dir: StatePath = None, as_json: AsJson 
 
     Example: trade2026 pnl main --json
     """
-    answer: dict[str, Any] = find(state_dir).call("pnl", "GET", f"/pnl/{account}")
+    target = find(state_dir)
+    try:
+        answer: dict[str, Any] = target.call("pnl", "GET", f"/pnl/{account}")
+    except CliError as error:
+        if (error.problem or {}).get("code") != "unknown_account":
+            raise
+        answer = {"account": account, "by_symbol": []}  # as for its positions: it has none yet
     if as_json:
         print_json(answer)
+        return
+    if not answer.get("by_symbol"):
+        typer.echo(f"{account} has no profit or loss: it has not traded")
         return
     tables = {name: value for name, value in answer.items() if isinstance(value, list) and value}
     show_fields({name: value for name, value in answer.items() if not isinstance(value, list)})

@@ -1,8 +1,10 @@
 """Orders: submit, cancel, amend, list, show."""
 
+import re
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from trade2026.cli import completion
 from trade2026.cli.output import AsJson, StatePath, print_json, show, show_fields, show_rows
@@ -13,7 +15,21 @@ _TYPES = ("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "TRAILING_STOP", "ICEBERG")
 app = typer.Typer(help="Orders: submit, cancel, amend, list, show.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.command(no_args_is_help=True)
+class _Submit(TyperCommand):
+    """`order submit`, which explains a quantity that looks like an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        negative = next((word for word in args if re.fullmatch(r"-(\d|\.\d).*", word)), None)
+        if negative is not None and (args[args.index(negative) - 1 : args.index(negative)] or [""])[0] in (
+            "buy",
+            "sell",
+        ):
+            raise typer.BadParameter(f"a quantity is above 0, not {negative}: the side says which way, buy or sell")
+        return super().parse_args(ctx, args)
+
+
+@app.command(no_args_is_help=True, cls=_Submit)
 def submit(
     symbol: Annotated[str, typer.Argument(help="SYMBOL or SYMBOL.VENUE.")],
     side: Annotated[str, typer.Argument(help="buy or sell.", autocompletion=completion.fixed("buy", "sell"))],

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from trade2026.cli import completion
 from trade2026.cli.output import REFUSED, UNREACHABLE, AsJson, CliError, StatePath, print_json, show, show_rows
-from trade2026.cli.target import find
+from trade2026.cli.target import Target, find
 
 limits = typer.Typer(help="Limits: show, tighten.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -22,6 +23,7 @@ Scope = Annotated[
 ]
 _KILL_PATH = ("risk", "oms", "gateway")
 """Who can kill, in the order in which they are asked."""
+_SEEN_SECONDS_MAX = 2.0
 
 
 @limits.callback()
@@ -73,7 +75,8 @@ def tighten(
     reason: Annotated[str, typer.Option(help="Kept in the log.", show_default=False)],
     scope: Scope = "stack",
     until: Annotated[
-        str | None, typer.Option(help="When it ends, e.g. 2030-01-31T16:00:00Z; until it is released if omitted.")
+        str | None,
+        typer.Option(help="When it ends, e.g. 2030-01-31T16:00:00Z; until the manifest changes that limit if omitted."),
     ] = None,
     state_dir: StatePath = None,
     as_json: AsJson = False,
@@ -158,4 +161,30 @@ def resume(
         if error.exit_code == REFUSED:
             raise
         answer = target.call("oms", "POST", "/resume", body)
-    show(answer, as_json, f"{scope} may trade again")
+    holding = _stops_after_release(target, scope)
+    show({**answer, "still_stopped": holding}, as_json, _released(scope, holding))
+
+
+def _stops_after_release(target: Target, scope: str) -> list[dict[str, Any]]:
+    """What is still stopped, once the risk service knows of the release; nothing if it can't be asked."""
+    deadline = time.monotonic() + _SEEN_SECONDS_MAX
+    while True:
+        try:
+            stops: list[dict[str, Any]] = target.call("risk", "GET", "/killed")["killed"]
+        except CliError:
+            return []
+        if all(stop["scope"] != scope for stop in stops) or time.monotonic() > deadline:
+            return [stop for stop in stops if stop["scope"] != scope]
+        time.sleep(0.02)
+
+
+def _released(scope: str, holding: list[dict[str, Any]]) -> str:
+    """What a person is told: a stop of the stack holds everything, the others hold what they name."""
+    if any(stop["scope"] == "stack" for stop in holding):
+        lines = [f"{scope} is released, but may not trade yet: the stack is stopped"]
+    else:
+        lines = [f"{scope} may trade again", *(["but not where it is stopped otherwise:"] if holding else [])]
+    for stop in holding:
+        what = "halted" if stop["halt"] else "killed"
+        lines.append(f"  {stop['scope']} is {what} (by {stop['by']}: {stop['reason']})")
+    return "\n".join(lines)

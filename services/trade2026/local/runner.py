@@ -272,7 +272,7 @@ class Runner:
         while True:
             await self.look()
             self._rotate_logs()
-            if self.ready != self._was_ready:
+            if self.ready != self._was_ready and not self._stop.is_set():
                 self._was_ready = self.ready
                 self._say("all services are ready" if self.ready else "not all services are ready")
             await asyncio.sleep(PROBE_SECONDS if self.ready else PROBE_SECONDS / 5)

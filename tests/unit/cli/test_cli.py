@@ -412,3 +412,44 @@ def test_the_log_is_folded_again(cli: Any, stack: Any) -> None:
 
     asyncio.run(_write_events(stack.state, 3))
     assert cli("replay", "--json").json["events"] == 3
+
+
+# ── what a person is told ───────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("quantity", ["-1", "-0.5", "-.5"])
+def test_a_negative_quantity_is_no_option_but_a_mistake_that_is_explained(cli: Any, quantity: str) -> None:
+    result = cli("order", "submit", "BTCUSDT", "buy", quantity)
+    assert result.code == 2
+    assert f"a quantity is above 0, not {quantity}" in result.err
+
+
+def test_an_account_that_has_not_traded_has_no_positions_and_no_profit(cli: Any, stack: Any) -> None:
+    stack.answers["GET /positions/nobody"] = 200, {"account": "nobody", "positions": []}
+    stack.answers["GET /pnl/nobody"] = 404, {"detail": "it has not traded", "status": 404, "code": "unknown_account"}
+    for command, told in (("positions", "nobody has no positions"), ("pnl", "nobody has no profit or loss")):
+        result = cli(command, "nobody")
+        assert (result.code, result.err) == (0, "")
+        assert told in result.out
+    assert cli("pnl", "nobody", "--json").json == {"account": "nobody", "by_symbol": []}
+
+
+@pytest.mark.parametrize(
+    ("scope", "halt", "told"),
+    [
+        ("stack", False, ["account:main is released, but may not trade yet", "stack is killed (by ann: prices)"]),
+        ("strategy:mm", True, ["account:main may trade again", "strategy:mm is halted (by ann: prices)"]),
+    ],
+)
+def test_a_release_names_the_stops_that_still_hold(
+    cli: Any, stack: Any, scope: str, halt: bool, told: list[str]
+) -> None:
+    ports = stack.state.running()["ports"]
+    stack.state.write_running({"stack": "desk", "host": "127.0.0.1", "ports": {**ports, "risk": ports["oms"]}})
+    stop = {"scope": scope, "halt": halt, "by": "ann", "reason": "prices"}
+    stack.answers["POST /resume"] = 200, {"scope": "account:main"}
+    stack.answers["GET /killed"] = 200, {"killed": [stop]}
+    result = cli("resume", "--scope", "account:main", "--reason", "looked at it")
+    assert result.code == 0
+    assert all(line in result.out for line in told)
+    assert cli("resume", "--scope", "account:main", "--reason", "x", "--json").json["still_stopped"] == [stop]
