@@ -1,7 +1,8 @@
 """An order as a user writes it, and what is wrong with it: the edge where text becomes an `OrderSpec`."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple, NoReturn
+from typing import Annotated, NamedTuple, NoReturn, get_args
 
 import msgspec
 
@@ -19,19 +20,23 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPES = {name.replace("_", ""): OrderType(name) for name in OrderType.__members__}
 
 
+def _either(words: Iterable[str]) -> str:
+    return "one of " + ", ".join(f"`{word}`" for word in words)
+
+
 class OrderInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One order. Amounts are numbers or decimal strings; `side` and `order_type` in any case."""
 
     symbol: str
-    side: str
+    side: Annotated[str, msgspec.Meta(description=_either(get_args(Side)))]
     quantity: Amount
-    order_type: str | None = None
-    type: str | None = None
+    order_type: Annotated[str | None, msgspec.Meta(description=_either(OrderType))] = None
+    type: Annotated[str | None, msgspec.Meta(description="the same as `order_type`")] = None
     price: Amount | None = None
     stop_price: Amount | None = None
     trailing_offset: Amount | None = None
     display_quantity: Amount | None = None
-    time_in_force: str = "GTC"
+    time_in_force: Annotated[str, msgspec.Meta(description=_either(TimeInForce))] = "GTC"
     expire_at: str | None = None
     account: str | None = None
     client_order_id: str | None = None

@@ -12,6 +12,24 @@ function make(tag, attributes, ...children) {
   return element;
 }
 
+// Text with `code` in it.
+function rich(text) {
+  return (text || "").split("`").map((part, index) => (index % 2 ? make("code", {}, part) : part));
+}
+
+// A path that a narrow page breaks after a slash, never within a word.
+function breakable(path) {
+  return path.split("/").flatMap((part, index) => (index ? ["/", make("wbr"), part] : [part]));
+}
+
+// What an enum allows, also behind a reference, an option or a list; empty for everything else.
+function allowed(schema, depth = 0) {
+  const found = resolve(schema);
+  if (found.enum) return found.enum.map((value) => JSON.stringify(value));
+  if (depth > 3) return [];
+  return [...(found.anyOf || found.oneOf || []), ...(found.items ? [found.items] : [])].flatMap((each) => allowed(each, depth + 1));
+}
+
 function resolve(schema) {
   const name = schema && schema.$ref ? schema.$ref.split("/").pop() : null;
   return name ? (api.components.schemas || {})[name] || {} : schema || {};
@@ -21,7 +39,7 @@ function typeOf(schema) {
   if (!schema) return "any";
   if (schema.$ref) return schema.$ref.split("/").pop();
   if (schema.anyOf || schema.oneOf) return (schema.anyOf || schema.oneOf).map(typeOf).join(" | ");
-  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
+  if (schema.enum) return schema.type || "string";
   if (schema.type === "array") return typeOf(schema.items) + "[]";
   return schema.type || "any";
 }
@@ -43,14 +61,23 @@ function example(schema, name, depth) {
   return { integer: 1, number: 1, boolean: false, object: {} }[found.type] ?? "";
 }
 
+function oneOf(schema) {
+  const values = allowed(schema);
+  return values.length ? "one of " + values.map((value) => "`" + value + "`").join(", ") : "";
+}
+
+function byDefault(schema) {
+  return [undefined, null, ""].includes(schema.default) ? "" : "default `" + JSON.stringify(schema.default) + "`";
+}
+
 function table(schema) {
   const found = resolve(schema), required = new Set(found.required || []);
-  if (!found.properties) return make("p", { class: "hint" }, found.description || typeOf(found));
+  if (!found.properties) return make("p", { class: "hint" }, ...rich([found.description || typeOf(found), oneOf(found)].filter(Boolean).join("; ")));
   const rows = Object.entries(found.properties).map(([name, each]) => make("tr", {},
     make("td", {}, make("code", {}, name), required.has(name) ? " *" : ""),
     make("td", {}, make("code", {}, typeOf(each))),
-    make("td", {}, each.description || (each.default !== undefined ? "default " + JSON.stringify(each.default) : ""))));
-  return make("div", {}, make("p", { class: "hint" }, found.description || ""), make("table", {}, make("tbody", {}, ...rows)));
+    make("td", {}, ...rich([each.description, oneOf(each), byDefault(each)].filter(Boolean).join("; ")))));
+  return make("div", {}, make("p", { class: "hint" }, ...rich(found.description)), make("table", {}, make("tbody", {}, ...rows)));
 }
 
 async function send(method, path, inputs, body, output, button) {
@@ -83,12 +110,12 @@ async function send(method, path, inputs, body, output, button) {
 }
 
 function form(method, path, operation) {
-  const inputs = (operation.parameters || []).map((parameter) => [parameter, make("input", { autocomplete: "off" })]);
+  const inputs = (operation.parameters || []).map((parameter) => [parameter, make("input", { autocomplete: "off", placeholder: parameter.description || "" })]);
   const content = ((operation.requestBody || {}).content || {})["application/json"];
   const body = content ? make("textarea", { spellcheck: "false", "aria-label": "Body" }) : null;
   if (body) body.value = JSON.stringify(example(content.schema, "", 0), null, 2);
-  const fields = inputs.map(([parameter, input]) => make("label", {}, parameter.name, input));
-  if (method === "get") {
+  const fields = inputs.map(([parameter, input]) => make("label", { title: parameter.description || "" }, parameter.name, input));
+  if (operation["x-undeclared-parameters"] && method === "get") {
     inputs.query = make("input", { autocomplete: "off", placeholder: "limit=10" });
     fields.push(make("label", {}, "query", inputs.query));
   }
@@ -104,8 +131,8 @@ function endpoint(method, path, operation) {
   const answer = ((((operation.responses || {})["200"] || {}).content || {})["application/json"] || {}).schema;
   const request = (((operation.requestBody || {}).content || {})["application/json"] || {}).schema;
   const details = make("details", {}, make("summary", {},
-    make("span", { class: `method ${shown}` }, shown.toUpperCase()), make("code", {}, path),
-    make("span", { class: "summary" }, operation.summary || "")));
+    make("span", { class: `method ${shown}` }, shown.toUpperCase()), make("code", {}, ...breakable(path)),
+    make("span", { class: "summary" }, ...rich(operation.summary))));
   details.dataset.text = `${shown} ${path} ${operation.summary || ""}`.toLowerCase();
   details.addEventListener("toggle", () => {
     if (!details.open || details.children.length > 1) return;
