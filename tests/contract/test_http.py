@@ -54,9 +54,9 @@ class House:
             raise ZeroDivisionError
 
         for name, inline in (("", False), ("/inline", True)):
-            route("POST", f"{name}/echo", role="trader", inline=inline)(echo)
+            route("POST", f"{name}/echo", role="trader", inline=inline, query={"a": "", "b": ""})(echo)
             route("GET", f"{name}/wait", role=None, inline=inline)(wait)
-            route("GET", f"{name}/fail", role=None, inline=inline)(fail)
+            route("GET", f"{name}/fail", role=None, inline=inline, query={"how": ""})(fail)
 
         @route("GET", "/hello", role=None, needs_ready=False)
         async def hello(request: Request) -> Response:
@@ -170,6 +170,15 @@ async def test_a_body_and_a_query_reach_the_handler(served: Served, path: str) -
         assert status == 200
         assert headers["content-type"] == "application/json"
         assert json.loads(body) == {"json": {"n": number}, "query": {"a": str(number), "b": " x"}, "by": "local"}
+
+
+@pytest.mark.parametrize("path", ["/echo", "/inline/echo"])
+async def test_a_parameter_that_is_not_declared_is_refused(served: Served, path: str) -> None:
+    client = await served.connect()
+    for query, advice in (("c=1", "known here: a, b"), ("a=1&A=2", "did you mean 'a'?")):
+        status, _, body = await client.ask(post(f"{path}?{query}", b"{}"))
+        assert (status, json.loads(body)["code"]) == (422, "unknown_parameter")
+        assert advice in json.loads(body)["detail"]
 
 
 async def test_a_request_may_come_in_any_pieces(served: Served) -> None:

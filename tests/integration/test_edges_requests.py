@@ -167,6 +167,17 @@ def test_a_wrong_query_names_its_parameter(stack: OneProcess, service: str, path
             assert document["field"] == name, f"{what}: {document}"
 
 
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [(service, path) for service, path, _ in ASKED if service != "gateway"]
+    + [("pnl", "/pnl"), ("oms", "/positions/main"), ("risk", "/limits"), ("archive", "/health")],
+)
+def test_a_parameter_that_nobody_knows_is_refused_and_not_ignored(stack: OneProcess, service: str, path: str) -> None:
+    for name in ("foo", "acount", "LIMIT"):
+        document = assert_problem(stack.call(service, "GET", f"{path}?{name}=1"), f"{service} {path}", range(422, 423))
+        assert (document["code"], document["field"]) == ("unknown_parameter", name)
+
+
 def test_pages_follow_each_other_without_a_gap(stack: OneProcess) -> None:
     ids = [stack.call("oms", "POST", "/orders", ORDER).json["order_id"] for _ in range(7)]
     stack.wait_until(lambda: stack.call("archive", "GET", f"/orders/{ids[-1]}").status == 200, "the history has them")

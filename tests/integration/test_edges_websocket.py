@@ -64,6 +64,23 @@ def close_code(connection: socket.socket) -> int:
     return struct.unpack("!H", data[place + 2 : place + 4])[0] if place >= 0 else 0
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/ws/nothing", 404, "not_found"),
+        ("/orders", 404, "not_found"),
+        ("/ws/events?acount=a", 422, "unknown_parameter"),
+    ],
+)
+def test_a_handshake_that_asks_for_what_is_not_there_gets_a_problem(
+    stack: OneProcess, path: str, status: int, code: str
+) -> None:
+    with pytest.raises(InvalidStatus) as refused, orders(stack, path):
+        pass
+    assert refused.value.response.status_code == status
+    assert json.loads(refused.value.response.body)["code"] == code
+
+
 SUBMIT = json.dumps({"op": "submit", "id": 1, "order": ORDER}).encode()
 
 BROKEN = {

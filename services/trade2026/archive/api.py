@@ -6,6 +6,7 @@ from trade2026.domain.events import Envelope, decode
 from trade2026.domain.orders import Order, number_of
 from trade2026.kit.bus.port import Trimmed
 from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.parameters import LIMIT, ORDERS
 from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status
 from trade2026.kit.views import event_view, order_view
 
@@ -19,9 +20,7 @@ _TOPIC_ORDER = {"orders.events": 0, "venue.reports": 1, "positions": 2, "pnl": 3
 def add_routes(app: App, service: "ArchiveService") -> None:
     """Every endpoint of the archive."""
 
-    @app.route(
-        "GET", "/orders", summary="Orders, newest first: account, status (open, closed or a state), cursor, limit"
-    )
+    @app.route("GET", "/orders", summary="Orders, newest first", query=ORDERS)
     async def orders(request: Request) -> Response:
         account, status, limit = listed_account(request), order_status(request), number(request, "limit", 100)
         cursor = request.query.get("cursor")
@@ -34,7 +33,12 @@ def add_routes(app: App, service: "ArchiveService") -> None:
     async def order(request: Request) -> Response:
         return json_response(order_view(known_order(service, request)))
 
-    @app.route("GET", "/trace/{order_id}", summary="Everything that happened to an order, on every topic, in order")
+    @app.route(
+        "GET",
+        "/trace/{order_id}",
+        summary="Everything that happened to an order, on every topic, in order",
+        query=LIMIT,
+    )
     async def trace(request: Request) -> Response:
         found = known_order(service, request)
         events = await events_of(service, found.order_id, number(request, "limit", 1_000, most=EVENTS_MAX))

@@ -267,7 +267,7 @@ class Exchange:
                 self.head.query,
                 headers,
                 bytes(self._body),
-                connection.app.admit(route, headers),
+                connection.app.admit(route, headers, self.head.query),
                 self._received_ns,
             )
             self._coroutine = route.handler(request)  # type: ignore[assignment]

@@ -29,6 +29,7 @@ from trade2026.kit.identity import Keyring, Principal
 from trade2026.kit.messages import SPAN, Request, Response, json_response, problem_response
 from trade2026.kit.metrics import Counter, LatencyHistogram, Metrics
 from trade2026.kit.owner import Overloaded, Unavailable
+from trade2026.kit.parameters import Parameters, refuse_unknown
 from trade2026.kit.problem import Problem
 
 __all__ = ["App", "Problem", "Request", "Response", "json_response"]
@@ -40,6 +41,7 @@ _CLOSED = "after sending 'websocket.close'"
 """How the server says that it has closed a WebSocket by itself."""
 _CLOSE_CODES = {401: 4401, 403: 4403, 503: 1013}
 _JSON = b"application/json"
+_NONE: Parameters = {}
 _ONCE = frozenset((b"host", b"origin", b"authorization", b"content-type", b"idempotency-key"))
 
 Receive = Callable[[], Awaitable[Any]]
@@ -68,6 +70,7 @@ class Route:
     body_bytes_max: int
     needs_ready: bool
     inline: bool
+    query: Parameters
     latency: LatencyHistogram
     answers: dict[int, Counter] = field(default_factory=dict)
 
@@ -79,6 +82,7 @@ class SocketRoute:
     path: str
     summary: str
     role: str
+    query: Parameters
 
 
 class App:
@@ -89,6 +93,7 @@ class App:
         access: Who may come in; everyone on this machine if none is given.
         now: Nanoseconds since the epoch, for `Request.received_ns`.
         gate: Why the service can't answer now; empty while it can. Asked for routes that need it.
+        strict: Refuse query parameters that a route has not declared.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class App:
         metrics: Metrics | None = None,
         now: Callable[[], int] = time.time_ns,
         gate: Gate = str,
+        strict: bool = True,
     ) -> None:
         self.name = name
         self.access = access or Access(Keyring("", "127.0.0.1"))
@@ -110,7 +116,7 @@ class App:
         self.api = FastAPI(title=title or name, version=version or "0", docs_url=None, redoc_url=None)
         self.api.openapi = self.openapi  # type: ignore[method-assign]
         self.api.add_exception_handler(HTTPException, _problem_of_http)
-        self.now, self._gate = now, gate
+        self.now, self._gate, self.strict = now, gate, strict
         self.plain: dict[bytes, dict[bytes, Route]] = {}
         """Routes without parameters, by method and path: what a connection may answer itself."""
         self.heads: dict[bytes, Any] = {}
@@ -132,6 +138,7 @@ class App:
         body_bytes_max: int = BODY_BYTES_MAX,
         needs_ready: bool = True,
         inline: bool = False,
+        query: Parameters = _NONE,
     ) -> Callable[[Handler], Handler]:
         """Declare `async def handler(request) -> Response`.
 
@@ -143,6 +150,7 @@ class App:
                 (probes, a kill switch) does without.
             inline: The handler needs no task of its own: all that it awaits is futures (no `asyncio.timeout`,
                 no task group, no lock), and it need not be cancelled when the server stops.
+            query: Its parameters, each with what it is. Others get 422 `unknown_parameter`.
         """
         assert path.startswith("/")
 
@@ -161,6 +169,7 @@ class App:
                 body_bytes_max,
                 needs_ready,
                 inline,
+                query,
                 latency,
             )
             assert all((other.method, other.path) != (method, path) for other in self.routes), f"{method} {path} twice"
@@ -175,7 +184,7 @@ class App:
         return add
 
     def websocket(
-        self, path: str, *, summary: str = "", role: str = "viewer"
+        self, path: str, *, summary: str = "", role: str = "viewer", query: Parameters = _NONE
     ) -> Callable[[SocketHandler], SocketHandler]:
         """Declare `async def handler(ws, principal)`: called after `accept`, for who may; closed when it returns.
 
@@ -183,11 +192,13 @@ class App:
         server can't do that, with close code 4401 or 4403.
         """
 
+        declared = SocketRoute(path, summary, role, query)
+
         def add(handler: SocketHandler) -> SocketHandler:
             async def endpoint(ws: WebSocket) -> None:
-                await self._serve_socket(ws, role, handler)
+                await self._serve_socket(ws, declared, handler)
 
-            self.sockets.append(SocketRoute(path, summary, role))
+            self.sockets.append(declared)
             self.api.router.routes.append(WebSocketRoute(path, endpoint))
             return handler
 
@@ -197,12 +208,15 @@ class App:
         """The OpenAPI document; made once, when all routes are there."""
         if self._document is None:
             document = FastAPI.openapi(self.api)
-            self._document = openapi.describe(document, self.routes, self.sockets)
+            self._document = openapi.describe(document, self.routes, self.sockets, strict=self.strict)
         return self._document
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
         if scope["type"] != "http":
+            if scope["type"] == "websocket" and all(scope["path"] != socket.path for socket in self.sockets):
+                await _refuse(WebSocket(scope, receive, send), _not_found(scope["path"]))
+                return
             await self.api(scope, receive, send)
             return
         received_ns = self.now()
@@ -226,9 +240,11 @@ class App:
         await _send(response, send)
         self.measure(route, response.status, headers, received_ns)
 
-    def admit(self, route: Route, headers: dict[bytes, bytes]) -> Principal:
-        """Return who asks. Raises `Problem` for who may not, or while the service can't answer."""
+    def admit(self, route: Route, headers: dict[bytes, bytes], query: bytes) -> Principal:
+        """Return who asks. Raises `Problem` for who may not, for what is unknown, or while there is no answer."""
         principal = self.access.admit(headers, route.role)
+        if query and self.strict:
+            refuse_unknown(query, route.query)
         if route.needs_ready and (reason := self._gate()):
             raise _not_ready(reason)
         return principal
@@ -248,7 +264,7 @@ class App:
         receive: Receive,
         received_ns: int,
     ) -> Response:
-        principal = self.admit(route, headers)
+        principal = self.admit(route, headers, scope["query_string"])
         body = b""
         if b"content-length" in headers or b"transfer-encoding" in headers:
             body = await _read(headers, receive, route.body_bytes_max)
@@ -284,10 +300,12 @@ class App:
             return
         await self.api(scope, receive, send)
 
-    async def _serve_socket(self, ws: WebSocket, role: str, handler: SocketHandler) -> None:
+    async def _serve_socket(self, ws: WebSocket, route: SocketRoute, handler: SocketHandler) -> None:
         try:
             refuse_repeated(ws.scope["headers"])
-            principal = self.access.admit(dict(ws.scope["headers"]), role)
+            principal = self.access.admit(dict(ws.scope["headers"]), route.role)
+            if self.strict:
+                refuse_unknown(ws.scope["query_string"], route.query)
             if reason := self._gate():
                 raise _not_ready(reason)
         except Problem as error:
@@ -421,6 +439,10 @@ def _not_ready(reason: str) -> Problem:
     return Problem(503, "not_ready", reason, retry_after=1)
 
 
+def _not_found(path: str) -> Problem:
+    return Problem(404, "not_found", f"there is nothing at {path[:200]}; /docs shows what there is")
+
+
 def _not_allowed(method: str, allowed: Iterable[str]) -> Problem:
     return Problem(405, "method_not_allowed", f"not {method} but {', '.join(sorted(allowed))}")
 
@@ -439,7 +461,7 @@ def _problem_of(error: Exception, method: str, path: str) -> Problem:
 async def _problem_of_http(request: StarletteRequest, error: Exception) -> StarletteResponse:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        answer = Problem(404, "not_found", f"there is nothing at {request.url.path[:200]}; /docs shows what there is")
+        answer = _not_found(request.url.path)
     elif error.status_code == 405:
         answer = _not_allowed(request.method, (error.headers or {}).get("Allow", "GET").split(", "))
     else:

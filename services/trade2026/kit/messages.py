@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, overload
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from trade2026.kit import problem, tracing
 from trade2026.kit.body import parse
 from trade2026.kit.identity import Principal
+from trade2026.kit.parameters import read_query
 from trade2026.kit.problem import Problem
 
 _JSON = b"application/json"
@@ -65,8 +65,7 @@ class Request:
     def query(self) -> dict[str, str]:
         """The query string; of a repeated name the last value."""
         if self._query is None:
-            text = self._query_string.decode("latin-1")
-            self._query = dict(parse_qsl(text, keep_blank_values=True)) if text else {}
+            self._query = read_query(self._query_string)
         return self._query
 
     @overload

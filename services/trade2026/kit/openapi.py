@@ -7,6 +7,7 @@ import msgspec
 
 from trade2026.domain.numbers import Amount
 from trade2026.kit import problem
+from trade2026.kit.parameters import Parameters
 
 if TYPE_CHECKING:
     from trade2026.kit.http import Route, SocketRoute
@@ -14,8 +15,14 @@ if TYPE_CHECKING:
 _REFERENCE = "#/components/schemas/{name}"
 
 
-def describe(document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iterable[SocketRoute]") -> dict[str, Any]:
-    """Add routes to an OpenAPI document and return it."""
+def describe(
+    document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iterable[SocketRoute]", *, strict: bool = True
+) -> dict[str, Any]:
+    """Add routes to an OpenAPI document and return it.
+
+    Args:
+        strict: Whether query parameters that are not declared are refused.
+    """
     routes = list(routes)
     types = {route.request_schema for route in routes} | {route.response_schema for route in routes} - {None}
     types = [type for type in types if type is not None]
@@ -25,12 +32,12 @@ def describe(document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iter
     schemas = dict(zip([*types, problem.ProblemDocument], references, strict=True))
     paths = document.setdefault("paths", {})
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, strict)
     for socket in sockets:
         paths.setdefault(socket.path, {})["get"] = {
             "summary": socket.summary,
             "tags": ["websocket"],
-            "parameters": _parameters(socket.path),
+            "parameters": _parameters(socket.path, socket.query),
             "responses": {"101": {"description": "The connection becomes a WebSocket"}, "default": _problem(schemas)},
             "security": [{"bearer": []}],
             "x-role": socket.role,
@@ -50,7 +57,7 @@ def _schema(type: Any) -> dict[str, Any]:
     raise NotImplementedError(type)
 
 
-def _operation(route: "Route", schemas: dict[Any, Any]) -> dict[str, Any]:
+def _operation(route: "Route", schemas: dict[Any, Any], strict: bool) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": "Done"}
     if route.response_schema is not None:
         answer["content"] = {"application/json": {"schema": schemas[route.response_schema]}}
@@ -58,7 +65,7 @@ def _operation(route: "Route", schemas: dict[Any, Any]) -> dict[str, Any]:
         "summary": route.summary,
         "operationId": f"{route.method.lower()}_{route.path.strip('/').replace('/', '_') or 'root'}",
         "tags": list(route.tags),
-        "parameters": _parameters(route.path),
+        "parameters": _parameters(route.path, route.query),
         "responses": {"200": answer, "default": _problem(schemas)},
     }
     if route.request_schema is not None:
@@ -66,15 +73,22 @@ def _operation(route: "Route", schemas: dict[Any, Any]) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": schemas[route.request_schema]}},
         }
+    if not strict:
+        operation["x-undeclared-parameters"] = True
     if route.role is not None:
         operation["security"] = [{"bearer": []}]
         operation["x-role"] = route.role
     return operation
 
 
-def _parameters(path: str) -> list[dict[str, Any]]:
+def _parameters(path: str, query: Parameters) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+    ]
+    for name, description in query.items():
+        found.append({"name": name, "in": "query", "description": description, "schema": {"type": "string"}})
+    return found
 
 
 def _problem(schemas: dict[Any, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from trade2026.domain import commands as cmd
 from trade2026.domain.orders import OrdStatus, number_of
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
+from trade2026.kit.parameters import ACCOUNT, ORDERS
 from trade2026.kit.queries import bad_cursor, listed_account, number, order_status, require_scope
 from trade2026.kit.views import OrderView, SubmitView, event_view, order_view, position_view, submit_view
 from trade2026.oms.entry import (
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from trade2026.oms.service import OmsService
 
 BATCH_BYTES_MAX = 1024 * 1024
+
+EVENTS = {"from": "begin with the event of this seq; with the next one if omitted", **ACCOUNT}
 
 
 REASON_MAX = 512
@@ -201,9 +204,7 @@ def add_questions(app: App, service: "OmsService") -> None:
         history = [event_view(envelope) for envelope in await service.events_of(order)]
         return json_response(order_view(order, history))
 
-    @app.route(
-        "GET", "/orders", summary="Orders, newest first: account, status (open, closed or a state), cursor, limit"
-    )
+    @app.route("GET", "/orders", summary="Orders, newest first", query=ORDERS)
     async def listing(request: Request) -> Response:
         account, status, limit = listed_account(request), order_status(request), number(request, "limit", 100)
         cursor = request.query.get("cursor")
@@ -228,6 +229,6 @@ def add_sockets(app: App, service: "OmsService") -> None:
     async def order_entry(ws: WebSocket, principal: Principal) -> None:
         await OrderSocket(ws, principal, service).run()
 
-    @app.websocket("/ws/events", summary="Events of the order log as they become durable")
+    @app.websocket("/ws/events", summary="Events of the order log as they become durable", query=EVENTS)
     async def events(ws: WebSocket, principal: Principal) -> None:
         await service.stream.serve(ws, principal)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from trade2026.domain.numbers import cost_to_nanos, to_text
 from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.parameters import LIMIT
 from trade2026.kit.queries import may_see, number, require_account
 from trade2026.kit.views import time_text
 from trade2026.pnl.machine import DAY_NS, DAYS_MAX, POINTS_MAX, Curve, Holding, Pnl, PnlMachine
@@ -26,7 +27,7 @@ def add_routes(app: App, service: "PnlService") -> None:
         account = known_account(service, request)
         return json_response({"as_of": service.projection.as_of, **account_view(service.machine, account)})
 
-    @app.route("GET", "/pnl/{account}/series", summary="Equity curve with drawdown: limit (the newest points)")
+    @app.route("GET", "/pnl/{account}/series", summary="Equity curve with drawdown, the newest points", query=LIMIT)
     async def series(request: Request) -> Response:
         account = known_account(service, request)
         curve = service.machine.curves.get(account) or Curve()
@@ -44,7 +45,7 @@ def add_routes(app: App, service: "PnlService") -> None:
             }
         )
 
-    @app.route("GET", "/pnl/{account}/days", summary="Equity at the end of each UTC day, the newest first: limit")
+    @app.route("GET", "/pnl/{account}/days", summary="Equity at the end of each UTC day, the newest first", query=LIMIT)
     async def days(request: Request) -> Response:
         account = known_account(service, request)
         return json_response(

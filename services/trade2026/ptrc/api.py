@@ -7,6 +7,7 @@ from trade2026.domain.events import decode
 from trade2026.domain.lots import Lot
 from trade2026.domain.numbers import cost_to_nanos, to_text
 from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.parameters import ACCOUNT, PAGE
 from trade2026.kit.queries import may_see, number, require_account
 from trade2026.kit.views import time_text
 from trade2026.ptrc.machine import Holding
@@ -53,7 +54,10 @@ def add_routes(app: App, service: "PtrcService") -> None:
         return json_response({"account": account, "as_of": service.projection.as_of, "obligations": lines})
 
     @app.route(
-        "GET", "/reports/transactions", summary="Executions with RTS 22 fields: format (json, csv), cursor, limit"
+        "GET",
+        "/reports/transactions",
+        summary="Executions with RTS 22 fields",
+        query={"format": "json (the default) or csv", **ACCOUNT, **PAGE},
     )
     async def transactions(request: Request) -> Response:
         kind = request.query.get("format", "json")
@@ -72,7 +76,8 @@ def _add_reconciliation(app: App, service: "PtrcService") -> None:
     @app.route(
         "POST",
         "/reconcile",
-        summary="Compare a venue's statement (JSON, or CSV with ?account=&venue=) with our books: breaks and causes",
+        summary="Compare a venue's statement (JSON or CSV) with our books: breaks and causes",
+        query={"account": "whose statement a CSV is", "venue": "which venue's statement a CSV is"},
         request_schema=Statement,
         body_bytes_max=STATEMENT_BYTES_MAX,
     )
@@ -82,9 +87,7 @@ def _add_reconciliation(app: App, service: "PtrcService") -> None:
         breaks = service.machine.reconcile(stated.account, stated.venue, stated.positions, stated.fills)
         return json_response(comparison(service, stated.account, stated.venue, breaks))
 
-    @app.route(
-        "GET", "/reconcile/{venue}", summary="Compare the venue's own record with our books: account (all if omitted)"
-    )
+    @app.route("GET", "/reconcile/{venue}", summary="Compare the venue's own record with our books", query=ACCOUNT)
     async def with_venue(request: Request) -> Response:
         venue = request.params["venue"]
         if venue not in {instrument.venue for instrument in service.instruments.by_id.values()}:

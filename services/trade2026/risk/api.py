@@ -13,6 +13,7 @@ from trade2026.domain.numbers import Amount, to_text
 from trade2026.domain.orders import HELD_TYPES, OrderSpec, OrderType
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.parameters import LIMIT, PAGE
 from trade2026.kit.queries import bad_cursor, may_see, number, require_account, require_scope
 from trade2026.kit.views import position_view, time_text
 from trade2026.risk.limits_input import read_limits, read_time, show_book
@@ -109,7 +110,10 @@ def add_questions(app: App, service: "RiskService") -> None:
         return json_response(judge(service.explain(spec, request.received_ns), service.as_of))
 
     @app.route(
-        "GET", "/exposure", summary="Exposure on demand: scope=firm, account:X, strategy:X, trader:X, client:X …"
+        "GET",
+        "/exposure",
+        summary="Exposure on demand",
+        query={"scope": "firm (the default), account:X, strategy:X, trader:X, client:X …"},
     )
     async def exposure(request: Request) -> Response:
         scope = request.query.get("scope", "firm")
@@ -143,7 +147,12 @@ def add_limits(app: App, service: "RiskService") -> None:
     async def limits(request: Request) -> Response:
         return json_response(visible_limits(request, show_book(service.book)))
 
-    @app.route("GET", "/limits/history", summary="Versions of the limits, newest first: limit, before (a version)")
+    @app.route(
+        "GET",
+        "/limits/history",
+        summary="Versions of the limits, newest first",
+        query={**LIMIT, "before": "only versions below this one"},
+    )
     async def history(request: Request) -> Response:
         most = number(request, "limit", 100)
         before = number(request, "before", 2**62, most=2**62)
@@ -263,7 +272,10 @@ def add_alerts(app: App, service: "RiskService") -> None:
     """Alerts: list, acknowledge."""
 
     @app.route(
-        "GET", "/alerts", summary="Alerts, newest first: open=true for those nobody has acknowledged, limit, cursor"
+        "GET",
+        "/alerts",
+        summary="Alerts, newest first",
+        query={"open": "true: only those that nobody has acknowledged", **PAGE},
     )
     async def alerts(request: Request) -> Response:
         most = number(request, "limit", 100)
