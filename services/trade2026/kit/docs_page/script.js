@@ -110,11 +110,11 @@ async function send(method, path, inputs, body, output, button) {
 }
 
 function form(method, path, operation) {
-  const inputs = (operation.parameters || []).map((parameter) => [parameter, make("input", { autocomplete: "off", placeholder: parameter.description || "" })]);
+  const inputs = (operation.parameters || []).map((parameter) => [parameter, make("input", { autocomplete: "off" })]);
   const content = ((operation.requestBody || {}).content || {})["application/json"];
   const body = content ? make("textarea", { spellcheck: "false", "aria-label": "Body" }) : null;
   if (body) body.value = JSON.stringify(example(content.schema, "", 0), null, 2);
-  const fields = inputs.map(([parameter, input]) => make("label", { title: parameter.description || "" }, parameter.name, input));
+  const fields = inputs.map(([parameter, input]) => make("label", {}, parameter.name, input, ...rich(parameter.description)));
   if (operation["x-undeclared-parameters"] && method === "get") {
     inputs.query = make("input", { autocomplete: "off", placeholder: "limit=10" });
     fields.push(make("label", {}, "query", inputs.query));
