@@ -8,6 +8,7 @@ from trade2026.exeq.parent_input import AmendParentInput, ParentInput, ReasonInp
 from trade2026.exeq.parents import Parent
 from trade2026.exeq.views import ParentView, parent_view
 from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.parameters import ACCOUNT, PAGE
 from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, require_account
 
 if TYPE_CHECKING:
@@ -110,7 +111,9 @@ def add_changes(app: App, service: "ExeqService") -> None:
 def add_questions(app: App, service: "ExeqService") -> None:
     """Parents, and how far they are."""
 
-    @app.route("GET", "/parents", summary="Parents, newest first: ?status=open|closed, ?account, ?limit, ?cursor")
+    @app.route(
+        "GET", "/parents", summary="Parents, newest first", query={**ACCOUNT, "status": "open or closed", **PAGE}
+    )
     async def listing(request: Request) -> Response:
         account, limit = listed_account(request), number(request, "limit", 100)
         status, cursor = request.query.get("status"), request.query.get("cursor")

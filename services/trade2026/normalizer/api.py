@@ -11,6 +11,7 @@ from trade2026.domain.instruments import Instrument
 from trade2026.domain.market import Bar
 from trade2026.domain.numbers import cost_to_nanos, to_text
 from trade2026.kit.http import App, Problem, Request, Response, json_response
+from trade2026.kit.parameters import LIMIT, PAGE
 from trade2026.kit.queries import number
 from trade2026.kit.views import time_text
 from trade2026.marketdata.bars import BarSpec
@@ -29,7 +30,13 @@ def add_routes(app: App, service: "NormalizerService") -> None:
     @app.route(
         "GET",
         "/bars/{venue}/{symbol}/{interval}",
-        summary="Closed bars, oldest first: from, to (time or ns), cursor, limit, format (json, csv)",
+        summary="Closed bars, oldest first",
+        query={
+            "from": "a time, or nanoseconds since 1970",
+            "to": "a time, or nanoseconds since 1970",
+            "format": "json (the default) or csv",
+            **PAGE,
+        },
     )
     async def bars(request: Request) -> Response:
         instrument, interval = _instrument(service, request), _interval(service, request)
@@ -55,7 +62,10 @@ def add_routes(app: App, service: "NormalizerService") -> None:
         return json_response({"venues": [venue_line(service, venue) for venue in service.fold.venues]})
 
     @app.route(
-        "GET", "/gaps/{venue}/{symbol}", summary="Between which times the market is not known, newest first: limit"
+        "GET",
+        "/gaps/{venue}/{symbol}",
+        summary="Between which times the market is not known, newest first",
+        query=LIMIT,
     )
     async def gaps(request: Request) -> Response:
         name = _instrument(service, request).instrument_id
