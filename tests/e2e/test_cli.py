@@ -308,6 +308,19 @@ def test_a_halt_lets_open_orders_work(running_stack: Stack) -> None:
     said(running_stack, "order", "cancel", order_id)
 
 
+def test_a_halt_lets_a_reduce_only_order_fill(running_stack: Stack) -> None:
+    account, scope = ("--account", "cli-reduce"), ("--scope", "account:cli-reduce")
+    running_stack.wait_status(submitted(running_stack, "BTCUSDT", "buy", "0.002", *account), "Filled")
+    said(running_stack, "kill", "--halt", *scope, "--reason", "test")
+    try:
+        order_id = submitted(running_stack, "BTCUSDT", "sell", "0.001", "--reduce-only", *account)
+        running_stack.wait_status(order_id, "Filled")
+        refused = said(running_stack, "order", "submit", "BTCUSDT", "sell", "0.001", *account, code=4)
+        assert "HALTED" in refused
+    finally:
+        said(running_stack, "resume", *scope, "--reason", "test")
+
+
 # ── the log ─────────────────────────────────────────────────────────────────────────────────────
 
 

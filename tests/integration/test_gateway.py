@@ -275,6 +275,17 @@ async def test_a_kill_holds_at_once_although_the_log_cannot_be_written_and_its_c
     assert (status, answer["released"]) == (200, True)
 
 
+async def test_a_halt_at_the_venue_lets_reduce_only_orders_pass_and_says_halted_to_others(rig: Rig) -> None:
+    venue = await rig.start(gateway)
+    body = {"scope": "account:main", "reason": "lunch", "halt": True}
+    assert (await rig.ask(venue, "POST", "/kill", body))[0] == 200
+    told_first, told_then = accepted("o0", price="90"), accepted("o1", price="90", reduce_only=True)
+    await until_answered(rig, venue, await rig.say(ORDERS, told_first, told_then))
+    (refused,) = await told(rig, ev.VenueRejected)
+    assert (refused.order_id, refused.reject_code) == ("o0", "HALTED")
+    assert [report.order_id for report in await told(rig, ev.VenueAccepted)] == ["o1"]
+
+
 async def test_an_order_expires_at_the_venue_although_the_oms_is_silent(rig: Rig) -> None:
     venue = await rig.start(gateway)
     soon = rig.clock.now() + 300_000_000

@@ -7,6 +7,16 @@ from trade2026.domain.market import Book, Trade
 from trade2026.domain.orders import OrderSpec
 
 
+class Kill(msgspec.Struct, frozen=True):
+    """Why new orders of a scope are refused, since when (ns) and by whom."""
+
+    reason: str
+    by: str = ""
+    ts: int = 0
+    halt: bool = False
+    """Orders that work are left alone, and reduce-only ones pass."""
+
+
 class NewOrder(msgspec.Struct, frozen=True):
     """An order that arrives; `order_id` is its owner's."""
 

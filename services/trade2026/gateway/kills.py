@@ -6,24 +6,14 @@ from pathlib import Path
 
 import msgspec
 
+from trade2026.gateway.commands import Kill
 from trade2026.kit.identity import ConfigurationError
-
-
-class Kill(msgspec.Struct, frozen=True):
-    """Why new orders of a scope are refused, since when (ns) and by whom."""
-
-    reason: str
-    by: str
-    ts: int
-    halt: bool = False
-    """Orders that work are left alone."""
-
 
 _decode = msgspec.json.Decoder(dict[str, Kill]).decode
 
 
-class Kills(Mapping[str, str]):
-    """Reasons by scope.
+class Kills(Mapping[str, Kill]):
+    """Kills and halts by scope.
 
     Args:
         path: Where the latches are kept; None keeps them in memory only.
@@ -44,8 +34,8 @@ class Kills(Mapping[str, str]):
                     "Restore it from a backup, or, if you know that nothing is stopped, move it away"
                 ) from error
 
-    def __getitem__(self, scope: str) -> str:
-        return self.latched[scope].reason
+    def __getitem__(self, scope: str) -> Kill:
+        return self.latched[scope]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.latched)
@@ -54,11 +44,14 @@ class Kills(Mapping[str, str]):
         return len(self.latched)
 
     def latch(self, scope: str, kill: Kill) -> None:
-        """Stop a scope: it holds at once, whatever becomes of the file.
+        """Stop a scope: it holds at once, whatever becomes of the file. A halt does not weaken a kill.
 
         Raises:
             OSError: it holds until the process ends, but could not be kept.
         """
+        before = self.latched.get(scope)
+        if kill.halt and before is not None and not before.halt:
+            kill = msgspec.structs.replace(before, ts=kill.ts)
         self.latched[scope] = kill
         self._keep()
 

@@ -97,12 +97,12 @@ class PaperVenue:
 
     Args:
         instruments: By id; an order for another one is rejected.
-        kills: Scopes in which new orders are refused, with the reason; the shell latches them here.
+        kills: Scopes in which new orders are refused, and why; the shell latches them here.
     """
 
-    def __init__(self, instruments: Mapping[str, Instrument], kills: Mapping[str, str] | None = None) -> None:
+    def __init__(self, instruments: Mapping[str, Instrument], kills: Mapping[str, cmd.Kill] | None = None) -> None:
         self.instruments = instruments
-        self.kills: Mapping[str, str] = kills if kills is not None else {}
+        self.kills: Mapping[str, cmd.Kill] = kills if kills is not None else {}
         self.orders: dict[str, VenueOrder] = {}
         self.closed: OrderedDict[str, VenueOrder] = OrderedDict()
         self.next_seq = 0
@@ -224,9 +224,8 @@ class PaperVenue:
     def _refusal(self, spec: OrderSpec) -> tuple[str, str] | None:
         if spec.instrument not in self.instruments:
             return RejectCode.VENUE, f"{spec.instrument} is not traded here"
-        for scope, reason in self.kills.items():
-            if in_scope(scope, spec):
-                return RejectCode.KILLED, f"{scope} is stopped at the venue: {reason}"
+        if (stopped := self._stopped(spec)) is not None:
+            return stopped
         if spec.order_type in HELD_TYPES:
             return RejectCode.VENUE, f"the venue does not hold {spec.order_type} orders"
         if spec.quantity <= 0 or (spec.order_type is not OrderType.MARKET and spec.price <= 0):
@@ -236,6 +235,16 @@ class PaperVenue:
             return RejectCode.VENUE, "there is nothing in the book to trade with; try again after the next trade"
         if spec.post_only and crossed:
             return RejectCode.POST_ONLY, f"it would take at {to_text(crossed[0][0])}"
+        return None
+
+    def _stopped(self, spec: OrderSpec) -> tuple[str, str] | None:
+        stops = [(scope, kill) for scope, kill in self.kills.items() if in_scope(scope, spec)]
+        for scope, kill in stops:
+            if not kill.halt:
+                return RejectCode.KILLED, f"{scope} is stopped at the venue: {kill.reason}"
+        if stops and not spec.reduce_only:
+            scope, kill = stops[0]
+            return RejectCode.HALTED, f"{scope} is halted at the venue: {kill.reason}; only reduce_only orders pass"
         return None
 
     def _crossed(self, spec: OrderSpec) -> list[list[int]]:

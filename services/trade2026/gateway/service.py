@@ -19,7 +19,7 @@ from trade2026.gateway import api
 from trade2026.gateway import commands as cmd
 from trade2026.gateway.book import BookModel
 from trade2026.gateway.feed import Feed, Instrumented
-from trade2026.gateway.kills import Kill, Kills
+from trade2026.gateway.kills import Kills
 from trade2026.gateway.machine import PaperVenue
 from trade2026.gateway.outbox import asked_of_venue
 from trade2026.gateway.recording import load_bitstamp
@@ -93,7 +93,7 @@ class GatewayService(Service):
         self._killing: set[asyncio.Task[int]] = set()
 
     def _make_venue(self) -> PaperVenue:
-        refused = {"stack": self.version_fault} if self.version_fault else {}
+        refused = {"stack": cmd.Kill(self.version_fault)} if self.version_fault else {}
         return PaperVenue(self.instruments.by_id, ChainMap(refused, self.kills))  # type: ignore[arg-type]
 
     def _restored(self, end: int) -> PaperVenue | None:
@@ -303,7 +303,7 @@ class GatewayService(Service):
         """
         kept = None
         try:
-            self.kills.latch(scope, Kill(reason, by, self.context.clock.now(), halt))
+            self.kills.latch(scope, cmd.Kill(reason, by, self.context.clock.now(), halt))
         except OSError as error:
             kept = error
         log.warning("%s was stopped at the venue by %s: %s", scope, by, reason)

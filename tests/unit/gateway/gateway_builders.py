@@ -70,7 +70,7 @@ BOOK = book([("99", "1"), ("98", "2")], [("101", "1"), ("102", "2")])
 class Desk:
     """A venue with its log: commands in, reports out."""
 
-    def __init__(self, market: Book | None = BOOK, kills: dict[str, str] | None = None) -> None:
+    def __init__(self, market: Book | None = BOOK, kills: dict[str, cmd.Kill] | None = None) -> None:
         self.kills = kills if kills is not None else {}
         self.venue = PaperVenue({NAME: BTC}, self.kills)
         self.log: list[bytes] = []

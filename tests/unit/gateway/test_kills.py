@@ -2,7 +2,8 @@
 
 import pytest
 
-from trade2026.gateway.kills import Kill, Kills
+from trade2026.gateway.commands import Kill
+from trade2026.gateway.kills import Kills
 from trade2026.kit.identity import ConfigurationError
 
 KILL = Kill("runs away", "ann", 5)
@@ -12,7 +13,7 @@ def test_a_kill_survives_a_restart_and_a_release_does_too(tmp_path):
     path = tmp_path / "gateway" / "kills.json"
     kills = Kills(path)
     kills.latch("account:main", KILL)
-    assert dict(Kills(path)) == {"account:main": "runs away"}
+    assert dict(Kills(path)) == {"account:main": KILL}
     assert kills.release("account:main")
     assert dict(Kills(path)) == {}
     assert not kills.release("account:main")
@@ -30,6 +31,14 @@ def test_a_damaged_file_stops_the_start(tmp_path):
     (tmp_path / "kills.json").write_text("{")
     with pytest.raises(ConfigurationError, match="nobody may trade on a guess"):
         Kills(tmp_path / "kills.json")
+
+
+def test_a_halt_does_not_weaken_a_kill():
+    kills = Kills(None)
+    kills.latch("stack", KILL)
+    kills.latch("stack", Kill("lunch", "bob", 7, halt=True))
+    assert kills["stack"] == Kill("runs away", "ann", 7)
+    assert not kills.release_older("stack", 6)
 
 
 def test_only_a_release_that_is_newer_than_the_kill_counts():

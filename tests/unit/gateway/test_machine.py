@@ -205,8 +205,18 @@ def test_the_same_order_again_changes_nothing_even_after_it_closed():
     assert desk.place("o2", spec("BUY", "1", "101", post_only=True)) == []
 
 
+def test_a_halt_lets_reduce_only_orders_pass_unless_a_kill_holds_too():
+    desk = Desk(kills={"account:main": cmd.Kill("lunch", halt=True)})
+    [refused] = desk.place("o1", spec("SELL", "1", "105"))
+    assert (refused.reject_code, "account:main is halted at the venue: lunch" in refused.reason) == ("HALTED", True)
+    assert kinds(desk.place("o2", spec("SELL", "1", "105", reduce_only=True))) == ["VenueAccepted"]
+    desk.kills["stack"] = cmd.Kill("runs away")
+    [refused] = desk.place("o3", spec("SELL", "1", "105", reduce_only=True))
+    assert refused.reject_code == "KILLED"
+
+
 def test_a_killed_scope_is_refused_and_others_are_not():
-    desk = Desk(kills={"account:main": "runs away"})
+    desk = Desk(kills={"account:main": cmd.Kill("runs away")})
     [report] = desk.place("o1", spec("BUY", "1", "99"))
     assert report.reject_code == "KILLED"
     assert "runs away" in report.reason
