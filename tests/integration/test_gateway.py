@@ -286,6 +286,22 @@ async def test_a_halt_at_the_venue_lets_reduce_only_orders_pass_and_says_halted_
     assert [report.order_id for report in await told(rig, ev.VenueAccepted)] == ["o1"]
 
 
+async def test_health_names_what_is_stopped_and_is_unwell_only_if_nothing_can_trade(rig: Rig) -> None:
+    venue = await rig.start(gateway)
+
+    async def kills(scope: str, **more: Any) -> tuple[int, str]:
+        assert (await rig.ask(venue, "POST", "/kill", {"scope": scope, "reason": "test", **more}))[0] == 200
+        status, health = await rig.ask(venue, "GET", "/health")
+        return status, health["checks"]["kills"]["detail"]
+
+    assert await kills("account:main") == (200, "stopped at the venue: account:main killed")
+    assert (await kills("stack", halt=True))[0] == 200
+    assert await kills("instrument:BTCUSDT") == (
+        503,
+        "stopped at the venue: account:main killed, stack halted, instrument:BTCUSDT.SIM killed",
+    )
+
+
 async def test_an_order_expires_at_the_venue_although_the_oms_is_silent(rig: Rig) -> None:
     venue = await rig.start(gateway)
     soon = rig.clock.now() + 300_000_000

@@ -283,8 +283,13 @@ class PaperVenue:
     def _cancel(self, command: cmd.CancelWorking, emit: Emit) -> None:
         if command.order_id in self.orders:
             emit(ev.VenueCanceled(order_id=command.order_id))
-        else:
+        elif not self._canceled_it_itself(command.order_id):
             emit(ev.VenueCancelRejected(order_id=command.order_id, reason=self._why_not(command.order_id)))
+
+    def _canceled_it_itself(self, order_id: str) -> bool:
+        """Whether a kill, for one, was first: what is asked for has been reported, with the reason."""
+        closed = self.closed.get(order_id)
+        return closed is not None and closed.status == "canceled" and bool(closed.reason)
 
     def _why_not(self, order_id: str) -> str:
         closed = self.closed.get(order_id)

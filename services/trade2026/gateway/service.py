@@ -238,8 +238,17 @@ class GatewayService(Service):
         trouble = self._snapshot_error or unreadable
         checks["snapshots"] = Health(not trouble, trouble)
         if self.kills:
-            checks["kills"] = Health(False, f"stopped at the venue: {', '.join(self.kills)}")
+            stopped = (f"{scope} {'halted' if kill.halt else 'killed'}" for scope, kill in self.kills.items())
+            checks["kills"] = Health(not self._all_killed(), f"stopped at the venue: {', '.join(stopped)}")
         return checks
+
+    def _all_killed(self) -> bool:
+        """Whether nothing can trade; to stop less is a person's decision, and no illness."""
+        killed = {scope for scope, kill in self.kills.items() if not kill.halt}
+        return bool(killed) and all(
+            not killed.isdisjoint(("stack", f"venue:{item.venue}", f"instrument:{item.instrument_id}"))
+            for item in self.instruments.by_id.values()
+        )
 
     def stats(self) -> dict[str, Any]:
         machine = self.machine

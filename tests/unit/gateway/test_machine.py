@@ -162,6 +162,13 @@ def test_a_cancel_takes_the_order_away_and_a_second_one_is_too_late():
     assert desk.print("90", "10") == []
 
 
+def test_a_cancel_after_the_kill_that_already_canceled_the_order_is_answered_by_nothing_new():
+    desk = Desk()
+    desk.place("o1", spec("BUY", "1", "99"))
+    assert kinds(desk.decide(cmd.CancelMany(ts=1, order_ids=["o1"], reason="killed"))) == ["VenueCanceled"]
+    assert desk.cancel("o1") == []
+
+
 def test_a_replacement_with_a_marketable_price_takes_at_once():
     desk = Desk()
     desk.place("o1", spec("BUY", "1", "99"))
