@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from recovering import PRICE, UNIT, Desk, accepted, status, submit, until, until_status
+from recovering import ORDER, PRICE, UNIT, Desk, accepted, status, submit, until, until_status
 
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening, ceiling_of, in_force
 from trade2026.domain import events as ev
@@ -317,6 +317,44 @@ async def test_a_commit_that_fails_is_undone_and_serving_goes_on(desk: Desk, mon
     assert sum(isinstance(envelope.data, ev.OrderAccepted) for envelope in await desk.log()) == 2
 
 
+@pytest.mark.parametrize("halt", [False, True])
+async def test_a_stop_that_is_not_logged_refuses_only_its_scope_and_holds_until_its_release_is_logged(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, halt: bool
+) -> None:
+    oms = await desk.oms()
+    write, failing = SqliteWriter._write, [True]
+
+    def fail_once(writer: SqliteWriter, group: Any) -> None:
+        if writer.topic == "orders.events" and failing:
+            failing.clear()
+            raise sqlite3.OperationalError("disk I/O error")
+        write(writer, group)
+
+    async def later() -> None:
+        """The log is not asked again during this test."""
+
+    monkeypatch.setattr(SqliteWriter, "_write", fail_once)
+    monkeypatch.setattr(oms.service, "_log_latched", later)
+    killed = await oms.ask("POST", "/kill", {"scope": "account:main", "reason": "runaway", "halt": halt})
+    assert (killed.status_code, killed.json()["code"]) == (503, "latched_not_logged")
+    await until(lambda: oms.service.owner.ready, "the owner has recovered")
+
+    assert (await submit(oms, account="other")).status_code == 200
+    failing.append(True)
+    release = {"scope": "account:main", "reason": "fixed"}
+    assert (await oms.ask("POST", "/resume", release)).status_code == 503
+    await until(lambda: oms.service.owner.ready, "the owner has recovered")
+    refused = await submit(oms)
+    assert (refused.status_code, refused.json()["code"]) == (503, "halted" if halt else "killed")
+    reducing = await submit(oms, reduce_only=True)
+    assert reducing.status_code == (422 if halt else 503)  # there is no position to reduce
+    assert "kills" in (await oms.ask("GET", "/health")).json()["checks"]
+
+    assert (await oms.ask("POST", "/resume", release)).status_code == 200
+    assert (await submit(oms)).status_code == 200
+    assert "kills" not in (await oms.ask("GET", "/health")).json()["checks"]
+
+
 async def test_a_zombie_answers_nobody_says_so_and_never_writes_again(desk: Desk) -> None:
     zombie = await desk.oms()
     order_id = await accepted(zombie)
@@ -388,6 +426,19 @@ async def test_a_kill_holds_over_restarts_and_manifests_until_a_person_resumes_i
     assert (await submit(oms)).status_code == 200
     oms = await desk.oms()
     assert (await submit(oms)).status_code == 200
+
+
+async def test_a_kill_without_a_reason_says_so_and_only_orders_are_counted_as_orders(desk: Desk) -> None:
+    oms = await desk.oms()
+    cancelled = await accepted(oms)
+    legs = [{**ORDER, "side": side} for side in ("buy", "sell")]
+    assert (await oms.ask("POST", "/orders/list", {"kind": "OTO", "orders": legs})).status_code == 200
+    assert (await oms.ask("DELETE", f"/orders/{cancelled}")).status_code == 200
+    assert (await oms.ask("POST", "/kill", {"scope": "account:main"})).status_code == 200
+    refused = (await submit(oms)).json()
+    assert "account:main was killed by local: no reason given" in refused["detail"]
+    metrics = (await oms.ask("GET", "/metrics")).text
+    assert 'trade2026_orders_total{service="oms"} 4\n' in metrics
 
 
 async def test_a_kill_that_did_not_reach_it_arrives_by_the_risk_log_and_a_release_is_not_undone(desk: Desk) -> None:

@@ -12,7 +12,8 @@ def verdict(rule: Rule, q: Question, plan: Plan, ledger: Ledger) -> Check:
     """Return what a rule says of an order."""
     actual = rule.measure(q)
     passed = actual <= rule.limit or (rule.spares_reducing and q.reduces)
-    code, scope, message = rule.code, rule.scope, f"{rule.name} of {rule.scope} is kept"
+    code, scope = rule.code, rule.scope
+    message = f"no {rule.name} stops it" if rule.name in ("kill", "halt") else f"{rule.name} of {scope} is kept"
     if not passed:
         if rule.name in ("kill", "halt"):
             code, scope, message = _stopped(rule, plan, ledger)
@@ -53,7 +54,7 @@ def _advice(rule: Rule, q: Question, plan: Plan, actual: int) -> str:
     match rule.name:
         case "reduce_only":
             held = to_text(q.leaf.position.quantity)
-            return f"a reduce-only order must be smaller than the position it reduces, which is {held}; send less"
+            return f"a reduce-only order must be at most the position it reduces, which is {held}; send less"
         case "restricted":
             return f"{spec.instrument} is on the restricted list of {scope}; trade another instrument"
         case "allowed_instruments":

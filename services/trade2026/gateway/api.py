@@ -179,8 +179,9 @@ def _add_kill(app: App, service: "GatewayService") -> None:
     )
     async def kill(request: Request) -> Response:
         body = _scope(service, request)
+        reason = body.reason or "no reason given"
         try:
-            cancelled = await service.kill(body.scope, body.reason, request.principal.name, halt=body.halt)
+            cancelled = await service.kill(body.scope, reason, request.principal.name, halt=body.halt)
         except Unavailable as error:
             detail = f"latched: new orders are refused; the cancels follow as soon as the log can be written ({error})"
             raise Problem(503, "latched_not_logged", detail, retry_after=1, scope=body.scope) from error

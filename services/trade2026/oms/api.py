@@ -141,7 +141,7 @@ def add_order_entry(app: App, service: "OmsService") -> None:
             specs=specs,
             reference=service.reference(specs[0].instrument) if specs else None,
         )
-        service.admit()
+        service.admit(*specs)
         orders = await service.list_answered_before(specs)
         if orders is None:
             orders = await decided(service.submit(command, in_request=True))
@@ -182,7 +182,9 @@ def add_changes(app: App, service: "OmsService") -> None:
     async def kill(request: Request) -> Response:
         body = request.json(ScopeInput)
         scope = permitted_scope(service, request.principal, body.scope)
-        asked = await service.kill(scope, body.reason[:REASON_MAX], request.principal.name, halt=body.halt)
+        asked = await service.kill(
+            scope, body.reason[:REASON_MAX] or "no reason given", request.principal.name, halt=body.halt
+        )
         return json_response({"scope": scope, "asked": asked})
 
     @app.route("POST", "/resume", summary="Release a kill or halt", request_schema=ScopeInput, role="risk")

@@ -50,7 +50,7 @@ async def submit_one(
     key = idempotency_key(request) if request is not None else ""
     spec = service.spec(order, now, key)
     require_own(principal, spec.account)
-    service.admit()
+    service.admit(spec)
     known = service.answered_before(spec)
     if known is not None:
         return known
@@ -84,7 +84,7 @@ async def submit_many(
         try:
             spec = service.spec(order, now)
             require_own(principal, spec.account)
-            service.admit()
+            service.admit(spec)
             known = service.answered_before(spec)
         except Problem as problem:
             results.append(problem.body())
@@ -155,7 +155,7 @@ async def amend_one(service: "OmsService", order_id: str, body: AmendInput, prin
     order = order_to_change(service, order_id, principal)
     terms: dict[str, Any] = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
     service.check_steps(order.spec.instrument, terms)
-    service.admit()
+    service.admit(order.spec)
     command = cmd.AmendOrder(
         ts=now,
         principal=principal.name,

@@ -208,7 +208,7 @@ class OrderMachine:
         if spec.reduce_only:
             position = self.controls.position(spec.account, spec.instrument).quantity
             if position == 0 or (position > 0) == (spec.side == "BUY") or spec.quantity > abs(position):
-                return RejectCode.REDUCE_ONLY, "a reduce-only order must be smaller than the position it reduces"
+                return RejectCode.REDUCE_ONLY, "a reduce-only order must be at most the position it reduces"
         check = self.controls.check(spec, reference, now)
         return (check.code, check.message) if check is not None else None
 

@@ -17,6 +17,7 @@ from trade2026 import __version__
 from trade2026.controls import order_log
 from trade2026.controls.limits import LimitBook
 from trade2026.controls.machine import Controls
+from trade2026.controls.scopes import in_scope
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
@@ -248,7 +249,7 @@ class OmsService(Service):
         answer = await future
         now = self.context.clock.now()
         self.latency.observe_ns(now - command.ts)
-        self.accepted.value += 1
+        self.accepted.value += _orders_in(command)
         if tracing.is_on():
             spans.acknowledged(command, answer, now, in_request=in_request)
         return answer
@@ -266,20 +267,21 @@ class OmsService(Service):
         for command, answer in zip(commands, answers, strict=True):
             if not isinstance(answer, Exception):
                 self.latency.observe_ns(now - command.ts)
-                self.accepted.inc(1)
+                self.accepted.inc(_orders_in(command))
                 if tracing.is_on():
                     spans.acknowledged(command, answer, now, in_request=False)
         return answers
 
-    def admit(self) -> None:
+    def admit(self, *specs: OrderSpec) -> None:
         """Refuse what would add risk while we may not take it; nothing is recorded, a retry is safe."""
         if not self._room.ok:
             raise Problem(503, "disk_low", self._room.detail, retry_after=5)
         if __version__ not in self.settings.allowed_versions:
             raise Problem(503, "version_not_allowed", f"{__version__} is not a version of this release", retry_after=30)
-        if self.latched:
-            scope, kill = next(iter(self.latched.items()))
-            raise Problem(503, "killed", f"{scope} is being killed: {kill.reason}", retry_after=5)
+        for scope, kill in self.latched.items() if self.latched else ():
+            if any(in_scope(scope, spec) and not (kill.halt and spec.reduce_only) for spec in specs):
+                word = "halted" if kill.halt else "killed"
+                raise Problem(503, word, f"{scope} is being {word}: {kill.reason}", retry_after=5)
         if len(self.owner.machine.fold.orders) > ORDERS_IN_MEMORY_MAX:
             raise Problem(429, "history_behind", "the order history cannot follow; wait until it has", retry_after=5)
         if self._reports is not None and self._reports.lag > REPORTS_BEHIND_MAX:
@@ -351,6 +353,8 @@ class OmsService(Service):
     async def _log_latched(self) -> None:
         """Bring to the log what it refused before."""
         for scope, command in list(self._unlogged.items()):
+            if self._unlogged.get(scope) is not command:
+                continue  # released meanwhile, or being released
             del self._unlogged[scope]
             with contextlib.suppress(Problem):
                 await self._log_kill(command)
@@ -361,10 +365,16 @@ class OmsService(Service):
         return {*controls.kills, *controls.halts, *self.latched}
 
     async def resume(self, scope: str, reason: str, by: str) -> None:
-        """Release a kill or halt; only a named person does."""
-        self.latched.pop(scope, None)
-        self._unlogged.pop(scope, None)
-        await self.submit(cmd.Resume(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason))
+        """Release a kill or halt; only a named person does, and what the log refuses is not released."""
+        latched, unlogged = self.latched.get(scope), self._unlogged.pop(scope, None)
+        try:
+            await self.submit(cmd.Resume(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason))
+        except (Problem, Unavailable):
+            if unlogged is not None:
+                self._unlogged.setdefault(scope, unlogged)
+            raise
+        if latched is not None and self.latched.get(scope) is latched:
+            del self.latched[scope]
         self.risk.released(scope)
 
     # ── questions ───────────────────────────────────────────────────────────────────────────
@@ -452,6 +462,13 @@ class OmsService(Service):
             if self._unlogged and self.owner.ready and (self._logging is None or self._logging.done()):
                 self._logging = asyncio.ensure_future(self._log_latched())
             self.orders.forget()
+
+
+def _orders_in(command: cmd.Command) -> int:
+    """How many orders a command brings; cancels, kills and the like are none."""
+    if isinstance(command, cmd.SubmitOrder):
+        return 1
+    return len(command.specs) if isinstance(command, cmd.SubmitList) else 0
 
 
 def _say_what_failed(done: "asyncio.Future[Any]") -> None:
