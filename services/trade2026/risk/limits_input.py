@@ -52,7 +52,7 @@ def read_limits(given: dict[str, Any]) -> LimitSet:
         elif short in _COUNTS:
             found[short] = _whole(short, value)
         elif short in _COLLARS:
-            found[f"{short}_bps"] = _basis_points(short, value)
+            found[f"{short}_bps"] = _basis_points(short, value, bare=name.endswith("_bps"))
         elif short == "duplicate_window":
             found["duplicate_window_ns"] = _whole(name, value) if name.endswith("_ns") else _duration(name, value)
         elif short in _RATES:
@@ -86,7 +86,8 @@ def _whole(field: str, value: object) -> int:
     return value
 
 
-def _basis_points(field: str, value: object) -> int:
+def _basis_points(field: str, value: object, *, bare: bool) -> int:
+    """Without a unit in its name (`bare`) or its text, a number could mean either, a hundred times apart."""
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     digits, factor = (text[:-1], 100) if text.endswith("%") else (text.removesuffix("bps"), 1)
     try:
@@ -94,7 +95,9 @@ def _basis_points(field: str, value: object) -> int:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or number < 0 or number != number.to_integral_value() or number > 10**9:
-        _bad(field, 'is whole basis points (100 is 1 %) or text such as "2%"')
+        _bad(field, 'is whole basis points (100 is 1 %) such as "25bps", or "2%"')
+    if not bare and not text.endswith(("%", "bps")):
+        _bad(field, f'needs its unit: "{text}bps" (basis points, 100 is 1 %) or "{text}%"')
     return int(number)
 
 

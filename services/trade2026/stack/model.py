@@ -50,7 +50,7 @@ def _duration(value: object) -> str:
     return str(value)
 
 
-def _bps(value: object) -> str | int:
+def _bps(value: object) -> str:
     if basis_points(value) < 0:
         raise ValueError(f"must not be negative, not {value}")
     return value  # type: ignore[return-value]
@@ -82,8 +82,8 @@ Amount = Annotated[str, BeforeValidator(_amount), WithJsonSchema(_INT_OR_STRING)
 Step = Annotated[str, BeforeValidator(_step), WithJsonSchema(_INT_OR_STRING)]
 """Above zero, up to nine decimals."""
 Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string"})]
-Bps = Annotated[str | int, BeforeValidator(_bps), WithJsonSchema(_INT_OR_STRING)]
-"""Basis points as a whole number, or `10%`."""
+Bps = Annotated[str, BeforeValidator(_bps), WithJsonSchema({"type": "string"})]
+"""`25bps` or `10%`; a bare number is refused."""
 Bytes = Annotated[str | int, BeforeValidator(_bytes), WithJsonSchema(_INT_OR_STRING)]
 """A whole number, or `256Mi`."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
@@ -216,7 +216,7 @@ class LimitSet(Model):
     )
     order_rate: Rate | None = Field(default=None, description="Submissions, amendments and cancellations.")
     price_collar: Bps | None = Field(
-        default=None, description="How far a price may lie on the aggressive side of the last one: 500 or 5%."
+        default=None, description="How far a price may lie on the aggressive side of the last one: 500bps or 5%."
     )
     passive_collar: Bps | None = Field(default=None, description="The same on the passive side.")
     price_window: Bps | None = Field(

@@ -58,12 +58,12 @@ def duration_ns(value: object) -> int:
 
 
 def basis_points(value: object) -> int:
-    """Return whole basis points, or text such as `10%` or `25bps`, as basis points.
+    """Return text such as `10%` or `25bps` as basis points. A bare number could mean either, a hundred times apart.
 
     Raises:
         ValueError: it is neither, or not a whole number of basis points.
     """
-    help_text = f'must be basis points (100 is 1 %) or text such as "10%", not {_shown(value)}'
+    help_text = f'must be basis points (100 is 1 %) such as "25bps", or "10%", not {_shown(value)}'
     if isinstance(value, bool):
         raise ValueError(help_text)
     if isinstance(value, int):
@@ -81,6 +81,9 @@ def basis_points(value: object) -> int:
         raise ValueError(help_text)
     if not number.is_finite() or abs(number) > _BASIS_POINTS_MAX or number != number.to_integral_value():
         raise ValueError(help_text)
+    if not str(value).strip().endswith(("%", "bps")):
+        text = str(value).strip()
+        raise ValueError(f'needs its unit: "{text}bps" (basis points, 100 is 1 %) or "{text}%"')
     return int(number)
 
 

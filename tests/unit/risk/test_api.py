@@ -242,6 +242,8 @@ def test_limits_are_read_as_people_write_them() -> None:
         {"max_open_orders": 1.5},
         {"price_collar": "2.005%"},
         {"price_collar": "NaN"},
+        {"price_collar": 50},
+        {"passiveCollar": "50"},
         {"duplicate_window": "soon"},
         {"order_rate": 5},
         {"order_rate": {"count": 5, "per": "0s"}},

@@ -120,6 +120,12 @@ WRONG: list[tuple[str, str, str]] = [
     ('maxOrderValue: "1000"', "maxOpenOrders: 1.5", "spec.risk.limits.maxOpenOrders: must be a whole number"),
     ('maxOrderValue: "1000"', "maxOpenOrders: true", "spec.risk.limits.maxOpenOrders: must be a whole number"),
     ('maxOrderValue: "1000"', "priceCollar: wide", "spec.risk.limits.priceCollar: must be basis points (100 is 1 %)"),
+    ('maxOrderValue: "1000"', "priceCollar: 50", 'spec.risk.limits.priceCollar: needs its unit: "50bps" (basis points'),
+    (
+        'maxOrderValue: "1000"',
+        'priceWindow: "50"',
+        'spec.risk.limits.priceWindow: needs its unit: "50bps" (basis points',
+    ),
     ('maxOrderValue: "1000"', "priceCollar: 0.001%", "spec.risk.limits.priceCollar: must be basis points (100 is 1 %)"),
     ('maxOrderValue: "1000"', "duplicateWindow: 5", "spec.risk.limits.duplicateWindow: must be a duration such as"),
     ('maxOrderValue: "1000"', "restricted: BTCUSDT", "spec.risk.limits.restricted: must be a list (- item)"),

@@ -26,7 +26,7 @@ spec:
     - {symbol: ETHEUR, venue: ALT, base: ETH, quote: EUR, tickSize: 1, lotSize: 1}
   services: {pnl: {config: {method: fifo}}}
   risk:
-    limits: {maxOrderValue: 1000.5, priceCollar: 5%, passiveCollar: 250, priceWindow: 10bps}
+    limits: {maxOrderValue: 1000.5, priceCollar: 5%, passiveCollar: 250bps, priceWindow: 10bps}
     accountDefaults: {maxOpenOrders: 7, orderRate: {count: 2, per: 500ms}, duplicateWindow: 0s}
     accounts: {alpha: {maxOpenOrders: 9, restricted: [BTCUSDT], allowedVenues: [SIM]}}
     strategies: {mm: {maxExecutions: {count: 3, per: 1m}}}
@@ -105,11 +105,11 @@ def test_a_named_account_keeps_the_defaults_that_it_does_not_override(stack: Tra
 def test_every_limit_of_the_manifest_reaches_the_book() -> None:
     limits = (
         "{maxOrderQuantity: 1, maxOrderValue: 1, maxOpenOrders: 1, maxGrossExposure: 1, maxNetExposure: 1, maxPosition: 1,"
-        " maxDailyLoss: 1, orderRate: {count: 1}, priceCollar: 1, passiveCollar: 1, priceWindow: 1, duplicateWindow: 1s,"
+        " maxDailyLoss: 1, orderRate: {count: 1}, priceCollar: 1%, passiveCollar: 1%, priceWindow: 1bps, duplicateWindow: 1s,"
         " maxExecutions: {count: 1}, allowedInstruments: [BTCUSDT], allowedVenues: [SIM], restricted: [BTCUSDT]}"
     )
     stack = loads(
-        TEXT.replace("{maxOrderValue: 1000.5, priceCollar: 5%, passiveCollar: 250, priceWindow: 10bps}", limits)
+        TEXT.replace("{maxOrderValue: 1000.5, priceCollar: 5%, passiveCollar: 250bps, priceWindow: 10bps}", limits)
     )
     book = msgspec.json.decode(settings_of(stack, "orders").risk, type=LimitBook)
     assert [name for name in book.stack.__struct_fields__ if getattr(book.stack, name) is None] == []
@@ -128,7 +128,7 @@ def test_an_instrument_gets_what_its_text_implies(stack: TradingStack) -> None:
 
 
 def test_the_hash_is_the_same_for_the_same_manifest_however_it_is_written(stack: TradingStack) -> None:
-    rewritten = loads(TEXT.replace("1000.5", '"1000.500"').replace("5%", "500").replace("1m}", "60s}"))
+    rewritten = loads(TEXT.replace("1000.5", '"1000.500"').replace("5%", "500bps").replace("1m}", "60s}"))
     assert plan(stack) == plan(rewritten)
     assert plan(stack).config_hash == plan(loads(TEXT)).config_hash
 
