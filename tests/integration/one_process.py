@@ -34,7 +34,7 @@ kind: TradingStack
 metadata: {name: edges}
 spec:
   venues:
-    - {name: SIM, type: replay, config: {scale: 56, speed: 1200, loop: true}}
+    - {name: SIM, type: replay, config: {scale: 56, speed: 1200, loop: true, direct_orders: true}}
   instruments:
     - {symbol: BTCUSDT, venue: SIM, tickSize: "0.01", lotSize: "0.00001"}
     - {symbol: ETHUSDT, venue: SIM, tickSize: "0.01", lotSize: "0.001"}

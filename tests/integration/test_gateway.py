@@ -35,6 +35,14 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     await found.close()
 
 
+@pytest.fixture
+async def open_rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """Its venue takes orders from others than the OMS too."""
+    found = Rig(tmp_path, "venue", MANIFEST.replace("loop: true", "loop: true, direct_orders: true"))
+    yield found
+    await found.close()
+
+
 async def reports(rig: Rig) -> list[ev.Envelope]:
     return await rig.said(REPORTS)
 
@@ -318,7 +326,16 @@ async def test_an_order_expires_at_the_venue_although_the_oms_is_silent(rig: Rig
 # ── what people see ─────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_paper_order_is_placed_once_and_shown_with_what_became_of_it(rig: Rig) -> None:
+async def test_orders_past_the_oms_are_refused_unless_the_venue_is_open_to_them(rig: Rig) -> None:
+    venue = await rig.start(gateway)
+    order = {"symbol": "BTCUSDT", "side": "buy", "quantity": "1", "client_order_id": "mine"}
+    status, problem = await rig.ask(venue, "POST", "/orders", order)
+    assert (status, problem["code"]) == (403, "direct_orders_off")
+    assert venue.machine.next_seq == 0
+
+
+async def test_a_paper_order_is_placed_once_and_shown_with_what_became_of_it(open_rig: Rig) -> None:
+    rig = open_rig
     venue = await rig.start(gateway)
     order = {"symbol": "BTCUSDT", "side": "buy", "quantity": "1", "client_order_id": "mine"}
     first = await rig.ask(venue, "POST", "/orders", order)

@@ -118,7 +118,7 @@ def test_books_agree_with_the_venue_and_with_each_other(stack: OneProcess) -> No
     assert (answer.status, answer.json["matched"]) == (200, True), answer.body
 
 
-def test_an_order_that_went_past_the_oms_is_a_break(stack: OneProcess) -> None:
+def test_an_order_that_went_past_the_oms_is_a_break_and_not_ours(stack: OneProcess) -> None:
     order = MARKET | {"account": "past", "client_order_id": "past"}
     stack.wait_until(lambda: stack.call("gateway", "POST", "/orders", order).status == 200, "the venue takes it")
     send(stack, MARKET | {"account": "later"})
@@ -129,7 +129,7 @@ def test_an_order_that_went_past_the_oms_is_a_break(stack: OneProcess) -> None:
 
     (line,) = stack.wait_until(found, "the reconciliation finds it")
     assert (line["our_quantity"], line["venue_quantity"], line["explained"]) == ("0", "0.001", True)
-    assert {cause["kind"] for cause in line["causes"]} == {"missing_fill"}
+    assert {cause["kind"] for cause in line["causes"]} == {"not_ours"}
 
 
 def test_health_of_every_service_names_its_peers(stack: OneProcess) -> None:

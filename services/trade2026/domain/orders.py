@@ -7,6 +7,9 @@ import msgspec
 
 Side = Literal["BUY", "SELL"]
 
+DIRECT_ORDER_PREFIX = "paper-"
+"""Begins the id of every order that was placed at the venue itself and not through the OMS."""
+
 
 class OrderType(StrEnum):
     """FIX OrdType (40), with the platform's names for pegged behaviour."""

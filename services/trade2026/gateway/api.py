@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.websockets import WebSocket
 
-from trade2026.controls.scopes import BadScope, resolve_scope
+from trade2026.controls.scopes import BadScope, resolve_scope, venue_of
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.numbers import to_text
+from trade2026.domain.orders import DIRECT_ORDER_PREFIX, OrderSpec
 from trade2026.gateway import commands as cmd
 from trade2026.gateway.book import LEVELS
-from trade2026.gateway.order_input import PREFIX, PaperOrderInput, find_instrument, read_order
+from trade2026.gateway.order_input import PaperOrderInput, find_instrument, read_order
 from trade2026.gateway.resting import VenueOrder
 from trade2026.gateway.view import TRADES_KEPT, MarketView, instrument_view
 from trade2026.kit.http import App, Problem, Request, Response, json_response
@@ -85,15 +86,16 @@ def _add_orders(app: App, service: "GatewayService") -> None:
     @app.route(
         "POST",
         "/orders",
-        summary="Place a paper order directly at the venue, past the OMS and its limits",
+        summary="Place a paper order past the OMS and its limits, where the venue has direct_orders: true",
         request_schema=PaperOrderInput,
-        role="trader",
+        role="admin",
     )
     async def place(request: Request) -> Response:
         order = request.json(PaperOrderInput)
         spec = read_order(order, service.instruments, service.settings.default_account, service.unique())
         require_account(request, spec.account)
-        order_id = f"{PREFIX}{spec.account}-{spec.client_order_id}"
+        _require_open(service, spec)
+        order_id = f"{DIRECT_ORDER_PREFIX}{spec.account}-{spec.client_order_id}"
         if service.machine.find(order_id) is None:
             if not (disk := service.disk()).ok:
                 raise Problem(503, "disk_low", disk.detail, retry_after=5)
@@ -120,13 +122,22 @@ def _add_orders(app: App, service: "GatewayService") -> None:
     @app.route("DELETE", "/orders/{order_id}", summary="Cancel an order that was placed here", role="trader")
     async def cancel(request: Request) -> Response:
         order = await _visible(service, request)
-        if not order.order_id.startswith(PREFIX):
+        if not order.order_id.startswith(DIRECT_ORDER_PREFIX):
             raise Problem(409, "order_of_the_oms", "this order belongs to the OMS: cancel it there")
         if order.status != "working":
             raise Problem(409, "order_closed", f"too late: it is {order.status}")
         command = cmd.CancelWorking(ts=request.received_ns, principal=request.principal.name, order_id=order.order_id)
         await service.owner.submit(command, reduces_risk=True)
         return json_response(_order_view(await _find(service, order.order_id)))
+
+
+def _require_open(service: "GatewayService", spec: OrderSpec) -> None:
+    venue = venue_of(spec.instrument)
+    if not service.configs[venue].direct_orders:
+        detail = (
+            f"{venue} takes orders from the OMS only; direct_orders: true in its config lets others past its limits"
+        )
+        raise Problem(403, "direct_orders_off", detail)
 
 
 async def _visible(service: "GatewayService", request: Request) -> VenueOrder:

@@ -9,8 +9,6 @@ from trade2026.domain.numbers import Amount, to_text
 from trade2026.domain.orders import OrderSpec, OrderType, TimeInForce
 from trade2026.kit.http import Problem
 
-PREFIX = "paper-"
-"""Begins the id of every order that was placed here and not through the OMS."""
 _TEXT_MAX = 64
 _TYPES = (OrderType.MARKET, OrderType.LIMIT, OrderType.ICEBERG)
 _TIMES = (TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)

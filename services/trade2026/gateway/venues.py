@@ -56,6 +56,8 @@ class ReplayConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Of the derived book."""
     gap_seconds_max: float = 5.0
     """Longest time without a trade, in seconds of the stack."""
+    direct_orders: bool = False
+    """Whether an admin may place orders here past the OMS and its limits: to test books against it."""
 
     def source(self, instrument: Instrument, recording: Callable[[], Recording]) -> Source:
         """The trades of one instrument."""
@@ -83,6 +85,8 @@ class SyntheticConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """How far one trade typically is from the one before."""
     quantity: Decimal = Decimal("0.1")
     """Of a usual trade."""
+    direct_orders: bool = False
+    """As for a replay."""
 
     def source(self, instrument: Instrument, recording: Callable[[], Recording]) -> Source:
         """The trades of one instrument."""

@@ -26,17 +26,20 @@ class StatedFill(msgspec.Struct, frozen=True):
     instrument: str = ""
     signed_quantity: int = 0
     price: int = 0
+    direct: bool = False
+    """Of an order that was placed at the venue itself."""
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why quantities may differ.
 
-    `missing_fill`: the venue states it and our log does not have it. `unknown_fill`: we have it and the
+    `missing_fill`: the venue states it and our log does not have it. `not_ours`: nor can it, the order was
+    placed at the venue itself, past our limits. `unknown_fill`: we have it and the
     venue does not state it. `fill_differs`: both have it, with another quantity. `price_differs`: only the
     price is another one.
     """
 
-    kind: Literal["missing_fill", "unknown_fill", "fill_differs", "price_differs"]
+    kind: Literal["missing_fill", "not_ours", "unknown_fill", "fill_differs", "price_differs"]
     exec_id: str
     signed_quantity: int
     """Nanos that our position would move by if the venue is right."""
@@ -87,7 +90,8 @@ def _causes(fills: Mapping[str, Fill], stated: list[StatedFill]) -> dict[str, li
     for theirs in {fill.exec_id: fill for fill in stated}.values():
         mine = fills.get(theirs.exec_id)
         if mine is None:
-            cause = Cause("missing_fill", theirs.exec_id, theirs.signed_quantity)
+            kind = "not_ours" if theirs.direct else "missing_fill"
+            cause = Cause(kind, theirs.exec_id, theirs.signed_quantity)
             causes.setdefault(theirs.instrument, []).append(cause)
             continue
         known[theirs.exec_id] = mine.seq

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from trade2026.domain import events as ev
+from trade2026.domain.orders import DIRECT_ORDER_PREFIX
 from trade2026.ptrc.reconciliation import StatedFill
 
 EXECUTIONS_KEPT = 20_000
@@ -60,7 +61,8 @@ class VenueRecord:
         held = self.positions.setdefault(order.account, {})
         held[order.instrument] = held.get(order.instrument, 0) + signed
         kept = self.executions.setdefault(order.account, {})
-        kept[report.exec_id] = seq, StatedFill(report.exec_id, order.instrument, signed, report.last_px)
+        direct = report.order_id.startswith(DIRECT_ORDER_PREFIX)
+        kept[report.exec_id] = seq, StatedFill(report.exec_id, order.instrument, signed, report.last_px, direct)
         if len(kept) > EXECUTIONS_KEPT:
             del kept[next(iter(kept))]
 

@@ -102,6 +102,7 @@ VENUE_CONFIGS: dict[str, dict[str, Check]] = {
         "loop": _boolean,
         "seed": _whole(0, _SEED_MAX),
         "gap_seconds_max": _positive,
+        "direct_orders": _boolean,
     },
     "synthetic": {
         "seed": _whole(0, _SEED_MAX),
@@ -110,6 +111,7 @@ VENUE_CONFIGS: dict[str, dict[str, Check]] = {
         "trades_per_second": _positive,
         "volatility_bps": _positive,
         "quantity": _positive,
+        "direct_orders": _boolean,
     },
 }
 SERVICE_CONFIGS: dict[str, dict[str, Check]] = {

@@ -106,6 +106,15 @@ def test_an_execution_that_never_reached_our_books_is_a_break_with_its_cause() -
     assert [(cause.kind, cause.exec_id) for cause in found.causes] == [("missing_fill", "x0")]
 
 
+def test_an_execution_of_an_order_that_was_placed_at_the_venue_itself_is_not_ours() -> None:
+    world = World()
+    world.accept("paper-main-1", "main", "SELL", 5)
+    world.report(ev.VenueFilled(order_id="paper-main-1", exec_id="x0", last_qty=5, last_px=100), taken_over=False)
+    (found,) = world.breaks("main")
+    assert (found.ours, found.theirs, found.explained) == (0, -5, True)
+    assert [(cause.kind, cause.exec_id) for cause in found.causes] == [("not_ours", "x0")]
+
+
 def test_a_fill_of_a_later_report_than_the_record_holds_is_no_break() -> None:
     world = World()
     world.accept("o0", "main", "BUY", 9)
