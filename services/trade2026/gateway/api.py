@@ -46,11 +46,16 @@ def _add_market(app: App, service: "GatewayService") -> None:
     async def ticker(request: Request) -> Response:
         return json_response(_view(service, request).ticker())
 
-    @app.route("GET", "/book/{symbol}", summary=f"The book; depth: 1 to {LEVELS}")
+    @app.route("GET", "/book/{symbol}", summary="The book", query={"depth": f"1 to {LEVELS} (the default) levels"})
     async def book(request: Request) -> Response:
         return json_response(_view(service, request).book_view(_number(request, "depth", LEVELS, LEVELS)))
 
-    @app.route("GET", "/trades/{symbol}", summary=f"Last trades, newest first; limit: 1 to {TRADES_KEPT}")
+    @app.route(
+        "GET",
+        "/trades/{symbol}",
+        summary="Last trades, newest first",
+        query={"limit": f"1 to {TRADES_KEPT}; 100 by default"},
+    )
     async def trades(request: Request) -> Response:
         return json_response(_view(service, request).trades_view(_number(request, "limit", 100, TRADES_KEPT)))
 
