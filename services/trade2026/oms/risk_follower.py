@@ -69,7 +69,7 @@ class RiskFollower:
         Raises:
             Unavailable: not recorded; the owner's next recovery asks again.
         """
-        current: LimitBook = self.owner.machine.controls.book
+        current: LimitBook = await self.owner.read(lambda machine: machine.controls.book)  # durable, not only decided
         tightened = self._tightened if self._tightened is not None else current.tightened
         now = self.clock.now()
         wanted = in_force(self.ceilings, tightened, now)
@@ -97,14 +97,21 @@ class RiskFollower:
         for stop, envelope in stops.values():
             await self._stop(stop, envelope)
         assert self._follower is not None
-        if self._follower.lag:
+        # What was read and is not in our log yet must be read again by whoever comes after us.
+        if self._follower.lag or not await self._adopted():
             return
-        try:
-            await self.adopt()
-        except Unavailable:
-            return  # the owner's recovery asks again; until our log has it, a restart must read it again
         with contextlib.suppress(BusError):  # read again after a restart, which changes nothing
             await self.bus.commit(_GROUP, TOPIC, 0, self._follower.next_seq)
+
+    async def _adopted(self) -> bool:
+        """Adopt, however often the log refuses; False if it has another owner by now."""
+        while not self.owner.fenced:
+            try:
+                await self.adopt()
+                return True
+            except Unavailable:
+                await asyncio.sleep(_RETRY_SECONDS)
+        return False
 
     async def _stop(self, stop: ev.Killed, envelope: Envelope) -> None:
         """Stop a scope that is not stopped here: risk could not reach us when it was asked to."""
