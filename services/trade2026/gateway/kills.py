@@ -1,5 +1,6 @@
 """Scopes that were stopped at the venue itself: in memory first, then in a file that a restart reads."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ class Kills(Mapping[str, Kill]):
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.latched: dict[str, Kill] = {}
+        self.unkept = ""
+        """Why the file does not say what holds; empty while it does."""
         if path is not None and path.exists():
             try:
                 self.latched = _decode(path.read_bytes())
@@ -56,11 +59,18 @@ class Kills(Mapping[str, Kill]):
         self._keep()
 
     def release(self, scope: str) -> bool:
-        """Let a scope trade again, and return whether it was stopped."""
+        """Let a scope trade again at once, and return whether it was stopped; see `unkept`."""
         if self.latched.pop(scope, None) is None:
             return False
-        self._keep()
+        with contextlib.suppress(OSError):
+            self._keep()
         return True
+
+    def keep_again(self) -> None:
+        """Write the file if it could not be written before; see `unkept`."""
+        if self.unkept:
+            with contextlib.suppress(OSError):
+                self._keep()
 
     def release_older(self, scope: str, ts: int) -> bool:
         """Release a scope that was stopped before `ts` (ns)."""
@@ -70,14 +80,22 @@ class Kills(Mapping[str, Kill]):
     def _keep(self) -> None:
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
+        try:
+            self._write(self.path)
+        except OSError as error:
+            self.unkept = str(error)
+            raise
+        self.unkept = ""
+
+    def _write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
         with partial.open("wb") as file:
             file.write(msgspec.json.encode(self.latched))
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(self.path)
-        directory = os.open(self.path.parent, os.O_RDONLY)
+        partial.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
         finally:

@@ -171,6 +171,7 @@ class GatewayService(Service):
         """Orders expire although nothing trades, and a restart need not read many reports."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+            self.kills.keep_again()
             if not self.owner.ready:
                 continue
             now, machine = self.context.clock.now(), self.machine
@@ -240,6 +241,9 @@ class GatewayService(Service):
         if self.kills:
             stopped = (f"{scope} {'halted' if kill.halt else 'killed'}" for scope, kill in self.kills.items())
             checks["kills"] = Health(not self._all_killed(), f"stopped at the venue: {', '.join(stopped)}")
+        if self.kills.unkept:
+            why = f"a restart would not know what is stopped now, tried again: {self.kills.unkept}"
+            checks["kills_file"] = Health(False, why)
         return checks
 
     def _all_killed(self) -> bool:

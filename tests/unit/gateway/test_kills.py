@@ -27,6 +27,20 @@ def test_a_kill_holds_even_if_it_cannot_be_kept(tmp_path):
     assert "stack" in kills
 
 
+def test_a_release_holds_even_if_it_cannot_be_kept_and_is_kept_later(tmp_path):
+    path = tmp_path / "gateway" / "kills.json"
+    kills = Kills(path)
+    kills.latch("stack", KILL)
+    path.with_suffix(".partial").mkdir()
+    assert kills.release_older("stack", 6)
+    assert (dict(kills), "partial" in kills.unkept) == ({}, True)
+    kills.keep_again()
+    assert dict(Kills(path)) == {"stack": "runs away"}
+    path.with_suffix(".partial").rmdir()
+    kills.keep_again()
+    assert (dict(Kills(path)), kills.unkept) == ({}, "")
+
+
 def test_a_damaged_file_stops_the_start(tmp_path):
     (tmp_path / "kills.json").write_text("{")
     with pytest.raises(ConfigurationError, match="nobody may trade on a guess"):
