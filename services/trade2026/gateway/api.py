@@ -11,7 +11,7 @@ from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import DIRECT_ORDER_PREFIX, OrderSpec
 from trade2026.gateway import commands as cmd
 from trade2026.gateway.book import LEVELS
-from trade2026.gateway.order_input import PaperOrderInput, find_instrument, read_order
+from trade2026.gateway.order_input import PaperOrderInput, find_instrument, paper_order_id, read_order
 from trade2026.gateway.resting import VenueOrder
 from trade2026.gateway.view import TRADES_KEPT, MarketView, instrument_view
 from trade2026.kit.http import App, Problem, Request, Response, json_response
@@ -100,7 +100,7 @@ def _add_orders(app: App, service: "GatewayService") -> None:
         spec = read_order(order, service.instruments, service.settings.default_account, service.unique())
         require_account(request, spec.account)
         _require_open(service, spec)
-        order_id = f"{DIRECT_ORDER_PREFIX}{spec.account}-{spec.client_order_id}"
+        order_id = paper_order_id(spec.account, spec.client_order_id)
         if service.machine.find(order_id) is None:
             if not (disk := service.disk()).ok:
                 raise Problem(503, "disk_low", disk.detail, retry_after=5)
