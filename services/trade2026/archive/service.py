@@ -45,6 +45,7 @@ _HOUSEKEEPING_SECONDS = 1.0
 _EXPORT_SECONDS = 0.25
 _ORDERS_PRUNED_MAX = 500
 _DAY = 86_400 * 10**9
+_RETRY_SECONDS_MIN = 0.1
 _RETRY_SECONDS_MAX = 5.0
 
 
@@ -79,6 +80,8 @@ class ArchiveService(Service):
         self.integrity = Integrity(context.bus, [topic.name for topic in self.settings.topics if topic.durable])
         self._scrubber: asyncio.Task[None] | None = None
         self._repair: asyncio.Task[None] | None = None
+        self._fault = ""
+        """Why the history must be made again; empty once the damaged one is put aside."""
         self._damage = ""
         """What was once found damaged and made again; empty if nothing ever was."""
 
@@ -93,7 +96,8 @@ class ArchiveService(Service):
         except sqlite3.DatabaseError as error:
             if not is_damaged(error):
                 raise
-            await self._make_again(str(error))
+            self._fault = str(error)
+            await self._make_again()
         self._scrubber = asyncio.ensure_future(self._scrub())
         self._housekeeper = asyncio.ensure_future(self._keep_house())
         if tracing.is_on():
@@ -107,7 +111,7 @@ class ArchiveService(Service):
             await follower.stop()
         self._export(self.context.clock.now() + WAIT_NS)
         if self._store is not None:
-            if self.machine.written_to >= self.machine.fold.next_seq > self._snapshot_seq:
+            if self._detail == "ready" and self.machine.written_to >= self.machine.fold.next_seq > self._snapshot_seq:
                 await self._snapshot()
             self._store.close()
         self.reader.close()
@@ -139,20 +143,40 @@ class ArchiveService(Service):
         """Make the history again; nobody is told anything from it meanwhile. Idempotent."""
         if self._repair is None or self._repair.done():
             self._detail = "the history is damaged and is made again from the log"
-            self._repair = asyncio.ensure_future(self._make_again(fault))
+            self._fault = fault
+            self._repair = asyncio.ensure_future(self._repaired())
 
-    async def _make_again(self, fault: str) -> None:
+    async def _repaired(self) -> None:
+        delay = _RETRY_SECONDS_MIN
+        while True:
+            try:
+                await self._make_again()
+                return
+            except HistoryFenced as error:
+                self._replaced = str(error)
+                return
+            except Exception as error:
+                if isinstance(error, sqlite3.DatabaseError) and is_damaged(error):
+                    self._fault = str(error)
+                self._write_error = f"the history was damaged and can't be made again yet: {error!r}"
+                log.exception(self._write_error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _RETRY_SECONDS_MAX)
+
+    async def _make_again(self) -> None:
         for follower in self._followers.values():
             await follower.stop()
         self._followers = {}
         if self._store is not None:
             self._store.close()
         self.reader.close()
-        self._put_aside(fault)
+        if self._fault:  # an attempt that broke off goes on with what it has
+            self._put_aside(self._fault)
+            self._fault = ""
         self._index = {topic: [] for topic in FOLLOWED}
-        self._write_error = ""
         self._store = self._open()
         await self._catch_up()
+        self._write_error = ""
 
     async def _scrub(self) -> None:
         """Look for damage: in the durable logs all the time, in the history once a round."""
@@ -256,7 +280,7 @@ class ArchiveService(Service):
 
     async def _write(self, topic: str) -> None:
         """Write the batch; the topic is not read on until this has worked."""
-        delay = 0.1
+        delay = _RETRY_SECONDS_MIN
         while True:
             try:
                 self._write_once(topic)
