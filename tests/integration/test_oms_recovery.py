@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from recovering import ORDER, PRICE, UNIT, Desk, accepted, status, submit, until, until_status
+from recovering import ORDER, PRICE, UNIT, Desk, Hosted, accepted, status, submit, until, until_status
 
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening, ceiling_of, in_force
 from trade2026.domain import events as ev
@@ -477,6 +477,7 @@ async def test_limits_are_adopted_when_they_have_changed_and_only_then(desk: Des
     assert await adoptions(desk) == 1
     await tightened(desk, max_order_quantity=UNIT // 2000)
     await until(lambda: oms.service.owner.machine.controls.book.tightened, "the tightening has arrived")
+    await until(lambda: oms.service.owner.pending == 0, "it is durable")
     assert await adoptions(desk) == 2
     refused = await submit(oms)
     assert (refused.status_code, refused.json()["reject_code"]) == (422, "MAX_ORDER_QUANTITY")
@@ -502,17 +503,34 @@ async def test_a_tightening_ends_when_the_manifest_changes_its_ceiling_and_not_b
 
 
 async def test_a_replay_takes_every_decision_as_it_was_recorded(desk: Desk) -> None:
-    desk.limited(LimitBook(account_default=LimitSet(max_open_orders=4)))
+    desk.limited(
+        LimitBook(account_default=LimitSet(max_open_orders=4), accounts={"other": LimitSet(max_position=UNIT // 1000)})
+    )
     oms = await traded(desk)
     listed = {"kind": "OCO", "orders": [{**order, "client_order_id": f"l{n}"} for n, order in enumerate(LIST)]}
     await oms.ask("POST", "/orders/list", listed)
     await oms.ask("PATCH", "/orders/o0-0", {"quantity": "0.002"})
     await submit(oms)
     await submit(oms)
+    await oms.ask("POST", "/orders/cancel-all", {"reason": "make room"})
+    await released(oms, desk)
     found = await verify(desk.venue_bus, desk.settings)
     assert found.differences == []
     assert found.events == len(await desk.log())
-    assert found.decisions >= 12
+    assert found.decisions >= 15
+
+
+async def released(oms: Hosted, desk: Desk) -> None:
+    """Of the children of one list one is released, and one is not: it would exceed a position of 0.001."""
+    legs = [
+        {**LIST[0], "client_order_id": "e", "account": "other"},
+        {**LIST[0], "client_order_id": "x", "account": "other", "side": "sell"},
+        {**LIST[0], "client_order_id": "m", "account": "other"},
+    ]
+    entry, left, refused = (await oms.ask("POST", "/orders/list", {"kind": "OTO", "orders": legs})).json()["orders"]
+    await desk.say(desk.fill(entry["order_id"]))
+    await until_status(oms, left["order_id"], "PendingNew")
+    assert await status(oms, refused["order_id"]) == "Rejected"
 
 
 async def test_a_replay_says_what_would_be_decided_otherwise(desk: Desk) -> None:

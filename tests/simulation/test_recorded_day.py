@@ -17,7 +17,8 @@ from trade2026.controls.machine import Controls
 from trade2026.domain import events as ev
 from trade2026.gateway.machine import PaperVenue
 from trade2026.gateway.replay import Recording
-from trade2026.oms.machine import OrderError, OrderMachine
+from trade2026.oms.machine import OrderMachine
+from trade2026.oms.refusals import OrderError
 
 _DAY_SECONDS = 86_400
 _SPEED = 1_440

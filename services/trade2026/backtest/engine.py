@@ -27,8 +27,9 @@ from trade2026.kit.body import parse
 from trade2026.kit.bus.port import Record
 from trade2026.kit.problem import Problem
 from trade2026.kit.reference import ReferenceCache
-from trade2026.oms.machine import OrderError, OrderMachine
+from trade2026.oms.machine import OrderMachine
 from trade2026.oms.order_input import OrderInput, OrderReader
+from trade2026.oms.refusals import OrderError
 from trade2026.pnl.machine import PnlMachine
 from trade2026.ptrc.machine import PositionMachine
 from trade2026.strategies.machine import Decision, Loaded, StrategiesMachine

@@ -34,7 +34,7 @@ class Exposure(msgspec.Struct, frozen=True, kw_only=True):
 class Group:
     """The sum of the leaves of one scope."""
 
-    __slots__ = ("day", "forgiven", "gross", "held", "long", "open_orders", "pnl", "scope", "short")
+    __slots__ = ("day", "forgiven", "gross", "held", "long", "open_orders", "pnl", "scope", "short", "waiting")
 
     def __init__(self, scope: str) -> None:
         self.scope = scope
@@ -44,6 +44,8 @@ class Group:
         self.short = 0
         """Value if every open sell fills."""
         self.open_orders = 0
+        self.waiting = 0
+        """Children of lists whose parent has not filled; not in a snapshot, which has the orders themselves."""
         self.day = 0
         self.pnl = 0
         """Realised on `day`, after fees."""

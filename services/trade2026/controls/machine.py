@@ -11,7 +11,7 @@ from trade2026.controls import rules as r
 from trade2026.controls.exposure import DAY_NS, Exposure
 from trade2026.controls.ledger import Ledger
 from trade2026.controls.limits import LimitBook
-from trade2026.controls.plan import Plan
+from trade2026.controls.plan import Plan, Step
 from trade2026.controls.rules import NOBODY, NOTHING, Check, Meter, Question
 from trade2026.controls.scopes import in_scope, is_scope
 from trade2026.controls.verdicts import verdict
@@ -21,6 +21,7 @@ from trade2026.domain.market import Reference
 from trade2026.domain.numbers import SCALE
 from trade2026.domain.orders import OrderSpec, OrderType
 from trade2026.domain.positions import Position
+from trade2026.domain.rejects import RejectCode
 
 __all__ = ["Check", "Controls", "in_scope", "is_scope"]
 
@@ -84,6 +85,32 @@ class Controls:
             counted: Quantity and price at which the order counts now.
         """
         return self._first_broken(self._ask(wanted, reference, now, open_quantity, *counted, 0))
+
+    def check_waiting(self, spec: OrderSpec, reference: Reference | None, now: int, *, opens: int = 1) -> Check | None:
+        """Return the first rule that a child breaks before its parent has filled.
+
+        Args:
+            reference: Of the moment when it will be released: its last price is the parent's, if that has one.
+            opens: 0 for an amendment.
+        """
+        question = self._ask(spec, reference, now, spec.quantity, 0, 0, opens)
+        return self._first_broken(question, self._plan(spec).waiting_steps)
+
+    def check_release(self, spec: OrderSpec, reserved: int, now: int, open_on_side: int | None = None) -> Check | None:
+        """Return the first rule that a child breaks whose parent has executed; one that reduces passes all but a kill.
+
+        Args:
+            reserved: The price at which it will count, nanos.
+            open_on_side: What else could execute on its side, nanos; None for all open orders.
+        """
+        question = self._ask(spec, None, now, spec.quantity, 0, 0, 0, reserved)
+        question.released = True
+        if open_on_side is not None:
+            question.reduces = self._reduces(question, open_on_side)
+        steps = self._plan(spec).release_steps
+        if question.reduces:
+            steps = [step for step in steps if step[2].code == RejectCode.KILLED]
+        return self._first_broken(question, steps)
 
     def explain(self, spec: OrderSpec, reference: Reference | None, now: int) -> list[Check]:
         """Return every rule that applies, with its limit and what was measured."""
@@ -162,6 +189,12 @@ class Controls:
         window, sent, self._last_sent = self._duplicate_window_ns, self._last_sent, None
         if window and orders > 0 and sent is not None and sent[0] is spec:
             self._ledger.remember(spec, sent[1], window)
+
+    def child_waits(self, spec: OrderSpec, change: int) -> None:
+        """A child of a list waits for its parent (1), or does so no longer (-1): it counts as an open order only."""
+        for leaf in self._counting(spec).leaves:
+            for group in leaf.groups:
+                group.waiting += change
 
     def filled(self, event: OrderFilled, ts: int) -> None:
         """One execution: positions, day P&L, and how often a strategy has executed."""
@@ -250,13 +283,16 @@ class Controls:
         counted_quantity: int,
         counted_price: int,
         opens: int,
+        reserved: int | None = None,
     ) -> Question:
         plan = self._plan(spec)
         q = Question()
-        q.spec, q.reference, q.now, q.opens = spec, reference, now, opens
+        q.spec, q.reference, q.now, q.opens, q.released = spec, reference, now, opens, False
         q.buy = buy = spec.side == "BUY"
-        q.reserved = reserved = self.reserved_price(spec, reference)
-        q.quantity = quantity = open_quantity - counted_quantity
+        if reserved is None:
+            reserved = self.reserved_price(spec, reference)
+        q.reserved = reserved
+        q.quantity = open_quantity - counted_quantity
         q.cost = open_quantity * reserved - counted_quantity * counted_price
         value = spec.quantity * reserved
         q.value = value if plan.multiplier == SCALE else value * plan.multiplier // SCALE
@@ -267,16 +303,19 @@ class Controls:
             q.market = reference.last if fresh and reference is not None else 0
             q.priced = bool(spec.price)
         q.leaf = leaf = self._ledger.leaves.get(plan.leaf_key, NOTHING)
-        position = leaf.position.quantity
-        if buy:
-            q.reduces = position < 0 and leaf.buy_quantity + quantity <= -position
-        else:
-            q.reduces = position > 0 and leaf.sell_quantity + quantity <= position
+        q.reduces = self._reduces(q, leaf.buy_quantity if buy else leaf.sell_quantity)
         return q
 
-    def _first_broken(self, question: Question) -> Check | None:
+    @staticmethod
+    def _reduces(q: Question, open_on_side: int) -> bool:
+        position = q.leaf.position.quantity
+        if q.buy:
+            return position < 0 and open_on_side + q.quantity <= -position
+        return position > 0 and open_on_side + q.quantity <= position
+
+    def _first_broken(self, question: Question, steps: list[Step] | None = None) -> Check | None:
         reduces, plan = question.reduces, self._plan(question.spec)
-        for measure, limit, rule in plan.steps:
+        for measure, limit, rule in plan.steps if steps is None else steps:
             if measure(question) > limit and not (reduces and rule.spares_reducing):
                 return verdict(rule, question, plan, self._ledger)
         return None

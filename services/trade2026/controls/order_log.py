@@ -11,7 +11,7 @@ import msgspec
 
 from trade2026.controls.machine import Controls
 from trade2026.domain.order_fold import FoldState, OrderFold
-from trade2026.domain.orders import Order
+from trade2026.domain.orders import Order, OrdStatus
 
 VERSION = 1
 _ORDERS_PER_SLICE = 1_000
@@ -51,6 +51,9 @@ def restore(state: bytes, fold: OrderFold, controls: Controls) -> None:
     orders = {order.order_id: order for line in rest for order in _decode_orders(line)}
     fold.restore_state(msgspec.structs.replace(head.fold, orders=orders))
     controls.restore(bytes(head.controls))
+    for order in fold.open.values():
+        if OrdStatus.SUSPENDED in (order.status, order.status_before):
+            controls.child_waits(order.spec, 1)
 
 
 def _lines(state: bytes) -> Iterator[memoryview]:

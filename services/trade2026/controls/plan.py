@@ -16,8 +16,26 @@ from trade2026.domain.numbers import SCALE, to_text
 from trade2026.domain.orders import OrderSpec
 from trade2026.domain.rejects import RejectCode
 
+Step = tuple[Measure, int, Rule]
+"""A rule with what the hot path reads of it."""
 Limits = list[tuple[str, LimitSet]]
 """Scopes with their limits, the widest first."""
+
+
+_NOT_OF_WHAT_WAITS = frozenset(
+    {
+        *("reduce_only", "max_daily_loss", "max_position", "max_net_exposure", "max_gross_exposure"),
+        *("duplicate_window_ns", "passive_collar_bps", "price_window_bps"),
+    }
+)
+"""What a child of a list can't be asked before its parent has filled: by then positions and the market are others."""
+_NOT_OF_A_RELEASE = frozenset(
+    {
+        *("order_rate", "duplicate_window_ns", "max_open_orders"),
+        *("reference_price", "price_collar_bps", "passive_collar_bps", "price_window_bps"),
+    }
+)
+"""What was asked when the list was submitted, and is not asked again when a child is released."""
 
 
 class Plan:
@@ -32,9 +50,11 @@ class Plan:
         "losses",
         "meters",
         "multiplier",
+        "release_steps",
         "rules",
         "scopes",
         "steps",
+        "waiting_steps",
     )
 
     def __init__(self, spec: OrderSpec, book: LimitBook, ledger: Ledger) -> None:
@@ -65,8 +85,10 @@ class Plan:
             *r.price_rules(limits),
             *exposure_rules(self, ledger, spec, limits),
         ]
-        self.steps = [(rule.measure, rule.limit, rule) for rule in self.rules]
+        self.steps: list[Step] = [(rule.measure, rule.limit, rule) for rule in self.rules]
         """The rules in the form that the hot path walks through."""
+        self.waiting_steps = [step for step in self.steps if step[2].name not in _NOT_OF_WHAT_WAITS]
+        self.release_steps = [step for step in self.steps if step[2].name not in _NOT_OF_A_RELEASE]
 
 
 def limits_of(book: LimitBook, spec: OrderSpec) -> Limits:
@@ -92,7 +114,7 @@ def stop_rules(plan: Plan, ledger: Ledger) -> list[Rule]:
         if not halts and not tripped:
             return 0
         stopped = not (scopes.isdisjoint(halts) and scopes.isdisjoint(tripped))
-        return int(stopped and not (q.spec.reduce_only and q.reduces))
+        return int(stopped and not ((q.spec.reduce_only or q.released) and q.reduces))
 
     def opens_position(q: Question) -> int:
         return int(q.spec.reduce_only and not q.reduces)
@@ -115,7 +137,7 @@ def _loss_of(ledger: Ledger, scope: str) -> Measure:
     groups = ledger.groups
 
     def loss(q: Question) -> int:
-        if q.spec.reduce_only and q.reduces:
+        if (q.spec.reduce_only or q.released) and q.reduces:
             return 0
         lost = groups.get(scope, NOBODY).loss(q.now)
         return lost if lost > 0 else 0
@@ -150,8 +172,13 @@ def _rate_of(meter: Meter) -> Measure:
 
 def _open_orders_of(ledger: Ledger, scope: str) -> Measure:
     groups = ledger.groups
+
     # An amendment opens no order: it must not be refused because others have.
-    return lambda q: groups.get(scope, NOBODY).open_orders + 1 if q.opens else 0
+    def count(q: Question) -> int:
+        group = groups.get(scope, NOBODY)
+        return group.open_orders + group.waiting + 1 if q.opens else 0
+
+    return count
 
 
 def exposure_rules(plan: Plan, ledger: Ledger, spec: OrderSpec, limits: Limits) -> list[Rule]:

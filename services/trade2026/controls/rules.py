@@ -45,6 +45,7 @@ class Question:
         "quantity",
         "reduces",
         "reference",
+        "released",
         "reserved",
         "spec",
         "value",
@@ -68,6 +69,8 @@ class Question:
     """1 if the order is new, 0 for an amendment."""
     reduces: bool
     """It can only bring the account's position nearer to zero."""
+    released: bool
+    """It is a child of a list whose parent has executed: an exit that reduces passes as if it were reduce-only."""
     market: int
     """The reference price for a collar; 0 if none is fresh enough."""
     priced: bool

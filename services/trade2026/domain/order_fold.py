@@ -23,6 +23,7 @@ class LimitHook(Protocol):
     def order_changed(
         self, spec: OrderSpec, qty_before: int, price_before: int, qty_after: int, price_after: int
     ) -> None: ...
+    def child_waits(self, spec: OrderSpec, change: int) -> None: ...
     def filled(self, event: ev.OrderFilled, ts: int) -> None: ...
     def marked(self, instrument: str, price: int) -> None: ...
     def killed(self, event: ev.Killed) -> None: ...
@@ -233,8 +234,10 @@ class OrderFold:
             return order
         self.open[order.order_id] = order
         self._index(order)
-        if hook is not None:  # a suspended child counts for nothing, and whatever becomes of it is no new order
+        if hook is not None:  # a suspended child counts for nothing yet, and whatever becomes of it is no new order
             hook.order_changed(spec, 0, 0, *counted(order))
+            if order.status is OrdStatus.SUSPENDED:
+                hook.child_waits(spec, 1)
         return order
 
     def _index(self, order: Order) -> None:
@@ -261,6 +264,8 @@ class OrderFold:
             self._closed.append((envelope.seq, order.order_id))
             self.open.pop(order.order_id, None)
             self._unhold(order)
+        if self.hook is not None and order.status is OrdStatus.SUSPENDED:
+            self.hook.child_waits(order.spec, -1)
         order.status = status
         order.leaves_qty = 0
         order.working = False
@@ -339,6 +344,8 @@ class OrderFold:
 
     def _released(self, event: ev.OrderReleased, envelope: ev.Envelope) -> Order:
         order = self.orders[event.order_id]
+        if self.hook is not None:
+            self.hook.child_waits(order.spec, -1)
         order.original = order.original or order.spec
         order.spec = event.spec
         order.leaves_qty = event.spec.quantity

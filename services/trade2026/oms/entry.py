@@ -9,8 +9,8 @@ from trade2026.kit.http import Problem, Request
 from trade2026.kit.identity import Principal
 from trade2026.kit.owner import Unavailable
 from trade2026.kit.views import SubmitView, submit_view
-from trade2026.oms.machine import OrderClosed, OrderError, Refused, UnknownOrder
 from trade2026.oms.order_input import TEXT_MAX, AmendInput, OrderInput, amount
+from trade2026.oms.refusals import OrderClosed, OrderError, Refused, UnknownOrder
 
 if TYPE_CHECKING:
     from trade2026.oms.service import OmsService

@@ -17,7 +17,8 @@ from trade2026.domain.orders import CLOSED, Order, OrderSpec, number_of
 from trade2026.kit.clock import Clock
 from trade2026.kit.history import HistoryReader, Page
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
-from trade2026.oms.machine import SOME_IN_USE, BadList, ClientOrderIdReused, OrderClosed, OrderMachine, UnknownOrder
+from trade2026.oms.machine import OrderMachine
+from trade2026.oms.refusals import SOME_IN_USE, BadList, ClientOrderIdReused, OrderClosed, UnknownOrder
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -20,71 +20,19 @@ from trade2026.domain.order_fold import OrderFold, counted
 from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrderType, OrdStatus
 from trade2026.domain.positions import Position
 from trade2026.domain.rejects import RejectCode
+from trade2026.oms import lists
+from trade2026.oms.refusals import (
+    SOME_IN_USE,
+    BadAmendment,
+    BadList,
+    ClientOrderIdReused,
+    OrderClosed,
+    Refused,
+    UnknownOrder,
+)
 from trade2026.oms.reports import meaning
 
 Emit = Callable[[ev.AnyEvent], None]
-
-SOME_IN_USE = "some of these client order ids are in use already; a list is accepted in one piece"
-
-
-class OrderError(Exception):
-    """A command that is refused without a trace in the log; `code` is stable."""
-
-    code = "order_error"
-
-
-class ClientOrderIdReused(OrderError):
-    """The same client order id with other content."""
-
-    code = "client_order_id_reused"
-
-    def __init__(self, order: Order) -> None:
-        self.order_id = order.order_id
-        super().__init__(
-            f"client_order_id {order.spec.client_order_id!r} already names order {order.order_id} with other content; "
-            "send a new id for a new order"
-        )
-
-
-class UnknownOrder(OrderError):
-    """No such order here."""
-
-    code = "unknown_order"
-
-    def __init__(self, order_id: str) -> None:
-        super().__init__(f"there is no order {order_id!r}")
-
-
-class OrderClosed(OrderError):
-    """Nothing can happen to it any more."""
-
-    code = "order_closed"
-
-    def __init__(self, order: Order) -> None:
-        self.account = order.spec.account
-        super().__init__(f"order {order.order_id} is {order.status} and cannot change")
-
-
-class BadAmendment(OrderError):
-    """New terms that make no order."""
-
-    code = "bad_amendment"
-
-
-class BadList(OrderError):
-    """Orders that make no list of the kind asked for."""
-
-    code = "bad_list"
-
-
-class Refused(OrderError):
-    """A control refused an amendment or a leg of a list; a single order is recorded instead."""
-
-    code = "refused_by_risk"
-
-    def __init__(self, reject_code: str, reason: str) -> None:
-        self.reject_code = reject_code
-        super().__init__(reason)
 
 
 class OrderMachine:
@@ -225,16 +173,18 @@ class OrderMachine:
         self._request_cancel(order, command.reason, emit)
         return order
 
-    def _request_cancel(self, order: Order, reason: str, emit: Emit, *, expiry: bool = False) -> None:
+    def _request_cancel(self, order: Order, reason: str, emit: Emit, *, expiry: bool = False) -> bool:
+        """Return whether it was asked for only now."""
         if order.status is OrdStatus.PENDING_CANCEL:
-            return
+            return False
         if order.working:
             emit(ev.CancelRequested(order_id=order.order_id, reason=reason, routed=True, expiry=expiry))
-            return
+            return True
         # No venue knows of it: it ends here and now.
         ended = ev.OrderExpired if expiry else ev.OrderCanceled
         emit(ended(order_id=order.order_id, reason=reason))
         self._after_close(order, emit)
+        return True
 
     def _cancel_all(self, command: cmd.CancelAll, emit: Emit) -> int:
         return self._cancel_scope(command.scope, command.reason, emit)
@@ -267,9 +217,14 @@ class OrderMachine:
             return order
         wanted = msgspec.structs.replace(spec, quantity=quantity, price=price, stop_price=stop_price)
         reserved_price = self.controls.reserved_price(wanted, command.reference)
-        broken = self.controls.check_amendment(
-            wanted, quantity - order.cum_qty, counted(order), command.reference, command.ts
-        )
+        if order.status is OrdStatus.SUSPENDED:
+            parent = next(each for each in self._siblings(order) if each.list_role == "parent")
+            moment = lists.moment_of_release(parent.spec, command.reference, command.ts)
+            broken = self.controls.check_waiting(wanted, moment, command.ts, opens=0)
+        else:
+            broken = self.controls.check_amendment(
+                wanted, quantity - order.cum_qty, counted(order), command.reference, command.ts
+            )
         if broken is not None:
             raise Refused(broken.code, broken.message)
         emit(
@@ -296,7 +251,7 @@ class OrderMachine:
             return [order for order in known if order is not None]
         if any(known):
             raise BadList(SOME_IN_USE)
-        self._check_list(kind, specs)
+        lists.check_shape(kind, specs)
         legs = self._legs(command)
         self._check_legs(command, legs)
         emit(
@@ -326,32 +281,31 @@ class OrderMachine:
         return legs
 
     def _check_legs(self, command: cmd.SubmitList, legs: list[ev.ListedOrder]) -> None:
-        """Each leg that works at once must pass with those before it counted already."""
+        """Each leg must pass with those before it counted already; a child what can be asked before it works."""
         counted_legs: list[ev.ListedOrder] = []
+        moment = lists.moment_of_release(command.specs[0], command.reference, command.ts)
         try:
             for leg in legs:
                 if leg.role == "child":
-                    continue
-                refusal = self._refusal(leg.spec, command.reference, command.ts)
+                    check = self.controls.check_waiting(leg.spec, moment, command.ts)
+                    refusal = (check.code, check.message) if check is not None else None
+                else:
+                    refusal = self._refusal(leg.spec, command.reference, command.ts)
                 if refusal is not None:
                     raise Refused(*refusal)
-                self.controls.order_changed(leg.spec, 0, 0, leg.spec.quantity, leg.reserved_price)
+                self._count(leg, 1)
                 counted_legs.append(leg)
         finally:
             for leg in counted_legs:
-                self.controls.order_changed(leg.spec, leg.spec.quantity, leg.reserved_price, 0, 0)
+                self._count(leg, -1)
 
-    @staticmethod
-    def _check_list(kind: str, specs: list[OrderSpec]) -> None:
-        size = {"OCO": (2, 8), "OTO": (2, 8), "BRACKET": (3, 3)}[kind]
-        if not size[0] <= len(specs) <= size[1]:
-            raise BadList(f"a list of kind {kind} has {size[0]} to {size[1]} orders, not {len(specs)}")
-        if len({(spec.account, spec.instrument) for spec in specs}) != 1:
-            raise BadList("the orders of a list share one account and one instrument")
-        if len({spec.client_order_id for spec in specs}) != len(specs):
-            raise BadList("each order of a list needs a client_order_id of its own")
-        if kind == "BRACKET" and any(spec.side == specs[0].side for spec in specs[1:]):
-            raise BadList("the two exits of a bracket are on the other side than its entry")
+    def _count(self, leg: ev.ListedOrder, sign: int) -> None:
+        if leg.role == "child":
+            self.controls.child_waits(leg.spec, sign)
+        elif sign > 0:
+            self.controls.order_changed(leg.spec, 0, 0, leg.spec.quantity, leg.reserved_price)
+        else:
+            self.controls.order_changed(leg.spec, leg.spec.quantity, leg.reserved_price, 0, 0)
 
     def _siblings(self, order: Order) -> list[Order]:
         legs = self.fold.lists.get(order.list_id, [])
@@ -373,19 +327,25 @@ class OrderMachine:
 
     def _release_children(self, parent: Order, now: int, emit: Emit) -> None:
         for child in self._siblings(parent):
-            if child.status is not OrdStatus.SUSPENDED:
-                continue
-            spec = child.spec
-            if spec.quantity > parent.cum_qty:
-                spec = msgspec.structs.replace(spec, quantity=parent.cum_qty)
-            emit(
-                ev.OrderReleased(
-                    order_id=child.order_id,
-                    spec=spec,
-                    reserved_price=child.reserved_price or spec.price or spec.stop_price,
-                    routed=not spec.is_held,
-                )
-            )
+            if child.status is OrdStatus.SUSPENDED:
+                emit(self.release(child, now))
+
+    def release(self, child: Order, now: int) -> ev.OrderReleased | ev.OrderRejected:
+        """Return what becomes of a suspended child now that its parent has executed. `now` is ns."""
+        spec, siblings = child.spec, self._siblings(child)
+        executed = next(order.cum_qty for order in siblings if order.list_role == "parent")
+        if spec.quantity > executed:
+            spec = msgspec.structs.replace(spec, quantity=executed)
+        reserved = child.reserved_price or self.controls.reserved_price(spec, None)
+        broken = self.controls.check_release(spec, reserved, now)
+        if broken is not None:
+            # Open exits count with every leg, but of a list only one executes: nobody is left unprotected for that.
+            others = lists.open_on_side(self.fold.open.values(), child)
+            broken = self.controls.check_release(spec, reserved, now, others)
+        if broken is not None:
+            reason = f"not released: {broken.message}"
+            return ev.OrderRejected(order_id=child.order_id, reject_code=broken.code, reason=reason)
+        return ev.OrderReleased(order_id=child.order_id, spec=spec, reserved_price=reserved, routed=not spec.is_held)
 
     def _after_close(self, order: Order, emit: Emit, now: int = 0) -> None:
         if not order.list_id:
@@ -489,7 +449,8 @@ class OrderMachine:
         if event is None:
             return
         emit(event)
+        now = command.ts_report or command.ts  # what the log says that it was
         if isinstance(report, ev.VenueFilled):
-            self._after_fill(order, command.ts, emit)
+            self._after_fill(order, now, emit)
         elif order.status in CLOSED:
-            self._after_close(order, emit, command.ts)
+            self._after_close(order, emit, now)

@@ -13,7 +13,8 @@ from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instruments
 from trade2026.kit.bus.port import Bus, Trimmed
 from trade2026.kit.settings import ProcessSettings
-from trade2026.oms.machine import OrderError, OrderMachine
+from trade2026.oms.machine import OrderMachine
+from trade2026.oms.refusals import OrderError
 
 _RECORDS_PER_READ = 2_000
 _DIFFERENCES_MAX = 20
@@ -63,6 +64,8 @@ async def verify(bus: Bus, settings: ProcessSettings) -> Verification:
             command = _command(machine, envelope, report)
             if command is not None:
                 _compare(machine, command, envelope, found)
+            elif isinstance(envelope.data, ev.OrderReleased | ev.OrderRejected) and report_seq < 0:
+                _compare_release(machine, envelope.data, envelope, found)
             machine.apply(envelope)
             position = record.seq + 1
     found.events = position
@@ -124,5 +127,18 @@ def _compare(machine: OrderMachine, command: cmd.Command, envelope: ev.Envelope,
         decided = emitted.event
     except OrderError as error:
         decided = error
+    _note(decided, envelope, found)
+
+
+def _compare_release(
+    machine: OrderMachine, event: ev.OrderReleased | ev.OrderRejected, envelope: ev.Envelope, found: Verification
+) -> None:
+    """A child is released, or not, by what is known once its parent's end is folded."""
+    found.decisions += 1
+    child = machine.fold.orders[event.order_id]
+    _note(machine.release(child, envelope.ts_event), envelope, found)
+
+
+def _note(decided: object, envelope: ev.Envelope, found: Verification) -> None:
     if decided != envelope.data and len(found.differences) < _DIFFERENCES_MAX:
         found.differences.append(f"orders.events/0/{envelope.seq}: recorded {envelope.data}, now {decided!r}")

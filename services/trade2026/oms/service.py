@@ -38,8 +38,9 @@ from trade2026.kit.snapshots import SnapshotStore
 from trade2026.oms import api, spans
 from trade2026.oms.entry import problem_of
 from trade2026.oms.lookup import OrderLookup
-from trade2026.oms.machine import BadList, ClientOrderIdReused, OrderMachine
+from trade2026.oms.machine import OrderMachine
 from trade2026.oms.order_input import OrderInput, OrderReader, _step
+from trade2026.oms.refusals import BadList, ClientOrderIdReused
 from trade2026.oms.risk_follower import RiskFollower
 from trade2026.oms.stream import EventStream
 

@@ -12,6 +12,7 @@ from trade2026.controls.exposure import Exposure
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening, loosens
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import to_text
+from trade2026.domain.orders import Order
 
 HISTORY_MAX = 1_000
 ALERTS_MAX = 10_000
@@ -158,8 +159,12 @@ class Watch:
         self._minute = 0
         self._refusals: dict[tuple[str, str], int] = {}
 
-    def look(self, envelope: ev.Envelope) -> ev.AlertRaised | None:
-        """Return the alert that an order event calls for."""
+    def look(self, envelope: ev.Envelope, order: Order | None = None) -> ev.AlertRaised | None:
+        """Return the alert that an order event calls for.
+
+        Args:
+            order: That the event has changed, if memory holds it.
+        """
         match envelope.data:
             case ev.Killed() as stop:
                 word = "halted" if stop.halt else "killed"
@@ -171,6 +176,14 @@ class Watch:
                 )
             case ev.OrderRefused() as refused:
                 return self._refused(refused, envelope.ts_event)
+            case ev.OrderRejected() as rejected if order is not None and order.list_role == "child":
+                return ev.AlertRaised(
+                    alert_id=f"unprotected-{rejected.order_id}",
+                    severity="critical",
+                    scope=f"account:{order.spec.account}",
+                    message=f"{rejected.order_id} of list {order.list_id} was rejected with {rejected.reject_code} after "
+                    f"its parent had executed, which may have nothing to protect it now: {rejected.reason}",
+                )
             case _:
                 return None
 

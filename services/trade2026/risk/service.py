@@ -307,7 +307,7 @@ class RiskService(Service):
         data = envelope.data
         if isinstance(data, ev.Killed | ev.Resumed):
             self.latched.pop(data.scope, None)
-        alert = self._watch.look(envelope)
+        alert = self._watch.look(envelope, self.fold.orders.get(getattr(data, "order_id", "")))
         if alert is not None and len(self._alerts_waiting) < _ALERTS_WAITING_MAX:
             self._alerts_waiting.append((alert, f"{record.topic}/{record.partition}/{record.seq}"))
 

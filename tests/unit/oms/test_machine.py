@@ -18,15 +18,8 @@ from trade2026.domain import events as ev
 from trade2026.domain.market import Reference
 from trade2026.domain.order_fold import counted
 from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrderType, OrdStatus
-from trade2026.oms.machine import (
-    BadAmendment,
-    BadList,
-    ClientOrderIdReused,
-    OrderClosed,
-    OrderMachine,
-    Refused,
-    UnknownOrder,
-)
+from trade2026.oms.machine import OrderMachine
+from trade2026.oms.refusals import BadAmendment, BadList, ClientOrderIdReused, OrderClosed, Refused, UnknownOrder
 
 UNIT = 10**9
 PRICE = 45_000 * UNIT

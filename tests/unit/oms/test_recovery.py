@@ -18,7 +18,8 @@ from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
 from trade2026.domain.market import Reference
 from trade2026.domain.orders import Order, OrderSpec, OrderType, TimeInForce
-from trade2026.oms.machine import ClientOrderIdReused, OrderError, OrderMachine
+from trade2026.oms.machine import OrderMachine
+from trade2026.oms.refusals import ClientOrderIdReused, OrderError
 
 UNIT = 10**9
 PRICE = 45_000 * UNIT

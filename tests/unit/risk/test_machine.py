@@ -8,7 +8,7 @@ import pytest
 from trade2026.controls.exposure import Exposure
 from trade2026.controls.limits import LimitBook, LimitSet, Rate, Tightening, ceiling_of, in_force
 from trade2026.domain import events as ev
-from trade2026.domain.orders import OrderSpec, OrderType
+from trade2026.domain.orders import Order, OrderSpec, OrderType, OrdStatus
 from trade2026.risk.machine import (
     REFUSALS_PER_MINUTE,
     RiskMachine,
@@ -158,6 +158,16 @@ def test_a_halt_by_the_controls_is_a_critical_alert() -> None:
     alert = Watch().look(envelope(7, halt))
     assert alert is not None
     assert (alert.alert_id, alert.severity, alert.scope) == ("halted-7", "critical", "strategy:mm")
+
+
+def test_a_child_that_is_rejected_after_its_parent_executed_is_a_critical_alert() -> None:
+    spec = refused(0, 0).data.spec  # type: ignore[union-attr]
+    child = Order(order_id="o1", spec=spec, status=OrdStatus.REJECTED, leaves_qty=0, list_id="l0-0", list_role="child")
+    rejected = envelope(7, ev.OrderRejected(order_id="o1", reject_code="MAX_POSITION", reason="not released"))
+    alert = Watch().look(rejected, child)
+    assert alert is not None
+    assert (alert.alert_id, alert.severity, alert.scope) == ("unprotected-o1", "critical", "account:main")
+    assert Watch().look(rejected, msgspec.structs.replace(child, list_role="")) is None
 
 
 def refused(seq: int, ts: int) -> ev.Envelope:
