@@ -193,8 +193,7 @@ class OrderMachine:
         asked = 0
         for order in list(self.fold.open.values()):
             if order.is_open and in_scope(scope, order.spec):
-                self._request_cancel(order, reason, emit)
-                asked += 1
+                asked += self._request_cancel(order, reason, emit)
         return asked
 
     def _amend(self, command: cmd.AmendOrder, emit: Emit) -> Order:

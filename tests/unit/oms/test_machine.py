@@ -207,6 +207,14 @@ def test_a_second_cancel_asks_the_venue_only_once() -> None:
     assert desk.types() == ["OrderAccepted", "CancelRequested"]
 
 
+def test_a_second_cancel_of_all_counts_only_what_it_asks_for() -> None:
+    desk = Desk()
+    desk.submit("c1")
+    assert desk.do(cmd.CancelAll(ts=desk.now)) == 1
+    desk.submit("c2")
+    assert [desk.do(cmd.CancelAll(ts=desk.now)) for _ in range(2)] == [1, 0]
+
+
 def test_a_held_stop_is_cancelled_at_once_because_no_venue_knows_it() -> None:
     desk = Desk()
     order = desk.submit(**stop())
