@@ -18,7 +18,7 @@ HISTORY_MAX = 1_000
 ALERTS_MAX = 10_000
 REFUSALS_PER_MINUTE = 20
 """So many refusals of one account for one reason within a minute raise an alert."""
-_MINUTE_NS = 60_000_000_000
+MINUTE_NS = 60_000_000_000
 
 
 class WouldWiden(Exception):
@@ -188,7 +188,7 @@ class Watch:
                 return None
 
     def _refused(self, refused: ev.OrderRefused, ts: int) -> ev.AlertRaised | None:
-        minute = ts // _MINUTE_NS
+        minute = ts // MINUTE_NS
         if minute != self._minute:
             self._minute = minute
             self._refusals.clear()

@@ -17,7 +17,7 @@ from trade2026.controls.exposure import DAY_NS
 from trade2026.controls.limits import LIMIT_SCOPES, LimitBook, LimitSet, Tightening, ceiling_of, in_force, same_limits
 from trade2026.controls.machine import Check, Controls, in_scope
 from trade2026.domain import events as ev
-from trade2026.domain.events import Envelope
+from trade2026.domain.events import Envelope, decode
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Reference
 from trade2026.domain.order_fold import OrderFold
@@ -33,7 +33,7 @@ from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.risk import api
 from trade2026.risk.log import RiskLog
-from trade2026.risk.machine import Watch, near_limits, next_end, tightened, unblocked
+from trade2026.risk.machine import MINUTE_NS, Watch, near_limits, next_end, tightened, unblocked
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ _TIMER_SECONDS = 1.0
 _GROUP = "risk"
 _ALERTS_WAITING_MAX = 10_000
 _SCOPES_PER_TURN = 200
+_RECORDS_PER_READ = 2_000
 
 
 class RiskService(Service):
@@ -328,7 +329,31 @@ class RiskService(Service):
         restored = self.snapshots.restore(make, next_seq_max=looked_at)
         if restored is not None:
             self.fold, self.controls = restored
+            await self._recount(self.fold.next_seq)
         self._looked_at = looked_at
+
+    async def _recount(self, end: int) -> None:
+        """Look again at the last minute before a snapshot: how often was refused in it is in no snapshot."""
+        refusals: list[Envelope] = []
+        oldest, position, since = await self.context.bus.start(ORDERS, 0), end, 0
+        while position > oldest:
+            begin = max(oldest, position - _RECORDS_PER_READ)
+            found = await self._read(begin, position)
+            since = since or found[-1].ts_init - MINUTE_NS
+            refusals[:0] = [envelope for envelope in found if isinstance(envelope.data, ev.OrderRefused)]
+            if found[0].ts_init < since:
+                break
+            position = begin
+        for envelope in refusals:
+            self._watch.look(envelope)
+
+    async def _read(self, begin: int, end: int) -> list[Envelope]:
+        found: list[Envelope] = []
+        while (position := begin + len(found)) < end:
+            records = await self.context.bus.read(ORDERS, 0, position, end - position)
+            assert records, f"{ORDERS} has no {position}, though it goes on to {end}"
+            found += [decode(record.body) for record in records]
+        return found
 
     async def _remember(self, next_seq: int) -> None:
         """Keep durably up to where every alert was raised."""

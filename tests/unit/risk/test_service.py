@@ -20,7 +20,8 @@ from trade2026.kit.clock import ManualClock
 from trade2026.kit.publisher import Publisher
 from trade2026.kit.service import Context
 from trade2026.kit.settings import ProcessSettings, VenueSettings
-from trade2026.risk.machine import WouldWiden
+from trade2026.risk import service
+from trade2026.risk.machine import REFUSALS_PER_MINUTE, WouldWiden
 from trade2026.risk.service import RiskService
 
 UNIT = 10**9
@@ -183,6 +184,25 @@ async def test_a_restart_begins_with_the_snapshot_of_the_order_log_and_misses_no
     assert sorted(again.stopped()) == ["strategy:mm", "strategy:xx"]
     assert sorted(again.log.machine.alerts) == ["killed-1", "killed-2"]
     assert again.snapshots.unreadable == {}
+
+
+@pytest.mark.parametrize(("pause", "alerts"), [(0, 1), (2 * 60 * SECOND, 0)])
+async def test_refusals_of_the_same_minute_before_a_snapshot_count_after_a_restart(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, pause: int, alerts: int
+) -> None:
+    monkeypatch.setattr(service, "_RECORDS_PER_READ", 3)
+    refused = ev.OrderRefused(order_id="o", spec=accepted().spec, reject_code="RESTRICTED", reason="listed")
+    risk = await desk.run()
+    await desk.order_events(*[refused] * (REFUSALS_PER_MINUTE - 1))
+    desk.clock.advance(pause)
+    await desk.order_events(ev.Resumed(scope="stack", reason="test", by="ann"))
+    await risk.look_around()
+    risk.snapshots.write(b"\n".join(order_log.slices(risk.fold, risk.controls)), risk.fold.next_seq, "1")
+    again = await desk.run()
+    assert again.as_of == REFUSALS_PER_MINUTE - 1
+    await desk.order_events(refused)
+    await again.look_around()
+    assert len(again.log.machine.alerts) == alerts
 
 
 async def test_a_snapshot_beyond_what_was_looked_at_is_not_used(desk: Desk) -> None:
