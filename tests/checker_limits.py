@@ -25,6 +25,9 @@ class LimitWatch:
         self._states = States()
         self._book = LimitBook()
         self._stopped: set[str] = set()
+        self._killed: set[str] = set()
+        self._list_of: dict[str, str] = {}
+        """The list of each order that competes with others of it."""
         self._positions: dict[tuple[str, str], int] = defaultdict(int)
 
     def apply(self, envelope: ev.Envelope) -> None:
@@ -34,8 +37,11 @@ class LimitWatch:
             self._book = msgspec.json.decode(bytes(event.limits), type=LimitBook)
         elif isinstance(event, ev.Killed):
             self._stopped.add(event.scope)
+            if not event.halt:
+                self._killed.add(event.scope)
         elif isinstance(event, ev.Resumed):
             self._stopped.discard(event.scope)
+            self._killed.discard(event.scope)
         elif isinstance(event, ev.OrderFilled):
             self._positions[event.account, event.instrument] += event.last_qty * (1 if event.side == "BUY" else -1)
         elif isinstance(event, ev.OrderAccepted):
@@ -43,6 +49,10 @@ class LimitWatch:
         elif isinstance(event, ev.OrderListAccepted):
             legs = [(leg.spec, leg.reserved_price) for leg in event.orders if leg.role != "child"]
             self._accept(envelope.seq, legs)
+            competing = [leg.order_id for leg in event.orders if leg.role != "parent"]
+            self._list_of |= dict.fromkeys(competing, event.list_id)
+        elif isinstance(event, ev.OrderReleased):
+            self._release(envelope.seq, event)
         self._states.apply(envelope)
 
     def _accept(self, seq: int, legs: list[tuple[OrderSpec, int]]) -> None:
@@ -54,6 +64,30 @@ class LimitWatch:
             faults = self._look(spec, reserved_price, taken)
             self.faults += [f"{seq}: {spec.client_order_id} of {spec.account}: {fault}" for fault in faults]
             taken.append(spec)
+
+    def _release(self, seq: int, event: ev.OrderReleased) -> None:
+        """A child may only go out if it reduces, counting one leg of each list, or is within the limits."""
+        spec = event.spec
+        told = f"{seq}: {event.order_id} of {spec.account} was released"
+        self.faults += [f"{told} while {scope} was killed" for scope in self._killed if _is_in(scope, spec)]
+        key = (spec.account, spec.instrument, spec.side)
+        largest: dict[str, int] = {}
+        for order_id, state in self._states.orders.items():
+            if (state.spec.account, state.spec.instrument, state.spec.side) == key:
+                name = self._list_of.get(order_id, order_id)
+                largest[name] = max(largest.get(name, 0), state.counted[0])
+        largest.pop(self._list_of[event.order_id], None)
+        position = self._positions[spec.account, spec.instrument] * (1 if spec.side == "BUY" else -1)
+        if position + sum(largest.values()) + spec.quantity <= 0:
+            return
+        limits = self._limits(spec)
+        worst, _ = self._position(spec, [])
+        for limit in _those(limits, "max_position"):
+            if worst > limit:
+                self.faults.append(f"{told} to a position of {worst}, the most is {limit}")
+        for limit in _those(limits, "max_order_quantity"):
+            if spec.quantity > limit:
+                self.faults.append(f"{told} with quantity {spec.quantity}, the most is {limit}")
 
     def _look(self, spec: OrderSpec, reserved_price: int, taken: list[OrderSpec]) -> list[str]:
         faults: list[str] = []

@@ -398,7 +398,7 @@ class AnySequence(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        limits = LimitSet(max_open_orders=6, max_position=60 * UNIT, max_order_quantity=18 * UNIT)
+        limits = LimitSet(max_open_orders=9, max_position=25 * UNIT, max_order_quantity=18 * UNIT)
         self.desk = Desk(LimitBook(account_default=limits))
         book = msgspec.Raw(msgspec.json.encode(self.desk.book))
         self.desk.do(cmd.AdoptLimits(ts=self.desk.now, version=1, limits=book))
@@ -414,6 +414,17 @@ class AnySequence(RuleBasedStateMachine):
         if held and side == "SELL":
             terms["stop_price"] = PRICE - UNIT
         self.orders.append(self.desk.submit(**terms))
+
+    @rule(quantities=st.lists(st.integers(1, 20), min_size=3, max_size=3), side=st.sampled_from(["BUY", "SELL"]))
+    def submit_list(self, quantities: list[int], side: str) -> None:
+        count = len(self.orders)
+        other = "SELL" if side == "BUY" else "BUY"
+        legs = [
+            spec(f"c{count + n}", quantity=quantity * UNIT, side=each)
+            for n, (quantity, each) in enumerate(zip(quantities, [side, other, side], strict=True))
+        ]
+        with contextlib.suppress(Refused):
+            self.orders += submit_list(self.desk, "OTO", *legs)
 
     @precondition(lambda self: self.orders)
     @rule(data=st.data())
