@@ -35,7 +35,7 @@ def test_a_release_holds_even_if_it_cannot_be_kept_and_is_kept_later(tmp_path):
     assert kills.release_older("stack", 6)
     assert (dict(kills), "partial" in kills.unkept) == ({}, True)
     kills.keep_again()
-    assert dict(Kills(path)) == {"stack": "runs away"}
+    assert dict(Kills(path)) == {"stack": KILL}
     path.with_suffix(".partial").rmdir()
     kills.keep_again()
     assert (dict(Kills(path)), kills.unkept) == ({}, "")
