@@ -93,7 +93,6 @@ class App:
         access: Who may come in; everyone on this machine if none is given.
         now: Nanoseconds since the epoch, for `Request.received_ns`.
         gate: Why the service can't answer now; empty while it can. Asked for routes that need it.
-        strict: Refuse query parameters that a route has not declared.
     """
 
     def __init__(
@@ -106,7 +105,6 @@ class App:
         metrics: Metrics | None = None,
         now: Callable[[], int] = time.time_ns,
         gate: Gate = str,
-        strict: bool = True,
     ) -> None:
         self.name = name
         self.access = access or Access(Keyring("", "127.0.0.1"))
@@ -116,7 +114,7 @@ class App:
         self.api = FastAPI(title=title or name, version=version or "0", docs_url=None, redoc_url=None)
         self.api.openapi = self.openapi  # type: ignore[method-assign]
         self.api.add_exception_handler(HTTPException, _problem_of_http)
-        self.now, self._gate, self.strict = now, gate, strict
+        self.now, self._gate = now, gate
         self.plain: dict[bytes, dict[bytes, Route]] = {}
         """Routes without parameters, by method and path: what a connection may answer itself."""
         self.heads: dict[bytes, Any] = {}
@@ -208,7 +206,7 @@ class App:
         """The OpenAPI document; made once, when all routes are there."""
         if self._document is None:
             document = FastAPI.openapi(self.api)
-            self._document = openapi.describe(document, self.routes, self.sockets, strict=self.strict)
+            self._document = openapi.describe(document, self.routes, self.sockets)
         return self._document
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -243,7 +241,7 @@ class App:
     def admit(self, route: Route, headers: dict[bytes, bytes], query: bytes) -> Principal:
         """Return who asks. Raises `Problem` for who may not, for what is unknown, or while there is no answer."""
         principal = self.access.admit(headers, route.role)
-        if query and self.strict:
+        if query:
             refuse_unknown(query, route.query)
         if route.needs_ready and (reason := self._gate()):
             raise _not_ready(reason)
@@ -304,8 +302,7 @@ class App:
         try:
             refuse_repeated(ws.scope["headers"])
             principal = self.access.admit(dict(ws.scope["headers"]), route.role)
-            if self.strict:
-                refuse_unknown(ws.scope["query_string"], route.query)
+            refuse_unknown(ws.scope["query_string"], route.query)
             if reason := self._gate():
                 raise _not_ready(reason)
         except Problem as error:

@@ -15,14 +15,8 @@ if TYPE_CHECKING:
 _REFERENCE = "#/components/schemas/{name}"
 
 
-def describe(
-    document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iterable[SocketRoute]", *, strict: bool = True
-) -> dict[str, Any]:
-    """Add routes to an OpenAPI document and return it.
-
-    Args:
-        strict: Whether query parameters that are not declared are refused.
-    """
+def describe(document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iterable[SocketRoute]") -> dict[str, Any]:
+    """Add routes to an OpenAPI document and return it."""
     routes = list(routes)
     types = {route.request_schema for route in routes} | {route.response_schema for route in routes} - {None}
     types = [type for type in types if type is not None]
@@ -32,7 +26,7 @@ def describe(
     schemas = dict(zip([*types, problem.ProblemDocument], references, strict=True))
     paths = document.setdefault("paths", {})
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, strict)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     for socket in sockets:
         paths.setdefault(socket.path, {})["get"] = {
             "summary": socket.summary,
@@ -57,7 +51,7 @@ def _schema(type: Any) -> dict[str, Any]:
     raise NotImplementedError(type)
 
 
-def _operation(route: "Route", schemas: dict[Any, Any], strict: bool) -> dict[str, Any]:
+def _operation(route: "Route", schemas: dict[Any, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": "Done"}
     if route.response_schema is not None:
         answer["content"] = {"application/json": {"schema": schemas[route.response_schema]}}
@@ -73,8 +67,6 @@ def _operation(route: "Route", schemas: dict[Any, Any], strict: bool) -> dict[st
             "required": True,
             "content": {"application/json": {"schema": schemas[route.request_schema]}},
         }
-    if not strict:
-        operation["x-undeclared-parameters"] = True
     if route.role is not None:
         operation["security"] = [{"bearer": []}]
         operation["x-role"] = route.role

@@ -238,7 +238,6 @@ def _host(service: Service, access: Access, heartbeat: Heartbeat, peers: Peers) 
         metrics=registry,
         now=service.context.clock.now,
         gate=life.not_ready,
-        strict=service.name != "gateway",  # its routes do not declare their parameters yet
     )
     add_standard_routes(app, life, heartbeat, registry)
     service.routes(app)

@@ -87,8 +87,7 @@ async function send(method, path, inputs, body, output, button) {
     if (parameter.in === "path") url = url.replace(`{${parameter.name}}`, encodeURIComponent(input.value));
     else if (input.value) query.append(parameter.name, input.value);
   }
-  const extra = inputs.query ? inputs.query.value.replace(/^\?/, "") : "";
-  const asked = [query.toString(), extra].filter(Boolean).join("&");
+  const asked = query.toString();
   const headers = {}, key = byId("key").value;
   if (key) headers.Authorization = "Bearer " + key;
   if (body) headers["Content-Type"] = "application/json";
@@ -115,10 +114,6 @@ function form(method, path, operation) {
   const body = content ? make("textarea", { spellcheck: "false", "aria-label": "Body" }) : null;
   if (body) body.value = JSON.stringify(example(content.schema, "", 0), null, 2);
   const fields = inputs.map(([parameter, input]) => make("label", {}, parameter.name, input, ...rich(parameter.description)));
-  if (operation["x-undeclared-parameters"] && method === "get") {
-    inputs.query = make("input", { autocomplete: "off", placeholder: "limit=10" });
-    fields.push(make("label", {}, "query", inputs.query));
-  }
   const output = make("div", { "aria-live": "polite" }), button = make("button", { type: "button" }, "Send");
   button.addEventListener("click", () => send(method.toUpperCase(), path, inputs, body, output, button));
   return make("div", { class: "fields-and-answer" },
