@@ -87,6 +87,7 @@ class OneProcess:
         key: str = "",
         disk: Any = None,
     ) -> None:
+        state.mkdir(parents=True, exist_ok=True)  # as the runner does: without it the disk counts as full
         self.state, self.key, self.disk = state, key, disk
         self.services = list(services)
         self.settings = change(settings_of(state, self.services, keys_file))
