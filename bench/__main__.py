@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.chain import RATES, measure_chain, measure_memory, measure_restart
-from bench.entry import MANIFEST, measure_entry
+from bench.entry import MANIFEST, measure_batches, measure_rest, measure_singles
 from bench.floors import fdatasync_times, start_echo
 from bench.goals import Report, goal_line, judge, row_line
 from bench.pure import measure_pure
@@ -56,8 +57,16 @@ def measure(options: argparse.Namespace) -> Report:
         run.add(measure_pure(MANIFEST, seconds))
         echo = start_echo(closing)
         run.part("Order entry, every acknowledged order durable", ENTRY_SERVICES)
-        with LocalStack(MANIFEST, where / "entry", port_offset=offset, services=ENTRY_SERVICES) as stack:
-            measure_entry(stack, echo, seconds, 10.0 if options.full else seconds, run.add)
+        for number, entry in enumerate(
+            (
+                partial(measure_singles, echo=echo, seconds=seconds),
+                partial(measure_batches, seconds=10.0 if options.full else seconds),
+                partial(measure_rest, seconds=seconds),
+            )
+        ):
+            state = where / f"entry-{number}"
+            with LocalStack(MANIFEST, state, port_offset=offset, services=ENTRY_SERVICES) as stack:
+                entry(stack, add=run.add)
         run.part("The whole chain, MARKET orders on schedule", ALL_SERVICES)
         rates = RATES if options.full else RATES[:1]
         run.add(measure_chain(where / "chain", offset, rates, 5.0 if options.quick else 10.0))

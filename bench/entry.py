@@ -25,23 +25,33 @@ BATCH_ORDERS = 100
 SENDERS = 4
 PIPELINED = 32
 OPEN_FOR_CANCEL_ALL = 10_000
+ORDERS_PER_ROW_MAX = 400_000
+"""Without an archive all orders stay in memory, and above 500,000 new ones are refused."""
 _WARM_SECONDS = 0.5
 
 Report = dict[str, Any]
 Add = Callable[[Report], None]
 
 
-def measure_entry(stack: LocalStack, echo: tuple[int, int], seconds: float, batch_seconds: float, add: Add) -> None:
-    """Everything, one row after the other; `echo` is the port and process id of the bare server."""
+def measure_singles(stack: LocalStack, echo: tuple[int, int], seconds: float, add: Add) -> None:
+    """One order a request, then the check; `echo` is the port and process id of the bare server."""
     for connections in CONNECTIONS:
         add(run_loop(measure_single(stack, echo, connections, seconds)))
     add(run_loop(measure_open_loop(stack, seconds)))
-    add(run_loop(measure_rest_batches(stack, seconds)))
+    add(run_loop(measure_check(stack, seconds)))
+
+
+def measure_batches(stack: LocalStack, seconds: float, add: Add) -> None:
+    """Many orders a frame."""
     frame = {"op": "batch", "orders": [ORDER] * BATCH_ORDERS}
-    add(run_loop(measure_socket(stack, f"websocket_batch_{BATCH_ORDERS}", frame, BATCH_ORDERS, 1, batch_seconds)))
+    add(run_loop(measure_socket(stack, f"websocket_batch_{BATCH_ORDERS}", frame, BATCH_ORDERS, 1, seconds)))
+
+
+def measure_rest(stack: LocalStack, seconds: float, add: Add) -> None:
+    """Batches over REST, orders that follow each other on a socket, one command for many orders."""
+    add(run_loop(measure_rest_batches(stack, seconds)))
     frame = {"op": "submit", "order": ORDER}
     add(run_loop(measure_socket(stack, "websocket_single", frame, 1, PIPELINED, seconds)))
-    add(run_loop(measure_check(stack, seconds)))
     add(measure_cancel_all(stack))
 
 
@@ -93,7 +103,7 @@ async def measure_rest_batches(stack: LocalStack, seconds: float) -> Report:
 async def measure_socket(
     stack: LocalStack, name: str, frame: dict[str, Any], orders: int, under_way: int, seconds: float
 ) -> Report:
-    """Frames over a few WebSockets, `under_way` of them at once on each."""
+    """Frames over a few WebSockets, `under_way` of them at once on each, until `ORDERS_PER_ROW_MAX`."""
     from websockets.asyncio.client import connect
 
     found = Latencies(seconds=seconds)
@@ -113,7 +123,7 @@ async def measure_socket(
                 now = time.perf_counter()
                 found.ns.append(int((now - begun.pop(0)) * 1e9))
                 found.failed += b'"problem"' in answer or b'"code"' in answer
-                if now < end:
+                if now < end and len(found.ns) * orders < ORDERS_PER_ROW_MAX:
                     begun.append(now)
                     await socket.send(text)
 
