@@ -56,7 +56,7 @@ def record(offset: int) -> list[str]:
             # shows the order that is typed below it.
             answer = order(offset)
             order_id = json.loads(answer)["order_id"]
-            lines = ["$ make up", *run("status", offset=offset, state=state).splitlines()]
+            lines = ["$ make up", *settled(offset, state).splitlines()]
             curl = "curl -X POST localhost:8099/orders -H 'Content-Type: application/json' \\"
             lines += ["", f"$ {curl}", f"    -d '{ORDER}'", answer]
             trace = traced(order_id, offset, state)
@@ -64,6 +64,14 @@ def record(offset: int) -> list[str]:
         finally:
             run("down", offset=offset, state=state)
     return lines
+
+
+def settled(offset: int, state: Path) -> str:
+    """The table, once each service has heard of the others."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while "peer" in (table := run("status", offset=offset, state=state)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return table
 
 
 def order(offset: int) -> str:
