@@ -67,15 +67,16 @@ clean: ## Remove the environment and what tools left behind; data in .trade2026 
 	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find $(PYTHON_CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp stands for a finished installation, so that the second `make up` starts at once.
-$(VENV)/.base: requirements/base.txt requirements/build.txt pyproject.toml
+# A stamp stands for a finished installation, so that the second `make up` starts at once. The stores belong to what
+# runs here: data.txt is base.txt and the extra `data`.
+$(VENV)/.base: requirements/data.txt requirements/build.txt pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null || { echo "Trade2026 needs Python 3.11; install it or set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "Trade2026 needs Python 3.11, and $(PYTHON) is another; set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Installing into $(VENV) …"
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "Python's venv module is missing (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
-	@$(PIP) --require-hashes --only-binary=:all: -r requirements/base.txt
+	@$(PIP) --require-hashes --only-binary=:all: -r requirements/data.txt
 	@$(PIP) --require-hashes --only-binary=:all: -r requirements/build.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
