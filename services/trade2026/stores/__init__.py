@@ -1,0 +1,1 @@
+"""Where data rests: a port for each kind of store, with its embedded default."""

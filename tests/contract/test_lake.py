@@ -1,0 +1,248 @@
+"""What every lake promises; each implementation is held to it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trade2026.domain.numbers import COST_SCALE, SCALE
+from trade2026.stores.delta import DeltaLake
+from trade2026.stores.lake import (
+    Column,
+    Kind,
+    Lake,
+    LakeConflict,
+    NoSuchTable,
+    NoSuchVersion,
+    Selection,
+    TableSpec,
+)
+
+DAY_NS = 86_400 * 10**9
+DAY = 20_000
+SPEC = TableSpec(
+    name="prints",
+    columns=(
+        Column("date", Kind.DATE),
+        Column("symbol", Kind.TEXT),
+        Column("seq", Kind.INTEGER),
+        Column("ts_event", Kind.INTEGER),
+        Column("price", Kind.AMOUNT),
+        Column("value", Kind.COST),
+        Column("bids", Kind.LEVELS),
+    ),
+    order=("ts_event", "seq"),
+    cluster=("ts_event",),
+)
+OFFSET = "market.ticks/0"
+EVERYTHING = Selection(limit=10_000)
+Make = Callable[[], Lake]
+
+
+@pytest.fixture(params=["folder", "url"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+    """Makes lakes over the same files, as a restarted process does."""
+    if request.param == "url":  # as object storage is named, with its options
+        return lambda: DeltaLake(f"file://{tmp_path}/lake", {"timeout": "30s"})
+    return lambda: DeltaLake(tmp_path / "lake")
+
+
+def rows(first: int, count: int, *, symbol: str = "BTCUSDT.SIM", day: int = DAY) -> dict[str, list[Any]]:
+    """Rows whose every value follows from their number."""
+    numbers = range(first, first + count)
+    return {
+        "date": [day] * count,
+        "symbol": [symbol] * count,
+        "seq": list(numbers),
+        "ts_event": [day * DAY_NS + number for number in numbers],
+        "price": [None if number % 7 == 3 else 50_000 * SCALE + number for number in numbers],
+        "value": [5 * COST_SCALE + number for number in numbers],
+        "bids": [[(SCALE + number, SCALE), (SCALE - number, number)] if number % 2 else [] for number in numbers],
+    }
+
+
+def as_rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def seqs(lake: Lake, wanted: Selection = EVERYTHING) -> list[int]:
+    return [row["seq"] for row in lake.read(SPEC, wanted).rows]
+
+
+def test_what_was_written_is_read_in_order_and_exactly(make: Make) -> None:
+    lake, written = make(), rows(0, 20)
+    lake.append(SPEC, written, {OFFSET: 20})
+    answer = make().read(SPEC, Selection())
+    assert answer.rows == as_rows(written)
+    assert not answer.more
+
+
+def test_the_greatest_amounts_are_kept_to_the_last_digit(make: Make) -> None:
+    lake = make()
+    written = rows(0, 2)
+    written["price"], written["value"] = [9 * 10**18, -9 * 10**18], [9 * 10**37, -1]
+    lake.append(SPEC, written, {OFFSET: 2})
+    assert lake.read(SPEC, Selection()).rows == as_rows(written)
+    written["price"] = [10**25, 1]  # a sum of many
+    lake.append(SPEC, written, {OFFSET: 4})
+    assert {row["price"] for row in lake.read(SPEC, Selection()).rows} == {9 * 10**18, -9 * 10**18, 10**25, 1}
+
+
+def test_the_position_comes_with_the_rows_also_to_another_process(make: Make) -> None:
+    lake = make()
+    assert lake.offsets("prints", [OFFSET]) == {}
+    lake.append(SPEC, rows(0, 5), {OFFSET: 5, "late": 1})
+    lake.append(SPEC, rows(5, 5), {OFFSET: 10, "late": 3})
+    again = make()
+    assert again.offsets("prints", [OFFSET, "late", "other"]) == {OFFSET: 10, "late": 3}
+    again.append(SPEC, rows(10, 5), {OFFSET: 15})
+    assert make().offsets("prints", [OFFSET, "late"]) == {OFFSET: 15, "late": 3}
+    assert seqs(again) == list(range(15))
+
+
+def test_a_position_outlives_many_commits_and_an_optimisation(make: Make) -> None:
+    lake = make()
+    for number in range(105):
+        lake.append(SPEC, rows(number, 1), {OFFSET: number + 1})
+    lake.compact("prints", DAY, "BTCUSDT.SIM")
+    assert make().offsets("prints", [OFFSET]) == {OFFSET: 105}
+    assert seqs(make()) == list(range(105))
+
+
+def test_of_two_writers_of_one_position_the_second_writes_nothing(make: Make) -> None:
+    first, second = make(), make()
+    first.append(SPEC, rows(0, 5), {OFFSET: 5})
+    assert second.offsets("prints", [OFFSET]) == {OFFSET: 5}
+    first.append(SPEC, rows(5, 5), {OFFSET: 10})
+    with pytest.raises(LakeConflict):
+        second.append(SPEC, rows(5, 5), {OFFSET: 10})
+    assert seqs(make()) == list(range(10))
+    assert second.offsets("prints", [OFFSET]) == {OFFSET: 10}
+    second.append(SPEC, rows(10, 5), {OFFSET: 15})
+    assert seqs(make()) == list(range(15))
+
+
+def test_two_writers_of_other_positions_do_not_disturb_each_other(make: Make) -> None:
+    first, second = make(), make()
+    first.append(SPEC, rows(0, 5), {"a": 5})
+    second.offsets("prints", ["b"])
+    first.append(SPEC, rows(5, 5), {"a": 10})
+    second.append(SPEC, rows(10, 5), {"b": 5})
+    assert make().offsets("prints", ["a", "b"]) == {"a": 10, "b": 5}
+    assert seqs(make()) == list(range(15))
+
+
+def test_a_position_may_go_back_because_a_log_may_lose_its_end(make: Make) -> None:
+    lake = make()
+    lake.append(SPEC, rows(0, 5), {OFFSET: 500})
+    lake.append(SPEC, rows(5, 5), {OFFSET: 7})
+    assert make().offsets("prints", [OFFSET]) == {OFFSET: 7}
+
+
+def test_questions_are_about_a_time_range_a_symbol_and_a_limit(make: Make) -> None:
+    lake = make()
+    lake.append(SPEC, rows(0, 10), {OFFSET: 10})
+    lake.append(SPEC, rows(10, 10, symbol="O'NEIL.SIM", day=DAY + 1), {OFFSET: 20})
+    begin = DAY * DAY_NS
+    assert seqs(lake, Selection(from_ns=begin + 3, to_ns=begin + 6)) == [3, 4, 5]
+    assert seqs(lake, Selection(from_ns=begin + 8, to_ns=begin + DAY_NS + 12)) == [8, 9, 10, 11]
+    assert seqs(lake, Selection(to_ns=begin + DAY_NS)) == list(range(10))
+    assert seqs(lake, Selection(symbol="O'NEIL.SIM")) == list(range(10, 20))
+    assert seqs(lake, Selection(symbol="' OR 1=1 --")) == []
+    limited = lake.read(SPEC, Selection(limit=4))
+    assert ([row["seq"] for row in limited.rows], limited.more) == ([0, 1, 2, 3], True)
+    assert not lake.read(SPEC, Selection(limit=20)).more
+
+
+def test_an_older_version_is_answered_by_number_and_by_time(make: Make) -> None:
+    lake = make()
+    first = lake.append(SPEC, rows(0, 5), {OFFSET: 5})
+    ended_ns = lake.history("prints", 1)[0].ts
+    while time.time_ns() // 1_000_000 * 1_000_000 <= ended_ns:  # a version's time is in milliseconds
+        time.sleep(0.001)
+    second = lake.append(SPEC, rows(5, 5), {OFFSET: 10})
+    assert seqs(lake, Selection(version=first)) == list(range(5))
+    assert seqs(lake, Selection(version=second)) == list(range(10))
+    assert seqs(lake, Selection(at_ns=ended_ns)) == list(range(5))
+    assert seqs(lake, Selection(at_ns=time.time_ns() + 10**9)) == list(range(10))
+    with pytest.raises(NoSuchVersion, match="the newest is"):
+        lake.read(SPEC, Selection(version=second + 1))
+    with pytest.raises(NoSuchVersion, match="is as old as"):
+        lake.read(SPEC, Selection(at_ns=10**18))
+
+
+def test_optimising_changes_files_and_no_answer(make: Make) -> None:
+    lake = make()
+    for number in range(0, 30, 3):
+        lake.append(SPEC, rows(number, 3), {OFFSET: number + 3})
+    lake.append(SPEC, rows(30, 3, day=DAY + 1), {OFFSET: 33})
+    assert [part.files for part in lake.state("prints").parts] == [10, 1]
+    done = lake.compact("prints", DAY, "BTCUSDT.SIM")
+    assert (done.files_removed, done.files_added) == (10, 1)
+    lake.cluster(SPEC, DAY, "BTCUSDT.SIM")
+    parts = lake.state("prints").parts
+    assert [(part.day, part.symbol, part.files, part.rows) for part in parts] == [
+        (DAY, "BTCUSDT.SIM", 1, 30),
+        (DAY + 1, "BTCUSDT.SIM", 1, 3),
+    ]
+    assert seqs(lake) == list(range(33))
+
+
+def test_rows_are_written_while_another_optimises(make: Make) -> None:
+    writer, other = make(), make()
+    for number in range(10):
+        writer.append(SPEC, rows(number, 1), {OFFSET: number + 1})
+    other.compact("prints", DAY, "BTCUSDT.SIM")
+    writer.append(SPEC, rows(10, 1), {OFFSET: 11})
+    assert seqs(make()) == list(range(11))
+    assert make().offsets("prints", [OFFSET]) == {OFFSET: 11}
+
+
+def test_a_vacuum_takes_what_only_old_versions_need_and_they_are_gone(make: Make) -> None:
+    lake = make()
+    old = lake.append(SPEC, rows(0, 5), {OFFSET: 5})
+    lake.append(SPEC, rows(5, 5), {OFFSET: 10})
+    lake.compact("prints", DAY, "BTCUSDT.SIM")
+    assert lake.vacuum("prints", 24) == []
+    assert len(lake.vacuum("prints", 0, dry_run=True)) == 2
+    assert seqs(lake, Selection(version=old)) == list(range(5))
+    assert len(lake.vacuum("prints", 0)) == 2
+    assert seqs(lake) == list(range(10))
+    with pytest.raises(NoSuchVersion, match="vacuumed"):
+        lake.read(SPEC, Selection(version=old))
+
+
+def test_a_column_is_added_by_a_newer_writer_and_older_files_and_writers_go_on(make: Make) -> None:
+    lake = make()
+    lake.append(SPEC, rows(0, 5), {OFFSET: 5})
+    newer = replace(SPEC, columns=(*SPEC.columns, Column("venue_seq", Kind.INTEGER)))
+    assert lake.read(newer, Selection()).rows[0]["venue_seq"] is None
+    upgraded = make()
+    upgraded.offsets("prints", [OFFSET])
+    upgraded.append(newer, rows(5, 5) | {"venue_seq": list(range(5, 10))}, {OFFSET: 10})
+    assert [row["venue_seq"] for row in make().read(newer, Selection()).rows] == [None] * 5 + list(range(5, 10))
+    assert make().read(SPEC, Selection()).rows == as_rows(rows(0, 10))
+    downgraded = make()
+    downgraded.offsets("prints", [OFFSET])
+    downgraded.append(SPEC, rows(10, 5), {OFFSET: 15})
+    found = make().read(newer, Selection()).rows
+    assert [row["venue_seq"] for row in found] == [None] * 5 + list(range(5, 10)) + [None] * 5
+
+
+def test_what_was_never_written_is_no_table(make: Make) -> None:
+    lake = make()
+    assert lake.tables() == []
+    for ask in (
+        lambda: lake.read(SPEC, Selection()),
+        lambda: lake.state("prints"),
+        lambda: lake.history("prints", 1),
+        lambda: lake.vacuum("prints", 24),
+    ):
+        with pytest.raises(NoSuchTable):
+            ask()
+    lake.append(SPEC, rows(0, 1), {OFFSET: 1})
+    assert lake.tables() == ["prints"]
+    assert [commit.rows for commit in lake.history("prints", 1)] == [1]
