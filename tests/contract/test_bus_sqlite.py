@@ -18,8 +18,9 @@ from trade2026.kit.bus.port import BusCorrupt, BusFull, BusUncertain, Fenced, Re
 from trade2026.kit.bus.sqlite import SqliteBus
 
 TOPIC = "orders.events"
-WOKEN_SECONDS_MAX = 2.0
-STARTED_SECONDS_MAX = 20.0
+WOKEN_SECONDS_MAX = 60.0
+"""Nobody looks by itself: who is not woken waits for ever, so this may be long."""
+STARTED_SECONDS_MAX = 60.0
 
 Open = Callable[..., SqliteBus]
 

@@ -80,7 +80,7 @@ class Stack(LocalStack):
 
     def _end_what_is_left(self) -> dict[int, str]:
         with contextlib.suppress(TimeoutError):
-            wait_for("no process is left", lambda: not self.processes(), 20)
+            wait_for("no process is left", lambda: not self.processes(), WAIT_SECONDS)
         left = self.processes()
         for pid in left:
             with contextlib.suppress(ProcessLookupError):

@@ -36,7 +36,9 @@ def test_health_names_the_dependency_that_stopped_and_forgets_it_when_it_is_back
         pid = stack.kill_process(stack.release_of(stopped), signal.SIGSTOP)
         with timed(f"{stopped} stopped, and {', '.join(dependants)} say so"):
             for service in dependants:
-                wait_for(f"{service} names {stopped}", lambda s=service, d=stopped: says_that(stack, s, d), 20)
+                wait_for(
+                    f"{service} names {stopped}", lambda s=service, d=stopped: says_that(stack, s, d), WAIT_SECONDS
+                )
         os.kill(pid, signal.SIGCONT)
         for service in dependants:
             wait_for(f"{service} is well", lambda s=service: stack.health(s).get("status") == "ok", WAIT_SECONDS)

@@ -13,7 +13,7 @@ from trade2026.domain.numbers import SCALE
 from trade2026.domain.orders import OrderSpec, OrderType
 from trade2026.strategies.order_entry import Answered, OrderEntry
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 60.0
 
 
 class OrderService:

@@ -64,7 +64,7 @@ async def runner(
     found = Runner(state, manifest, base=tmp_path, port_offset=port_offset, say=said.append, command=command)
     task = asyncio.create_task(found.run())
     while len(found.processes) < len(found.plan.releases) and not task.done():
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
     assert await found.wait_ready(list(found.processes)) == ""
     yield found
     found.request_stop()
