@@ -227,7 +227,7 @@ def add_stops(app: App, service: "RiskService") -> None:
             by=request.principal.name,
             halt=body.halt,
         )
-        answer = await service.kill(stop, authorization(request))
+        answer = await service.stops.kill(stop, authorization(request))
         if not any(told["ok"] for told in answer["reached"].values()):
             raise Problem(
                 503,
@@ -246,9 +246,10 @@ def add_stops(app: App, service: "RiskService") -> None:
             reason=a_reason(body.reason),
             by=request.principal.name,
         )
-        answer = await service.resume(release, authorization(request))
+        answer = await service.stops.resume(release, authorization(request))
         if not answer["reached"]["oms"]["ok"]:
-            raise Problem(503, "resume_not_delivered", "the order service did not confirm", retry_after=1, **answer)
+            detail = answer.pop("detail")
+            raise Problem(503, "resume_not_delivered", f"not released, ask again: {detail}", retry_after=1, **answer)
         return json_response(answer)
 
     @app.route("GET", "/killed", summary="Kills and halts in force")
@@ -260,7 +261,7 @@ def add_stops(app: App, service: "RiskService") -> None:
                 "reason": stop.reason,
                 "by": stop.by,
                 "cause": stop.cause,
-                "unconfirmed_by": sorted(service.unreached.get(stop.scope, {})),
+                "unconfirmed_by": service.stops.unconfirmed(stop.scope),
             }
             for scope, stop in sorted(service.stopped().items())
             if concerns(request, scope)

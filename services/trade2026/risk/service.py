@@ -24,7 +24,7 @@ from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import OrderSpec
 from trade2026.domain.rejects import RejectCode
 from trade2026.kit.bus.port import BusError, Record
-from trade2026.kit.calls import Answer, Post, post
+from trade2026.kit.calls import Post, post
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
 from trade2026.kit.projection import snapshot_directory
@@ -34,11 +34,11 @@ from trade2026.kit.snapshots import SnapshotStore
 from trade2026.risk import api
 from trade2026.risk.log import RiskLog
 from trade2026.risk.machine import MINUTE_NS, Watch, near_limits, next_end, tightened, unblocked
+from trade2026.risk.stops import KILL_TARGETS, KillSwitch
 
 log = logging.getLogger(__name__)
 
 ORDERS = "orders.events"
-KILL_TARGETS = ("oms", "gateway")
 _TIMER_SECONDS = 1.0
 _GROUP = "risk"
 _ALERTS_WAITING_MAX = 10_000
@@ -54,7 +54,6 @@ class RiskService(Service):
 
     def __init__(self, context: Context, post: Post = post) -> None:
         super().__init__(context)
-        self._post = post
         settings = self.settings
         venue = settings.venues[0].name if settings.venues else None
         self.instruments = Instruments(settings.instruments, venue)
@@ -66,10 +65,7 @@ class RiskService(Service):
         self.references = ReferenceCache(on_trades=self._on_trades)
         owner = f"{settings.release}-risk-{context.instance}"
         self.log = RiskLog(context.bus, context.clock, tenant=settings.stack, owner=owner, on_fault=self._log_fault)
-        self.latched: dict[str, ev.Killed] = {}
-        """Stops that were asked for here and that the order log does not show yet: memory first."""
-        self.unreached: dict[str, dict[str, tuple[str, bytes, str]]] = {}
-        """By scope, the services that have not confirmed: asked again until they do."""
+        self.stops = KillSwitch(settings, context.clock, post, self._record_stop)
         self.checks = context.metrics.counter(
             "trade2026_risk_checks_total", "Pre-trade checks answered", service="risk"
         )
@@ -79,7 +75,6 @@ class RiskService(Service):
         self._timer: asyncio.Task[None] | None = None
         self._log_error = ""
         self._looked_at = 0
-        self._telling: set[str] = set()
         self._changing = asyncio.Lock()
 
     def routes(self, app: App) -> None:
@@ -120,7 +115,7 @@ class RiskService(Service):
             "market_data": Health(fresh, "" if fresh else self.references.error or "no fresh trades"),
         }
         for target in KILL_TARGETS:
-            scopes = sorted(scope for scope, waiting in self.unreached.items() if target in waiting)
+            scopes = self.stops.unconfirmed_by(target)
             detail = f"has not confirmed the stop of {', '.join(scopes)}; asked again every second" if scopes else ""
             checks[target] = Health(not scopes, detail)
         return checks
@@ -153,7 +148,7 @@ class RiskService(Service):
         """Every rule that an order would meet now."""
         self.checks.inc(1)
         verdicts = self.controls.explain(spec, self.reference(spec.instrument), now)
-        for scope, stop in self.latched.items():
+        for scope, stop in self.stops.latched.items():
             if in_scope(scope, spec):
                 verdicts.insert(0, _latched_verdict(stop))
         return verdicts
@@ -164,7 +159,7 @@ class RiskService(Service):
 
     def stopped(self) -> dict[str, ev.Killed]:
         """Every kill and halt in force, by scope."""
-        return {**self.controls.halts, **self.controls.kills, **self.latched}
+        return {**self.controls.halts, **self.controls.kills, **self.stops.latched}
 
     # ── limits ──────────────────────────────────────────────────────────────────────────────
 
@@ -213,63 +208,8 @@ class RiskService(Service):
         await self.log.record(ev.LimitsChanged(version=version, limits=limits, by=by, reason=reason), principal=by)
         return book
 
-    # ── kill ────────────────────────────────────────────────────────────────────────────────
-
-    async def kill(self, stop: ev.Killed, authorization: str) -> dict[str, Any]:
-        """Stop a scope: latch it here, tell the order service and the venue at once, then log it."""
-        started = self.context.clock.now()
-        self.latched[stop.scope] = stop
-        body = msgspec.json.encode({"scope": stop.scope, "reason": stop.reason, "halt": stop.halt})
-        self.unreached[stop.scope] = dict.fromkeys(KILL_TARGETS, ("/kill", body, authorization))
-        reached = await self._tell(stop.scope)
-        return {"scope": stop.scope, "reached": reached, "ms": self._ms(started), **await self._logged(stop, stop.by)}
-
-    async def resume(self, release: ev.Resumed, authorization: str) -> dict[str, Any]:
-        """Release a scope everywhere."""
-        started = self.context.clock.now()
-        body = msgspec.json.encode({"scope": release.scope, "reason": release.reason})
-        self.latched.pop(release.scope, None)
-        self.unreached[release.scope] = dict.fromkeys(KILL_TARGETS, ("/resume", body, authorization))
-        reached = await self._tell(release.scope)
-        logged = await self._logged(release, release.by)
-        return {"scope": release.scope, "reached": reached, "ms": self._ms(started), **logged}
-
-    async def _tell(self, scope: str) -> dict[str, Any]:
-        self._telling.add(scope)
-        try:
-            return await self._ask_all(scope)
-        finally:
-            self._telling.discard(scope)
-
-    async def _ask_all(self, scope: str) -> dict[str, Any]:
-        waiting = self.unreached.get(scope, {})
-        started = self.context.clock.now()
-        answers = await asyncio.gather(*(self._tell_one(name, *call) for name, call in waiting.items()))
-        told: dict[str, Any] = {}
-        for name, call, (answer, ended) in zip(list(waiting), list(waiting.values()), answers, strict=True):
-            took = round((ended - started) / 1e6, 3)
-            told[name] = {"ok": answer.ok, "ms": took, "status": answer.status, "detail": answer.detail}
-            # A 4xx will not become better by asking again; a later request of the same scope replaces this one.
-            if 200 <= answer.status < 500 and waiting.get(name) == call:
-                waiting.pop(name, None)
-        if not waiting and self.unreached.get(scope) is waiting:
-            del self.unreached[scope]
-        return told
-
-    async def _tell_one(self, name: str, path: str, body: bytes, authorization: str) -> tuple[Answer, int]:
-        if name not in self.settings.ports:
-            return Answer(404, detail=f"this stack has no {name}"), self.context.clock.now()
-        answer = await self._post(self.settings.url(name) + path, body, authorization=authorization)
-        return answer, self.context.clock.now()
-
-    async def _logged(self, event: ev.Killed | ev.Resumed, by: str) -> dict[str, Any]:
-        try:
-            return {"logged": True, "seq": await self.log.record(event, principal=by)}
-        except BusError as error:
-            return {"logged": False, "detail": f"done, but not logged: {error}"}
-
-    def _ms(self, started: int) -> float:
-        return round((self.context.clock.now() - started) / 1e6, 3)
+    async def _record_stop(self, event: ev.Killed | ev.Resumed) -> int:
+        return await self.log.record(event, principal=event.by)
 
     # ── alerts ──────────────────────────────────────────────────────────────────────────────
 
@@ -307,7 +247,7 @@ class RiskService(Service):
         self.fold.apply(envelope)
         data = envelope.data
         if isinstance(data, ev.Killed | ev.Resumed):
-            self.latched.pop(data.scope, None)
+            self.stops.shown(data, envelope.ts_init)
         alert = self._watch.look(envelope, self.fold.orders.get(getattr(data, "order_id", "")))
         if alert is not None and len(self._alerts_waiting) < _ALERTS_WAITING_MAX:
             self._alerts_waiting.append((alert, f"{record.topic}/{record.partition}/{record.seq}"))
@@ -377,8 +317,7 @@ class RiskService(Service):
         end = next_end(self.book)
         if end and end <= now:
             await self.refresh_limits("clock", "a tightening has ended")
-        for scope in sorted(self.unreached.keys() - self._telling):
-            await self._tell(scope)
+        await self.stops.ask_again()
         await self.look_at_exposure(now)
         next_seq = self.fold.next_seq
         await self._raise_alerts()

@@ -70,7 +70,7 @@ class Risk:
         self.log = SimpleNamespace(machine=RiskMachine())
         self.reached = True
         self.tightened: list[Tightening] = []
-        self.unreached: dict[str, Any] = {}
+        self.stops = SimpleNamespace(kill=self._kill, unconfirmed=lambda scope: [])
 
     def explain(self, spec: OrderSpec, now: int) -> Any:
         return self.controls.explain(spec, None, now)
@@ -84,7 +84,7 @@ class Risk:
         self.tightened.append(wanted)
         return self.book
 
-    async def kill(self, stop: Killed, authorization: str) -> dict[str, Any]:
+    async def _kill(self, stop: Killed, authorization: str) -> dict[str, Any]:
         return {"scope": stop.scope, "reached": {"oms": {"ok": self.reached}, "gateway": {"ok": False}}, "by": stop.by}
 
 

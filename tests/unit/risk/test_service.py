@@ -48,6 +48,8 @@ class Peer:
     def __init__(self, status: int = 200) -> None:
         self.status = status
         self.heard: list[tuple[str, dict[str, Any], str]] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> int:
@@ -63,6 +65,7 @@ class Peer:
         headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
         body = await reader.readexactly(int(headers["content-length"]))
         self.heard.append((head.split()[1], msgspec.json.decode(body), headers.get("authorization", "")))
+        await self.may_answer.wait()
         writer.write(f"HTTP/1.1 {self.status} X\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}".encode())
         writer.close()
 
@@ -266,19 +269,19 @@ async def test_adopted_limits_hold_for_checks(desk: Desk) -> None:
 
 async def test_a_kill_tells_order_service_and_venue_before_it_is_logged(desk: Desk) -> None:
     risk = await desk.run()
-    answer = await risk.kill(ev.Killed(scope="account:main", reason="runaway", by="ann"), "Bearer k")
+    answer = await risk.stops.kill(ev.Killed(scope="account:main", reason="runaway", by="ann"), "Bearer k")
     told = ("/kill", {"scope": "account:main", "reason": "runaway", "halt": False}, "bearer k")
     assert desk.oms.heard == [told]
     assert desk.gateway.heard == [told]
     assert answer["logged"]
     assert all(each["ok"] for each in answer["reached"].values())
     assert isinstance((await desk.recorded())[-1], ev.Killed)
-    assert risk.unreached == {}
+    assert risk.stops.unconfirmed("account:main") == []
 
 
 async def test_a_kill_holds_for_checks_before_the_order_log_shows_it(desk: Desk) -> None:
     risk = await desk.run()
-    await risk.kill(ev.Killed(scope="account:main", reason="runaway", by="ann"), "")
+    await risk.stops.kill(ev.Killed(scope="account:main", reason="runaway", by="ann"), "")
     assert codes(risk, order()) == {"KILLED"}
     assert codes(risk, order(account="other")) == set()
     await desk.order_events(ev.Killed(scope="account:main", reason="runaway", by="ann"))
@@ -290,7 +293,7 @@ async def test_a_kill_holds_for_checks_before_the_order_log_shows_it(desk: Desk)
 async def test_who_did_not_confirm_a_kill_is_asked_again(desk: Desk) -> None:
     risk = await desk.run()
     desk.oms.status = 503
-    answer = await risk.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    answer = await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
     assert not answer["reached"]["oms"]["ok"]
     assert not risk.health()["oms"].ok
     desk.oms.status = 200
@@ -304,7 +307,7 @@ async def test_a_kill_works_when_its_log_does_not(desk: Desk) -> None:
     risk = await desk.run()
     thief = desk._publisher("risk.events")
     await thief.start()
-    answer = await risk.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    answer = await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
     assert not answer["logged"]
     assert len(desk.oms.heard) == len(desk.gateway.heard) == 1
     assert not risk.health()["log"].ok
@@ -313,7 +316,7 @@ async def test_a_kill_works_when_its_log_does_not(desk: Desk) -> None:
 async def test_a_service_that_nobody_runs_is_reported_as_not_reached(desk: Desk) -> None:
     await desk.gateway.stop()
     risk = await desk.run()
-    answer = await risk.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    answer = await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
     assert answer["reached"]["oms"]["ok"]
     assert answer["reached"]["gateway"]["status"] == 0
     assert answer["reached"]["gateway"]["detail"]
@@ -321,12 +324,91 @@ async def test_a_service_that_nobody_runs_is_reported_as_not_reached(desk: Desk)
 
 async def test_a_resume_goes_to_both_and_ends_what_was_latched(desk: Desk) -> None:
     risk = await desk.run()
-    await risk.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
-    await risk.resume(ev.Resumed(scope="stack", reason="fixed", by="bob"), "")
+    await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    await risk.stops.resume(ev.Resumed(scope="stack", reason="fixed", by="bob"), "")
     assert [path for path, _, _ in desk.oms.heard] == ["/kill", "/resume"]
     assert [path for path, _, _ in desk.gateway.heard] == ["/kill", "/resume"]
     assert codes(risk, order()) == set()
     assert risk.stopped() == {}
+
+
+async def test_a_release_that_the_order_service_does_not_confirm_releases_nothing(desk: Desk) -> None:
+    risk = await desk.run()
+    await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    desk.oms.status = 503
+    answer = await risk.stops.resume(ev.Resumed(scope="stack", reason="fixed", by="bob"), "")
+    assert not answer["reached"]["oms"]["ok"]
+    assert not answer["logged"]
+    assert codes(risk, order()) == {"KILLED"}
+    assert list(risk.stopped()) == ["stack"]
+    assert [path for path, _, _ in desk.gateway.heard] == ["/kill"]
+    assert isinstance((await desk.recorded())[-1], ev.Killed)
+
+
+async def test_a_release_that_failed_is_not_asked_for_again_behind_the_persons_back(desk: Desk) -> None:
+    risk = await desk.run()
+    await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    desk.oms.status = 503
+    await risk.stops.resume(ev.Resumed(scope="stack", reason="fixed", by="bob"), "")
+    desk.oms.status = 200
+    await risk.look_around()
+    assert [path for path, _, _ in desk.oms.heard] == ["/kill", "/resume"]
+    assert risk.health()["oms"].ok
+
+
+async def test_a_kill_that_was_not_confirmed_is_still_asked_for_when_its_release_fails(desk: Desk) -> None:
+    risk = await desk.run()
+    desk.oms.status = 503
+    await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    await risk.stops.resume(ev.Resumed(scope="stack", reason="fixed", by="bob"), "")
+    desk.oms.status = 200
+    await risk.look_around()
+    assert [path for path, _, _ in desk.oms.heard] == ["/kill", "/resume", "/kill"]
+
+
+async def test_a_release_ends_the_kill_that_the_venue_had_not_confirmed(desk: Desk) -> None:
+    risk = await desk.run()
+    desk.gateway.status = 503
+    await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    await risk.stops.resume(ev.Resumed(scope="stack", reason="fixed", by="bob"), "")
+    desk.gateway.status = 200
+    await risk.look_around()
+    assert [path for path, _, _ in desk.gateway.heard] == ["/kill", "/resume"]
+    assert risk.health()["gateway"].ok
+
+
+async def test_a_release_that_the_order_log_shows_ends_what_was_asked_for_before(desk: Desk) -> None:
+    risk = await desk.run()
+    desk.gateway.status = 503
+    stop, release = ev.Killed(scope="stack", reason="r", by="ann"), ev.Resumed(scope="stack", reason="ok", by="bob")
+    await risk.stops.kill(stop, "")
+    desk.clock.advance(SECOND)
+    await desk.order_events(stop, release)
+    assert (risk.stopped(), risk.stops.unconfirmed("stack")) == ({}, [])
+
+
+async def test_an_older_release_that_the_order_log_shows_late_ends_no_newer_stop(desk: Desk) -> None:
+    risk = await desk.run()
+    older = desk.orders.stamp(ev.Resumed(scope="stack", reason="ok", by="bob"))
+    desk.clock.advance(SECOND)
+    await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    await desk.orders.append([older])
+    await until(lambda: risk.as_of == 0)
+    assert list(risk.stopped()) == ["stack"]
+
+
+async def test_a_kill_that_comes_while_a_release_is_asked_for_holds(desk: Desk) -> None:
+    risk = await desk.run()
+    await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
+    desk.oms.may_answer.clear()
+    release = asyncio.ensure_future(risk.stops.resume(ev.Resumed(scope="stack", reason="fixed", by="bob"), ""))
+    await until(lambda: len(desk.oms.heard) == 2)
+    again = asyncio.ensure_future(risk.stops.kill(ev.Killed(scope="stack", reason="again", by="ann"), ""))
+    await until(lambda: len(desk.gateway.heard) == 2)
+    desk.oms.may_answer.set()
+    await asyncio.gather(release, again)
+    assert [stop.reason for stop in risk.stopped().values()] == ["again"]
+    assert [path for path, _, _ in desk.gateway.heard] == ["/kill", "/kill"]
 
 
 async def test_a_halt_by_the_controls_raises_one_alert_also_after_a_restart(desk: Desk) -> None:
