@@ -40,6 +40,7 @@ EVENTS: dict[str, UnionType | tuple[type, ...]] = {
     "pnl": (events.PnlRealized,),
     "market.ticks": (events.Trade,),
     "market.books": (events.Book,),
+    "market.bars": (events.Bar,),
     "strategies.events": events.StrategyEvent,
     "exeq.events": events.ExecutionEvent | events.OwnerStarted,
 }

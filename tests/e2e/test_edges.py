@@ -10,7 +10,7 @@ from tests.e2e.stack import WAIT_SECONDS, Stack
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-SERVICES = ("oms", "risk", "gateway", "ptrc", "pnl", "archive")
+SERVICES = ("oms", "risk", "exeq", "gateway", "normalizer", "ptrc", "pnl", "archive")
 ORDER = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "price": "45000", "account": "edges"}
 WRONG = {
     "unknown symbol": ({"symbol": "DOGEUSDT"}, "unknown_symbol", "symbol"),

@@ -30,7 +30,7 @@ def test_positions_in_every_service_agree_as_of_the_same_event(running_stack: St
     wait_for("positions agree", agree, WAIT_SECONDS)
 
 
-@pytest.mark.parametrize("service", ["oms", "risk", "gateway", "ptrc", "pnl", "archive"])
+@pytest.mark.parametrize("service", ["oms", "risk", "exeq", "gateway", "normalizer", "ptrc", "pnl", "archive"])
 def test_every_service_is_well_and_says_who_it_is(running_stack: Stack, service: str) -> None:
     assert running_stack.get(service, "/")["name"] == service
     wait_for(f"{service} is well", lambda: running_stack.health(service).get("status") == "ok", WAIT_SECONDS)

@@ -63,6 +63,11 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("POST", "/resume"): "risk",
         ("WS", "/ws/market"): "viewer",
     },
+    "normalizer": {
+        ("GET", "/bars/{venue}/{symbol}/{interval}"): "viewer",
+        ("GET", "/quality"): "viewer",
+        ("GET", "/gaps/{venue}/{symbol}"): "viewer",
+    },
     "ptrc": {
         ("GET", "/positions"): "viewer",
         ("GET", "/positions/{account}"): "viewer",

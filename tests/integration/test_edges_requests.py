@@ -20,6 +20,7 @@ ENDPOINT_PARAMETERS = {
     "order_id": "o0-0",
     "id": "none",
     "venue": "SIM",
+    "interval": "1m",
     "name": "none",
 }
 

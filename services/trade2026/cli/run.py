@@ -145,9 +145,10 @@ def _up_detached(file: Path, state: StateDir, port_offset: int, services: str | 
         print_json(status)
         return
     typer.echo(f"{status['stack']} is up (process {status['runner_pid']}, state in {state.path})")
-    for release in status["releases"]:
-        for service in release["services"]:
-            typer.echo(f"  {service['name'].ljust(8)} http://127.0.0.1:{service['port']}/docs")
+    ports = {service["name"]: service["port"] for release in status["releases"] for service in release["services"]}
+    width = max(map(len, ports), default=0)
+    for name, port in ports.items():
+        typer.echo(f"  {name.ljust(width)} http://127.0.0.1:{port}/docs")
     typer.echo(f"logs: {state.logs}")
     typer.echo(f"stop it with: trade2026 down --state-dir {state.path}")
 

@@ -50,7 +50,7 @@ class NormalizerService(Service):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.instruments = Instruments(self.settings.instruments)
-        self.rules = msgspec.convert(self.settings.config.get(self.name, {}), Rules)
+        self.rules = msgspec.convert(self.settings.config.get(self.name, {}), Rules, strict=False)
         self.fold = self._empty()
         self.kept: dict[tuple[str, str], Kept] = {}
         self.published = 0

@@ -4,6 +4,7 @@ The services read the same names into types of their own; a test compares both. 
 anything starts, so that a wrong word is an error with its line and not a process that dies again and again.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,10 @@ Check = Callable[[Any], str]
 _SEED_MAX = 2**63 - 1
 _DAYS_MAX = 36_500
 _SETTLEMENT_DAYS_MAX = 30
+_INTERVALS_MAX = 32
+_INTERVAL = re.compile(r"(?=[\d.]*[1-9])\d{1,9}((\.\d{1,6})?(ms|s|m|h|d|volume|dollar)|tick)", re.ASCII).fullmatch
+_WINDOW_MS_MAX = 600_000
+_PRINTS_MAX = 1_001
 
 
 class FieldError(ValueError):
@@ -89,11 +94,43 @@ def _each(inner: Check) -> Check:
     return fault
 
 
+def _bad_prints(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "must be a mapping (key: value)"
+    for name, each in value.items():
+        if name not in _BAD_PRINTS:
+            return f"has {_shown(name)}, which is no setting of it{nearest(str(name), _BAD_PRINTS)}"
+        if found := _BAD_PRINTS[name](each):
+            return f"has a {name} that {found}"
+    if value.get("least", 11) > value.get("window", 51):
+        return "must not have a least that is greater than its window (51 if not given)"
+    return ""
+
+
+def _intervals(value: Any) -> str:
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= _INTERVALS_MAX:
+        return f"must be a list of 1 to {_INTERVALS_MAX} intervals such as 1m or 100tick, not {_shown(value)}"
+    wrong = [each for each in value if not isinstance(each, str) or not _INTERVAL(each)]
+    return f"has {_shown(wrong[0])}, which is no bar: write 1m, 5s, 100tick, 10volume or 50000dollar" if wrong else ""
+
+
 def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {True: "true", False: "false", None: "nothing"}[value]
     return repr(value)[:60]
 
+
+def _from_zero(value: Any) -> str:
+    return "" if value in (0, "0") and not isinstance(value, bool) else _positive(value)
+
+
+_BAD_PRINTS: dict[str, Check] = {
+    "window": _whole(3, _PRINTS_MAX),
+    "least": _whole(3, _PRINTS_MAX),
+    "deviations": _from_zero,
+    "floor_bps": _whole(0, 10_000),
+    "confirm": _whole(1, _PRINTS_MAX),
+}
 
 VENUE_CONFIGS: dict[str, dict[str, Check]] = {
     "replay": {
@@ -119,6 +156,13 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
     "ptrc": {
         "settlement_days": _whole(0, _SETTLEMENT_DAYS_MAX),
         "settlement_days_by_symbol": _each(_whole(0, _SETTLEMENT_DAYS_MAX)),
+    },
+    "normalizer": {
+        "intervals": _intervals,
+        "window_ms": _whole(0, _WINDOW_MS_MAX),
+        "jitter_ms": _whole(0, _WINDOW_MS_MAX),
+        "session_seconds": _whole(0, _DAYS_MAX * 86_400),
+        "bad_prints": _bad_prints,
     },
     "archive": {"retention_days": _whole(1, _DAYS_MAX)},
     "strategies": {"catch_up_seconds": _positive},

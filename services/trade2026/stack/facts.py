@@ -68,6 +68,7 @@ TOPICS: tuple[TopicFacts, ...] = (
     TopicFacts("pnl", "pnl", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB),
     TopicFacts("market.ticks", "gateway", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
     TopicFacts("market.books", "gateway", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
+    TopicFacts("market.bars", "normalizer", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
 )
 
 _MARKET = ("market.ticks", "market.books")
@@ -119,6 +120,16 @@ SERVICES: dict[str, ServiceFacts] = {
             slo=Slo(0.999, 50),
             reads_venue_config=True,
             factory="trade2026.gateway.service:GatewayService",
+        ),
+        ServiceFacts(
+            "normalizer",
+            8091,
+            "Bars and data quality",
+            "venue",
+            owns=("market.bars",),
+            follows=("market.ticks",),
+            slo=Slo(0.99, 250),
+            factory="trade2026.normalizer.service:NormalizerService",
         ),
         ServiceFacts(
             "ptrc",

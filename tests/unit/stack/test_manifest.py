@@ -257,6 +257,7 @@ def test_no_text_makes_the_reader_fail(text: str) -> None:
 
 def test_the_settings_that_are_checked_are_those_that_services_read() -> None:
     from trade2026.gateway.venues import ReplayConfig, SyntheticConfig
+    from trade2026.normalizer.machine import Rules
     from trade2026.pnl.service import PnlConfig
     from trade2026.ptrc.service import PtrcConfig
 
@@ -265,10 +266,44 @@ def test_the_settings_that_are_checked_are_those_that_services_read() -> None:
         (VENUE_CONFIGS["synthetic"], SyntheticConfig),
         (SERVICE_CONFIGS["pnl"], PnlConfig),
         (SERVICE_CONFIGS["ptrc"], PtrcConfig),
+        (SERVICE_CONFIGS["normalizer"], Rules),
     ):
         assert set(known) == set(read.__struct_fields__)
         for name, value in msgspec.to_builtins(read()).items():
             assert known[name](value) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("250ms", "1.5s", "1m", "4h", "1d", "100tick", "0.5volume", "50000dollar"),
+        *("", "1", "0s", "0.0m", "1.5tick", "-1s", "1 m", "1w", "m", "1.s", "٣s"),
+    ],
+)
+def test_the_bars_that_a_manifest_may_ask_for_are_those_that_can_be_made(text: str) -> None:
+    from trade2026.marketdata.bars import BarSpec
+
+    try:
+        known = bool(BarSpec.parse(text))
+    except ValueError:
+        known = False
+    assert known == (SERVICE_CONFIGS["normalizer"]["intervals"]([text]) == "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("intervals", [], "must be a list of 1 to 32 intervals"),
+        ("intervals", ["1m", "often"], "has 'often', which is no bar"),
+        ("window_ms", -1, "must be a whole number from 0 to 600000"),
+        ("bad_prints", 3, "must be a mapping"),
+        ("bad_prints", {"windows": 3}, "has 'windows', which is no setting of it; did you mean 'window'?"),
+        ("bad_prints", {"deviations": "many"}, "has a deviations that must be a number above zero"),
+        ("bad_prints", {"least": 60}, "must not have a least that is greater than its window"),
+    ],
+)
+def test_a_wrong_rule_for_market_data_is_refused_with_what_to_do(setting: str, value: object, message: str) -> None:
+    assert message in SERVICE_CONFIGS["normalizer"][setting](value)
 
 
 def test_a_fault_names_its_line() -> None:

@@ -50,7 +50,7 @@ def settings_of(stack: TradingStack, release: str, port_offset: int = 0) -> Proc
 def test_compact_placement_is_four_processes_with_the_order_path_alone(stack: TradingStack) -> None:
     assert {release.name: release.services for release in plan(stack).releases} == {
         "orders": ("oms",),
-        "venue": ("gateway",),
+        "venue": ("gateway", "normalizer"),
         "risk": ("risk", "exeq"),
         "projections": ("ptrc", "pnl", "archive"),
     }
@@ -65,6 +65,7 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
     assert peers == {
         "oms": [("risk", 9103), ("gateway", 9080)],
         "gateway": [("oms", 9099)],
+        "normalizer": [("gateway", 9080)],
         "risk": [("oms", 9099), ("gateway", 9080)],
         "exeq": [("oms", 9099), ("gateway", 9080)],
         "ptrc": [("oms", 9099)],
