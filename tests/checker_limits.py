@@ -49,7 +49,7 @@ class LimitWatch:
         elif isinstance(event, ev.OrderListAccepted):
             legs = [(leg.spec, leg.reserved_price) for leg in event.orders if leg.role != "child"]
             self._accept(envelope.seq, legs)
-            competing = [leg.order_id for leg in event.orders if leg.role != "parent"]
+            competing = [leg.order_id for leg in event.orders if leg.role != "parent" and event.kind != "OTO"]
             self._list_of |= dict.fromkeys(competing, event.list_id)
         elif isinstance(event, ev.OrderReleased):
             self._release(envelope.seq, event)
@@ -66,7 +66,7 @@ class LimitWatch:
             taken.append(spec)
 
     def _release(self, seq: int, event: ev.OrderReleased) -> None:
-        """A child may only go out if it reduces, counting one leg of each list, or is within the limits."""
+        """A child may only go out if it reduces, counting one of those that are rivals, or is within the limits."""
         spec = event.spec
         told = f"{seq}: {event.order_id} of {spec.account} was released"
         self.faults += [f"{told} while {scope} was killed" for scope in self._killed if _is_in(scope, spec)]
@@ -76,7 +76,7 @@ class LimitWatch:
             if (state.spec.account, state.spec.instrument, state.spec.side) == key:
                 name = self._list_of.get(order_id, order_id)
                 largest[name] = max(largest.get(name, 0), state.counted[0])
-        largest.pop(self._list_of[event.order_id], None)
+        largest.pop(self._list_of.get(event.order_id, event.order_id), None)
         position = self._positions[spec.account, spec.instrument] * (1 if spec.side == "BUY" else -1)
         if position + sum(largest.values()) + spec.quantity <= 0:
             return

@@ -123,7 +123,7 @@ class Client:
         symbol, side = self.rng.choice(stack.INSTRUMENTS).symbol, self.rng.choice(("buy", "sell"))
         other = "sell" if side == "buy" else "buy"
         orders = [self.order(symbol, side), self.order(symbol, side if kind == "OCO" else other)]
-        if kind == "BRACKET":
+        if kind != "OCO":
             orders.append(self.order(symbol, other))
         reply = await self._until_answered("POST", "/orders/list", {"kind": kind, "orders": orders})
         if reply.status == 200:

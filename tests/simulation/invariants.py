@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from tests.checker import Broken, OrderLog, check_derived, compare_positions, read_orders, read_partition
 from tests.checker_limits import exposures, over_limits
+from tests.checker_lists import broken_lists
 from tests.checker_states import CLOSED, States, follow_states
 from tests.checker_venue import compare_ends, compare_fills, follow_reports, traces
 from tests.simulation import stack
@@ -53,6 +54,7 @@ async def check(world: World, journal: Journal) -> None:
     )
     _raise("orders do what no order may", states.faults)
     _raise("the limits were exceeded", over_limits(log.envelopes))
+    _raise("a list is not what its kind means", broken_lists(log.envelopes))
     _raise("the limits in force are not the newest", _limits(logs["risk.events"], log))
     _raise("the venue tells another story", _venue(logs["venue.reports"], log, states))
     trace_ids = {order_id: state.trace_id for order_id, state in states.orders.items()}

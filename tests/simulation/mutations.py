@@ -17,6 +17,7 @@ from trade2026.gateway.machine import PaperVenue
 from trade2026.kit.bus.memory import _MemoryWriter
 from trade2026.kit.owner import Owner
 from trade2026.kit.projection import Projection
+from trade2026.oms import lists
 from trade2026.oms.machine import OrderMachine
 from trade2026.oms.service import OmsService
 
@@ -84,6 +85,10 @@ def _refuse_all_but(*codes: str) -> Callable[..., Any]:
     return refusal
 
 
+def _rivals_in_every_list(order: Any) -> str:
+    return order.list_id if order.list_role in ("oco", "child") else ""
+
+
 def _fill_twice(self: Position, *args: Any) -> int:
     _apply_fill(self, *args)
     return _apply_fill(self, *args)
@@ -134,6 +139,8 @@ MUTATIONS = (
     Mutation("a snapshot is without its limits", [(order_log, "restore", _restore_without_controls)], (f.PowerCut,)),
     Mutation("a kill does not refuse", [(OrderMachine, "_refusal", _refuse_all_but("KILLED", "HALTED"))], (f.SlowReads,)),
     Mutation("positions have no limit", [(OrderMachine, "_refusal", _refuse_all_but("MAX_POSITION"))], (f.SlowReads,)),
+    Mutation("children of OTO cancel each other", [(lists, "rivals", _rivals_in_every_list)], (f.SlowReads,)),
+    Mutation("rivals do not cancel each other", [(OrderMachine, "_cancel_rivals", _nothing)], (f.SlowReads,)),
     Mutation("the venue does not hear of cancels", [(PaperVenue, "_cancel", _nothing)], (f.SlowReads,)),
     Mutation("the history lacks orders", [(HistoryStore, "write", _write_without_orders)], (f.SlowReads,)),
 )  # fmt: skip

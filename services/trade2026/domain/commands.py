@@ -35,8 +35,9 @@ class SubmitOrder(Command, kw_only=True):
 class SubmitList(Command, kw_only=True):
     """Ask for orders that depend on each other; all are accepted or none.
 
-    OCO: the first that fills or is cancelled cancels the others. OTO: `specs[0]` works at once, the
-    others are Suspended until it fills. BRACKET: OTO whose two children are an OCO pair.
+    OCO: the first that executes or is cancelled cancels the others. OTO: `specs[0]` works at once, the
+    others are Suspended until it fills, and then independent of each other. BRACKET: OTO whose two
+    children are exits, of which the first that executes cancels the other.
     """
 
     kind: ListKind

@@ -321,6 +321,7 @@ class OrderFold:
                     reserved_price=leg.reserved_price,
                     list_id=event.list_id,
                     list_role=leg.role,
+                    list_kind=event.kind,
                     working=leg.routed and not suspended,
                     stop_price=leg.spec.stop_price,
                 ),

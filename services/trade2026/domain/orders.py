@@ -103,6 +103,8 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
     list_id: str = ""
     list_role: str = ""
     """`oco` | `parent` | `child`; a child is Suspended until its parent fills."""
+    list_kind: str = ""
+    """`OCO` | `OTO` | `BRACKET`: whether children are rivals; empty in a snapshot from before it was kept."""
     working: bool = False
     """A venue has been told of it."""
     triggered: bool = False

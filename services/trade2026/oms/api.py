@@ -45,7 +45,11 @@ class BatchInput(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ListInput(msgspec.Struct, forbid_unknown_fields=True):
-    """Orders that depend on each other: `kind` is OCO, OTO or BRACKET (entry, take profit, stop loss)."""
+    """Orders that depend on each other.
+
+    `kind` is OCO (one cancels the others), OTO (the first triggers the others, which are independent) or BRACKET
+    (entry, take profit, stop loss: the first triggers the exits, of which one cancels the other).
+    """
 
     kind: str
     orders: list[OrderInput]

@@ -314,14 +314,14 @@ class OrderMachine:
         if order.list_id:
             if order.list_role == "parent" and order.status is OrdStatus.FILLED:
                 self._release_children(order, now, emit)
-            elif order.list_role in ("oco", "child"):
+            elif lists.rivals(order):
                 self._cancel_rivals(order, emit)
         for halt in self.controls.to_halt(now):
             emit(halt)
 
     def _cancel_rivals(self, order: Order, emit: Emit) -> None:
         for other in self._siblings(order):
-            if other.list_role == order.list_role and other.is_open:
+            if lists.rivals(other) and other.is_open:
                 self._request_cancel(other, f"{order.order_id} of the same list executed", emit)
 
     def _release_children(self, parent: Order, now: int, emit: Emit) -> None:
@@ -329,16 +329,19 @@ class OrderMachine:
             if child.status is OrdStatus.SUSPENDED:
                 emit(self.release(child, now))
 
-    def release(self, child: Order, now: int) -> ev.OrderReleased | ev.OrderRejected:
+    def release(self, child: Order, now: int) -> ev.OrderReleased | ev.OrderRejected | ev.OrderCanceled:
         """Return what becomes of a suspended child now that its parent has executed. `now` is ns."""
-        spec, siblings = child.spec, self._siblings(child)
-        executed = next(order.cum_qty for order in siblings if order.list_role == "parent")
-        if spec.quantity > executed:
-            spec = msgspec.structs.replace(spec, quantity=executed)
+        siblings = self._siblings(child)
+        parent = next(order for order in siblings if order.list_role == "parent")
+        quantity = lists.quantity_of_release(child, parent, siblings)
+        if not quantity:
+            reason = f"other exits take all that parent {parent.order_id} executed"
+            return ev.OrderCanceled(order_id=child.order_id, reason=reason)
+        spec = msgspec.structs.replace(child.spec, quantity=quantity)
         reserved = child.reserved_price or self.controls.reserved_price(spec, None)
         broken = self.controls.check_release(spec, reserved, now)
         if broken is not None:
-            # Open exits count with every leg, but of a list only one executes: nobody is left unprotected for that.
+            # Open exits count with every leg, but of rivals only one executes: nobody is left unprotected for that.
             others = lists.open_on_side(self.fold.open.values(), child)
             broken = self.controls.check_release(spec, reserved, now, others)
         if broken is not None:

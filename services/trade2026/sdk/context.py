@@ -241,8 +241,9 @@ class Context:
     def submit_list(self, kind: Literal["OCO", "OTO", "BRACKET"], requests: list[Request]) -> list[Order]:
         """Submit orders that depend on each other.
 
-        OCO: the first that fills or is cancelled cancels the others. OTO: the first works at once, the others
-        when it has filled. BRACKET: an entry, then take profit and stop loss as an OCO pair.
+        OCO: the first that executes or is cancelled cancels the others. OTO: the first works at once, the others
+        when it has filled, independent of each other. BRACKET: an entry, then take profit and stop loss, of which
+        the first that executes cancels the other.
         """
         number = self._next_number()
         specs = [self._spec(request, f"{self.name}-{number}.{n}") for n, request in enumerate(requests)]

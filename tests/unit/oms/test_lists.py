@@ -202,3 +202,82 @@ def test_what_decides_a_release_is_in_the_log() -> None:
     desk.do(cmd.ApplyReport(ts=desk.now, report=report, report_seq=0, ts_report=desk.now - 5))
     assert [child.status for child in children] == [OrdStatus.PENDING_NEW, OrdStatus.REJECTED]
     assert set(asked) == {desk.now - 1_000 - 5}
+
+
+# ── when a child executes ──────────────────────────────────────────────────────────────────────
+
+
+def two_exits(desk: Desk, kind: str, first: int = 5, second: int = 5) -> list[Order]:
+    near = spec("near", side="SELL", quantity=first * UNIT, price=PRICE + 50 * UNIT)
+    far = spec("far", side="SELL", quantity=second * UNIT, price=PRICE + 100 * UNIT)
+    return submit_list(desk, kind, spec("entry"), near, far)
+
+
+def test_the_children_of_an_oto_list_are_independent_of_each_other() -> None:
+    desk = Desk()
+    entry, near, far = two_exits(desk, "OTO")
+    desk.fill(entry, 10 * UNIT)
+    desk.fill(near, 2 * UNIT, PRICE + 50 * UNIT)
+    desk.fill(near, 3 * UNIT, PRICE + 50 * UNIT)
+    assert (near.status, far.status) == (OrdStatus.FILLED, OrdStatus.PENDING_NEW)
+    desk.fill(far, 5 * UNIT, PRICE + 100 * UNIT)
+    assert desk.machine.controls.position("main", BTC).quantity == 0
+    assert "CancelRequested" not in desk.types()
+
+
+def test_the_first_execution_of_a_brackets_exit_cancels_the_other_one_only() -> None:
+    desk = Desk()
+    entry, near, far = two_exits(desk, "BRACKET", 10, 10)
+    desk.fill(entry, 10 * UNIT)
+    desk.fill(far, UNIT, PRICE + 100 * UNIT)
+    assert (near.status, far.status) == (OrdStatus.PENDING_CANCEL, OrdStatus.PARTIALLY_FILLED)
+
+
+@pytest.mark.parametrize("kind", ["OTO", "BRACKET"])
+def test_a_child_that_a_person_cancels_takes_no_other_with_it(kind: str) -> None:
+    desk = Desk()
+    entry, near, far = two_exits(desk, kind)
+    desk.fill(entry, 10 * UNIT)
+    desk.do(cmd.CancelOrder(ts=desk.now, order_id=near.order_id))
+    desk.report(ev.VenueCanceled(order_id=near.order_id))
+    assert (near.status, far.status) == (OrdStatus.CANCELED, OrdStatus.PENDING_NEW)
+
+
+def cut_short(desk: Desk, entry: Order, executed: int) -> None:
+    desk.fill(entry, executed * UNIT)
+    desk.do(cmd.CancelOrder(ts=desk.now, order_id=entry.order_id))
+    desk.report(ev.VenueCanceled(order_id=entry.order_id))
+
+
+@pytest.mark.parametrize(("executed", "near", "far"), [(4, 4, 0), (5, 5, 0), (7, 5, 2)])
+def test_independent_exits_share_what_an_entry_cut_short_has_executed(executed: int, near: int, far: int) -> None:
+    desk = Desk()
+    entry, *exits = two_exits(desk, "OTO")
+    cut_short(desk, entry, executed)
+    assert [order.leaves_qty for order in exits] == [near * UNIT, far * UNIT]
+    assert exits[1].is_open == bool(far)
+
+
+def test_a_child_of_an_oto_list_is_as_large_as_it_was_asked_for_once_its_parent_is_filled() -> None:
+    desk = Desk()
+    entry, turn = submit_list(desk, "OTO", spec("entry"), spec("turn", side="SELL", quantity=15 * UNIT))
+    desk.fill(entry, 10 * UNIT)
+    assert (turn.status, turn.leaves_qty) == (OrdStatus.PENDING_NEW, 15 * UNIT)
+
+
+def test_independent_exits_that_would_turn_the_position_together_must_pass_the_limits() -> None:
+    desk = Desk()
+    entry, near, far = two_exits(desk, "OTO", 10, 10)
+    halted(desk)
+    desk.fill(entry, 10 * UNIT)
+    assert (near.status, far.status, far.reject_code) == (OrdStatus.PENDING_NEW, OrdStatus.REJECTED, "HALTED")
+
+
+def test_children_in_a_snapshot_that_does_not_tell_their_kind_stay_rivals() -> None:
+    desk = Desk()
+    entry, near, far = two_exits(desk, "BRACKET", 10, 10)
+    for order in (entry, near, far):
+        order.list_kind = ""
+    desk.fill(entry, 10 * UNIT)
+    desk.fill(near, 10 * UNIT, PRICE + 50 * UNIT)
+    assert far.status is OrdStatus.PENDING_CANCEL

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from tests.checker_limits import over_limits
+from tests.checker_lists import broken_lists
 from tests.checker_states import States
 
 from trade2026.controls.limits import LimitBook, LimitSet, Rate
@@ -415,16 +416,20 @@ class AnySequence(RuleBasedStateMachine):
             terms["stop_price"] = PRICE - UNIT
         self.orders.append(self.desk.submit(**terms))
 
-    @rule(quantities=st.lists(st.integers(1, 20), min_size=3, max_size=3), side=st.sampled_from(["BUY", "SELL"]))
-    def submit_list(self, quantities: list[int], side: str) -> None:
+    @rule(
+        quantities=st.lists(st.integers(1, 20), min_size=3, max_size=4),
+        kind=st.sampled_from(["OCO", "OTO", "OTO", "BRACKET"]),
+        side=st.sampled_from(["BUY", "SELL"]),
+    )
+    def submit_list(self, quantities: list[int], kind: str, side: str) -> None:
         count = len(self.orders)
         other = "SELL" if side == "BUY" else "BUY"
         legs = [
             spec(f"c{count + n}", quantity=quantity * UNIT, side=each)
-            for n, (quantity, each) in enumerate(zip(quantities, [side, other, side], strict=True))
+            for n, (quantity, each) in enumerate(zip(quantities, [side, other, other, side], strict=False))
         ]
         with contextlib.suppress(Refused):
-            self.orders += submit_list(self.desk, "OTO", *legs)
+            self.orders += submit_list(self.desk, kind, *legs[:3] if kind == "BRACKET" else legs)
 
     @precondition(lambda self: self.orders)
     @rule(data=st.data())
@@ -504,6 +509,7 @@ class AnySequence(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         assert over_limits(self.desk.log) == []
+        assert broken_lists(self.desk.log) == []
         again = OrderMachine(Controls(self.desk.book, {}))
         for envelope in self.desk.log:
             again.apply(envelope)
