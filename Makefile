@@ -49,7 +49,7 @@ lint: $(VENV)/.dev ## Style, format, types, import rules, generated pages
 bench: $(VENV)/.dev ## Measure; see bench/README.md
 	@$(BIN)/python -m bench $(BENCH_FLAGS)
 
-soak: $(VENV)/.dev ## The simulation under 10,000 seeds, then 100 rounds of kill -9 under load; see bench/README.md
+soak: $(VENV)/.dev ## The simulation under 10,000 seeds, 100 rounds of kill -9 under load, requests at random; see bench/README.md
 	@$(BIN)/python -m bench.soak $(SOAK_FLAGS)
 
 docs: $(VENV)/.base ## Write docs/reference from the code

@@ -26,6 +26,11 @@ class Access:
         self._keyring = keyring
         self._good_hosts: set[bytes] = set()
 
+    @property
+    def open(self) -> bool:
+        """Whether nobody needs a key."""
+        return self._keyring.open
+
     def admit(self, headers: Headers, role: str | None) -> Principal:
         """Return who asks.
 

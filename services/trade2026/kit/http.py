@@ -66,6 +66,8 @@ class Route:
     tags: tuple[str, ...]
     request_schema: Any
     response_schema: Any
+    produces: tuple[str, ...]
+    statuses: tuple[int, ...]
     role: str | None
     body_bytes_max: int
     needs_ready: bool
@@ -132,6 +134,8 @@ class App:
         tags: Iterable[str] = (),
         request_schema: Any = None,
         response_schema: Any = None,
+        produces: tuple[str, ...] = ("application/json",),
+        statuses: tuple[int, ...] = (200,),
         role: str | None = "viewer",
         body_bytes_max: int = BODY_BYTES_MAX,
         needs_ready: bool = True,
@@ -142,6 +146,8 @@ class App:
 
         Args:
             path: Parts in braces are parameters: `/orders/{order_id}`. A path without parameters wins.
+            produces: Content types that its answers may have.
+            statuses: Those that answer with `response_schema`; all others are problem documents.
             role: The least that a principal needs; None for an endpoint that everyone may see.
             body_bytes_max: A longer body gets 413.
             needs_ready: Answer 503 `not_ready` while the service can't answer. What must work at any time
@@ -163,6 +169,8 @@ class App:
                 tuple(tags) or (self.name,),
                 request_schema,
                 response_schema,
+                produces,
+                statuses,
                 role,
                 body_bytes_max,
                 needs_ready,
@@ -206,7 +214,7 @@ class App:
         """The OpenAPI document; made once, when all routes are there."""
         if self._document is None:
             document = FastAPI.openapi(self.api)
-            self._document = openapi.describe(document, self.routes, self.sockets)
+            self._document = openapi.describe(document, self.routes, self.sockets, keyed=not self.access.open)
         return self._document
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

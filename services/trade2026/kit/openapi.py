@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 _REFERENCE = "#/components/schemas/{name}"
 
 
-def describe(document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iterable[SocketRoute]") -> dict[str, Any]:
-    """Add routes to an OpenAPI document and return it."""
+_DESCRIPTIONS = {200: "Done", 503: "It is not well; the answer says why"}
+_BEARER = "bearer"
+
+
+def describe(
+    document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iterable[SocketRoute]", *, keyed: bool
+) -> dict[str, Any]:
+    """Add routes to an OpenAPI document and return it; `keyed` where a client needs a key."""
     routes = list(routes)
     types = {route.request_schema for route in routes} | {route.response_schema for route in routes} - {None}
     types = [type for type in types if type is not None]
@@ -26,19 +32,19 @@ def describe(document: dict[str, Any], routes: "Iterable[Route]", sockets: "Iter
     schemas = dict(zip([*types, problem.ProblemDocument], references, strict=True))
     paths = document.setdefault("paths", {})
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas, keyed)
     for socket in sockets:
         paths.setdefault(socket.path, {})["get"] = {
             "summary": socket.summary,
             "tags": ["websocket"],
             "parameters": _parameters(socket.path, socket.query),
             "responses": {"101": {"description": "The connection becomes a WebSocket"}, "default": _problem(schemas)},
-            "security": [{"bearer": []}],
             "x-role": socket.role,
+            **_security(keyed),
         }
     known = document.setdefault("components", {})
     known.setdefault("schemas", {}).update(components)
-    known.setdefault("securitySchemes", {})["bearer"] = {"type": "http", "scheme": "bearer"}
+    known.setdefault("securitySchemes", {})[_BEARER] = {"type": "http", "scheme": "bearer"}
     return document
 
 
@@ -51,16 +57,16 @@ def _schema(type: Any) -> dict[str, Any]:
     raise NotImplementedError(type)
 
 
-def _operation(route: "Route", schemas: dict[Any, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Done"}
-    if route.response_schema is not None:
-        answer["content"] = {"application/json": {"schema": schemas[route.response_schema]}}
+def _operation(route: "Route", schemas: dict[Any, Any], keyed: bool) -> dict[str, Any]:
+    schema = {"schema": schemas[route.response_schema]} if route.response_schema is not None else {}
+    content = dict.fromkeys(route.produces, schema)
+    answers = {str(status): {"description": _DESCRIPTIONS[status], "content": content} for status in route.statuses}
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": f"{route.method.lower()}_{route.path.strip('/').replace('/', '_') or 'root'}",
         "tags": list(route.tags),
         "parameters": _parameters(route.path, route.query),
-        "responses": {"200": answer, "default": _problem(schemas)},
+        "responses": {**answers, "default": _problem(schemas)},
     }
     if route.request_schema is not None:
         operation["requestBody"] = {
@@ -68,9 +74,12 @@ def _operation(route: "Route", schemas: dict[Any, Any]) -> dict[str, Any]:
             "content": {"application/json": {"schema": schemas[route.request_schema]}},
         }
     if route.role is not None:
-        operation["security"] = [{"bearer": []}]
-        operation["x-role"] = route.role
+        operation |= {"x-role": route.role, **_security(keyed)}
     return operation
+
+
+def _security(keyed: bool) -> dict[str, Any]:
+    return {"security": [{_BEARER: []}]} if keyed else {}
 
 
 def _parameters(path: str, query: Parameters) -> list[dict[str, Any]]:

@@ -101,6 +101,7 @@ class ServiceView(msgspec.Struct):
 
 
 _LINKS = ("/health", "/livez", "/readyz", "/startupz", "/metrics", "/stats", "/docs", "/openapi.json")
+_HOW_IT_IS = (200, 503)
 
 
 def add_standard_routes(app: App, life: Lifecycle, heartbeat: Heartbeat, registry: Metrics) -> None:
@@ -113,19 +114,23 @@ def add_probes(app: App, life: Lifecycle, heartbeat: Heartbeat) -> None:
     """Liveness, readiness, start-up."""
 
     @app.route(
-        "GET", "/livez", summary="Does the event loop turn?", role=None, needs_ready=False, response_schema=ProbeView
-    )
+        "GET", "/livez", summary="Does the event loop turn?", role=None, needs_ready=False,
+        response_schema=ProbeView, statuses=_HOW_IT_IS,
+    )  # fmt: skip
     async def livez(request: Request) -> Response:
         age = heartbeat.age
         return _probe(life, f"the event loop has not turned for {age:.1f} s" if age > STALLED_SECONDS else "")
 
-    @app.route("GET", "/readyz", summary="Can it answer?", role=None, needs_ready=False, response_schema=ProbeView)
+    @app.route(
+        "GET", "/readyz", summary="Can it answer?", role=None, needs_ready=False,
+        response_schema=ProbeView, statuses=_HOW_IT_IS,
+    )  # fmt: skip
     async def readyz(request: Request) -> Response:
         return _probe(life, life.not_ready())
 
     @app.route(
         "GET", "/startupz", summary="Has it recovered its state?", role=None, needs_ready=False,
-        response_schema=ProbeView,
+        response_schema=ProbeView, statuses=_HOW_IT_IS,
     )  # fmt: skip
     async def startupz(request: Request) -> Response:
         return _probe(life, "" if life.started else life.not_ready())
@@ -142,7 +147,7 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
 
     @app.route(
         "GET", "/health", summary="Each dependency and why; 503 if one is not well", role=None, needs_ready=False,
-        response_schema=HealthView,
+        response_schema=HealthView, statuses=_HOW_IT_IS,
     )  # fmt: skip
     async def health(request: Request) -> Response:
         checks = life.checks()
@@ -166,11 +171,16 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
             | _own_stats(service)
         )
 
-    @app.route("GET", "/docs", summary="This service's endpoints, to read and to try", role=None, needs_ready=False)
+    @app.route(
+        "GET", "/docs", summary="This service's endpoints, to read and to try", role=None, needs_ready=False,
+        produces=("text/html",),
+    )  # fmt: skip
     async def docs(request: Request) -> Response:
         return docs_page.page()
 
-    @app.route("GET", "/metrics", summary="OpenMetrics", role=None, needs_ready=False)
+    @app.route(
+        "GET", "/metrics", summary="OpenMetrics", role=None, needs_ready=False, produces=(metrics.CONTENT_TYPE.partition(";")[0],)
+    )  # fmt: skip
     async def show_metrics(request: Request) -> Response:
         return Response(registry.text(service.name).encode(), content_type=metrics.CONTENT_TYPE)
 

@@ -37,6 +37,7 @@ def add_routes(app: App, service: "NormalizerService") -> None:
             "format": "json (the default) or csv",
             **PAGE,
         },
+        produces=("application/json", "text/csv"),
     )
     async def bars(request: Request) -> Response:
         instrument, interval = _instrument(service, request), _interval(service, request)

@@ -58,6 +58,7 @@ def add_routes(app: App, service: "PtrcService") -> None:
         "/reports/transactions",
         summary="Executions with RTS 22 fields",
         query={"format": "json (the default) or csv", **ACCOUNT, **PAGE},
+        produces=("application/json", "text/csv"),
     )
     async def transactions(request: Request) -> Response:
         kind = request.query.get("format", "json")
