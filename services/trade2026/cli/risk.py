@@ -155,31 +155,47 @@ def resume(
     """
     target = find(state_dir)
     body = {"scope": scope, "reason": reason}
+    by, failures = "risk", list[str]()
     try:
         answer = target.call("risk", "POST", "/resume", body)
     except CliError as error:
         if error.exit_code == REFUSED:
             raise
+        by = "oms"
+        failures.append(f"risk: {error}")
         answer = target.call("oms", "POST", "/resume", body)
-    holding = _stops_after_release(target, scope)
-    show({**answer, "still_stopped": holding}, as_json, _released(scope, holding))
+    holding: list[dict[str, Any]] | None = None
+    try:
+        holding = _stops_after_release(target, scope)
+    except CliError as error:
+        failures.append(f"what else is stopped is not known: {error}")
+    told = {**answer, "by": by, "still_stopped": holding, "failures": failures}
+    show(told, as_json, _released(scope, by, holding, failures))
 
 
 def _stops_after_release(target: Target, scope: str) -> list[dict[str, Any]]:
-    """What is still stopped, once the risk service knows of the release; nothing if it can't be asked."""
+    """What is still stopped, once the risk service knows of the release.
+
+    Raises:
+        CliError: it can't be asked.
+    """
     deadline = time.monotonic() + _SEEN_SECONDS_MAX
     while True:
-        try:
-            stops: list[dict[str, Any]] = target.call("risk", "GET", "/killed")["killed"]
-        except CliError:
-            return []
+        stops: list[dict[str, Any]] = target.call("risk", "GET", "/killed")["killed"]
         if all(stop["scope"] != scope for stop in stops) or time.monotonic() > deadline:
             return [stop for stop in stops if stop["scope"] != scope]
         time.sleep(0.02)
 
 
-def _released(scope: str, holding: list[dict[str, Any]]) -> str:
+def _released(scope: str, by: str, holding: list[dict[str, Any]] | None, failures: list[str]) -> str:
     """What a person is told: a stop of the stack holds everything, the others hold what they name."""
+    if holding is None:
+        return "\n".join(
+            [
+                f"{scope} is released (by {by}), and may trade where it is not stopped otherwise",
+                *(f"  {failure}" for failure in failures),
+            ]
+        )
     if any(stop["scope"] == "stack" for stop in holding):
         lines = [f"{scope} is released, but may not trade yet: the stack is stopped"]
     else:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -318,7 +319,14 @@ def test_names_from_the_code_are_completed_without_a_stack(complete: Any) -> Non
     assert complete("trade2026 events tail --topic v") == ["venue.reports"]
     assert complete("trade2026 order submit BTCUSDT s") == ["sell"]
     assert "max_order_value=" in complete("trade2026 limits tighten max_o")
-    assert complete("trade2026 order show ") == []
+
+
+def test_a_stack_that_does_not_answer_offers_nothing(stack: Any, complete: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens there
+        ports = stack.state.running()["ports"] | {"oms": taken.getsockname()[1]}
+        stack.state.write_running({"stack": "desk", "host": "127.0.0.1", "ports": ports})
+        assert complete("trade2026 order show ") == []
 
 
 # ── no stack ────────────────────────────────────────────────────────────────────────────────────
@@ -453,3 +461,17 @@ def test_a_release_names_the_stops_that_still_hold(
     assert result.code == 0
     assert all(line in result.out for line in told)
     assert cli("resume", "--scope", "account:main", "--reason", "x", "--json").json["still_stopped"] == [stop]
+
+
+def test_a_release_says_that_it_could_not_ask_what_else_is_stopped_and_where(cli: Any, stack: Any) -> None:
+    stack.answers["POST /resume"] = 200, {"scope": "account:main"}
+    risk = f"risk of desk at 127.0.0.1:{stack.state.running()['ports']['risk']} is not listening"
+    result = cli("resume", "--scope", "account:main", "--reason", "looked at it")
+    assert result.code == 0
+    assert "account:main is released (by oms)" in result.out
+    assert "may trade again" not in result.out
+    assert risk in result.out
+    told = cli("resume", "--scope", "account:main", "--reason", "x", "--json").json
+    assert (told["still_stopped"], told["by"]) == (None, "oms")
+    assert len(told["failures"]) == 2
+    assert all(risk in failure for failure in told["failures"])
