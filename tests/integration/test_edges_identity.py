@@ -89,6 +89,15 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("GET", "/strategies"): "viewer",
         ("GET", "/strategies/{name}"): "viewer",
     },
+    "hot_cache": {
+        ("GET", "/get/{key}"): "viewer",
+        ("POST", "/mget"): "viewer",
+        ("GET", "/keys"): "viewer",
+        ("PUT", "/set"): "trader",
+        ("DELETE", "/keys/{key}"): "trader",
+        ("DELETE", "/keys"): "trader",
+        ("WS", "/ws/keys"): "viewer",
+    },
     "exeq": {
         ("POST", "/parents"): "trader",
         ("GET", "/parents"): "viewer",
@@ -300,6 +309,29 @@ def test_lists_hold_only_what_is_ones_own(keyed: Keyed, bobs: dict[str, Any]) ->
         # A cursor is a place in the order of all orders: whose order is there is not told.
         answer = keyed.ask("ann", service, "GET", f"/orders?account=A&cursor={bobs['order_id']}")
         assert answer.json["orders"] == []
+
+
+def test_the_cache_shows_each_its_own_accounts_and_who_has_but_some_no_other_users_values(
+    keyed: Keyed, bobs: dict[str, Any]
+) -> None:
+    key = "position:B:SIM:BTCUSDT"
+    for own in (key, "pnl:B"):
+        keyed.wait_until(
+            lambda own=own: keyed.ask("bob", "hot_cache", "GET", f"/get/{own}").status == 200, f"bob sees {own}"
+        )
+    assert keyed.ask("bob", "hot_cache", "PUT", "/set", {"key": "user:bob:x", "value": 1}).status == 200
+    for hidden in (key, "pnl:B", "user:bob:x"):
+        for method, path, body in (("GET", f"/get/{hidden}", None), ("POST", "/mget", {"keys": [hidden]})):
+            assert keyed.ask("ann", "hot_cache", method, path, body).code == "key_not_permitted"
+            assert keyed.ask("viewer", "hot_cache", method, path, body).status == 200
+    listed = keyed.ask("ann", "hot_cache", "GET", "/keys").json["keys"]
+    assert any(name.startswith("tick:") for name in listed)
+    assert not any(name.startswith(("position:B", "pnl:B", "user:")) for name in listed)
+    for who, code in (("ann", "key_not_yours"), ("trader", "key_not_yours"), ("viewer", "role_needed")):
+        assert keyed.ask(who, "hot_cache", "PUT", "/set", {"key": "user:bob:x", "value": 2}).code == code
+        assert keyed.ask(who, "hot_cache", "DELETE", "/keys?prefix=user:bob:").code == code
+    assert keyed.ask("admin", "hot_cache", "DELETE", "/keys?prefix=user:bob:").json == {"deleted": 1}
+    assert keyed.ask("admin", "hot_cache", "PUT", "/set", {"key": key, "value": 2}).code == "key_not_yours"
 
 
 def test_the_same_client_order_id_in_two_accounts_is_two_orders(keyed: Keyed, bobs: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ ENDPOINT_PARAMETERS = {
     "venue": "SIM",
     "interval": "1m",
     "name": "none",
+    "key": "tick:SIM:BTCUSDT",
 }
 
 

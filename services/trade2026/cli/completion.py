@@ -10,6 +10,7 @@ import typer
 
 _TIMEOUT_SECONDS = 1.0
 _ORDERS_MAX = 100
+_KEYS_MAX = 100
 _SCOPES = ("account:", "strategy:", "instrument:", "venue:", "trader:", "desk:", "client:")
 
 Complete = Callable[[typer.Context, str], list[str]]
@@ -58,6 +59,12 @@ def scopes(ctx: typer.Context, incomplete: str) -> list[str]:
     if incomplete.startswith("account:"):
         known = [f"account:{name}" for name in accounts(ctx, incomplete.removeprefix("account:"))]
     return _matching(("stack", *known, *(() if known else _SCOPES)), incomplete)
+
+
+def cache_keys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Keys of the cache."""
+    answer = _ask(ctx, "hot_cache", "/keys", {"prefix": incomplete, "limit": _KEYS_MAX})
+    return _matching(answer.get("keys", []), incomplete)
 
 
 def topics(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -21,6 +21,8 @@ _INTERVALS_MAX = 32
 _INTERVAL = re.compile(r"(?=[\d.]*[1-9])\d{1,9}((\.\d{1,6})?(ms|s|m|h|d|volume|dollar)|tick)", re.ASCII).fullmatch
 _WINDOW_MS_MAX = 600_000
 _PRINTS_MAX = 1_001
+_USER_KEYS_MAX = 1_000_000
+_USER_BYTES_MAX = 1 << 32
 
 
 class FieldError(ValueError):
@@ -164,6 +166,7 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
         "session_seconds": _whole(0, _DAYS_MAX * 86_400),
         "bad_prints": _bad_prints,
     },
+    "hot_cache": {"user_keys_max": _whole(1, _USER_KEYS_MAX), "user_bytes_max": _whole(1, _USER_BYTES_MAX)},
     "archive": {"retention_days": _whole(1, _DAYS_MAX)},
     "strategies": {"catch_up_seconds": _positive},
 }

@@ -161,6 +161,15 @@ SERVICES: dict[str, ServiceFacts] = {
             factory="trade2026.archive.service:ArchiveService",
         ),
         ServiceFacts(
+            "hot_cache",
+            8088,
+            "Newest values by key",
+            "data",
+            follows=("orders.events", *_MARKET, "market.bars"),
+            slo=Slo(0.999, 50),
+            factory="trade2026.hot_cache.service:HotCacheService",
+        ),
+        ServiceFacts(
             "strategies",
             8108,
             "Strategies",
@@ -175,7 +184,7 @@ SERVICES: dict[str, ServiceFacts] = {
     )
 }
 
-GROUPS: tuple[str, ...] = ("strategies", "orders", "venue", "risk", "projections")
+GROUPS: tuple[str, ...] = ("strategies", "orders", "venue", "risk", "projections", "data")
 """Releases of compact placement, in the order in which they start, and in which they stop: what writes goes
 before what follows, so that at the end each has folded the last event and its snapshot is at the end of the log."""
 

@@ -79,7 +79,7 @@ def stack(tmp_path: Path) -> Iterator[FakeStack]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = do_PATCH = answer
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer
 
         def log_message(self, format: str, *args: object) -> None:
             pass

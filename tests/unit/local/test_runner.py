@@ -12,6 +12,9 @@ from trade2026.local import control
 from trade2026.local import runner as runner_module
 from trade2026.local.runner import RunError, Runner, check_ports, prepare
 from trade2026.local.state import StateDir
+from trade2026.stack.facts import GROUPS
+
+PLANNED = [group for group in GROUPS if group != "strategies"]
 
 
 def pids(runner: Runner) -> dict[str, int | None]:
@@ -28,7 +31,7 @@ async def until_restarted(runner: Runner, name: str, old: int | None) -> None:
 async def test_every_release_runs_and_its_numbers_are_seen(runner: Runner) -> None:
     status = runner.status()
     assert status["ready"]
-    assert [release["name"] for release in status["releases"]] == ["orders", "venue", "risk", "projections"]
+    assert [release["name"] for release in status["releases"]] == PLANNED
     assert status["releases"][0]["services"][0]["stats"]["orders"] == 3
 
 
@@ -75,7 +78,7 @@ async def test_apply_starts_only_the_release_again_whose_settings_changed(
         timeout_seconds=60,
     )
     assert answer["changed"] == {"venue": ["venues[0].config.speed: 1 -> 2"]}
-    assert answer["unchanged"] == ["orders", "risk", "projections"]
+    assert answer["unchanged"] == [name for name in PLANNED if name != "venue"]
     new = pids(runner)
     assert new["venue"] != old["venue"]
     assert {**new, "venue": 0} == {**old, "venue": 0}
@@ -124,7 +127,7 @@ async def test_status_and_stop_answer_on_the_socket(runner: Runner, state: State
         while any(pids(runner).values()):
             await asyncio.sleep(0.01)
     stops = [line for line in said if line.endswith(": stopping")]
-    assert stops == ["orders: stopping", "venue: stopping", "risk: stopping", "projections: stopping"]
+    assert stops == [f"{name}: stopping" for name in PLANNED]
 
 
 async def test_a_second_stack_on_the_same_ports_is_refused_with_the_ports(

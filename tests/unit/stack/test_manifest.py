@@ -257,6 +257,7 @@ def test_no_text_makes_the_reader_fail(text: str) -> None:
 
 def test_the_settings_that_are_checked_are_those_that_services_read() -> None:
     from trade2026.gateway.venues import ReplayConfig, SyntheticConfig
+    from trade2026.hot_cache.service import HotCacheConfig
     from trade2026.normalizer.machine import Rules
     from trade2026.pnl.service import PnlConfig
     from trade2026.ptrc.service import PtrcConfig
@@ -267,6 +268,7 @@ def test_the_settings_that_are_checked_are_those_that_services_read() -> None:
         (SERVICE_CONFIGS["pnl"], PnlConfig),
         (SERVICE_CONFIGS["ptrc"], PtrcConfig),
         (SERVICE_CONFIGS["normalizer"], Rules),
+        (SERVICE_CONFIGS["hot_cache"], HotCacheConfig),
     ):
         assert set(known) == set(read.__struct_fields__)
         for name, value in msgspec.to_builtins(read()).items():

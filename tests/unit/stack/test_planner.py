@@ -47,12 +47,13 @@ def settings_of(stack: TradingStack, release: str, port_offset: int = 0) -> Proc
     return msgspec.json.decode(json.dumps(found.settings), type=ProcessSettings)
 
 
-def test_compact_placement_is_four_processes_with_the_order_path_alone(stack: TradingStack) -> None:
+def test_compact_placement_is_five_processes_with_the_order_path_alone(stack: TradingStack) -> None:
     assert {release.name: release.services for release in plan(stack).releases} == {
         "orders": ("oms",),
         "venue": ("gateway", "normalizer"),
         "risk": ("risk", "exeq"),
         "projections": ("ptrc", "pnl", "archive"),
+        "data": ("hot_cache",),
     }
 
 
@@ -71,6 +72,7 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
         "ptrc": [("oms", 9099)],
         "pnl": [("oms", 9099), ("gateway", 9080)],
         "archive": [("oms", 9099), ("gateway", 9080), ("ptrc", 9109), ("pnl", 9100)],
+        "hot_cache": [("oms", 9099), ("gateway", 9080), ("normalizer", 9091)],
     }
 
 

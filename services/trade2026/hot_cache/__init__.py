@@ -1,0 +1,1 @@
+"""The newest value of everything that moves, by key."""

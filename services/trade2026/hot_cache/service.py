@@ -1,0 +1,205 @@
+"""The hot cache: follows the order log and the market, owns nothing.
+
+What it promises: the newest value of each key, with the position of the event that made it and its age. After a
+restart it answers when it has folded the log to the end, from a snapshot or, of the market without one, from the
+newest events; what it has not seen live says so. Users' own values live in memory: a restart forgets them.
+"""
+
+import asyncio
+import logging
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from trade2026 import __version__
+from trade2026.domain.events import Envelope
+from trade2026.domain.instruments import Instruments
+from trade2026.hot_cache import api
+from trade2026.hot_cache.machine import ORDERS, TICKS, HotMachine
+from trade2026.hot_cache.views import entry_of
+from trade2026.hot_cache.watch import Watch
+from trade2026.kit.bus.port import Record
+from trade2026.kit.follower import Follower
+from trade2026.kit.http import App
+from trade2026.kit.projection import snapshot_directory
+from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.snapshots import SnapshotStore
+from trade2026.stores.cache import USER_BYTES_MAX, USER_KEYS_MAX, Cache, Entry, MemoryCache
+
+log = logging.getLogger(__name__)
+
+TOPICS = (ORDERS, TICKS, "market.books", "market.bars")
+_EVENTS_AT_START = 20_000
+"""Newest events of each market topic that are read where there is no snapshot."""
+_VALUE_SECONDS = 0.25
+"""P&L follows prices at most so often."""
+_SNAPSHOT_NS = 30 * 10**9
+
+
+class HotCacheConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`config` of the service: bounds of what users keep here."""
+
+    user_keys_max: int = USER_KEYS_MAX
+    user_bytes_max: int = USER_BYTES_MAX
+
+
+class HotCacheService(Service):
+    """The newest of everything, by key."""
+
+    name = "hot_cache"
+    title = "Newest values by key"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        config = msgspec.convert(self.settings.config.get(self.name, {}), HotCacheConfig)
+        now = context.clock.now
+        self.cache: Cache = MemoryCache(now, user_keys_max=config.user_keys_max, user_bytes_max=config.user_bytes_max)
+        self.watch = Watch(self.cache, api.may_read, now)
+        self.machine = self._empty()
+        self.followers: dict[str, Follower] = {}
+        self._store = SnapshotStore(snapshot_directory(self.settings.state, self.name), self.name)
+        self._snapshot_ts = now()
+        self._publishing = asyncio.Lock()
+        self._valuing: asyncio.Task[None] | None = None
+        self._error = ""
+        self._add_metrics()
+
+    def routes(self, app: App) -> None:
+        api.add_routes(app, self)
+
+    async def start(self) -> None:
+        bus = self.context.bus
+        ends = {topic: await bus.end(topic, 0) for topic in TOPICS}
+        self.machine = self._store.restore(partial(self._restored, ends)) or self._empty()
+        for topic in TOPICS:
+            begin, cold = await bus.start(topic, 0), max(0, ends[topic] - _EVENTS_AT_START)
+            next_seq = self.machine.next_seq.get(topic, 0 if topic == ORDERS else cold)
+            self.followers[topic] = Follower(
+                bus, topic, partial(self._fold, topic), from_seq=max(begin, next_seq), on_batch=self._publish
+            )
+            await self.followers[topic].start()
+        self.machine.value()
+        await self._publish()
+        self.machine.live = True
+        self._valuing = asyncio.ensure_future(self._keep_valued())
+
+    async def stop(self) -> None:
+        if self._valuing is not None:
+            self._valuing.cancel()
+            await asyncio.gather(self._valuing, return_exceptions=True)
+        for follower in self.followers.values():
+            await follower.stop()
+        if self.machine.live:
+            await self._snapshot()
+
+    def readiness(self) -> tuple[bool, str]:
+        for follower in self.followers.values():
+            if not follower.caught_up:
+                return False, follower.error or follower.progress
+        return self.machine.live, "ready" if self.machine.live else "reading a snapshot"
+
+    def health(self) -> dict[str, Health]:
+        unreadable = "; ".join(f"{name}: {reason}" for name, reason in self._store.unreadable.items())
+        return {
+            **{
+                topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
+                for topic, follower in self.followers.items()
+            },
+            "cache": Health(not self._error, self._error),
+            "snapshots": Health(not unreadable, unreadable),
+        }
+
+    def stats(self) -> dict[str, Any]:
+        system, users, size = self.cache.size
+        return {
+            "keys": system,
+            "user_keys": users,
+            "user_bytes": size,
+            "hits": self.hits.value,
+            "misses": self.misses.value,
+            "evictions": self.evictions.value,
+            "readers": len(self.watch.readers),
+            "readers_dropped": self.watch.dropped,
+            "as_of": {topic: follower.next_seq - 1 for topic, follower in self.followers.items()},
+            "lag": sum(follower.lag for follower in self.followers.values()),
+        }
+
+    async def put(self, key: str, entry: Entry) -> None:
+        """Keep a user's value, and tell who watches. Raises `EntryTooLarge`."""
+        self.evictions.inc(await self.cache.put(key, entry))
+        self.watch.tell({key: entry})
+
+    async def delete(self, key: str) -> bool:
+        """Forget a user's value; returns whether there was one."""
+        found = await self.cache.delete(key)
+        if found:
+            self.watch.tell({key: None})
+        return found
+
+    async def delete_prefix(self, prefix: str) -> int:
+        """Forget users' values, and return how many."""
+        found = await self.cache.delete_prefix(prefix)
+        self.watch.tell(dict.fromkeys(found))
+        return len(found)
+
+    def _empty(self) -> HotMachine:
+        return HotMachine(Instruments(self.settings.instruments).by_id, self.settings.base_currency)
+
+    def _restored(self, ends: dict[str, int], state: bytes) -> HotMachine:
+        machine = self._empty()
+        machine.restore(state, ends)
+        return machine
+
+    def _fold(self, topic: str, envelope: Envelope, record: Record) -> None:
+        self.machine.apply(topic, envelope)
+
+    async def _publish(self) -> None:
+        """Keep what has changed. One at a time, so that an older value never comes after a newer one."""
+        async with self._publishing:
+            changes = self.machine.take_changes()
+            if changes:
+                entries = {key: entry_of(change) for key, change in changes.items()}
+                await self.cache.keep(entries)
+                self.watch.tell(entries)
+
+    async def _keep_valued(self) -> None:
+        while True:
+            await asyncio.sleep(_VALUE_SECONDS)
+            try:
+                self.machine.value()
+                await self._publish()
+                if self.context.clock.now() - self._snapshot_ts >= _SNAPSHOT_NS:
+                    await self._snapshot()
+                self._error = ""
+            except Exception as error:
+                self._error = f"P&L is not told: {error}"
+                log.exception(self._error)
+
+    async def _snapshot(self) -> None:
+        """Keep the machine. It is of several logs, some of which may lose their ends: time says which is newest."""
+        state, now = self.machine.snapshot(), self.context.clock.now()
+        self._snapshot_ts = now
+        try:
+            await asyncio.to_thread(self._store.write, state, now, __version__)
+        except OSError as error:
+            log.warning("%s: no snapshot: %s", self.name, error)
+            self._store.unreadable["newest"] = f"not written: {error}"
+            return
+        self._store.unreadable.pop("newest", None)
+
+    def _add_metrics(self) -> None:
+        metrics, name = self.context.metrics, self.name
+        self.hits = metrics.counter("trade2026_cache_hits_total", "Keys asked for that were there", service=name)
+        self.misses = metrics.counter("trade2026_cache_misses_total", "Keys asked for that were not", service=name)
+        self.evictions = metrics.counter(
+            "trade2026_cache_evictions_total", "Users' values that had to go for others", service=name
+        )
+        for position, (kind, help) in enumerate(
+            (("keys", "The platform's keys"), ("user_keys", "Users' keys"), ("user_bytes", "Of users' values"))
+        ):
+            metrics.gauge(
+                f"trade2026_cache_{kind}", help, lambda position=position: self.cache.size[position], service=name
+            )
+        metrics.gauge("trade2026_cache_readers", "Who watches", lambda: len(self.watch.readers), service=name)
+        metrics.gauge("trade2026_cache_lag_events", "Known and not folded", lambda: self.stats()["lag"], service=name)
