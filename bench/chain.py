@@ -63,7 +63,10 @@ def _chain_at(stack: LocalStack, rate: int, seconds: float) -> dict[str, Any]:
     acknowledged = run_loop(run())
     cpu = meter.us_per(len(acknowledged.ns))
     drained = time.perf_counter()
-    settled = lambda: not any(sample().values()) and not stack.call("oms", "GET", "/stats").json()["open_orders"]  # noqa: E731
+
+    def settled() -> bool:
+        return not any(sample().values()) and not stack.call("oms", "GET", "/stats").json()["open_orders"]
+
     wait_for("every service has caught up", settled, _SETTLE_SECONDS_MAX)
     behind = time.perf_counter() - drained
     fills = Latencies(seconds, fill_times(stack.state_dir, first))
@@ -131,8 +134,11 @@ def measure_restart(state: Path, port_offset: int) -> Report:
     with LocalStack(MANIFEST, state, port_offset=port_offset) as stack:
         while (events := stack.call("oms", "GET", "/stats").json()["events"]) < EVENTS_FOR_RESTART:
             place(stack, min(100_000, EVENTS_FOR_RESTART - events + 1_000))
-        followed = lambda: not stack.call("archive", "GET", "/stats").json()["lag"]  # noqa: E731
-        wait_for("the archive has followed", followed, _SETTLE_SECONDS_MAX)
+        wait_for(
+            "the archive has followed",
+            lambda: not stack.call("archive", "GET", "/stats").json()["lag"],
+            _SETTLE_SECONDS_MAX,
+        )
         return {"restart_after_kill": _restart(stack, stack.kill_all), "restart": _restart(stack, stack.down)}
 
 

@@ -4,7 +4,6 @@ The venue is the test: it writes `venue.reports` and the prices itself, so every
 that dies is one that is let go of without being stopped.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 from one_process import settings_of
+from tests.waiting import until
 
 from trade2026.archive.service import ArchiveService
 from trade2026.controls.limits import LimitBook
@@ -28,7 +28,6 @@ from trade2026.kit.service import Context
 from trade2026.kit.settings import ProcessSettings
 from trade2026.oms.service import OmsService
 
-SECONDS_MAX = 60.0
 UNIT = 10**9
 PRICE = 45_000 * UNIT
 ORDER = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "price": "45000"}
@@ -141,19 +140,6 @@ async def accepted(oms: Hosted, **terms: Any) -> str:
 
 async def status(oms: Hosted, order_id: str) -> str:
     return (await oms.ask("GET", f"/orders/{order_id}")).json()["status"]
-
-
-async def until(condition: Callable[[], Any], what: str) -> None:
-    """Wait for a condition, which may be a coroutine function."""
-    async with asyncio.timeout(SECONDS_MAX):
-        while True:
-            found = condition()
-            if asyncio.iscoroutine(found):
-                found = await found
-            if found:
-                return
-            await asyncio.sleep(0.01)
-    raise AssertionError(what)
 
 
 async def until_status(oms: Hosted, order_id: str, wanted: str) -> None:

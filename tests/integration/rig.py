@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from tests.waiting import until
 
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
@@ -27,8 +28,6 @@ from trade2026.kit.settings import ProcessSettings
 from trade2026.stack.manifest import loads
 from trade2026.stack.planner import plan
 
-SECONDS_MAX = 60.0
-"""Longest wait for anything; a slow machine must not fail a test."""
 SYMBOL = "BTCUSDT.SIM"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -171,17 +170,7 @@ class Rig:
 
     async def until(self, condition: Callable[[], Any], what: str = "it happens") -> Any:
         """Wait for a condition, which may be a coroutine function."""
-        try:
-            async with asyncio.timeout(SECONDS_MAX):
-                while True:
-                    found = condition()
-                    if asyncio.iscoroutine(found):
-                        found = await found
-                    if found:
-                        return found
-                    await asyncio.sleep(0.005)
-        except TimeoutError:
-            raise AssertionError(f"not within {SECONDS_MAX} s: {what}") from None
+        return await until(condition, what)
 
     async def ask(
         self, service: Service, method: str, target: str, body: Any = None, *, content_type: str = "application/json"

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from recovering import Desk, accepted, until
+from recovering import Desk, accepted
+from tests.waiting import until
 
 from trade2026.archive import service
 from trade2026.archive.service import ArchiveService

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from recovering import ORDER, PRICE, UNIT, Desk, Hosted, accepted, status, submit, until, until_status
+from recovering import ORDER, PRICE, UNIT, Desk, Hosted, accepted, status, submit, until_status
+from tests.waiting import until
 
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening, ceiling_of, in_force
 from trade2026.domain import events as ev

@@ -8,6 +8,8 @@ import sys
 from math import sin
 from pathlib import Path
 
+from tests.waiting import until
+
 from trade2026.domain import events as ev
 from trade2026.domain.events import AnyEvent, Envelope, decode, encode
 from trade2026.domain.market import Trade
@@ -16,7 +18,6 @@ from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.sdk.testing import EPOCH
 
-SECONDS_MAX = 60.0
 TOPICS = [TopicConfig(name=n, durable=n != "market.ticks") for n in ("market.ticks", "strategies.events")]
 TRADES = 3_000
 PER_APPEND = 25
@@ -49,10 +50,8 @@ class Child:
         environment = {**os.environ, "PYTHONPATH": services}
         command = [sys.executable, str(CHILD), str(self.state)]
         self.process = subprocess.Popen(command, env=environment)  # noqa: ASYNC220
-        async with asyncio.timeout(SECONDS_MAX):
-            while not (self.state / "ready").exists():
-                assert self.process.poll() is None, "the strategies did not start"
-                await asyncio.sleep(0.01)
+        await until(lambda: (self.state / "ready").exists() or self.process.poll() is not None, "they start or end")
+        assert self.process.poll() is None, "the strategies did not start"
 
     def kill(self) -> None:
         """kill -9."""
@@ -90,15 +89,15 @@ async def run(state: Path, kills: int) -> tuple[list[AnyEvent], list[str], int]:
 
 async def until_delivered(bus: SqliteBus) -> None:
     """Wait until the log says that every trade was given to the strategies."""
-    async with asyncio.timeout(SECONDS_MAX):
-        while True:
-            for record in reversed(await bus.read("strategies.events", 0, 0, 1_000_000)):
-                event = decode(record.body).data
-                if isinstance(event, ev.Delivered) and (runs := [r for r in event.runs if r.topic == "market.ticks"]):
-                    if runs[-1].first + runs[-1].count == TRADES:
-                        return
-                    break
-            await asyncio.sleep(0.1)
+
+    async def delivered() -> bool:
+        for record in reversed(await bus.read("strategies.events", 0, 0, 1_000_000)):
+            event = decode(record.body).data
+            if isinstance(event, ev.Delivered) and (runs := [run for run in event.runs if run.topic == "market.ticks"]):
+                return runs[-1].first + runs[-1].count == TRADES
+        return False
+
+    await until(delivered, "every trade is delivered")
 
 
 async def test_a_killed_process_decides_what_it_would_have_decided_and_each_decision_leaves(tmp_path: Path) -> None:

@@ -190,8 +190,7 @@ def exposure_rules(plan: Plan, ledger: Ledger, spec: OrderSpec, limits: Limits) 
 
     if any(_values(each) for _, each in limits):
         # What cannot be valued cannot be limited.
-        unvalued: Measure = lambda q: int(not q.reserved)  # noqa: E731
-        rules.append(Rule("known_price", RejectCode.NO_REFERENCE_PRICE, "stack", 0, unvalued))
+        rules.append(Rule("known_price", RejectCode.NO_REFERENCE_PRICE, "stack", 0, lambda q: int(not q.reserved)))
     for scope, each in limits:
         holder = scope if scope.partition(":")[0] in HOLDER_KINDS else ""
         key = (holder, spec.account, spec.instrument)

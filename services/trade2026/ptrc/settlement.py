@@ -1,6 +1,6 @@
 """What is to be delivered and paid, and when: the fills of a day, netted, n days later (T+n). Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import msgspec
@@ -56,7 +56,10 @@ class Ledger(msgspec.Struct):
 def settlement_day(trade_day: int, days: int, instrument: Instrument | None) -> int:
     """Return when a trade settles, in days since the epoch; weekends count only where it trades on them."""
     always = instrument is None or instrument.session == DEFAULT_SESSION
-    is_open: Callable[[date], bool] = lambda day: always or day.weekday() <= _FRIDAY  # noqa: E731
+
+    def is_open(day: date) -> bool:
+        return always or day.weekday() <= _FRIDAY
+
     when, left = _EPOCH + timedelta(days=trade_day), days
     while left:
         when += timedelta(days=1)

@@ -53,8 +53,8 @@ def test_another_seed_makes_another_book():
 def test_a_restless_market_has_a_wider_spread():
     calm = [(45_000 * 10**9 + (number % 2) * 10**9, 10**9) for number in range(40)]
     wild = [(45_000 * 10**9 + (number % 2) * 60 * 10**9, 10**9) for number in range(40)]
-    spread = lambda book: book.asks[0].price - book.bids[0].price  # noqa: E731
-    assert spread(_model(wild).book()) > 2 * spread(_model(calm).book())
+    narrow, wide = (book.asks[0].price - book.bids[0].price for book in (_model(calm).book(), _model(wild).book()))
+    assert wide > 2 * narrow
 
 
 def test_sizes_follow_the_sizes_of_trades():

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.waiting import until
 
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope
@@ -32,9 +33,7 @@ class Log:
         self.seen.append(record.seq)
 
     async def folded(self, count: int) -> None:
-        async with asyncio.timeout(60):
-            while len(self.seen) < count:
-                await asyncio.sleep(0)
+        await until(lambda: len(self.seen) >= count, f"{count} are folded")
 
 
 @pytest.fixture
@@ -99,9 +98,7 @@ async def test_what_it_does_not_understand_stops_it_for_good_and_is_said(log: Lo
     follower = Follower(log.bus, TOPIC, refuse)
     await follower.start()
     await log.write(1)
-    async with asyncio.timeout(60):
-        while not follower.error:
-            await asyncio.sleep(0)
+    await until(lambda: follower.error, "it says what is wrong")
     assert "from a time to come" in follower.error
     assert follower.next_seq == 0
     await follower.stop()
@@ -141,9 +138,7 @@ async def test_a_log_that_is_corrupt_is_not_asked_again(log: Log) -> None:
     await follower.start()
     follower._reader = reader = Faulty([BusCorrupt("damaged")])  # pyright: ignore[reportPrivateUsage]
     await log.write(1)
-    async with asyncio.timeout(60):
-        while not follower.error:
-            await asyncio.sleep(0)
+    await until(lambda: follower.error, "it says what is wrong")
     assert "damaged" in follower.error
     assert reader.asked == 1
     await follower.stop()

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.waiting import until
 
 from trade2026.domain import events as ev
 from trade2026.kit.bus.port import BusFull, Fenced, Record
@@ -231,8 +232,7 @@ async def test_a_log_that_refuses_again_during_recovery_is_tried_again() -> None
     bus.writers[1].fail(BusFull("no room"))
     await turns()
     assert not owner.ready
-    while len(bus.writers) < 3 or not bus.writers[2].under_way:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(bus.writers) == 3 and bus.writers[2].under_way, "it is tried again")
     bus.writers[2].land()
     await turns()
     assert isinstance(lost.exception(), Unavailable)

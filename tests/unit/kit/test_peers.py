@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tests.waiting import until
 
 from trade2026.kit import peers
 from trade2026.kit.peers import Peer, Peers
 from trade2026.kit.probes import Lifecycle
 from trade2026.kit.service import Health, Service
 from trade2026.kit.settings import PeerSettings
-
-DEADLINE_SECONDS = 60
 
 
 class FakeService:
@@ -157,12 +156,9 @@ async def test_what_is_told_is_never_old_without_saying_so(service: FakeService)
 
 async def test_a_stop_is_noticed_in_the_background(peer: Peer, service: FakeService) -> None:
     peer.start()
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while not peer.health().ok:
-            await asyncio.sleep(0.01)
-        await service.stop()
-        while peer.health().ok:
-            await asyncio.sleep(0.01)
+    await until(lambda: peer.health().ok, "it is well")
+    await service.stop()
+    await until(lambda: not peer.health().ok, "it is gone")
     assert "nobody listens" in peer.health().detail
     await service.start()
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.checker import OrderLog, check_derived
+from tests.waiting import until
 
 from trade2026.domain import events as ev
 from trade2026.kit import follower as follower_module
@@ -146,9 +147,7 @@ class SlowTopic:
 
     async def hold(self, appends: int) -> None:
         """Wait until so many turns of the writer are held back."""
-        async with asyncio.timeout(60):
-            while len(self.held) < appends:
-                await asyncio.sleep(0)
+        await until(lambda: len(self.held) >= appends, f"{appends} turns are held back")
 
     def write(self) -> None:
         held, self.held = self.held, []

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from trade2026.local.runner import RunError, Runner, check_ports, prepare
 from trade2026.local.state import StateDir
@@ -59,12 +60,14 @@ async def runner(
     state: StateDir, manifest: str, port_offset: int, tmp_path: Path, said: list[str]
 ) -> AsyncIterator[Runner]:
     """A running stack of fake processes, ready; stopped at the end."""
-    command: Callable[[Path], list[str]] = lambda settings: [sys.executable, str(FAKE), str(settings)]  # noqa: E731
+
+    def command(settings: Path) -> list[str]:
+        return [sys.executable, str(FAKE), str(settings)]
+
     state.lock()
     found = Runner(state, manifest, base=tmp_path, port_offset=port_offset, say=said.append, command=command)
     task = asyncio.create_task(found.run())
-    while len(found.processes) < len(found.plan.releases) and not task.done():
-        await asyncio.sleep(0.001)
+    await until(lambda: len(found.processes) == len(found.plan.releases) or task.done(), "every process is made")
     assert await found.wait_ready(list(found.processes)) == ""
     yield found
     found.request_stop()

@@ -5,8 +5,10 @@ import os
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.waiting import until
 
 from trade2026.local import control
 from trade2026.local import runner as runner_module
@@ -22,9 +24,7 @@ def pids(runner: Runner) -> dict[str, int | None]:
 
 
 async def until_restarted(runner: Runner, name: str, old: int | None) -> None:
-    async with asyncio.timeout(60):
-        while runner.processes[name].pid in (None, old):
-            await asyncio.sleep(0.01)
+    await until(lambda: runner.processes[name].pid not in (None, old), f"{name} is started again")
     assert await runner.wait_ready([name]) == ""
 
 
@@ -54,14 +54,13 @@ async def test_a_process_that_was_started_again_is_ready_only_once_it_has_said_s
     old = runner.processes["venue"].pid
     assert old is not None
     os.kill(old, signal.SIGKILL)
-    async with asyncio.timeout(60):
-        while runner.processes["venue"].pid == old:
-            await asyncio.sleep(0.001)
-        while True:
-            release = runner.status()["releases"][1]
-            if release["ready"]:
-                break
-            await asyncio.sleep(0.001)
+    await until(lambda: runner.processes["venue"].pid != old, "it has ended")
+
+    def once_ready() -> Any:
+        release = runner.status()["releases"][1]
+        return release if release["ready"] else None
+
+    release = await until(once_ready, "it is ready")
     assert release["services"][0]["stats"]["pid"] == runner.processes["venue"].pid
 
 
@@ -123,9 +122,7 @@ async def test_a_manifest_that_can_not_be_applied_touches_nothing(
 async def test_status_and_stop_answer_on_the_socket(runner: Runner, state: StateDir, said: list[str]) -> None:
     assert (await asyncio.to_thread(control.ask, state, "status"))["stack"] == "desk"
     await asyncio.to_thread(control.ask, state, "stop")
-    async with asyncio.timeout(60):
-        while any(pids(runner).values()):
-            await asyncio.sleep(0.01)
+    await until(lambda: not any(pids(runner).values()), "every process has ended")
     stops = [line for line in said if line.endswith(": stopping")]
     assert stops == [f"{name}: stopping" for name in PLANNED]
 
@@ -158,9 +155,7 @@ async def test_a_process_that_can_not_be_made_now_is_made_later(
     monkeypatch.setattr(venue, "_command", scarce)
     assert old is not None
     os.kill(old, signal.SIGKILL)
-    async with asyncio.timeout(60):
-        while not venue.trouble:
-            await asyncio.sleep(0.001)
+    await until(lambda: venue.trouble, "it can't be started")
     assert "can't be started: [Errno 11]" in runner.status()["releases"][1]["services"][0]["detail"]
     await until_restarted(runner, "venue", old)
     assert not venue.trouble
@@ -191,9 +186,7 @@ async def test_a_process_that_died_is_said_to_have_died_and_how(
     venue = runner.processes["venue"]
     assert venue.pid is not None
     os.kill(venue.pid, signal.SIGKILL)
-    async with asyncio.timeout(60):
-        while venue.last_exit is None:
-            await asyncio.sleep(0.001)
+    await until(lambda: venue.last_exit is not None, "its end is seen")
     assert runner.status()["releases"][1]["services"][0]["detail"] == "died (killed by SIGKILL)"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 from starlette.websockets import WebSocketDisconnect
+from tests.waiting import until
 
 from trade2026.kit.http import Problem
 from trade2026.kit.identity import LOCAL
@@ -71,12 +72,6 @@ class Entry(OrderSocket):
         return request.op
 
 
-async def settled(condition: Any) -> None:
-    async with asyncio.timeout(DEADLINE):
-        while not condition():
-            await asyncio.sleep(0)
-
-
 async def test_requests_are_begun_as_they_come_and_answered_in_order() -> None:
     socket = FakeSocket()
     entry = Entry(socket)
@@ -84,7 +79,7 @@ async def test_requests_are_begun_as_they_come_and_answered_in_order() -> None:
     socket.put(op="wait", id=1)
     socket.put(op="quick", id="two")
     socket.put(op="refuse", id=3)
-    await settled(lambda: entry.begun == [1, "two", 3])
+    await until(lambda: entry.begun == [1, "two", 3], "they are begun")
     assert socket.sent == []
     entry.gate(1).set()
     await socket.until(3)
@@ -102,7 +97,7 @@ async def test_who_does_not_read_is_not_read_from() -> None:
     running = asyncio.create_task(entry.run())
     for number in range(3 * REQUESTS_UNDER_WAY_MAX):
         socket.put(op="quick", id=number)
-    await settled(lambda: len(entry.begun) >= REQUESTS_UNDER_WAY_MAX)
+    await until(lambda: len(entry.begun) >= REQUESTS_UNDER_WAY_MAX, "they are begun")
     for _ in range(1_000):
         await asyncio.sleep(0)
     assert socket.taken <= REQUESTS_UNDER_WAY_MAX + 2
@@ -121,7 +116,7 @@ async def test_what_had_arrived_is_done_when_the_client_leaves() -> None:
     socket.leave()
     await entry.run()
     entry.gate(1).set()
-    await settled(lambda: sorted(entry.done) == [1, 2])
+    await until(lambda: sorted(entry.done) == [1, 2], "they are begun")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.waiting import until
 
 from trade2026.controls import order_log
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening
@@ -123,21 +124,17 @@ class Desk:
     async def order_events(self, *events: ev.AnyEvent) -> None:
         for event in events:
             await self.orders.publish(event)
-        await until(lambda: self.risk is None or self.risk.as_of == self.orders.next_seq - 1)
+        await until(lambda: self.risk is None or self.risk.as_of == self.orders.next_seq - 1, "risk has read them")
 
     async def trade(self, price: int = PRICE) -> None:
         await self.ticks.publish(Trade("BTCUSDT.SIM", "t", price, UNIT))
-        await until(lambda: self.risk is not None and self.risk.reference("BTCUSDT.SIM") is not None)
+        await until(
+            lambda: self.risk is not None and self.risk.reference("BTCUSDT.SIM") is not None, "risk has read it"
+        )
 
     async def recorded(self) -> list[ev.AnyEvent]:
         records = await self.bus.read("risk.events", 0, 0, 1_000)
         return [ev.decode(record.body).data for record in records]
-
-
-async def until(done: Any) -> None:
-    async with asyncio.timeout(60):
-        while not done():
-            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -393,7 +390,7 @@ async def test_an_older_release_that_the_order_log_shows_late_ends_no_newer_stop
     desk.clock.advance(SECOND)
     await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
     await desk.orders.append([older])
-    await until(lambda: risk.as_of == 0)
+    await until(lambda: risk.as_of == 0, "risk has read it")
     assert list(risk.stopped()) == ["stack"]
 
 
@@ -402,9 +399,9 @@ async def test_a_kill_that_comes_while_a_release_is_asked_for_holds(desk: Desk) 
     await risk.stops.kill(ev.Killed(scope="stack", reason="r", by="ann"), "")
     desk.oms.may_answer.clear()
     release = asyncio.ensure_future(risk.stops.resume(ev.Resumed(scope="stack", reason="fixed", by="bob"), ""))
-    await until(lambda: len(desk.oms.heard) == 2)
+    await until(lambda: len(desk.oms.heard) == 2, "the release has arrived")
     again = asyncio.ensure_future(risk.stops.kill(ev.Killed(scope="stack", reason="again", by="ann"), ""))
-    await until(lambda: len(desk.gateway.heard) == 2)
+    await until(lambda: len(desk.gateway.heard) == 2, "the kill has arrived")
     desk.oms.may_answer.set()
     await asyncio.gather(release, again)
     assert [stop.reason for stop in risk.stopped().values()] == ["again"]
