@@ -2,22 +2,37 @@
 
 import argparse
 import os
+import random
 import subprocess
 import sys
 
 from bench.stack import ROOT, environment
 
-SUITES = ("tests/simulation", "tests/e2e/test_crash.py", "tests/integration/test_openapi.py")
+SUITES = (
+    "tests/simulation",
+    "tests/e2e/test_crash.py",
+    "tests/integration/test_openapi.py",
+    "tests/integration/test_websocket_fuzz.py",
+)
 
 
 def main() -> None:
-    """The command line; the environment's SIM_SEEDS, CRASH_ROUNDS and OPENAPI_EXAMPLES win over the defaults."""
+    """The command line; where the environment says a number, that one holds."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--seeds", default=os.environ.get("SIM_SEEDS", "10000"))
     parser.add_argument("--rounds", default=os.environ.get("CRASH_ROUNDS", "100"))
     parser.add_argument("--examples", default=os.environ.get("OPENAPI_EXAMPLES", "500"))
+    parser.add_argument("--visits", default=os.environ.get("WEBSOCKET_EXAMPLES", "2000"))
+    parser.add_argument("--visits-seed", default=os.environ.get("WEBSOCKET_SEED", str(random.randrange(10**6))))
     options = parser.parse_args()
-    chosen = {"SIM_SEEDS": options.seeds, "CRASH_ROUNDS": options.rounds, "OPENAPI_EXAMPLES": options.examples}
+    chosen = {
+        "SIM_SEEDS": options.seeds,
+        "CRASH_ROUNDS": options.rounds,
+        "OPENAPI_EXAMPLES": options.examples,
+        "WEBSOCKET_EXAMPLES": options.visits,
+        "WEBSOCKET_SEED": options.visits_seed,
+    }
+    print(" ".join(f"{name}={value}" for name, value in chosen.items()), flush=True)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--timeout", "0", "-x", "-s", *SUITES],
         cwd=ROOT,
