@@ -60,18 +60,22 @@ def record(offset: int) -> list[str]:
             curl = "curl -X POST localhost:8099/orders -H 'Content-Type: application/json' \\"
             lines += ["", f"$ {curl}", f"    -d '{ORDER}'", answer]
             trace = traced(order_id, offset, state)
-            lines += ["", f"$ trade2026 trace {order_id}", *trace.splitlines()]
+            lines += ["", "$ trade2026 trace", *trace.splitlines()]
         finally:
             run("down", offset=offset, state=state)
     return lines
 
 
 def settled(offset: int, state: Path) -> str:
-    """The table, once each service has heard of the others."""
+    """The table, once each service has heard of the others and each strategy has traded."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while "peer" in (table := run("status", offset=offset, state=state)) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        status = json.loads(run("status", "--json", offset=offset, state=state))
+        table = run("status", offset=offset, state=state)
+        if "peer" not in table and all(float(each["pnl"]) for each in status["strategies"]):
+            return table
         time.sleep(0.2)
-    return table
+    raise SystemExit("not every strategy has traded: try again")
 
 
 def order(offset: int) -> str:
@@ -115,14 +119,24 @@ def drawn(lines: list[str]) -> str:
 def shapes_of(line: str, y: int) -> list[str]:
     """Each word at its cell, each bar as a rectangle."""
     typed = line.startswith(("$ ", "    -d"))
-    head = bool(re.match(r" *(SERVICE|AFTER) ", line)) or line.startswith("quickstart")
+    head = bool(re.match(r" *(SERVICE|STRATEGY|AFTER) ", line)) or line.startswith("quickstart")
     shapes = []
     for match in re.finditer(r"\S+(?: \S+)*", line):
         x, text = MARGIN + match.start() * CELL, match[0]
         if set(text) == {"━"}:
             shapes.append(f'<rect class="bar" x="{x:g}" y="{y - 8}" width="{len(text) * CELL:g}" height="6" rx="2"/>')
             continue
-        kind = "typed" if typed else "head" if head else "good" if text == "yes" else "soft" if text == "–" else ""
+        kind = (
+            "typed"
+            if typed
+            else "head"
+            if head
+            else "good"
+            if text in ("yes", "running")
+            else "soft"
+            if text == "–"
+            else ""
+        )
         kept = f' class="{kind}"' if kind else ""
         shapes.append(f'<text x="{x:g}" y="{y}"{kept} textLength="{len(text) * CELL:g}">{escape(text)}</text>')
     return shapes

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.e2e import stack as stacks
-from tests.e2e.stack import QUICKSTART, Stack
+from tests.e2e.stack import QUIET, Stack
 
 MakeStack = Callable[..., Stack]
 _TIMEOUT_SECONDS = 600
@@ -32,8 +32,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session")
 def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The quickstart, shared by tests that leave it as they found it: each uses an account of its own."""
-    stack = Stack(QUICKSTART, tmp_path_factory.mktemp("shared") / "state")
+    """The quickstart's stack, shared by tests that leave it as they found it: each uses an account of its own."""
+    stack = Stack(QUIET, tmp_path_factory.mktemp("shared") / "state")
     try:
         stack.up()
         yield stack
@@ -43,13 +43,13 @@ def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def make_stack(tmp_path: Path) -> Iterator[MakeStack]:
-    """Make stacks that are up, of this test only: `make_stack()` is the quickstart.
+    """Make stacks that are up, of this test only: `make_stack()` is the quickstart without its strategies.
 
     `make_stack(text=…)` runs another manifest, `services=[…]` only a part, `state_dir=…` an earlier state.
     """
     made: list[Stack] = []
 
-    def make(manifest: Path = QUICKSTART, *, text: str = "", state_dir: Path | None = None, **options: Any) -> Stack:
+    def make(manifest: Path = QUIET, *, text: str = "", state_dir: Path | None = None, **options: Any) -> Stack:
         if text:
             manifest = tmp_path / f"manifest{len(made)}.yaml"
             manifest.write_text(text)
@@ -73,5 +73,5 @@ def make_stack(tmp_path: Path) -> Iterator[MakeStack]:
 
 @pytest.fixture
 def stack(make_stack: MakeStack) -> Stack:
-    """The quickstart, of this test only: it may be killed, stopped, flooded."""
+    """The quickstart's stack, of this test only: it may be killed, stopped, flooded."""
     return make_stack()

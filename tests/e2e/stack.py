@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ from trade2026.local.runner import RunError, check_ports, prepare
 from trade2026.local.state import StateDir
 
 QUICKSTART = ROOT / "manifests" / "quickstart.yaml"
+_MANIFESTS = tempfile.TemporaryDirectory(prefix="trade2026-manifests-")
+QUIET = Path(_MANIFESTS.name) / "quickstart.yaml"
+"""The quickstart's stack without its strategies: nobody trades there but the test."""
+QUIET.write_text(QUICKSTART.read_text().partition("\n---\n")[0] + "\n")
 ORDER = {"symbol": "BTCUSDT", "side": "buy", "quantity": 0.001, "price": 45000, "order_type": "LIMIT"}
 """The order that the README places."""
 WAIT_SECONDS = 60.0

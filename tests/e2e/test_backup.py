@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.stack import wait_for
 from tests.e2e.conftest import MakeStack
 from tests.e2e.load import Load
-from tests.e2e.stack import QUICKSTART, WAIT_SECONDS, Stack
+from tests.e2e.stack import QUIET, WAIT_SECONDS, Stack
 from tests.e2e.verify import verify, verify_log
 
 ACCOUNTS = ("alpha", "beta")
@@ -35,7 +35,7 @@ async def test_a_backup_made_while_it_trades_comes_up_sound_with_all_that_was_ac
         load.check()
     await asyncio.to_thread(stack.down)
 
-    other = Stack(QUICKSTART, restored)
+    other = Stack(QUIET, restored)
     try:
         put_back = await asyncio.to_thread(other.cli, "restore", str(copy))
         assert put_back.returncode == 0, put_back.stderr
@@ -68,14 +68,14 @@ def test_a_stack_that_is_up_is_not_restored_over_and_a_state_of_another_format_i
     version = stack.state_dir / "VERSION"
     ours = version.read_text()
     version.write_text("99\n")
-    newer = stack.cli("up", "-f", str(QUICKSTART), "--detach", "--port-offset", str(stack.port_offset))
+    newer = stack.cli("up", "-f", str(QUIET), "--detach", "--port-offset", str(stack.port_offset))
     assert newer.returncode == 1
     assert "has format 99" in newer.stderr
     assert "install the version that wrote it, or choose another --state-dir" in newer.stderr
     version.write_text(ours)
 
     renamed = tmp_path / "other.yaml"
-    renamed.write_text(QUICKSTART.read_text().replace("name: quickstart", "name: other"))
+    renamed.write_text(QUIET.read_text().replace("name: quickstart", "name: other"))
     other = stack.cli("up", "-f", str(renamed), "--detach", "--port-offset", str(stack.port_offset))
     assert other.returncode == 1
     assert "holds the stack 'quickstart', not 'other'" in other.stderr

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from bench.stack import ROOT, environment, wait_for
 from tests.e2e.conftest import MakeStack
-from tests.e2e.stack import QUICKSTART, WAIT_SECONDS, Stack
+from tests.e2e.stack import QUIET, WAIT_SECONDS, Stack
 
 ESCAPE = "\x1b"
 
@@ -104,10 +104,10 @@ def test_what_is_unwell_is_said_and_the_exit_code_tells(make_stack: MakeStack) -
 
 def test_apply_says_what_changed_and_what_was_left_alone(make_stack: MakeStack, tmp_path: Path) -> None:
     stack = make_stack()
-    assert "nothing changed" in said(stack, "apply", "-f", str(QUICKSTART))
+    assert "nothing changed" in said(stack, "apply", "-f", str(QUIET))
     other = tmp_path / "slower.yaml"
-    other.write_text(QUICKSTART.read_text().replace("speed: 60", "speed: 30"))
-    assert other.read_text() != QUICKSTART.read_text()
+    other.write_text(QUIET.read_text().replace("speed: 60", "speed: 30"))
+    assert other.read_text() != QUIET.read_text()
     text = said(stack, "apply", "-f", str(other))
     assert f"{stack.release_of('gateway')}: started again" in text
     assert stack.release_of("oms") in text.split("untouched:")[1]
@@ -120,7 +120,7 @@ def test_down_stops_it_and_every_command_then_says_how_to_start_it(make_stack: M
     for words in (
         ("status",),
         ("down",),
-        ("apply", "-f", str(QUICKSTART)),
+        ("apply", "-f", str(QUIET)),
         ("order", "list"),
         ("order", "show", order_id),
         ("positions",),
@@ -139,7 +139,7 @@ def test_down_stops_it_and_every_command_then_says_how_to_start_it(make_stack: M
 
 
 def test_a_second_up_of_the_same_stack_is_refused(running_stack: Stack) -> None:
-    text = said(running_stack, "up", "-f", str(QUICKSTART), "--detach", code=1)
+    text = said(running_stack, "up", "-f", str(QUIET), "--detach", code=1)
     assert "error: " in text
     assert running_stack.status()["ready"]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from bench.stack import wait_for
 from tests.e2e.conftest import MakeStack
-from tests.e2e.stack import QUICKSTART, WAIT_SECONDS
+from tests.e2e.stack import QUIET, WAIT_SECONDS
 
 DISK = 64 * 1024 * 1024
 FLOOR = "16Mi"
-TEXT = QUICKSTART.read_text() + f"\n  bus: {{freeSpaceMin: {FLOOR}}}\n"
+TEXT = QUIET.read_text() + f"\n  bus: {{freeSpaceMin: {FLOOR}}}\n"
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.e2e.conftest import MakeStack
-from tests.e2e.stack import QUICKSTART, Stack
+from tests.e2e.stack import QUIET, Stack
 
-KEYED = QUICKSTART.read_text() + "\n  security: {keysFile: keys.json}\n"
+KEYED = QUIET.read_text() + "\n  security: {keysFile: keys.json}\n"
 
 
 def new_key(stack: Stack, keys: Path, principal: str, *words: str) -> str:

@@ -18,7 +18,7 @@ import pytest
 from bench.stack import ROOT, alive, environment, wait_for
 from tests.e2e.conftest import MakeStack
 from tests.e2e.load import Load
-from tests.e2e.stack import QUICKSTART, WAIT_SECONDS, Stack, timed
+from tests.e2e.stack import QUIET, WAIT_SECONDS, Stack, timed
 from tests.e2e.verify import verify_log
 
 WHO_SAYS = {"gateway": ("oms", "pnl"), "risk": ("oms",), "oms": ("gateway", "risk", "ptrc", "pnl")}
@@ -58,11 +58,11 @@ def test_a_runner_killed_with_9_leaves_nothing_and_its_stack_comes_up_again_at_o
 
 
 def test_a_second_stack_is_told_who_has_the_state_directory_and_who_the_ports(stack: Stack, tmp_path: Path) -> None:
-    same_state = stack.cli("up", "-f", str(QUICKSTART), "--detach", "--port-offset", "31000")
+    same_state = stack.cli("up", "-f", str(QUIET), "--detach", "--port-offset", "31000")
     assert same_state.returncode == 1
     assert f"is in use by process {stack.runner_pid}: stop it with `trade2026 down --state-dir" in same_state.stderr
-    same_ports = Stack(QUICKSTART, tmp_path / "other", port_offset=stack.port_offset)
-    refused = same_ports.cli("up", "-f", str(QUICKSTART), "--detach", "--port-offset", str(stack.port_offset))
+    same_ports = Stack(QUIET, tmp_path / "other", port_offset=stack.port_offset)
+    refused = same_ports.cli("up", "-f", str(QUIET), "--detach", "--port-offset", str(stack.port_offset))
     assert refused.returncode == 1
     holder = stack.pids()[stack.release_of("oms")]
     assert f"port {stack.port('oms')} (oms) is in use by process {holder}" in refused.stderr
@@ -72,7 +72,7 @@ def test_a_second_stack_is_told_who_has_the_state_directory_and_who_the_ports(st
 
 
 def test_apply_starts_again_only_what_changed(stack: Stack, tmp_path: Path) -> None:
-    old, text = stack.pids(), QUICKSTART.read_text()
+    old, text = stack.pids(), QUIET.read_text()
     changed = tmp_path / "changed.yaml"
 
     changed.write_text(text.replace("speed: 60", "speed: 61"))
@@ -100,7 +100,7 @@ def test_apply_starts_again_only_what_changed(stack: Stack, tmp_path: Path) -> N
 def test_an_apply_that_fails_is_taken_back(stack: Stack, tmp_path: Path) -> None:
     old, venue = stack.pids(), stack.release_of("gateway")
     changed = tmp_path / "changed.yaml"
-    changed.write_text(QUICKSTART.read_text().replace("speed: 60", "speed: 61"))
+    changed.write_text(QUIET.read_text().replace("speed: 60", "speed: 61"))
     with ThreadPoolExecutor() as pool:
         applying = pool.submit(stack.cli, "apply", "-f", str(changed))
         with squatter(stack.port("gateway"), lambda: None):
@@ -240,7 +240,7 @@ class Terminal:
 def test_a_person_sees_a_live_table_and_ends_the_stack_by_ctrl_c_or_by_closing_the_window(
     tmp_path: Path, ending: str
 ) -> None:
-    stack = Stack(QUICKSTART, tmp_path / "state")
+    stack = Stack(QUIET, tmp_path / "state")
     terminal = Terminal(stack)
     try:
         wait_for(

@@ -1,6 +1,5 @@
 """Strategies on a real stack: they trade, survive kill -9, are halted, released and stopped by command."""
 
-import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,12 +9,8 @@ from bench.stack import wait_for
 from tests.e2e.conftest import MakeStack
 from tests.e2e.stack import QUICKSTART, WAIT_SECONDS, Stack
 
-EXAMPLES = "trade2026.sdk.examples"
-TRADERS = {
-    "maker": ("market_making:MarketMaking", {"period": 10, "half_spread_bps": "5", "every": "300ms"}),
-    "momentum": ("momentum:Momentum", {"interval": "1s", "fast": 2, "slow": 4, "threshold": 0.1}),
-    "reversion": ("mean_reversion:MeanReversion", {"interval": "1s", "window": 5, "entry": 1.0}),
-}
+TRADERS = ("maker", "momentum", "reversion")
+"""Of the quickstart, each in the account of its name."""
 BROKEN = """
 from trade2026.sdk import Strategy
 
@@ -27,26 +22,6 @@ class Broken(Strategy):
         if self.ctx.orders and self.ctx.orders[0].status == "New":
             raise RuntimeError("out of luck")
 """
-
-
-def manifest() -> str:
-    """The quickstart's stack with three strategies that trade often."""
-    documents = [part for part in QUICKSTART.read_text().split("\n---\n") if "kind: TradingStack" in part]
-    for name, (place, parameters) in TRADERS.items():
-        document = {
-            "apiVersion": "trade2026.io/v1alpha1",
-            "kind": "Strategy",
-            "metadata": {"name": name},
-            "spec": {
-                "source": {"class": f"{EXAMPLES}.{place}"},
-                "symbols": ["BTCUSDT"],
-                "account": name,
-                "parameters": parameters,
-                "risk": {"maxPosition": "5"},
-            },
-        }
-        documents.append(json.dumps(document))
-    return "\n---\n".join(documents)
 
 
 def strategies(stack: Stack) -> dict[str, dict[str, Any]]:
@@ -67,7 +42,8 @@ def cli(stack: Stack, *words: str) -> str:
 
 
 def test_three_strategies_trade_and_are_killed_and_halted_and_no_order_is_doubled(make_stack: MakeStack) -> None:
-    stack = make_stack(text=manifest())
+    stack = make_stack(QUICKSTART)
+    assert orders(stack, "main") == []
     for name in TRADERS:
         wait_for(f"{name} has a fill", lambda name=name: any(float(o["cum_qty"]) for o in orders(stack, name)), 120)
     for _ in range(2):
@@ -84,6 +60,7 @@ def test_three_strategies_trade_and_are_killed_and_halted_and_no_order_is_double
         ids = Counter(order["client_order_id"] for order in orders(stack, name))
         assert set(ids.values()) == {1}
         assert all(each.startswith(f"{name}-") for each in ids)
+    check_that_status_shows_them(stack)
     check_that_a_halt_holds_over_a_restart(stack)
     for name in TRADERS:
         cli(stack, "halt", name, "--reason", "the end")
@@ -103,24 +80,38 @@ def assert_positions_agree(stack: Stack, name: str) -> None:
     wait_for(f"positions of {name} agree", agree, WAIT_SECONDS)
 
 
+def check_that_status_shows_them(stack: Stack) -> None:
+    """What a newcomer looks at first: they run, and what they have earned moves."""
+
+    def shown() -> dict[str, Any]:
+        return {row["name"]: row for row in stack.status()["strategies"]}
+
+    assert {shown()[name]["account"] for name in TRADERS} == set(TRADERS)
+    for name in TRADERS:
+        before = shown()[name]["pnl"]
+        wait_for(f"the P&L of {name} moves", lambda name=name, was=before: shown()[name]["pnl"] != was, WAIT_SECONDS)
+    assert "maker" in stack.cli("status").stdout
+
+
 def check_that_a_halt_holds_over_a_restart(stack: Stack) -> None:
     """Until a named person releases it."""
     cli(stack, "halt", "maker", "--reason", "news")
     wait_for("it is halted", lambda: strategies(stack)["maker"]["status"] == "halted", WAIT_SECONDS)
     count = len(orders(stack, "maker"))
+    decided = strategies(stack)["maker"]["decisions"]
     stack.wait_restarted("strategies", stack.kill_process("strategies"))
     maker = strategies(stack)["maker"]
     assert (maker["status"], maker["reason"]) == ("halted", "news")
     time.sleep(2)
     assert len(orders(stack, "maker")) == count
     cli(stack, "release", "maker", "--reason", "over")
-    wait_for("it quotes again", lambda: len(orders(stack, "maker")) > count, 60)
+    wait_for("it quotes again", lambda: strategies(stack)["maker"]["decisions"] > decided, WAIT_SECONDS)
 
 
 def test_a_strategy_that_fails_is_killed_with_its_orders_and_mended_by_another_file(
     make_stack: MakeStack, tmp_path: Path
 ) -> None:
-    stack = make_stack(text=manifest().split("\n---\n")[0])
+    stack = make_stack()
     assert "no strategy runs" in cli(stack, "list")
     path = tmp_path / "broken.py"
     path.write_text("import time\n" + BROKEN)

@@ -15,7 +15,7 @@ import pytest
 import rotel
 from bench.stack import wait_for
 from tests.e2e.conftest import MakeStack
-from tests.e2e.stack import QUICKSTART, WAIT_SECONDS, Stack
+from tests.e2e.stack import QUIET, WAIT_SECONDS, Stack
 
 from trade2026.kit.tracing import span_id_of
 
@@ -98,7 +98,7 @@ def traced(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("traced")
     manifest = folder / "manifest.yaml"
     observability = f'{{otlpEndpoint: "{collector.endpoint}", traceSampling: "0"}}'
-    text = QUICKSTART.read_text().replace("\nspec:\n", f"\nspec:\n  observability: {observability}\n", 1)
+    text = QUIET.read_text().replace("\nspec:\n", f"\nspec:\n  observability: {observability}\n", 1)
     assert collector.endpoint in text
     manifest.write_text(text)
     stack = Stack(manifest, folder / "state")
@@ -223,7 +223,7 @@ def test_each_order_of_a_batch_is_a_trace_of_its_own(
 def test_a_collector_that_is_gone_harms_no_order(make_stack: MakeStack) -> None:
     endpoint = f"http://127.0.0.1:{_free_port()}"
     observability = f'{{otlpEndpoint: "{endpoint}", traceSampling: "1"}}'
-    text = QUICKSTART.read_text().replace("\nspec:\n", f"\nspec:\n  observability: {observability}\n", 1)
+    text = QUIET.read_text().replace("\nspec:\n", f"\nspec:\n  observability: {observability}\n", 1)
     stack = make_stack(text=text)
     ids = [submit(stack, {}).json()["order_id"] for _ in range(20)]
     for order_id in ids:

@@ -24,7 +24,15 @@ _PAGE = 500
 
 
 def trace(
-    order_id: Annotated[str, typer.Argument(help="The order.", autocompletion=completion.order_ids)],
+    order_id: Annotated[
+        str | None,
+        typer.Argument(
+            help="The order; the newest of the account if omitted.",
+            show_default=False,
+            autocompletion=completion.order_ids,
+        ),
+    ] = None,
+    account: Annotated[str, typer.Option(help="Whose newest order.", autocompletion=completion.accounts)] = "main",
     state_dir: StatePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,7 +40,13 @@ def trace(
 
     Example: trade2026 trace o0-17
     """
-    answer = find(state_dir).call("archive", "GET", f"/trace/{order_id}")
+    target = find(state_dir)
+    if order_id is None:
+        newest = target.call("oms", "GET", "/orders", query={"account": account, "limit": 1})["orders"]
+        if not newest:
+            raise CliError(f"{account} has no orders: name an order, or an --account", FAILED)
+        order_id = str(newest[0]["order_id"])
+    answer = target.call("archive", "GET", f"/trace/{order_id}")
     if as_json:
         print_json(answer)
         return

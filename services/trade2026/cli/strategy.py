@@ -15,6 +15,7 @@ from trade2026.cli.output import (
     CliError,
     StatePath,
     print_json,
+    print_table,
     show,
     show_fields,
     show_rows,
@@ -226,21 +227,12 @@ def list_(state_dir: StatePath = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(answer)
         return
-    rows = [
-        {**row, "position": ", ".join(f"{q} {s}" for s, q in row["position"].items()), "reason": _line(row["reason"])}
-        for row in answer["strategies"]
-    ]
-    columns = {
-        "name": "STRATEGY",
-        "status": "STATUS",
-        "account": "ACCOUNT",
-        "position": "POSITION",
-        "open_orders": ">OPEN",
-        "decisions": ">DECISIONS",
-        "pnl": ">P&L",
-        "reason": "REASON",
-    }
-    show_rows(rows, columns, "no strategy runs; add one with: trade2026 strategy run FILE")
+    if not answer["strategies"]:
+        typer.echo("no strategy runs; add one with: trade2026 strategy run FILE")
+        return
+    from trade2026.cli.table import strategies_table
+
+    print_table(strategies_table(answer["strategies"]))
 
 
 @app.command("show")
@@ -401,8 +393,3 @@ def _begun(target: Target, name: str) -> dict[str, Any]:
         if row["status"] != "starting" or time.monotonic() > deadline:
             return row
         time.sleep(0.1)
-
-
-def _line(text: str) -> str:
-    first = text.partition("\n")[0]
-    return first if len(first) <= 60 else f"{first[:59]}…"

@@ -1,13 +1,22 @@
-"""The table of a running stack: a line a service, and below it in words what is unwell."""
+"""The table of a running stack: a line a service, a line a strategy, and below it in words what is unwell."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_COLOURS = {"ready": "green", "not ready": "yellow", "stopping": "yellow"}
+_COLOURS = {
+    "ready": "green",
+    "not ready": "yellow",
+    "stopping": "yellow",
+    "running": "green",
+    "starting": "yellow",
+    "stopped": "yellow",
+}
+_REASON_SHOWN_MAX = 60
 
 
 def status_table(status: dict[str, Any]) -> RenderableType:
@@ -43,7 +52,39 @@ def status_table(status: dict[str, Any]) -> RenderableType:
         if status["stopping"]
         else [Text.assemble((name, "bold"), f": {what}", style="yellow") for name, what in unwell(status)]
     )
-    return Group(head, table, *([Text(""), *words] if words else []))
+    rows = status.get("strategies")  # a runner of an older version does not say
+    strategies = [Text(""), strategies_table(rows)] if rows else []
+    return Group(head, table, *strategies, *([Text(""), *words] if words else []))
+
+
+def strategies_table(rows: list[dict[str, Any]]) -> Table:
+    """Draw strategies as their service lists them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, right in (
+        ("STRATEGY", False),
+        ("STATUS", False),
+        ("ACCOUNT", False),
+        ("POSITION", False),
+        ("OPEN", True),
+        ("DECISIONS", True),
+        ("P&L", True),
+        ("REASON", False),
+    ):
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        held = ", ".join(f"{quantity} {symbol}" for symbol, quantity in row["position"].items())
+        reason = row["reason"].partition("\n")[0]
+        table.add_row(
+            row["name"],
+            Text(row["status"], _COLOURS.get(row["status"], "red")),
+            row["account"],
+            held or "–",
+            _number(row["open_orders"]),
+            _number(row["decisions"]),
+            f"{Decimal(row['pnl']):,.2f}",
+            Text(reason if len(reason) <= _REASON_SHOWN_MAX else f"{reason[: _REASON_SHOWN_MAX - 1]}…") or "–",
+        )
+    return table
 
 
 def unwell(status: dict[str, Any]) -> Iterator[tuple[str, str]]:

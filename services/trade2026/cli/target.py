@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trade2026.cli.output import REFUSED, UNREACHABLE, USAGE, CliError
-from trade2026.local.state import StateDir
+from trade2026.local.state import KEY_VARIABLE, StateDir
 from trade2026.stack.facts import SERVICES
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
 
 STATE_ROOT = Path(".trade2026")
-KEY_VARIABLE = "TRADE2026_KEY"
-"""Environment variable with the bearer key, for a stack that asks for one."""
 _TIMEOUT_SECONDS = 15.0
 
 

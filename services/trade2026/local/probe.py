@@ -7,22 +7,28 @@ from typing import Any
 _BODY_BYTES_MAX = 4 * 1024 * 1024
 
 
-async def get(host: str, port: int, path: str, *, timeout_seconds: float = 2.0) -> tuple[int, Any]:
-    """Return the status and the JSON of an answer; status 0, with the reason as text, where there is none."""
+async def get(host: str, port: int, path: str, *, key: str = "", timeout_seconds: float = 2.0) -> tuple[int, Any]:
+    """Return the status and the JSON of an answer; status 0, with the reason as text, where there is none.
+
+    Args:
+        key: Bearer key, for a path that asks for one.
+    """
+    authorization = f"Authorization: Bearer {key}\r\n" if key else ""
     try:
         async with asyncio.timeout(timeout_seconds):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+                head = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n{authorization}Connection: close\r\n\r\n"
+                writer.write(head.encode())
                 await writer.drain()
-                head, _, body = (await _read_all(reader)).partition(b"\r\n\r\n")
+                said, _, body = (await _read_all(reader)).partition(b"\r\n\r\n")
             finally:
                 writer.close()
     except TimeoutError:
         return 0, "does not answer in time"
     except OSError as error:
         return 0, "not listening yet" if isinstance(error, ConnectionRefusedError) else str(error)
-    lines = head.split(b"\r\n")
+    lines = said.split(b"\r\n")
     if any(line.lower().replace(b" ", b"") == b"transfer-encoding:chunked" for line in lines):
         body = _unchunked(body)
     try:

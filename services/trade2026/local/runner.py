@@ -17,7 +17,7 @@ from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.local import probe
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
-from trade2026.local.state import StateDir, StateError, rotate, tail, write_atomically
+from trade2026.local.state import KEY_VARIABLE, StateDir, StateError, rotate, tail, write_atomically
 from trade2026.stack.facts import GROUPS
 from trade2026.stack.manifest import ManifestError, load_all
 from trade2026.stack.planner import Plan, PlanError, Release, changes, plan
@@ -127,6 +127,7 @@ class Runner:
         self.plan = prepare(text, base=base, port_offset=port_offset, services=services)
         self.processes: dict[str, ReleaseProcess] = {}
         self._readings: dict[str, dict[str, Any]] = {}
+        self._strategies: list[dict[str, Any]] = []
         self._was_ready = False
         self._changing = asyncio.Lock()
         self._stop = asyncio.Event()
@@ -288,6 +289,7 @@ class Runner:
         readings = await asyncio.gather(*map(self._ask, asked))
         for (name, pid), reading in zip(asked.items(), readings, strict=True):
             self._readings[name] = {**reading, "pid": pid}
+        self._strategies = await self._ask_strategies() if "strategies" in asked else []
         for release in self.plan.releases:
             if release.name in self.processes and self._release_ready(release):
                 self.processes[release.name].failures = 0
@@ -308,6 +310,12 @@ class Runner:
             "stats": stats_of(stats) if stats_status == 200 else {},
             "unwell": unwell_of(health) if status == 200 else {},
         }
+
+    async def _ask_strategies(self) -> list[dict[str, Any]]:
+        """Every strategy in a line, with the key that the strategies themselves use; none while nobody answers."""
+        key = os.environ.get(KEY_VARIABLE, "")
+        status, body = await probe.get(HOST, self.plan.ports["strategies"], "/strategies", key=key)
+        return stats_of(body).get("strategies", []) if status == 200 else []
 
     @property
     def ready(self) -> bool:
@@ -365,6 +373,7 @@ class Runner:
             "ready": self.ready,
             "stopping": self._stop.is_set(),
             "releases": releases,
+            "strategies": self._strategies,
         }
 
     async def wait_ready(self, names: Collection[str], seconds: float = READY_SECONDS_MAX) -> str:

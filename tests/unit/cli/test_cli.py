@@ -222,6 +222,16 @@ def test_a_trace_is_drawn_in_the_order_of_time_with_its_causes(cli: Any, stack: 
     assert accepted.endswith("a request")
 
 
+def test_a_trace_without_an_id_is_that_of_the_newest_order_of_an_account(cli: Any, stack: Any) -> None:
+    event = {"event_id": "orders.events/0/9", "type": "OrderAccepted", "ts_init": 1, "causation_id": ""}
+    stack.answers["GET /orders?account=main&limit=1"] = (200, {"orders": [{"order_id": "o0-9"}]})
+    stack.answers["GET /orders?account=none&limit=1"] = (200, {"orders": []})
+    stack.answers["GET /trace/o0-9"] = (200, {"order_id": "o0-9", "trace_id": "t", "events": [event]})
+    assert cli("trace").out.startswith("order o0-9, trace t")
+    refused = cli("trace", "--account", "none")
+    assert (refused.code, "none has no orders" in refused.err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("text", "sent"),
     [
@@ -285,6 +295,23 @@ def test_a_process_that_does_not_start_is_explained_by_the_end_of_its_log() -> N
     answer = status(ready=False)
     answer["releases"][0] |= {"failing": True, "reason": "first line\nport 8099 is taken\n"}
     assert "orders: fails to start: port 8099 is taken" in drawn(answer)[-1]
+
+
+def test_strategies_are_shown_below_the_services_with_their_profit_and_why_one_does_not_run() -> None:
+    row = {
+        "name": "maker",
+        "status": "running",
+        "reason": "",
+        "account": "desk-1",
+        "position": {"BTCUSDT.SIM": "-0.05"},
+        "open_orders": 2,
+        "decisions": 1200,
+        "pnl": "-1234.567",
+    }
+    failed = {**row, "name": "dip", "status": "failed", "reason": "ValueError: no\nTraceback", "position": {}}
+    lines = drawn(status() | {"strategies": [row, failed]})
+    assert lines[-2].split() == ["maker", "running", "desk-1", "-0.05", "BTCUSDT.SIM", "2", "1,200", "-1,234.57", "–"]
+    assert lines[-1].split() == ["dip", "failed", "desk-1", "–", "2", "1,200", "-1,234.57", "ValueError:", "no"]
 
 
 # ── completion ──────────────────────────────────────────────────────────────────────────────────
