@@ -24,7 +24,11 @@ log = logging.getLogger(__name__)
 
 TICKS = "market.ticks"
 BOOKS = "market.books"
-_TURN_SECONDS = 0.02
+_PAUSE_SECONDS_MIN = 0.001
+"""What is due within so long is published together."""
+_PAUSE_SECONDS_MAX = 0.1
+_BUSY_SECONDS = 0.02
+"""While the venue's log takes no more."""
 _TRADES_PER_TURN = 1_000
 _BOOK_INTERVAL_NS = 100_000_000
 _LOOK_BACK = 2_000
@@ -180,9 +184,21 @@ class Feed:
         if envelopes:
             self._under_way.append(self._books.append(envelopes))
 
+    def _pause(self) -> float:
+        """Seconds until the next trade or book is due."""
+        dues = [item.source.next_due for item in self.instruments.values() if not item.source.finished]
+        dues += [item.book_due for item in self.instruments.values() if item.book_is_new]
+        if not self._may_publish():
+            return _BUSY_SECONDS
+        if not dues:
+            return _PAUSE_SECONDS_MAX
+        return min(max((min(dues) - self.clock.now()) / 1e9, _PAUSE_SECONDS_MIN), _PAUSE_SECONDS_MAX)
+
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(_TURN_SECONDS)
+            if self._under_way:
+                await asyncio.wait(self._under_way)
+            await asyncio.sleep(self._pause())
             try:
                 self.turn()
             except Fenced as error:

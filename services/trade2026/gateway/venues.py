@@ -27,6 +27,11 @@ class Source(Protocol):
         """Whether nothing will come any more."""
         ...
 
+    @property
+    def next_due(self) -> int:
+        """When the next trade is due (ns)."""
+        ...
+
     def start(self, now: int, position: int | None = None) -> None:
         """Go on from a position, its trade being due now (ns)."""
         ...
