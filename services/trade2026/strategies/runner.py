@@ -45,6 +45,7 @@ class Runner:
         machine: Makes an empty machine with the strategies that are defined.
         send: Hands a durable decision to the order service.
         failed: Told that a strategy has failed, with the reason; not during a replay.
+        reacted: Told the nanoseconds from a trade or book at the venue to the answer to an order that it led to.
         catch_up_ns: Market data that is older than this when the runner begins is not delivered any more.
     """
 
@@ -59,6 +60,7 @@ class Runner:
         snapshots: SnapshotStore,
         send: Callable[[Decision], None],
         failed: Callable[[str, str], None],
+        reacted: Callable[[int], None] = lambda ns: None,
         catch_up_ns: int = 10 * 10**9,
     ) -> None:
         self.bus, self.clock, self.snapshots = bus, clock, snapshots
@@ -69,6 +71,9 @@ class Runner:
         self.decisions = 0
         self.deliveries = 0
         self._make, self._send, self._failed, self._catch_up_ns = machine, send, failed, catch_up_ns
+        self._reacted = reacted
+        self._led_by: dict[tuple[str, int], int] = {}
+        """When what led to an order that is not answered yet happened at the venue, ns."""
         self._log = Publisher(bus, TOPIC, tenant=tenant, clock=clock, owner=owner)
         self._tasks: list[asyncio.Task[None]] = []
         self._under_way: asyncio.Future[int] | None = None
@@ -143,6 +148,7 @@ class Runner:
             await asyncio.sleep(_RETRY_SECONDS)
             try:
                 self.machine = self._make()
+                self._led_by.clear()
                 self._under_way = None
                 await self.start()
             except Exception as error:
@@ -259,10 +265,12 @@ class Runner:
     def _deliver(self, records: Sequence[Record]) -> None:
         for record in records:
             envelope = decode(record.body)
-            self._record(
-                self.machine.deliver(record.topic, record.partition, record.seq, record.body, envelope),
-                f"{record.topic}/{record.partition}/{record.seq}",
-            )
+            events = self.machine.deliver(record.topic, record.partition, record.seq, record.body, envelope)
+            if record.topic != ORDERS:
+                for event in events:
+                    if isinstance(event, ev.OrderDecided):
+                        self._led_by[event.strategy, event.number] = envelope.ts_event
+            self._record(events, f"{record.topic}/{record.partition}/{record.seq}")
         self.deliveries += len(records)
 
     async def _tick(self) -> None:
@@ -286,6 +294,8 @@ class Runner:
         """The order service has taken a decision (no code), or would not."""
         if not self.ready:
             return  # it is in the log: after the recovery it is sent again
+        if led_by := self._led_by.pop((decision.strategy, decision.number), 0):
+            self._reacted(self.clock.now() - led_by)
         if not code or isinstance(decision, ev.CancelDecided | ev.AmendDecided):
             self.machine.acknowledged(decision.strategy, decision.number)
             return

@@ -58,6 +58,11 @@ class StrategiesService(Service):
                 log.error("strategy %s can't run: %s", name, one.trouble)
         self.key = os.environ.get(KEY_VARIABLE, "")
         self.entry = OrderEntry(settings.url("oms"), self.key, self._order_id, self._answered)
+        self.reaction = context.metrics.histogram(
+            "trade2026_strategy_reaction_seconds",
+            "From a trade at the venue to the answer to the order that it led to",
+            service=self.name,
+        )
         self.runner = Runner(
             context.bus,
             context.clock,
@@ -67,6 +72,7 @@ class StrategiesService(Service):
             snapshots=SnapshotStore(snapshot_directory(settings.state, self.name), self.name),
             send=self.entry.send,
             failed=self._kill,
+            reacted=self.reaction.observe_ns,
             catch_up_ns=int(self.config.catch_up_seconds * 1e9),
         )
         self._killing: set[asyncio.Task[None]] = set()
@@ -111,7 +117,13 @@ class StrategiesService(Service):
             "deliveries": self.runner.deliveries,
             "decisions": self.runner.decisions,
             "waiting": self.entry.waiting,
+            "p50_ms": self._milliseconds(0.5),
+            "p99_ms": self._milliseconds(0.99),
         }
+
+    def _milliseconds(self, quantile: float) -> float | None:
+        ns = self.reaction.quantile(quantile, window=True)
+        return None if ns is None else round(ns / 1e6, 3)
 
     def status_of(self, name: str) -> tuple[str, str]:
         """How a strategy is, in one word, and why."""
