@@ -43,6 +43,12 @@ GOALS = (
     Goal("order decision with its fold, CPU", "decide_and_apply", _of("us"), 25, "µs", quiet=False),
     Goal("growth of memory from 100,000 to 1,000,000 orders", "memory_1000000", _of("growth"), 1.5, "×", quiet=False),
     Goal("restart with a million events", "restart", _of("seconds"), 5, "s"),
+    Goal("normalizer, CPU", "normalize", _of("ticks_per_s"), 100_000, "/s", True, quiet=False),
+    Goal("from a trade to its order's acknowledgement, p50", "trade_to_acknowledgement", _of("p50_ms"), 5, "ms"),
+    Goal("from a trade to its order's acknowledgement, p99", "trade_to_acknowledgement", _of("p99_ms"), 25, "ms"),
+    Goal("memory of every process of the quickstart", "footprint", _of("mib_all"), 600, "MiB", quiet=False),
+    Goal("CPU of every process of the quickstart", "footprint", lambda row: 100 * row["cores_all"], 20, "%"),
+    Goal("start of the quickstart", "footprint", _of("seconds"), 10, "s"),
     Goal("restart with a million events after kill -9", "restart_after_kill", _of("seconds"), 5, "s"),
 )
 
@@ -70,6 +76,9 @@ def row_line(name: str, row: dict[str, Any]) -> str:
     """One measurement for a person."""
     shown = {
         "us": "{:.2f} µs of CPU",
+        "ticks_per_s": "{:,} ticks/s",
+        "mib_all": "{} MiB",
+        "cores_all": "{:.3f} cores",
         "rate_per_s": "{:>7,}/s",
         "orders_per_s": "{:,} orders/s",
         "p50_ms": "p50 {:.3f}",
@@ -89,6 +98,8 @@ def row_line(name: str, row: dict[str, Any]) -> str:
     parts = [text.format(row[key]) for key, text in shown.items() if row.get(key) is not None]
     if row.get("cpu_us"):
         parts.append("CPU µs each: " + " ".join(f"{who} {us:g}" for who, us in row["cpu_us"].items()))
+    if row.get("cores"):
+        parts.append("cores: " + " ".join(f"{who} {cores:g}" for who, cores in row["cores"].items()))
     if row.get("lag_max"):
         parts.append("lag ≤ " + " ".join(f"{who} {lag:,}" for who, lag in row["lag_max"].items()))
     if row.get("failed"):
