@@ -6,12 +6,14 @@ and the risk service give their controls, others none).
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import msgspec
 
 from trade2026.domain import events as ev
+from trade2026.domain.frozen import Frozen, Records
+from trade2026.domain.order_pieces import OrderPiece, thawed
 from trade2026.domain.orders import CLOSED, HELD_TYPES, Order, OrderSpec, OrdStatus
 
 
@@ -71,9 +73,9 @@ class OrderFold:
         self.order_count = 0
         self.list_count = 0
         self.report_seq = -1
-        self.orders: dict[str, Order] = {}
+        self.orders: Records[OrderPiece, Order] = Records()
         self.lists: dict[str, list[str]] = {}
-        self.open: dict[str, Order] = {}
+        self.open: Records[OrderPiece, Order] = Records()
         self.by_client_id: dict[tuple[str, str], str] = {}
         self.held: dict[str, dict[str, Order]] = {}
         """Per instrument, orders that wait for their trigger."""
@@ -83,6 +85,8 @@ class OrderFold:
         """Position of the last event when it was put here, and order id."""
         self._late: dict[str, list[ev.Envelope]] = {}
         """What happened to orders that had left memory before."""
+        self._frozen: deque[Frozen[OrderPiece, Order]] = deque()
+        """Of a snapshot, what `thaw_some` has not decoded yet."""
         self._handlers: dict[type, Callable[[Any, ev.Envelope], Order | None]] = {
             ev.OwnerStarted: self._ignored,
             ev.OrderAccepted: self._accepted,
@@ -186,36 +190,66 @@ class OrderFold:
             heapq.heappop(self.expiries)
 
     def state(self) -> FoldState:
-        """The fold as data; shares the orders with it."""
+        """The fold as data, without the orders; shares the lists with it."""
         return FoldState(
-            self.next_seq, self.ts_init, self.order_count, self.list_count, self.report_seq, self.orders, self.lists
+            self.next_seq, self.ts_init, self.order_count, self.list_count, self.report_seq, {}, self.lists
         )
 
     def snapshot(self) -> bytes:
         """The fold as JSON (money at `COST_SCALE` outgrows 64 bits), to go on from with `restore`."""
-        return msgspec.json.encode(self.state())
+        return msgspec.json.encode(msgspec.structs.replace(self.state(), orders=dict(self.orders.items())))
 
     def restore(self, snapshot: bytes) -> None:
         """Take over a snapshot. Exposure in the hook is not part of it."""
         self.restore_state(msgspec.json.decode(snapshot, type=FoldState))
 
-    def restore_state(self, state: FoldState) -> None:
-        """Take over a state as data, with its orders, in place of everything that was folded here."""
-        self.open, self.by_client_id, self.held, self.expiries, self._late = {}, {}, {}, [], {}
+    def restore_state(self, state: FoldState, pieces: Iterable[OrderPiece] = ()) -> None:
+        """Take over a state as data, in place of everything that was folded here.
+
+        Args:
+            pieces: Its orders, in their order; those of the state come before them.
+        """
+        self.open, self.by_client_id, self.held, self.expiries, self._late = Records(), {}, {}, [], {}
         self.next_seq, self.ts_init = state.next_seq, state.ts_init
         self.order_count, self.list_count = state.order_count, state.list_count
-        self.report_seq, self.orders, self.lists = state.report_seq, state.orders, state.lists
-        closed: list[tuple[int, str]] = []
-        for order_id, order in self.orders.items():  # there may be very many: a start waits for this loop
-            spec = order.spec
-            self.by_client_id[spec.account, spec.client_order_id] = order_id
-            if order.status in CLOSED:
-                closed.append((order.seqs[-1], order_id))
-                continue
-            self.open[order_id] = order
-            if spec.expire_at or spec.order_type in HELD_TYPES:
-                self._index(order)
+        self.report_seq, self.orders, self.lists = state.report_seq, Records(state.orders), state.lists
+        self._frozen, closed = deque(), list[tuple[int, str]]()
+        for order in state.orders.values():
+            self.by_client_id[order.spec.account, order.spec.client_order_id] = order.order_id
+            self._take_back(order, closed)
+        for piece in pieces:  # there may be very many orders: a start waits for this loop
+            self._freeze(piece)
+            for order in piece.live:
+                self._take_back(order, closed)
+        heapq.heapify(self.expiries)
         self._closed = deque(sorted(closed))
+
+    def _freeze(self, piece: OrderPiece) -> None:
+        """Take the ids of a piece; `_take_back` puts those of its orders in their places that must be there."""
+        ids, frozen = piece.order_ids, Frozen(piece, thawed)
+        frozen.stand_in(self.orders, ids)
+        frozen.stand_in(self.open, ids)
+        self.by_client_id.update(zip(zip(piece.accounts, piece.client_order_ids, strict=True), ids, strict=True))
+        self.expiries += piece.expiries
+        self._frozen.append(frozen)
+
+    def _take_back(self, order: Order, closed: list[tuple[int, str]]) -> None:
+        order_id, spec = order.order_id, order.spec
+        self.orders[order_id] = order
+        if order.status in CLOSED:
+            if order_id in self.open:
+                del self.open[order_id]
+            closed.append((order.seqs[-1], order_id))
+            return
+        self.open[order_id] = order
+        if spec.expire_at or spec.order_type in HELD_TYPES:
+            self._index(order)
+
+    def thaw_some(self) -> bool:
+        """Decode some of the orders that nobody has asked for yet; False when there are no more."""
+        if self._frozen:
+            self._frozen.popleft().thaw()
+        return bool(self._frozen)
 
     # ── what each fact means ────────────────────────────────────────────────────────────────
 

@@ -13,13 +13,14 @@ stands behind what the first book displays at its price.
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from trade2026.controls.scopes import in_scope, venue_of
 from trade2026.domain import events as ev
 from trade2026.domain.commands import Command
+from trade2026.domain.frozen import Frozen, Records
 from trade2026.domain.instruments import Instrument
 from trade2026.domain.market import Book, Level, Trade
 from trade2026.domain.numbers import BPS, cost_of, to_text
@@ -28,6 +29,7 @@ from trade2026.domain.rejects import RejectCode
 from trade2026.gateway import commands as cmd
 from trade2026.gateway.resting import Level as RestingLevel
 from trade2026.gateway.resting import Side, VenueOrder, shown_of
+from trade2026.gateway.venue_state import VenuePiece, VenueState, decode, encode, pieces, thawed
 
 Emit = Callable[[ev.AnyEvent], None]
 
@@ -70,24 +72,6 @@ class _Liquidity:
                 level[1] -= quantity
 
 
-class VenueState(msgspec.Struct, kw_only=True):
-    """What the log has told, as data; another `format` is not read, the log is folded instead."""
-
-    format: Literal[1] = 1
-    next_seq: int
-    executions: int
-    accepted: int
-    orders_next: int
-    last_print: dict[str, str]
-    orders: list[VenueOrder]
-    closed: list[VenueOrder]
-    resting: list[tuple[str, bool, list[str]]]
-    """Instrument, whether it buys, and the ids of a level's orders, the first to trade first."""
-
-
-_decode_state = msgspec.msgpack.Decoder(VenueState).decode
-
-
 def _copy(levels: list[Level]) -> list[list[int]]:
     return [[level.price, level.quantity] for level in levels]
 
@@ -103,7 +87,7 @@ class PaperVenue:
     def __init__(self, instruments: Mapping[str, Instrument], kills: Mapping[str, cmd.Kill] | None = None) -> None:
         self.instruments = instruments
         self.kills: Mapping[str, cmd.Kill] = kills if kills is not None else {}
-        self.orders: dict[str, VenueOrder] = {}
+        self.orders: Records[VenuePiece, VenueOrder] = Records()
         self.closed: OrderedDict[str, VenueOrder] = OrderedDict()
         self.next_seq = 0
         self.executions = 0
@@ -173,34 +157,34 @@ class PaperVenue:
             accepted=self.accepted,
             orders_next=self.orders_next,
             last_print=self.last_print,
-            orders=list(self.orders.values()),
+            orders=list(pieces(self.orders)),
             closed=list(self.closed.values()),
             resting=[
-                (instrument, side.buys, list(level.orders))
+                (instrument, side.buys, level.price, list(level.orders))
                 for instrument, sides in self._resting.items()
                 for side in sides
                 for level in side.levels.values()
             ],
         )
-        return msgspec.msgpack.encode(state)
+        return encode(state)
 
     def restore(self, snapshot: bytes) -> None:
         """Take over a snapshot, as if its part of the log had been folded.
 
         Raises:
-            msgspec.MsgspecError, KeyError: it is damaged or of another format.
+            msgspec.MsgspecError: it is damaged or of another format.
         """
-        state = _decode_state(snapshot)
+        state = decode(snapshot)
         self.next_seq, self.executions, self.accepted = state.next_seq, state.executions, state.accepted
         self.orders_next, self.last_print = state.orders_next, state.last_print
-        self.orders = {order.order_id: order for order in state.orders}
-        self.closed = OrderedDict((order.order_id, order) for order in state.closed)
-        for instrument, buys, order_ids in state.resting:
-            sides = self._sides(instrument)
-            for order_id in order_ids:
-                sides[0 if buys else 1].take_back(self.orders[order_id])
-        self._expiries = [(order.spec.expire_at, order.order_id) for order in state.orders if order.spec.expire_at]
+        self.orders, self._expiries = Records(), []
+        for piece in state.orders:
+            Frozen(piece, thawed).stand_in(self.orders, piece.order_ids)
+            self._expiries += piece.expiries
         heapq.heapify(self._expiries)
+        self.closed = OrderedDict((order.order_id, order) for order in state.closed)
+        for instrument, buys, price, order_ids in state.resting:
+            self._sides(instrument)[0 if buys else 1].take_back(price, order_ids)
 
     # ── orders ──────────────────────────────────────────────────────────────────────────────
 
@@ -367,7 +351,7 @@ class PaperVenue:
         level.rejoins = False
         level.traded = max(level.traded, level.last_mark)
         while level.orders and left and fills_left:
-            order = next(iter(level.orders.values()))
+            order = self.orders[next(iter(level.orders))]
             quantity = min(left, order.leaves_qty)
             self._fill(order, quantity, level.price, "MAKER", trade.trade_id, emit)
             left -= quantity
@@ -378,7 +362,7 @@ class PaperVenue:
         book = self._books.get(trade.instrument)
         level.settle(book.displayed(side.buys, level.price) if book is not None else 0)
         for _ in range(min(len(level.orders), fills_left)):
-            order = next(iter(level.orders.values()))
+            order = self.orders[next(iter(level.orders))]
             ahead = min(left, max(0, order.mark - level.traded))
             level.traded += ahead
             left -= ahead

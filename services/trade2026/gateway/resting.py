@@ -39,7 +39,8 @@ class Level:
 
     def __init__(self, price: int, rejoins: bool) -> None:
         self.price = price
-        self.orders: OrderedDict[str, VenueOrder] = OrderedDict()
+        self.orders: OrderedDict[str, None] = OrderedDict()
+        """Ids, the first to trade first."""
         self.traded = 0
         """Quantity of others that has traded here while the level existed."""
         self.last_mark = 0
@@ -50,7 +51,7 @@ class Level:
         """Stand at the end, behind `displayed` of others."""
         order.mark = self.last_mark = max(self.traded + displayed, self.last_mark)
         order.shown = shown_of(order)
-        self.orders[order.order_id] = order
+        self.orders[order.order_id] = None
         self.orders.move_to_end(order.order_id)
 
     def settle(self, displayed: int) -> None:
@@ -82,10 +83,9 @@ class Side:
             level.settle(displayed)
         level.join(order, displayed or 0)
 
-    def take_back(self, order: VenueOrder) -> None:
-        """Let an order of a snapshot rest as it did, the next after those that were taken back before it."""
-        order.mark = 0
-        self._level(order.spec.price, rejoins=True).orders[order.order_id] = order
+    def take_back(self, price: int, order_ids: list[str]) -> None:
+        """Let the orders of a snapshot rest at a price as they did; their marks are 0."""
+        self._level(price, rejoins=True).orders.update(dict.fromkeys(order_ids))
 
     def _level(self, price: int, *, rejoins: bool) -> Level:
         level = self.levels.get(price)
@@ -97,8 +97,9 @@ class Side:
     def remove(self, order: VenueOrder) -> None:
         """Take an order away; nothing happens if it does not rest."""
         level = self.levels.get(order.spec.price)
-        if level is None or level.orders.pop(order.order_id, None) is None:
+        if level is None or order.order_id not in level.orders:
             return
+        del level.orders[order.order_id]
         if not level.orders:
             del self.levels[level.price]
             if len(self._heap) > 2 * len(self.levels) + _DEAD_PRICES_MIN:

@@ -157,9 +157,11 @@ class OrderLookup:
     def _open_page(machine: OrderMachine, account: str | None, status: str, newest: int, limit: int) -> Page:
         """All that are open are in memory."""
         found: list[Order] = []
-        for order in reversed(machine.fold.open.values()):
-            if number_of(order.order_id) > newest:
+        opened = machine.fold.open
+        for order_id in reversed(opened):
+            if number_of(order_id) > newest:
                 continue
+            order = opened[order_id]
             if account in (None, order.spec.account) and status in ("open", order.status):
                 if len(found) == limit:
                     return found, found[-1].order_id

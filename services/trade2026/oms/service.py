@@ -23,6 +23,7 @@ from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Reference
+from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import Order, OrderSpec
 from trade2026.domain.positions import Position
 from trade2026.kit import tracing
@@ -55,6 +56,8 @@ ORDERS_IN_MEMORY_MAX = 500_000
 EVENTS_SHOWN_MAX = 1_000
 """Of one order: a trailing stop may have very many."""
 _EVENTS_PER_TURN = 50
+_THAW_SECONDS = 0.005
+"""Between two pieces of a snapshot, each of which takes up to a millisecond."""
 REPORTS_BEHIND_MAX = 200_000
 """Beyond it new orders have to wait until more of what the venue said has been decided."""
 
@@ -105,6 +108,7 @@ class OmsService(Service):
         self._reporting: asyncio.Future[list[Any]] | None = None
         """Answers to the batch before."""
         self._room = Health(True)
+        self._thawing: asyncio.Task[None] | None = None
         self._unique = 0
 
     def _machine(self) -> OrderMachine:
@@ -147,6 +151,9 @@ class OmsService(Service):
 
     async def _started(self) -> None:
         """After every recovery: say who owns the log now, under which code and configuration."""
+        if self._thawing is not None:
+            self._thawing.cancel()
+        self._thawing = asyncio.ensure_future(_thaw(self.owner.machine.fold))
         now = self.context.clock.now()
         self._unique = now
         await self.owner.submit(
@@ -177,8 +184,9 @@ class OmsService(Service):
         await self._reports.start()
 
     async def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for task in (self._timer, self._thawing):
+            if task is not None:
+                task.cancel()
         for part in (self._reports, self.risk, self.references):
             if part is not None:
                 await part.stop()
@@ -463,6 +471,14 @@ class OmsService(Service):
             if self._unlogged and self.owner.ready and (self._logging is None or self._logging.done()):
                 self._logging = asyncio.ensure_future(self._log_latched())
             self.orders.forget()
+
+
+async def _thaw(fold: OrderFold) -> None:
+    """Decode, beside everything else, what a snapshot has left: a kill of all must not wait for it one day."""
+    more = True
+    while more:
+        more = fold.thaw_some()
+        await asyncio.sleep(_THAW_SECONDS)
 
 
 def _orders_in(command: cmd.Command) -> int:

@@ -137,7 +137,7 @@ def state(venue: PaperVenue) -> dict[str, Any]:
         "orders": {order_id: shown(order) for order_id, order in venue.orders.items()},
         "closed": [(shown(order), order.reason) for order in venue.closed.values()],
         "resting": {
-            (name, side.buys, price): [(order.order_id, order.shown) for order in level.orders.values()]
+            (name, side.buys, price): [(name, venue.orders[name].shown) for name in level.orders]
             for name, sides in venue._resting.items()
             for side in sides
             for price, level in sorted(side.levels.items())

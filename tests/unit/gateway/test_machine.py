@@ -420,4 +420,4 @@ def test_an_order_that_arrives_too_late_expires_without_a_trade():
 def test_a_snapshot_of_another_format_is_not_taken():
     desk = Desk()
     with pytest.raises(msgspec.ValidationError):
-        desk.rebuilt(desk.venue.snapshot().replace(b"\xa6format\x01", b"\xa6format\x02"))
+        desk.rebuilt(desk.venue.snapshot().replace(b"\xa6format\x02", b"\xa6format\x03"))

@@ -252,4 +252,4 @@ def test_a_snapshot_of_a_version_to_come_is_refused() -> None:
     machine = OrderMachine(Controls(LimitBook(), {}))
     snapshot = b"\n".join(order_log.slices(machine.fold, machine.controls))
     with pytest.raises(ValueError, match="newer"):
-        order_log.restore(snapshot.replace(b'"version":1', b'"version":2', 1), machine.fold, machine.controls)
+        order_log.restore(snapshot.replace(b'"version":2', b'"version":3', 1), machine.fold, machine.controls)
