@@ -97,7 +97,7 @@ def fill_times(state: Path, from_seq: int) -> list[int]:
 
 
 def measure_memory(state: Path, port_offset: int) -> Report:
-    """A million orders that come and go: what the order service holds at a tenth of them, and at the end.
+    """A million orders that come and go: what the order service holds at a tenth of them and at the end; a restart.
 
     They wait for a stop price that is never reached, so that no venue is needed, and are cancelled in scopes.
     """
@@ -117,6 +117,8 @@ def measure_memory(state: Path, port_offset: int) -> Report:
                 sizes[done + 10_000] = {name: resident_bytes(pid) >> 20 for name, pid in pids.items()}
         seconds = time.perf_counter() - begin
         kept = stack.call("oms", "GET", "/stats").json()["orders_in_memory"]
+        _wait_for_archive(stack)
+        restart = _restart(stack, stack.kill_all)
     tenth, whole = sizes[ORDERS_FOR_MEMORY // 10], sizes[ORDERS_FOR_MEMORY]
     return {
         "memory_1000000": {
@@ -125,7 +127,8 @@ def measure_memory(state: Path, port_offset: int) -> Report:
             "growth": round(whole["orders"] / tenth["orders"], 2),
             "orders_in_memory": kept,
             "seconds": round(seconds, 1),
-        }
+        },
+        "restart_closed": restart,
     }
 
 
@@ -134,12 +137,16 @@ def measure_restart(state: Path, port_offset: int) -> Report:
     with LocalStack(MANIFEST, state, port_offset=port_offset) as stack:
         while (events := stack.call("oms", "GET", "/stats").json()["events"]) < EVENTS_FOR_RESTART:
             place(stack, min(100_000, EVENTS_FOR_RESTART - events + 1_000))
-        wait_for(
-            "the archive has followed",
-            lambda: not stack.call("archive", "GET", "/stats").json()["lag"],
-            _SETTLE_SECONDS_MAX,
-        )
+        _wait_for_archive(stack)
         return {"restart_after_kill": _restart(stack, stack.kill_all), "restart": _restart(stack, stack.down)}
+
+
+def _wait_for_archive(stack: LocalStack) -> None:
+    wait_for(
+        "the archive has followed",
+        lambda: not stack.call("archive", "GET", "/stats").json()["lag"],
+        _SETTLE_SECONDS_MAX,
+    )
 
 
 def _restart(stack: LocalStack, end: Callable[[], None]) -> dict[str, Any]:

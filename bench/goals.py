@@ -50,6 +50,7 @@ GOALS = (
     Goal("CPU of every process of the quickstart", "footprint", lambda row: 100 * row["cores_all"], 20, "%"),
     Goal("start of the quickstart", "footprint", _of("seconds"), 10, "s"),
     Goal("restart with a million events after kill -9", "restart_after_kill", _of("seconds"), 5, "s"),
+    Goal("restart with a million orders that are closed", "restart_closed", _of("seconds"), 5, "s"),
 )
 
 
