@@ -14,7 +14,7 @@ from trade2026.stack import facts
 def app_of(name: str) -> App:
     """An app with a service's own routes; nothing behind them works."""
     app = App(name)
-    importlib.import_module(f"trade2026.{name}.api").add_routes(app, mock.MagicMock())
+    importlib.import_module(f"trade2026.{name.replace('-', '_')}.api").add_routes(app, mock.MagicMock())
     return app
 
 

@@ -1,10 +1,14 @@
 """What list endpoints and account endpoints ask of a request."""
 
+from datetime import UTC, datetime, timedelta
+
 from trade2026.domain.orders import OrdStatus
 from trade2026.kit.http import Problem, Request
 from trade2026.kit.identity import Principal
 
 PAGE_MAX = 1_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NS_MAX = 1 << 63
 STATUSES = ("open", "closed", *OrdStatus)
 
 
@@ -20,6 +24,31 @@ def number(request: Request, name: str, default: int, *, least: int = 1, most: i
     if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
         return int(text)
     raise Problem(422, f"bad_{name}", f"{name} is a whole number from {least} to {most}", field=name)
+
+
+def moment(request: Request, name: str) -> int | None:
+    """Return a time from the query string in nanoseconds: a whole number of them, or ISO 8601, UTC if it does not say.
+
+    Raises:
+        Problem: 422 when it is none.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) < _NS_MAX:
+        return int(text)
+    try:
+        # A plus sign in a query that was not encoded is a space.
+        found = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+    except ValueError:
+        raise Problem(
+            422, f"bad_{name}", f"{name} is a time such as 2026-01-31T09:30:00Z, or nanoseconds since 1970", field=name
+        ) from None
+    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    ns = (found - _EPOCH) // timedelta(microseconds=1) * 1_000
+    if not -_NS_MAX < ns < _NS_MAX:
+        raise Problem(422, f"bad_{name}", f"{name} is beyond the times that can be told", field=name)
+    return ns
 
 
 def order_status(request: Request) -> str | None:

@@ -16,6 +16,7 @@ Check = Callable[[Any], str]
 
 _SEED_MAX = 2**63 - 1
 _DAYS_MAX = 36_500
+_BATCH_ROWS_MAX = 1_000_000
 _SETTLEMENT_DAYS_MAX = 30
 _INTERVALS_MAX = 32
 _INTERVAL = re.compile(r"(?=[\d.]*[1-9])\d{1,9}((\.\d{1,6})?(ms|s|m|h|d|volume|dollar)|tick)", re.ASCII).fullmatch
@@ -169,4 +170,10 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
     "hot_cache": {"user_keys_max": _whole(1, _USER_KEYS_MAX), "user_bytes_max": _whole(1, _USER_BYTES_MAX)},
     "archive": {"retention_days": _whole(1, _DAYS_MAX)},
     "strategies": {"catch_up_seconds": _positive},
+    "sink-ticks": {
+        "batch_seconds": _positive,
+        "batch_rows": _whole(1, _BATCH_ROWS_MAX),
+        "compact_minutes": _positive,
+        "retention_hours": _whole(1, 24 * _DAYS_MAX),
+    },
 }

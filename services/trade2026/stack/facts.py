@@ -181,6 +181,15 @@ SERVICES: dict[str, ServiceFacts] = {
             needs_strategies=True,
             factory="trade2026.strategies.service:StrategiesService",
         ),
+        ServiceFacts(
+            "sink-ticks",
+            8111,
+            "Market data lake",
+            "data",
+            follows=(*_MARKET, "market.bars"),
+            slo=Slo(0.99, 1_000),
+            factory="trade2026.sink_ticks.service:SinkTicksService",
+        ),
     )
 }
 

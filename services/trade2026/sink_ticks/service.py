@@ -1,0 +1,142 @@
+"""The lake's sink: follows `market.ticks`, `market.books` and `market.bars`; owns the tables in `lake/`.
+
+What it promises: each record is in its table exactly once, whatever is killed when, because the position in the topic
+is committed with the rows; what the log dropped before it was stored is counted and told. A row can be asked for
+`batch_seconds` after it happened at the latest, and a table as it was `retention_hours` ago.
+
+The lake is called on two threads: one writes, one reads and tidies up, so that no question delays a commit.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from trade2026.domain.instruments import Instruments
+from trade2026.kit.http import App
+from trade2026.kit.service import Context, Health, Service
+from trade2026.sink_ticks import api
+from trade2026.sink_ticks.sink import Call, Measured, TopicSink
+from trade2026.sink_ticks.tables import FEEDS, Feed
+from trade2026.sink_ticks.upkeep import Upkeep
+from trade2026.stores.delta import DeltaLake
+from trade2026.stores.lake import Lake, TableState
+
+_SPARE_LOG_HOURS = 24
+
+
+class SinkTicksConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`config` of the service."""
+
+    batch_seconds: float = 10.0
+    """A record waits so long for others."""
+    batch_rows: int = 50_000
+    """So many do not wait."""
+    compact_minutes: float = 10.0
+    retention_hours: int = 24
+    """How far back a table can be read as it was."""
+
+
+class SinkTicksService(Service):
+    """Market data in the lake."""
+
+    name = "sink-ticks"
+    title = "Market data lake"
+
+    def __init__(self, context: Context, lake: Lake | None = None) -> None:
+        super().__init__(context)
+        self.config = msgspec.convert(self.settings.config.get(self.name, {}), SinkTicksConfig, strict=False)
+        self.instruments = Instruments(self.settings.instruments)
+        self.lake = lake or DeltaLake(
+            self.settings.state / "lake", log_hours=self.config.retention_hours + _SPARE_LOG_HOURS
+        )
+        self._writer = ThreadPoolExecutor(1, "lake-writer")
+        self._reader = ThreadPoolExecutor(1, "lake-reader")
+        topics = {topic.name for topic in self.settings.topics}
+        self.sinks = {feed.spec.name: self._sink(feed) for feed in FEEDS if feed.topic in topics}
+        self.upkeep = Upkeep(
+            self.lake,
+            context.clock,
+            self.read,
+            compact_seconds=self.config.compact_minutes * 60,
+            retention_hours=self.config.retention_hours,
+        )
+        self.asking = 0
+        """Questions that wait for an answer."""
+        self._upkeep: asyncio.Task[None] | None = None
+        self._started = False
+
+    def routes(self, app: App) -> None:
+        api.add_routes(app, self)
+
+    async def start(self) -> None:
+        for sink in self.sinks.values():
+            await sink.start()
+        self._upkeep = asyncio.create_task(self.upkeep.run(), name="upkeep of the lake")
+        self._started = True
+
+    async def stop(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        await asyncio.gather(*(sink.stop() for sink in self.sinks.values()))
+        self._writer.shutdown(wait=False, cancel_futures=True)
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+    def readiness(self) -> tuple[bool, str]:
+        return self._started, "opening the tables"
+
+    def health(self) -> dict[str, Health]:
+        checks: dict[str, Health] = {}
+        for sink in self.sinks.values():
+            checks |= sink.health()
+        return checks | {"upkeep": self.upkeep.health(), "disk": self.disk()}
+
+    def stats(self) -> dict[str, Any]:
+        sinks = self.sinks.values()
+        return {
+            "lag": sum(sink.lag for sink in sinks),
+            "rows": {sink.feed.spec.name: sink.measured.rows.value for sink in sinks},
+            "lag_by_topic": {sink.topic: sink.lag for sink in sinks},
+            "late": sum(sink.intake.late for sink in sinks if sink.intake is not None),
+            "lost": sum(sink.intake.lost for sink in sinks if sink.intake is not None),
+            "files_deleted": self.upkeep.files_deleted,
+        }
+
+    async def read(self, question: Any, *args: Any, **named: Any) -> Any:
+        """Ask the lake on the reader's thread."""
+        return await _on(self._reader, question, *args, **named)
+
+    async def states(self) -> list[TableState]:
+        """Every table as it is now."""
+        return [await self.read(self.lake.state, table) for table in await self.read(self.lake.tables)]
+
+    def _sink(self, feed: Feed) -> TopicSink:
+        metrics, labels = self.context.metrics, {"service": self.name, "table": feed.spec.name}
+        write: Call = partial(_on, self._writer)
+        sink = TopicSink(
+            self.context.bus,
+            self.lake,
+            self.context.clock,
+            feed,
+            call=write,
+            room=self.disk,
+            measured=Measured(
+                rows=metrics.counter("trade2026_lake_rows_total", "Rows stored", **labels),
+                commits=metrics.counter("trade2026_lake_commits_total", "Batches stored", **labels),
+                late=metrics.counter("trade2026_lake_late_rows_total", "Rows of an earlier day", **labels),
+                lost=metrics.counter("trade2026_lake_lost_records_total", "Dropped before they were stored", **labels),
+                commit_seconds=metrics.histogram("trade2026_lake_commit_seconds", "A batch's commit", **labels),
+            ),
+            batch_rows=self.config.batch_rows,
+            batch_seconds=self.config.batch_seconds,
+        )
+        metrics.gauge("trade2026_lake_lag_records", "In the log and not stored", lambda: sink.lag, **labels)
+        return sink
+
+
+async def _on(thread: ThreadPoolExecutor, function: Any, *args: Any, **named: Any) -> Any:
+    """Call on a thread; what has begun is finished there, even if nobody waits any more."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(thread, partial(function, *args, **named))

@@ -1,0 +1,250 @@
+"""One topic's way into its table: wait until a batch is due, read it, commit it with its position."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trade2026.domain.events import decode
+from trade2026.kit.bus.port import Bus, BusError, Trimmed
+from trade2026.kit.clock import Clock
+from trade2026.kit.metrics import Counter, LatencyHistogram
+from trade2026.kit.service import Health
+from trade2026.sink_ticks.machine import Intake, offset_names
+from trade2026.sink_ticks.tables import Feed
+from trade2026.stores.lake import Lake, LakeConflict, LakeError, NoSuchTable
+
+log = logging.getLogger(__name__)
+
+_BATCH_BYTES_MAX = 8 * 1024 * 1024
+"""Of the log's records in one commit: what a batch needs in memory is a few times this."""
+_RECORDS_PER_READ = 500
+_LOOK_SECONDS = 1.0
+_RETRY_SECONDS_MIN, _RETRY_SECONDS_MAX = 0.2, 10.0
+_GAP_TOLD_NS = 3_600 * 10**9
+_KEPT_SHARE_MAX = 0.8
+"""Lag beyond this share of what the log keeps is told: soon it drops what was not stored."""
+
+Call = Callable[..., Awaitable[Any]]
+"""Calls a function of the lake on the writer's thread."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is counted of one table."""
+
+    rows: Counter
+    commits: Counter
+    late: Counter
+    lost: Counter
+    commit_seconds: LatencyHistogram
+
+
+class TopicSink:
+    """Follows one topic.
+
+    Args:
+        call: Calls the lake.
+        room: How the disk is: below the floor nothing is written, and the log keeps what it can.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        lake: Lake,
+        clock: Clock,
+        feed: Feed,
+        *,
+        call: Call,
+        room: Callable[[], Health],
+        measured: Measured,
+        batch_rows: int,
+        batch_seconds: float,
+    ) -> None:
+        self.bus, self.lake, self.clock, self.feed = bus, lake, clock, feed
+        self.batch_rows, self.batch_seconds = batch_rows, batch_seconds
+        self.measured = measured
+        self.intake: Intake | None = None
+        self.error = ""
+        """Why nothing is stored; empty while all is well."""
+        self.stopped = ""
+        """Why nothing will be stored any more."""
+        self.end_seen = 0
+        self.start_seen = 0
+        self.stored_to = 0
+        """The position after the last stored record."""
+        self.stored_at = 0
+        """When the last batch was stored (ns)."""
+        self._lost = self._late = 0
+        """As counted in the last commit."""
+        self._gap, self._gap_at = "", 0
+        self._call, self._room = call, room
+        self._ending = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def topic(self) -> str:
+        """What it follows."""
+        return self.feed.topic
+
+    @property
+    def lag(self) -> int:
+        """Records in the log that are not stored."""
+        return max(0, self.end_seen - self.stored_to)
+
+    async def start(self) -> None:
+        """Learn where to go on, and go on in the background. A lake that can't be read is asked again there."""
+        try:
+            await self._open()
+        except (LakeError, BusError) as error:
+            self._failed(error)
+        self._task = asyncio.create_task(self._run(), name=f"{self.topic} to the lake")
+
+    async def stop(self) -> None:
+        """Store what is in the log, a batch at most, then end."""
+        self._ending.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def health(self) -> dict[str, Health]:
+        """Whether it stores, and whether the log keeps what is to be stored."""
+        fault = self.stopped or self.error
+        return {
+            self.topic: Health(not fault, fault or f"stored to {self.stored_to}, {self.lag} behind"),
+            f"{self.topic} kept": self._kept(),
+        }
+
+    def _kept(self) -> Health:
+        if self._gap and self.clock.now() - self._gap_at < _GAP_TOLD_NS:
+            return Health(False, self._gap)
+        kept = self.end_seen - self.start_seen
+        if self.start_seen and self.lag > kept * _KEPT_SHARE_MAX:
+            return Health(
+                False, f"{self.lag} of the {kept} records that the log keeps are not stored: it drops them soon"
+            )
+        lost = self.intake.lost if self.intake is not None else 0
+        return Health(True, f"{lost} records were lost before they were stored, ever" if lost else "")
+
+    async def _run(self) -> None:
+        delay = _RETRY_SECONDS_MIN
+        while not self.stopped:
+            try:
+                if self.intake is None:
+                    await self._open()
+                await self._due()
+                room = self._room()
+                if room.ok:
+                    await self._store()
+                self.error = "" if room.ok else f"waits at {self.stored_to}: {room.detail}"
+                delay = _RETRY_SECONDS_MIN
+            except (LakeError, BusError) as error:
+                self._failed(error)
+                await self._pause(delay)
+                delay = min(2 * delay, _RETRY_SECONDS_MAX)
+            except Exception as error:
+                self.stopped = f"stopped at {self.stored_to}: {error}"
+                log.exception("%s: %s", self.topic, self.stopped)
+            if self._ending.is_set():
+                return
+
+    async def _open(self) -> None:
+        """What the table says, not what this process remembers: an append that failed may be there all the same."""
+        table, topic = self.feed.spec.name, self.topic
+        offsets = await self._call(self.lake.offsets, table, offset_names(topic))
+        newest_day = await self._call(_newest_day, self.lake, table)
+        begin, end = await self.bus.start(topic, 0), await self.bus.end(topic, 0)
+        intake = Intake(self.feed, offsets, newest_day, begin)
+        if intake.next_seq > end:
+            log.warning("%s ends at %s, stored is to %s: it has lost its end", topic, end, intake.next_seq)
+            intake.rewind_to(end)
+        self.start_seen, self.end_seen = begin, end
+        self.intake, self.stored_to = intake, intake.next_seq
+        self._lost, self._late = intake.lost, intake.late
+
+    async def _due(self) -> None:
+        """Wait until enough records have come, or the first of them has waited long enough."""
+        waiting_since: float | None = None
+        loop = asyncio.get_running_loop()
+        while not self._ending.is_set():
+            self.start_seen = await self.bus.start(self.topic, 0)
+            self.end_seen = await self.bus.end(self.topic, 0)
+            if self.end_seen > self.stored_to:
+                now = loop.time()
+                waiting_since = now if waiting_since is None else waiting_since
+                if self.end_seen - self.stored_to >= self.batch_rows or now - waiting_since >= self.batch_seconds:
+                    return
+            await self._pause(min(_LOOK_SECONDS, self.batch_seconds / 4))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the end."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ending.wait()
+        except TimeoutError:
+            return
+
+    async def _store(self) -> None:
+        """Store everything that is in the log now; once the end has come, one batch."""
+        self.end_seen = end = await self.bus.end(self.topic, 0)
+        while self.stored_to < end:
+            await self._fill(end)
+            await self._commit()
+            if self._ending.is_set():
+                return
+
+    async def _fill(self, end: int) -> None:
+        assert self.intake is not None
+        size = 0
+        while self.intake.next_seq < end and size < _BATCH_BYTES_MAX and len(self.intake.rows) < self.batch_rows:
+            most = min(_RECORDS_PER_READ, self.batch_rows - len(self.intake.rows))
+            try:
+                records = await self.bus.read(self.topic, 0, self.intake.next_seq, most)
+            except Trimmed:
+                self._skip(await self.bus.start(self.topic, 0))
+                continue
+            for record in records:
+                self.intake.take(decode(record.body))
+                size += len(record.body)
+            await asyncio.sleep(0)
+
+    def _skip(self, start: int) -> None:
+        assert self.intake is not None
+        first = self.intake.next_seq
+        gone = self.intake.skip_to(start)
+        self._gap_at = self.clock.now()
+        self._gap = f"{gone} records from {first} on were dropped by the log before they were stored"
+        log.error("%s: %s", self.topic, self._gap)
+
+    async def _commit(self) -> None:
+        intake = self.intake
+        assert intake is not None
+        if intake.rows:  # without any, the position moves with the next
+            begun = self.clock.now()
+            await self._call(self.lake.append, self.feed.spec, intake.columns(), intake.offsets())
+            self.stored_at = self.clock.now()
+            self._measure(intake, self.stored_at - begun)
+            intake.rows = []
+        self.stored_to = intake.next_seq
+
+    def _measure(self, intake: Intake, took_ns: int) -> None:
+        measured = self.measured
+        measured.commit_seconds.observe_ns(took_ns)
+        measured.commits.inc()
+        measured.rows.inc(len(intake.rows))
+        measured.late.inc(intake.late - self._late)
+        measured.lost.inc(intake.lost - self._lost)
+        self._lost, self._late = intake.lost, intake.late
+
+    def _failed(self, error: Exception) -> None:
+        self.intake = None
+        again = "another process has stored it" if isinstance(error, LakeConflict) else str(error)
+        self.error = f"not stored, tried again: {again}"
+        log.warning("%s: %s", self.topic, self.error)
+
+
+def _newest_day(lake: Lake, table: str) -> int:
+    try:
+        return max((part.day for part in lake.state(table).parts), default=0)
+    except NoSuchTable:
+        return 0
