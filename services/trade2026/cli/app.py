@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from trade2026.cli import accounts, cache, data, doctor, keys, log, manifests, orders, risk, run, serve, strategy
+from trade2026.cli import accounts, cache, data, doctor, keys, lake, log, manifests, orders, risk, run, serve, strategy
 
 EPILOG = (
     """Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 the stack is not reachable, 4 the platform refused."""
@@ -57,7 +57,7 @@ def options(
     """Nothing is done before a command is named."""
 
 
-_STACK, _TRADE, _RISK, _LOG, _TOOLS = "Stack", "Trading", "Risk", "The log", "Tools"
+_STACK, _TRADE, _RISK, _LOG, _DATA, _TOOLS = "Stack", "Trading", "Risk", "The log", "Data", "Tools"
 
 app.command("up", rich_help_panel=_STACK, no_args_is_help=True)(run.up)
 app.command("apply", rich_help_panel=_STACK, no_args_is_help=True)(run.apply)
@@ -78,6 +78,7 @@ app.add_typer(log.events, name="events", rich_help_panel=_LOG)
 app.command("replay", rich_help_panel=_LOG)(log.replay)
 app.command("backup", rich_help_panel=_LOG, no_args_is_help=True)(data.backup)
 app.command("restore", rich_help_panel=_LOG, no_args_is_help=True)(data.restore)
+app.add_typer(lake.app, name="lake", rich_help_panel=_DATA)
 app.command("doctor", rich_help_panel=_TOOLS)(doctor.doctor)
 app.add_typer(keys.app, name="keys", rich_help_panel=_TOOLS)
 app.command("serve", rich_help_panel=_TOOLS, no_args_is_help=True)(serve.serve)

@@ -53,7 +53,7 @@ def test_compact_placement_is_five_processes_with_the_order_path_alone(stack: Tr
         "venue": ("gateway", "normalizer"),
         "risk": ("risk", "exeq"),
         "projections": ("ptrc", "pnl", "archive"),
-        "data": ("hot_cache",),
+        "data": ("hot_cache", "sink-ticks"),
     }
 
 
@@ -73,6 +73,7 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
         "pnl": [("oms", 9099), ("gateway", 9080)],
         "archive": [("oms", 9099), ("gateway", 9080), ("ptrc", 9109), ("pnl", 9100)],
         "hot_cache": [("oms", 9099), ("gateway", 9080), ("normalizer", 9091)],
+        "sink-ticks": [("gateway", 9080), ("normalizer", 9091)],
     }
 
 
@@ -177,7 +178,7 @@ def test_a_port_offset_moves_every_port(stack: TradingStack) -> None:
 
 @pytest.mark.parametrize("offset", [-8080, 60_000])
 def test_an_offset_beyond_the_ports_is_refused_with_the_range(stack: TradingStack, offset: int) -> None:
-    with pytest.raises(PlanError, match=r"between -8079 and 57426"):
+    with pytest.raises(PlanError, match=r"between -8079 and 57424"):
         plan(stack, port_offset=offset)
 
 
