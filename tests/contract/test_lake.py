@@ -246,3 +246,14 @@ def test_what_was_never_written_is_no_table(make: Make) -> None:
     lake.append(SPEC, rows(0, 1), {OFFSET: 1})
     assert lake.tables() == ["prints"]
     assert [commit.rows for commit in lake.history("prints", 1)] == [1]
+
+
+def test_another_retention_is_adopted_by_the_next_writer(tmp_path: Path) -> None:
+    DeltaLake(tmp_path).append(SPEC, rows(0, 5), {OFFSET: 5})
+    longer = DeltaLake(tmp_path, retention_hours=48)
+    assert longer.offsets("prints", [OFFSET]) == {OFFSET: 5}
+    longer.append(SPEC, rows(5, 5), {OFFSET: 10})
+    operations = [commit.operation for commit in longer.history("prints", 10)]
+    assert DeltaLake(tmp_path, retention_hours=48).offsets("prints", [OFFSET]) == {OFFSET: 10}
+    assert [commit.operation for commit in longer.history("prints", 10)] == operations
+    assert "SET TBLPROPERTIES" in operations

@@ -24,8 +24,6 @@ from trade2026.sink_ticks.upkeep import Upkeep
 from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import Lake, TableState
 
-_SPARE_LOG_HOURS = 24
-
 
 class SinkTicksConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`config` of the service."""
@@ -49,9 +47,7 @@ class SinkTicksService(Service):
         super().__init__(context)
         self.config = msgspec.convert(self.settings.config.get(self.name, {}), SinkTicksConfig, strict=False)
         self.instruments = Instruments(self.settings.instruments)
-        self.lake = lake or DeltaLake(
-            self.settings.state / "lake", log_hours=self.config.retention_hours + _SPARE_LOG_HOURS
-        )
+        self.lake = lake or DeltaLake(self.settings.state / "lake", retention_hours=self.config.retention_hours)
         self._writer = ThreadPoolExecutor(1, "lake-writer")
         self._reader = ThreadPoolExecutor(1, "lake-reader")
         topics = {topic.name for topic in self.settings.topics}

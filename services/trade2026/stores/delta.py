@@ -40,8 +40,8 @@ _EPOCH = date(1970, 1, 1)
 _DAY_NS = 86_400 * 10**9
 _AMOUNT_SCALE, _COST_SCALE = 9, 18
 _DIGITS = 38
-_CHECKPOINT_COMMITS = 100
-_LOG_HOURS_MIN = 24
+_CHECKPOINT_COMMITS = 20
+"""What lies between two checkpoints is held in memory, 0.1 MB a commit."""
 _HISTORY_STEP = 32
 _GONE = "not found"
 _CONFLICT = "Concurrent transaction failed"
@@ -54,16 +54,23 @@ class DeltaLake:
     Args:
         root: A folder, or the address of object storage.
         storage_options: What object storage needs; see the documentation of deltalake.
-        log_hours: How long the log of versions is kept at least.
+        retention_hours: How far back versions are kept: the log, and the names of deleted files.
     """
 
     def __init__(
-        self, root: str | Path, storage_options: Mapping[str, str] | None = None, *, log_hours: int = _LOG_HOURS_MIN
+        self, root: str | Path, storage_options: Mapping[str, str] | None = None, *, retention_hours: int = 24
     ) -> None:
         self.root = str(root).rstrip("/")
         self._options = dict(storage_options) if storage_options else None
-        self._log_hours = max(log_hours, _LOG_HOURS_MIN)
+        kept = f"interval {retention_hours} hours"
+        self._properties = {
+            "delta.checkpointInterval": str(_CHECKPOINT_COMMITS),
+            "delta.logRetentionDuration": kept,
+            "delta.deletedFileRetentionDuration": kept,
+            "delta.enableExpiredLogCleanup": "true",
+        }
         self._writing: dict[str, DeltaTable] = {}
+        """As of the last commit that this object has seen."""
         self._known: set[str] = set()
         self._lock = threading.Lock()
 
@@ -81,6 +88,8 @@ class DeltaLake:
         opened = self._open(table)
         with _told(table), self._lock:
             found = {name: opened.transaction_version(name) for name in names}
+            if opened.metadata().configuration != self._properties:
+                opened.alter.set_table_properties(self._properties)
             self._writing[table] = opened
         return {name: offset for name, offset in found.items() if offset is not None}
 
@@ -210,11 +219,7 @@ class DeltaLake:
                 mode="ignore",
                 partition_by=list(PARTITION_BY),
                 storage_options=self._options,
-                configuration={
-                    "delta.checkpointInterval": str(_CHECKPOINT_COMMITS),
-                    "delta.logRetentionDuration": f"interval {self._log_hours} hours",
-                    "delta.enableExpiredLogCleanup": "true",
-                },
+                configuration=self._properties,
             )
         self._writing[spec.name] = table
         self._known.add(spec.name)
@@ -231,7 +236,8 @@ def _told(table: str) -> Iterator[None]:
     except Exception as error:
         if _CONFLICT in str(error):
             raise LakeConflict(f"{table}: another writer has stored these records") from error
-        raise LakeError(f"{table}: {str(error).strip() or type(error).__name__}") from error
+        lines = str(error).strip().splitlines()  # below the first there may be a backtrace
+        raise LakeError(f"{table}: {lines[0] if lines else type(error).__name__}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
