@@ -124,10 +124,19 @@ def restore(directory: Path, state: StateDir) -> Path | None:
         state.unlock()
 
 
+def _listed(root: Path) -> list[Path]:
+    """Everything, the lake's logs first: a version that is copied then names no file that the copy lacks.
+
+    `_last_checkpoint` is a hint that changes meanwhile, and is found without.
+    """
+    logs = [path for path in sorted(root.rglob("_delta_log/*")) if path.name != "_last_checkpoint"]
+    return logs + [path for path in sorted(root.rglob("*")) if path.parent.name != "_delta_log"]
+
+
 def _sort(root: Path) -> tuple[list[Path], list[Path]]:
     databases: list[Path] = []
     plain: list[Path] = []
-    for path in sorted(root.rglob("*")):
+    for path in _listed(root):
         relative = path.relative_to(root)
         if relative.parts[0] in _LEFT_OUT or path.is_symlink() or not path.is_file():
             continue
