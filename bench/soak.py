@@ -1,4 +1,4 @@
-"""`python -m bench.soak`: the simulation under many seeds, `kill -9` under load, whatever a client may send."""
+"""`python -m bench.soak`: the simulation under many seeds, `kill -9` under load, a week of strategies, any request."""
 
 import argparse
 import os
@@ -11,6 +11,7 @@ from bench.stack import ROOT, environment
 SUITES = (
     "tests/simulation",
     "tests/e2e/test_crash.py",
+    "tests/integration/test_backtest.py",
     "tests/integration/test_openapi.py",
     "tests/integration/test_websocket_fuzz.py",
 )
@@ -21,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--seeds", default=os.environ.get("SIM_SEEDS", "10000"))
     parser.add_argument("--rounds", default=os.environ.get("CRASH_ROUNDS", "100"))
+    parser.add_argument("--days", default=os.environ.get("BACKTEST_DAYS", "7"))
     parser.add_argument("--examples", default=os.environ.get("OPENAPI_EXAMPLES", "500"))
     parser.add_argument("--visits", default=os.environ.get("WEBSOCKET_EXAMPLES", "2000"))
     parser.add_argument("--visits-seed", default=os.environ.get("WEBSOCKET_SEED", str(random.randrange(10**6))))
@@ -28,6 +30,7 @@ def main() -> None:
     chosen = {
         "SIM_SEEDS": options.seeds,
         "CRASH_ROUNDS": options.rounds,
+        "BACKTEST_DAYS": options.days,
         "OPENAPI_EXAMPLES": options.examples,
         "WEBSOCKET_EXAMPLES": options.visits,
         "WEBSOCKET_SEED": options.visits_seed,

@@ -3,9 +3,11 @@
 import hashlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,10 @@ EXAMPLES = {
     "reversion": "mean_reversion:MeanReversion",
 }
 TRADES = 900
+DAYS = int(os.environ.get("BACKTEST_DAYS", "1"))
+"""That run to their end: `make soak` takes the whole week."""
 KILLS = 10
+_PROGRESS_SECONDS_MAX = 900.0
 
 RUN = """
 import sys, msgspec
@@ -58,9 +63,11 @@ def setup(*strategies: str, trades_max: int = TRADES) -> Setup:
     return msgspec.structs.replace(setup_of(manifest, "2013-11-27"), trades_max=trades_max)
 
 
-def three() -> Setup:
+def three(*, trades_max: int = TRADES, days: int = 1) -> Setup:
     """The worked strategies."""
-    return setup(*(strategy(name, f"trade2026.sdk.examples.{place}") for name, place in EXAMPLES.items()))
+    worked = (strategy(name, f"trade2026.sdk.examples.{place}") for name, place in EXAMPLES.items())
+    found = setup(*worked, trades_max=trades_max)
+    return msgspec.structs.replace(found, first_day="2013-11-25", days=days) if days > 1 else found
 
 
 def bytes_of(directory: Path) -> dict[str, str]:
@@ -73,29 +80,32 @@ def events(directory: Path, topic: str) -> list[ev.AnyEvent]:
     return [decode(line).data for line in (directory / f"{topic}.jsonl").read_bytes().splitlines()]
 
 
-def test_three_strategies_write_the_same_bytes_in_every_run_also_when_killed_ten_times(tmp_path: Path) -> None:
-    first = run(three(), tmp_path / "first")
-    assert all(row["fills"] > 0 for row in first["strategies"].values()), first["strategies"]
+@pytest.mark.timeout(3_600)
+def test_three_strategies_write_the_same_bytes_over_a_whole_day_also_when_killed_ten_times(tmp_path: Path) -> None:
+    whole = three(trades_max=0, days=DAYS)
+    first = run(whole, tmp_path / "first")
+    assert all(row["fills"] > 100 for row in first["strategies"].values()), first["strategies"]
     path = tmp_path / "setup.json"
-    path.write_bytes(msgspec.json.encode(three()))
+    path.write_bytes(msgspec.json.encode(whole))
     command = [sys.executable, "-c", RUN, str(path), str(tmp_path / "killed")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "services"), "PYTHONHASHSEED": "7"}
-    rng = random.Random(11)
-    for _ in range(KILLS):
+    size, rng = (tmp_path / "first" / "orders.events.jsonl").stat().st_size, random.Random(11)
+    for kill in range(KILLS):
+        # Every run begins at the beginning, so that most are killed early: all ten cost less than two days.
+        share = ((kill + rng.random()) / KILLS) ** 5
         process = subprocess.Popen(command, env=environment)
-        wait_for_bytes(tmp_path / "killed", process, rng.randrange(150_000))
+        wait_for_bytes(tmp_path / "killed", process, int(size * share))
         process.kill()
-        process.wait()
+        assert process.wait() == -signal.SIGKILL, "the run was complete before it was killed"
     subprocess.run(command, env=environment, check=True)
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "first")
 
 
-def wait_for_bytes(directory: Path, process: "subprocess.Popen[bytes]", more: int) -> None:
-    """Wait until the run has written so much more, or is complete."""
+def wait_for_bytes(directory: Path, process: "subprocess.Popen[bytes]", size: int) -> None:
+    """Wait until the run has come so far."""
     log = directory / "orders.events.jsonl"
-    before = log.stat().st_size if log.exists() else 0
-    deadline = time.monotonic() + 60
-    while process.poll() is None and (not log.exists() or log.stat().st_size < before + more):
+    deadline = time.monotonic() + _PROGRESS_SECONDS_MAX
+    while process.poll() is None and (not log.exists() or log.stat().st_size < size):
         assert time.monotonic() < deadline, "the run does not go on"
         time.sleep(0.005)
 
@@ -163,6 +173,39 @@ def test_a_breach_halts_a_strategy_before_its_next_order(risk: dict[str, Any], c
     assert accepted
     assert max(accepted) < halt
     assert summary["strategies"]["eager"]["decisions"] == len(accepted)
+
+
+@pytest.mark.parametrize(
+    ("risk", "code"),
+    [
+        ({"maxOrderQuantity": "0.04"}, "MAX_ORDER_QUANTITY"),
+        ({"maxOrderValue": "1000"}, "MAX_ORDER_VALUE"),
+        ({"maxPosition": "0.04"}, "MAX_POSITION"),
+        ({"maxGrossExposure": "1000"}, "CREDIT_THRESHOLD"),
+        ({"maxOpenOrders": 1}, "MAX_OPEN_ORDERS"),
+        ({"orderRate": {"count": 1, "per": "1d"}}, "ORDER_RATE"),
+        ({"restricted": ["BTCUSDT"]}, "RESTRICTED"),
+    ],
+)
+def test_a_ceiling_of_a_strategy_refuses_its_order_and_no_one_elses(
+    risk: dict[str, Any], code: str, tmp_path: Path
+) -> None:
+    (tmp_path / "greedy.py").write_text(
+        "from trade2026.sdk import Strategy\n"
+        "class Greedy(Strategy):\n    asked = 0\n    def on_trade(self, trade):\n"
+        "        if self.asked < 2:\n            self.asked += 1\n            self.ctx.buy('0.05', trade.price * 99 / 100)\n"
+    )
+    sources = [
+        strategy(name, f"{tmp_path}/greedy.py", **spec) for name, spec in (("bound", {"risk": risk}), ("free", {}))
+    ]
+    run(setup(*sources, trades_max=20), tmp_path / "run")
+    log = events(tmp_path / "run", "orders.events")
+    refused = [event for event in log if isinstance(event, ev.OrderRefused)]
+    accepted = Counter(event.spec.strategy for event in log if isinstance(event, ev.OrderAccepted))
+    assert refused
+    assert {(event.spec.strategy, event.reject_code) for event in refused} == {("bound", code)}
+    assert accepted["free"] == 2
+    assert accepted["bound"] == 2 - len(refused)
 
 
 def test_a_directory_belongs_to_one_run(tmp_path: Path) -> None:
