@@ -1,8 +1,8 @@
-"""HTTP and WebSocket of every service: a thin router for our own routes, FastAPI for the rest.
+"""HTTP and WebSocket of every service: a thin router for our own routes, Starlette for the rest.
 
 Orders are latency-bound, so our routes are answered by the connection itself where that is possible
 (`connections`), and else by plain ASGI: one dictionary look-up, one read of the body, one write of the
-answer. Who may come in, what is answered and what is measured is the same. FastAPI serves the documents
+answer. Who may come in, what is answered and what is measured is the same. Starlette serves the documents
 (`/docs`, `/openapi.json`) and the WebSockets.
 """
 
@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response as StarletteResponse
+from starlette.routing import Route as StarletteRoute
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -113,9 +114,11 @@ class App:
         self.metrics = metrics or Metrics()
         self.routes: list[Route] = []
         self.sockets: list[SocketRoute] = []
-        self.api = FastAPI(title=title or name, version=version or "0", docs_url=None, redoc_url=None)
-        self.api.openapi = self.openapi  # type: ignore[method-assign]
-        self.api.add_exception_handler(HTTPException, _problem_of_http)
+        self.title, self.version = title or name, version or "0"
+        self.api = Starlette(
+            routes=[StarletteRoute("/openapi.json", self._show_document)],
+            exception_handlers={HTTPException: _problem_of_http},
+        )
         self.now, self._gate = now, gate
         self.plain: dict[bytes, dict[bytes, Route]] = {}
         """Routes without parameters, by method and path: what a connection may answer itself."""
@@ -213,9 +216,13 @@ class App:
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once, when all routes are there."""
         if self._document is None:
-            document = FastAPI.openapi(self.api)
+            info = {"title": self.title, "version": self.version}
+            document: dict[str, Any] = {"openapi": "3.1.0", "info": info}
             self._document = openapi.describe(document, self.routes, self.sockets, keyed=not self.access.open)
         return self._document
+
+    async def _show_document(self, request: StarletteRequest) -> StarletteResponse:
+        return StarletteResponse(_encode(self.openapi()), media_type="application/json")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """The ASGI entry."""

@@ -1,4 +1,4 @@
-"""The OpenAPI document of an app's own routes, added to what FastAPI knows."""
+"""The OpenAPI document of an app's routes."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
