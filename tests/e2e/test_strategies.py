@@ -46,6 +46,7 @@ def test_three_strategies_trade_and_are_killed_and_halted_and_no_order_is_double
     assert orders(stack, "main") == []
     for name in TRADERS:
         wait_for(f"{name} has a fill", lambda name=name: any(float(o["cum_qty"]) for o in orders(stack, name)), 120)
+    check_that_a_trace_begins_with_the_decision(stack)
     for _ in range(2):
         before = strategies(stack)
         old = stack.kill_process("strategies")
@@ -67,6 +68,20 @@ def test_three_strategies_trade_and_are_killed_and_halted_and_no_order_is_double
     stack.http("oms").post("/orders/cancel-all", json={"reason": "the end"})
     for name in TRADERS:
         assert_positions_agree(stack, name)
+
+
+def check_that_a_trace_begins_with_the_decision(stack: Stack) -> None:
+    """And with what of the market it was decided on, if that is still there."""
+    order = next(order for order in orders(stack, "maker") if float(order["cum_qty"]))
+    kinds: list[str] = []
+
+    def whole() -> bool:
+        kinds[:] = [event["type"] for event in stack.get("archive", f"/trace/{order['order_id']}")["events"]]
+        return "PnlRealized" in kinds
+
+    wait_for("its profit or loss is archived", whole, WAIT_SECONDS)
+    assert "OrderDecided" in kinds[:3], kinds
+    assert kinds.index("OrderDecided") < kinds.index("OrderAccepted")
 
 
 def assert_positions_agree(stack: Stack, name: str) -> None:

@@ -8,6 +8,7 @@ from trade2026.domain.instruments import Instruments
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.kit.clock import ManualClock
+from trade2026.kit.origin import Origin
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.sdk.testing import BTCUSDT, EPOCH
 from trade2026.strategies import runner
@@ -40,7 +41,7 @@ async def run(state: Path) -> None:
     assert not any(one.trouble for one in loaded.values()), loaded
     sent = (state / "sent").open("a")
 
-    def send(decision: Decision) -> None:
+    def send(decision: Decision, origin: Origin) -> None:
         sent.write(f"{decision.strategy} {decision.number}\n")
         sent.flush()
 

@@ -267,3 +267,54 @@ async def test_what_happened_is_in_the_log(desk: Desk) -> None:
     assert kinds[-1] is ev.ParentEnded
     status, problem = await desk.ask(service, "POST", "/parents", TWAP | {"account": "log", "client_order_id": "mine"})
     assert (status, problem["code"]) == (409, "client_order_id_reused")
+
+
+async def test_a_parent_is_one_trace_from_its_request_to_the_fills_of_its_children(desk: Desk) -> None:
+    service = await desk.start(ExeqService)
+    parent_id = await desk.begin(service, account="trace", slices=2)
+    await desk.until_children(service, parent_id, 1, "Filled")
+    desk.clock.advance(5 * SECOND)
+    await desk.until_status(service, parent_id, "Filled")
+
+    async def traced(subject: str) -> dict[str, Any]:
+        async def all_of_it() -> Any:
+            answer = await asyncio.to_thread(desk.stack.call, "archive", "GET", f"/trace/{subject}?limit=10000")
+            done = answer.status == 200 and sum(event["type"] == "OrderFilled" for event in answer.json["events"])
+            return answer.json if done == (2 if subject == parent_id else 1) else None
+
+        return await desk.until(all_of_it, f"the archive knows all of {subject}")
+
+    whole = await traced(parent_id)
+    kinds = Counter(event["type"] for event in whole["events"])
+    assert kinds["ParentAccepted"] == 1
+    assert kinds["ChildDecided"] == kinds["OrderAccepted"] == kinds["VenueAccepted"] == 2
+    own = [e for e in await desk.said(TOPIC) if getattr(e.data, "parent_id", "") == parent_id]
+    assert {e.traceparent[3:35] for e in own} == {whole["trace_id"]}
+    assert {order["trace_id"] for order in await desk.orders("trace")} == {whole["trace_id"]}
+    child = (await desk.parent(service, parent_id))["children"][1]
+    part = await traced(child["order_id"])
+    assert part["trace_id"] == whole["trace_id"]
+    by_type = {event["type"]: event for event in part["events"]}
+    assert by_type["OrderAccepted"]["causation_id"] == by_type["ChildDecided"]["event_id"]
+    assert by_type["ChildDecided"]["data"]["number"] == 1
+
+
+async def test_a_cause_that_is_no_decision_about_the_order_is_not_shown_with_it(desk: Desk) -> None:
+    """Whoever sends an order says what caused it: that must not open the log of others."""
+    service = await desk.start(ExeqService)
+    parent_id = await desk.begin(service, account="theirs", algo="market", duration=None)
+    await desk.until_status(service, parent_id, "Filled")
+    (decided,) = [
+        e for e in await desk.said(TOPIC) if isinstance(e.data, ev.ChildDecided) and e.data.parent_id == parent_id
+    ]
+    order = {"symbol": "BTCUSDT", "side": "buy", "quantity": 0.001, "price": 30_000, "account": "ours"}
+    headers = {"Causation-Id": f"{TOPIC}/0/{decided.seq}"}
+    placed = await asyncio.to_thread(desk.stack.call, "oms", "POST", "/orders", order, headers=headers)
+
+    async def shown() -> Any:
+        answer = await asyncio.to_thread(desk.stack.call, "archive", "GET", f"/trace/{placed.json['order_id']}")
+        return answer.json if answer.status == 200 else None
+
+    events = (await desk.until(shown, "the archive knows it"))["events"]
+    assert events[0]["causation_id"] == f"{TOPIC}/0/{decided.seq}"
+    assert "ChildDecided" not in {event["type"] for event in events}

@@ -11,6 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import SCALE
 from trade2026.domain.orders import OrderSpec, OrderType
+from trade2026.kit.origin import NOWHERE, Origin
 from trade2026.strategies.order_entry import Answered, OrderEntry
 
 SECONDS_MAX = 60.0
@@ -67,14 +68,14 @@ def cancel(number: int, of: int) -> ev.CancelDecided:
 
 
 @asynccontextmanager
-async def sent(service: OrderService, *decisions: Any) -> AsyncIterator[list[Answered]]:
+async def sent(service: OrderService, *decisions: Any, origin: Origin = NOWHERE) -> AsyncIterator[list[Answered]]:
     """Send decisions, and wait until each is answered."""
     answers: list[Answered] = []
     async with serve(service, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         entry = OrderEntry(f"http://127.0.0.1:{port}", "", lambda strategy, name: "", answers.append)
         for decision in decisions:
-            entry.send(decision)
+            entry.send(decision, origin)
         entry.start()
         async with asyncio.timeout(SECONDS_MAX):
             await entry._idle.wait()
@@ -126,6 +127,13 @@ async def test_what_is_refused_is_told_with_its_reason_and_the_rest_goes_on() ->
             (2, "unknown_order"),
         ]
         assert answers[0].reason == "it says off_tick"
+
+
+async def test_a_decision_says_which_event_recorded_it_and_its_trace() -> None:
+    service, origin = OrderService(), Origin(f"00-{'a' * 32}-{'b' * 16}-01", "strategies.events/0/7")
+    async with sent(service, order(0), origin=origin):
+        (request,) = service.asked
+        assert (request["traceparent"], request["causation_id"]) == origin
 
 
 async def test_many_decisions_all_arrive_once() -> None:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from trade2026.domain.events import Envelope, decode
+from trade2026.archive.traces import Located
+from trade2026.domain.events import Envelope, ParentAccepted
 from trade2026.domain.orders import Order, number_of
-from trade2026.kit.bus.port import Trimmed
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.parameters import LIMIT, ORDERS
 from trade2026.kit.queries import bad_cursor, listed_account, may_see, number, order_status
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from trade2026.archive.service import ArchiveService
 
 EVENTS_MAX = 10_000
-_TOPIC_ORDER = {"orders.events": 0, "venue.reports": 1, "positions": 2, "pnl": 3}
+PARENT_PREFIX = "e0-"
+"""Of the ids of parents; an order's begins with its own."""
 
 
 def add_routes(app: App, service: "ArchiveService") -> None:
@@ -36,16 +37,19 @@ def add_routes(app: App, service: "ArchiveService") -> None:
     @app.route(
         "GET",
         "/trace/{order_id}",
-        summary="Everything that happened to an order, on every topic, in order",
+        summary="Everything that happened to an order, or to a parent and its children, on every topic, in order",
         query=LIMIT,
     )
     async def trace(request: Request) -> Response:
-        found = known_order(service, request)
-        events = await events_of(service, found.order_id, number(request, "limit", 1_000, most=EVENTS_MAX))
+        subject, limit = request.params["order_id"], number(request, "limit", 1_000, most=EVENTS_MAX)
+        if subject.startswith(PARENT_PREFIX):
+            events = await known_parent(service, request, limit)
+        else:
+            events = await service.traces.of_order(known_order(service, request), limit)
         return json_response(
             {
-                "order_id": found.order_id,
-                "trace_id": order_view(found).trace_id,
+                "order_id": subject,
+                "trace_id": next((envelope.traceparent[3:35] for _, envelope in events if envelope.traceparent), ""),
                 "events": [trace_line(topic, envelope) for topic, envelope in events],
             }
         )
@@ -60,23 +64,16 @@ def known_order(service: "ArchiveService", request: Request) -> Order:
     return order
 
 
-async def events_of(service: "ArchiveService", order_id: str, limit: int) -> list[tuple[str, Envelope]]:
-    """The order's events by time; those that a topic has dropped since are left out."""
-    found: list[tuple[str, Envelope]] = []
-    for topic, partition, seq in service.reader.index(order_id, limit):
-        try:
-            records = await service.context.bus.read(topic, partition, seq, 1)
-        except Trimmed:
-            continue
-        found += [(topic, decode(record.body)) for record in records if record.seq == seq]
-    return sorted(found, key=_moment)
+async def known_parent(service: "ArchiveService", request: Request, limit: int) -> list[Located]:
+    """The events of the parent of the path; 404 when the history does not have it."""
+    parent_id = request.params["order_id"]
+    events = await service.traces.of_parent(parent_id, limit)
+    accounts = [envelope.data.spec.account for _, envelope in events if isinstance(envelope.data, ParentAccepted)]
+    if not accounts or not may_see(request, accounts[0]):
+        raise Problem(404, "unknown_order", f"the history has no parent {parent_id!r}", as_of=service.as_of)
+    return events
 
 
 def trace_line(topic: str, envelope: Envelope) -> dict[str, Any]:
     """One event of a trace."""
     return {"topic": topic, **event_view(envelope, topic)}
-
-
-def _moment(item: tuple[str, Envelope]) -> tuple[int, int, int]:
-    topic, envelope = item
-    return envelope.ts_init, _TOPIC_ORDER.get(topic, len(_TOPIC_ORDER)), envelope.seq

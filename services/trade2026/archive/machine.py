@@ -54,12 +54,12 @@ class HistoryMachine:
 
 
 def order_ids_of(envelope: Envelope) -> Iterator[str]:
-    """Every order that an event of any topic is about."""
+    """Every order, or the parent, that an event of any topic is about."""
     data = envelope.data
     if isinstance(data, OrderListAccepted):
         for leg in data.orders:
             yield leg.order_id
         return
-    order_id = getattr(data, "order_id", "")
-    if order_id:
-        yield order_id
+    subject = getattr(data, "order_id", "") or getattr(data, "parent_id", "")
+    if subject:
+        yield subject

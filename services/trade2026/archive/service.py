@@ -1,5 +1,5 @@
-"""The archive: follows `orders.events`, `venue.reports`, `positions` and `pnl`; owns `history.db` and the
-snapshots of the order log.
+"""The archive: follows `orders.events`, `venue.reports`, `positions`, `pnl` and `exeq.events`; owns `history.db`
+and the snapshots of the order log.
 
 What it promises: every event is in the history exactly once, whatever is killed when; closed orders stay for
 at least seven days; a snapshot of the order log is never ahead of the history.
@@ -17,6 +17,7 @@ from trade2026.archive.integrity import Integrity
 from trade2026.archive.machine import HistoryMachine, order_ids_of
 from trade2026.archive.spans import WAIT_NS, OrderSpans
 from trade2026.archive.store import HistoryFenced, HistoryStore, IndexRow, fault_of, is_damaged, set_aside
+from trade2026.archive.traces import Traces
 from trade2026.controls import order_log
 from trade2026.domain.events import Envelope
 from trade2026.kit import tracing
@@ -32,7 +33,7 @@ from trade2026.stack.facts import TOPICS
 log = logging.getLogger(__name__)
 
 ORDERS = "orders.events"
-FOLLOWED = (ORDERS, "venue.reports", "positions", "pnl")
+FOLLOWED = (ORDERS, "venue.reports", "positions", "pnl", "exeq.events")
 OWNERS = {topic.name: topic.owner for topic in TOPICS}
 _RETENTION_DAYS = 30
 _RETENTION_DAYS_MIN = 7
@@ -62,6 +63,7 @@ class ArchiveService(Service):
         self.instruments = {instrument.instrument_id: instrument for instrument in self.settings.instruments}
         self.machine = HistoryMachine(self.instruments)
         self.reader = HistoryReader(self.path)
+        self.traces = Traces(context.bus, self.reader, (topic.name for topic in self.settings.topics))
         self.snapshots = SnapshotStore(snapshot_directory(state, "oms"), "oms")
         days = int(self.settings.config.get(self.name, {}).get("retention_days", _RETENTION_DAYS))
         self.retention_ns = max(days, _RETENTION_DAYS_MIN) * _DAY

@@ -34,6 +34,8 @@ NAMES: Mapping[type, str] = {
     ev.OrderFilled: "fill",
     ev.PositionChanged: "position",
     ev.PnlRealized: "pnl",
+    ev.ParentAccepted: "parent",
+    ev.ChildDecided: "child",
 }
 """What a span is called; one of another event has that event's name."""
 _ERRORS = (ev.OrderRefused, ev.OrderRejected, ev.VenueRejected)
@@ -130,7 +132,7 @@ class OrderSpans:
         event_id, (caused_at, caused_in) = _event_id(topic, envelope), self._times.get(cause, (0, ""))
         parent_id, start_ns = context.span_id, envelope.ts_event
         if isinstance(event, _FIRST):
-            pass  # caused by a request, which is the trace's own span
+            pass  # caused by a request, which is the trace's own span, or under that of who decided it
         elif caused_in == context.trace_id:
             parent_id, start_ns = span_id_of(cause), caused_at
         elif trace.venue_span_id and isinstance(event, ev.VenueFilled):
@@ -146,7 +148,7 @@ class OrderSpans:
             end_ns=envelope.ts_init,
             event_id=event_id,
             event_type=kind.__name__,
-            order_id=getattr(event, "order_id", "") or getattr(event, "list_id", ""),
+            order_id=getattr(event, "order_id", "") or getattr(event, "list_id", "") or getattr(event, "parent_id", ""),
             error=isinstance(event, _ERRORS),
         )
 

@@ -57,6 +57,11 @@ ON CONFLICT (number) DO UPDATE SET
     ts_updated = excluded.ts_updated, body = excluded.body
 """
 
+_FORGET_PARENT = """
+DELETE FROM event_index WHERE topic = 'exeq.events' AND order_id =
+(SELECT json_extract(body, '$.spec.parent_order_id') FROM orders WHERE order_id = ?)
+"""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Order).decode
 
@@ -163,13 +168,18 @@ class HistoryStore:
             self._db.execute("UPDATE positions SET next_seq = ? WHERE topic = ?", (end, topic))
 
     def prune(self, before_ts: int, orders_max: int) -> int:
-        """Drop orders that closed before a time (ns), oldest first, with their index; returns how many."""
+        """Drop orders that closed before a time (ns), oldest first, with their index and that of their parents.
+
+        Returns:
+            How many orders were dropped.
+        """
         db = self._db
         with self._transaction():
             rows = db.execute(
                 "SELECT order_id FROM orders WHERE is_open = 0 AND ts_updated < ? ORDER BY ts_updated LIMIT ?",
                 (before_ts, orders_max),
             ).fetchall()
+            db.executemany(_FORGET_PARENT, rows)
             db.executemany("DELETE FROM event_index WHERE order_id = ?", rows)
             db.executemany("DELETE FROM orders WHERE order_id = ?", rows)
         return len(rows)

@@ -27,7 +27,7 @@ def trace(
     order_id: Annotated[
         str | None,
         typer.Argument(
-            help="The order; the newest of the account if omitted.",
+            help="The order, or the parent order; the newest order of the account if omitted.",
             show_default=False,
             autocompletion=completion.order_ids,
         ),
@@ -38,7 +38,14 @@ def trace(
 ) -> None:
     """Draw the life of an order: every event in every service, and what caused it.
 
-    Example: trade2026 trace o0-17
+    Of an order that a strategy or a parent order decided, it begins with that decision; of a parent order it has all
+    children.
+
+    Examples:
+
+    trade2026 trace o0-17
+
+    trade2026 trace e0-3
     """
     target = find(state_dir)
     if order_id is None:
@@ -52,7 +59,8 @@ def trace(
         return
     if not answer["events"]:
         raise CliError(f"no events of order {order_id} are archived yet", FAILED)
-    typer.echo(f"order {answer['order_id']}, trace {answer.get('trace_id') or 'unknown'}\n")
+    kind = "parent" if order_id.startswith("e") else "order"
+    typer.echo(f"{kind} {answer['order_id']}, trace {answer.get('trace_id') or 'unknown'}\n")
     print_table(waterfall(answer["events"]))
 
 

@@ -47,6 +47,9 @@ class ChildKey(NamedTuple):
     spec: OrderSpec
     order_id: str
     cancels: int
+    seq: int
+    """Position of the event that decided what is asked: it, or its cancel."""
+    traceparent: str
 
 
 class ExecutionMachine:
@@ -69,9 +72,10 @@ class ExecutionMachine:
 
     # ── questions ───────────────────────────────────────────────────────────────────────────
 
-    def traceparent_of(self, order_id: str) -> str:
-        """Events carry the context of their command."""
-        return ""
+    def traceparent_of(self, subject: str) -> str:
+        """The trace that a parent belongs to; empty for one that is not known yet."""
+        parent = self.parents.get(subject)
+        return parent.traceparent if parent is not None else ""
 
     def next_due(self) -> int | None:
         """When something is to be decided next (ns); None while nothing waits for time."""
@@ -88,7 +92,15 @@ class ExecutionMachine:
 
     def _working(self) -> list[ChildKey]:
         return [
-            ChildKey(parent.parent_id, child.number, child.spec, child.order_id, child.cancels)
+            ChildKey(
+                parent.parent_id,
+                child.number,
+                child.spec,
+                child.order_id,
+                child.cancels,
+                child.cancel_seq if child.order_id else child.decided_seq,
+                parent.traceparent,
+            )
             for parent in self.open.values()
             for child in parent.open_children
         ]
@@ -303,10 +315,12 @@ class ExecutionMachine:
         parent = self.parents[data.parent_id]
         parent.ts_updated = envelope.ts_event
         if isinstance(data, ev.ChildDecided):
-            parent.children.append(Child(number=data.number, spec=data.spec, quantity=data.spec.quantity))
+            parent.children.append(
+                Child(number=data.number, spec=data.spec, quantity=data.spec.quantity, decided_seq=envelope.seq)
+            )
         elif isinstance(data, ev.ChildCancelDecided):
             child = parent.children[data.number]
-            child.cancels, child.cancel_again_at = child.cancels + 1, 0
+            child.cancels, child.cancel_again_at, child.cancel_seq = child.cancels + 1, 0, envelope.seq
         elif isinstance(data, ev.ChildReported):
             self._apply_report(parent, data, envelope.ts_event)
         else:

@@ -17,10 +17,12 @@ from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import OrderSpec, OrdStatus
 from trade2026.exeq.machine import ChildKey, ExecutionMachine
 from trade2026.kit.calls import Answer, delete, post
+from trade2026.kit.origin import Origin, decided
 from trade2026.kit.owner import Owner, Unavailable
 
 log = logging.getLogger(__name__)
 
+TOPIC = "exeq.events"
 RETRY_SECONDS = 0.2
 _LATER = (0, 401, 408, 429)
 """Nobody answers, no key or a wrong one (somebody has to mend that), or: not now. And all above 499."""
@@ -116,7 +118,7 @@ class OrderEntry:
 
     async def _send_child(self, key: ChildKey) -> bool:
         body = msgspec.json.encode(order_input(key.spec))
-        answer = await post(f"{self.url}/orders", body, authorization=self._authorization)
+        answer = await post(f"{self.url}/orders", body, authorization=self._authorization, origin=_origin(key))
         if self._is_later(answer):
             return False
         self.sent += 1
@@ -142,7 +144,7 @@ class OrderEntry:
 
     async def _send_cancel(self, key: ChildKey) -> bool:
         url = f"{self.url}/orders/{quote(key.order_id, safe='')}"
-        answer = await delete(url, authorization=self._authorization)
+        answer = await delete(url, authorization=self._authorization, origin=_origin(key))
         if self._is_later(answer):
             return False
         if not answer.ok and answer.status not in _GONE:
@@ -173,6 +175,10 @@ def order_input(spec: OrderSpec) -> dict[str, Any]:
         **{name: to_text(value) for name in ("price", "stop_price") if (value := getattr(spec, name))},
         **{name: value for name in names if (value := getattr(spec, name))},
     }
+
+
+def _origin(key: ChildKey) -> Origin:
+    return decided(key.traceparent, f"{TOPIC}/0/{key.seq}")
 
 
 def _report(key: ChildKey, **news: Any) -> ChildReported:

@@ -13,6 +13,10 @@ class Child(msgspec.Struct, kw_only=True):
     number: int
     spec: OrderSpec
     quantity: int
+    decided_seq: int = -1
+    """Position of the event that decided it."""
+    cancel_seq: int = -1
+    """Position of the event that last decided its cancel."""
     order_id: str = ""
     """Empty until the order service has been heard."""
     status: OrdStatus = OrdStatus.PENDING_NEW

@@ -19,7 +19,7 @@ from trade2026.domain.parents import Algo, ParentSpec
 from trade2026.exeq import api
 from trade2026.exeq import commands as cmd
 from trade2026.exeq.machine import ExecutionMachine, ParentError
-from trade2026.exeq.order_entry import OrderEntry
+from trade2026.exeq.order_entry import TOPIC, OrderEntry
 from trade2026.exeq.parent_input import ParentReader
 from trade2026.exeq.parents import Parent
 from trade2026.exeq.reports import OrderReports
@@ -32,7 +32,6 @@ from trade2026.kit.service import Context, Health, Service
 
 log = logging.getLogger(__name__)
 
-TOPIC = "exeq.events"
 ORDERS = "orders.events"
 KEY_VARIABLE = "TRADE2026_KEY"
 """Environment variable with the bearer key for the OMS, where the stack asks for one."""
@@ -253,7 +252,9 @@ class ExeqService(Service):
     def _command(self, report: ChildReported) -> cmd.ReportChild:
         parent = self.machine.parents.get(report.parent_id)
         market = self.tape.get(parent.spec.instrument) if parent is not None else None
-        return cmd.ReportChild(ts=self.context.clock.now(), principal="orders", report=report, market=market)
+        cause = f"{ORDERS}/0/{report.orders_seq}" if report.orders_seq >= 0 else ""
+        now = self.context.clock.now()
+        return cmd.ReportChild(ts=now, principal="orders", causation_id=cause, report=report, market=market)
 
     # ── what it follows ─────────────────────────────────────────────────────────────────────
 

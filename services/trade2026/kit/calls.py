@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from trade2026.kit.origin import NOWHERE, Origin
+
 _ANSWER_BYTES_MAX = 1024 * 1024
 
 
@@ -31,27 +33,29 @@ class Post(Protocol):
     async def __call__(self, url: str, body: bytes, *, authorization: str = "") -> Answer: ...
 
 
-async def post(url: str, body: bytes, *, authorization: str = "", seconds_max: float = 2.0) -> Answer:
+async def post(
+    url: str, body: bytes, *, authorization: str = "", origin: Origin = NOWHERE, seconds_max: float = 2.0
+) -> Answer:
     """POST JSON; never raises for what the other side does."""
-    return await _call("POST", url, body, authorization, seconds_max)
+    return await _call("POST", url, body, authorization, origin, seconds_max)
 
 
-async def delete(url: str, *, authorization: str = "", seconds_max: float = 2.0) -> Answer:
+async def delete(url: str, *, authorization: str = "", origin: Origin = NOWHERE, seconds_max: float = 2.0) -> Answer:
     """DELETE; never raises for what the other side does."""
-    return await _call("DELETE", url, b"", authorization, seconds_max)
+    return await _call("DELETE", url, b"", authorization, origin, seconds_max)
 
 
-async def _call(method: str, url: str, body: bytes, authorization: str, seconds_max: float) -> Answer:
+async def _call(method: str, url: str, body: bytes, authorization: str, origin: Origin, seconds_max: float) -> Answer:
     try:
         async with asyncio.timeout(seconds_max):
-            return await _exchange(method, url, body, authorization)
+            return await _exchange(method, url, body, authorization, origin)
     except TimeoutError:
         return Answer(0, detail=f"no answer within {seconds_max} s")
     except (OSError, ValueError, IndexError, asyncio.IncompleteReadError) as error:
         return Answer(0, detail=str(error) or type(error).__name__)
 
 
-async def _exchange(method: str, url: str, body: bytes, authorization: str) -> Answer:
+async def _exchange(method: str, url: str, body: bytes, authorization: str, origin: Origin) -> Answer:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
@@ -61,6 +65,7 @@ async def _exchange(method: str, url: str, body: bytes, authorization: str) -> A
             "Content-Type: application/json",
             f"Content-Length: {len(body)}",
             "Connection: close",
+            *(f"{name}: {value}" for name, value in origin.headers.items()),
         ]
         if authorization:
             headers.append(f"Authorization: {authorization}")

@@ -6,9 +6,10 @@ from typing import Any, TypeVar, overload
 
 import msgspec
 
-from trade2026.kit import problem, tracing
+from trade2026.kit import problem
 from trade2026.kit.body import parse
 from trade2026.kit.identity import Principal
+from trade2026.kit.origin import CAUSATION_HEADER, Origin
 from trade2026.kit.parameters import read_query
 from trade2026.kit.problem import Problem
 
@@ -16,6 +17,7 @@ _JSON = b"application/json"
 _NOT_IN_HEADERS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 SPAN = b" span"
+_CAUSATION = CAUSATION_HEADER.encode()
 """Beside the headers, under a name that no header can have: the context that the request got here."""
 
 T = TypeVar("T")
@@ -41,9 +43,14 @@ class Request:
         own = self.headers.get(SPAN)
         if own is None:
             given = self.headers.get(b"traceparent", b"").decode("latin-1")
-            context = tracing.child(given) if tracing.parse_traceparent(given) else tracing.new_traceparent()
-            own = self.headers[SPAN] = context.encode()
+            own = self.headers[SPAN] = Origin(given).span.encode()
         return own.decode()
+
+    @property
+    def causation_id(self) -> str:
+        """The event that the caller says to have sent this for; empty if it said none."""
+        given = self.headers.get(_CAUSATION)
+        return Origin(causation_id=given.decode("latin-1")).cause if given else ""
 
     def __init__(
         self,

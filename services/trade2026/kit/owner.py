@@ -41,12 +41,13 @@ class Unavailable(Exception):
 class Machine(Protocol):
     """A pure state machine: `decide` emits facts and returns the answer, `apply` folds them.
 
-    What `decide` returns must not change afterwards: it waits until the facts are durable.
+    What `decide` returns must not change afterwards: it waits until the facts are durable. `traceparent_of` is
+    asked for the order or parent that an event is about, "" for neither.
     """
 
     @property
     def next_seq(self) -> int: ...
-    def traceparent_of(self, order_id: str) -> str: ...
+    def traceparent_of(self, subject: str) -> str: ...
     def decide(self, command: Any, emit: Emit) -> Any: ...
     def apply(self, envelope: Envelope) -> None: ...
 
@@ -317,7 +318,7 @@ class Owner:
         assert writer is not None
         self._emitted += 1
         self._ts_init = ts_init = max(self.clock.now(), self._ts_init)
-        order_id = getattr(event, "order_id", "")
+        subject = getattr(event, "order_id", "") or getattr(event, "parent_id", "")
         envelope = Envelope(
             self.machine.next_seq,
             writer.epoch,
@@ -325,9 +326,9 @@ class Owner:
             ts_init,
             self.tenant,
             command.principal,
-            order_id or command.correlation_id,
+            subject or command.correlation_id,
             command.causation_id,
-            self.machine.traceparent_of(order_id) or command.traceparent,
+            self.machine.traceparent_of(subject) or command.traceparent,
             event,
         )
         self.machine.apply(envelope)

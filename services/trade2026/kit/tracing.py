@@ -130,6 +130,11 @@ def child(traceparent: str) -> str:
     return f"{traceparent[:36]}{_random(64) or 1:016x}{traceparent[52:]}"
 
 
+def named(traceparent: str, event_id: str) -> str:
+    """Return the context of the span that an event of the log stands for, in the trace of a valid one."""
+    return f"{traceparent[:36]}{span_id_of(event_id)}{traceparent[52:]}"
+
+
 def parse_traceparent(text: str) -> Traceparent | None:
     """Return the parts of a trace context of version 00, or None if it is malformed."""
     match = _CONTEXT.fullmatch(text)

@@ -140,7 +140,8 @@ def add_order_entry(app: App, service: "OmsService") -> None:
         command = cmd.SubmitList(
             ts=request.received_ns,
             principal=request.principal.name,
-            traceparent=service.traceparent(request),
+            causation_id=request.causation_id,
+            traceparent=request.traceparent,
             kind=kind,  # type: ignore[arg-type]
             specs=specs,
             reference=service.reference(specs[0].instrument) if specs else None,
@@ -157,13 +158,14 @@ def add_changes(app: App, service: "OmsService") -> None:
 
     @app.route("DELETE", "/orders/{order_id}", summary="Cancel an order", response_schema=OrderView, role="trader")
     async def cancel(request: Request) -> Response:
-        order = await cancel_one(service, request.params["order_id"], request.principal, request.received_ns)
+        order_id, cause = request.params["order_id"], request.causation_id
+        order = await cancel_one(service, order_id, request.principal, request.received_ns, cause)
         return json_response(order_view(order))
 
     @app.route("PATCH", "/orders/{order_id}", summary="Amend an order", request_schema=AmendInput, role="trader")
     async def amend(request: Request) -> Response:
-        body = request.json(AmendInput)
-        order = await amend_one(service, request.params["order_id"], body, request.principal, request.received_ns)
+        body, order_id, cause = request.json(AmendInput), request.params["order_id"], request.causation_id
+        order = await amend_one(service, order_id, body, request.principal, request.received_ns, cause)
         return json_response(order_view(order))
 
     @app.route("POST", "/orders/cancel-all", summary="Cancel all in a scope", request_schema=ScopeInput, role="trader")

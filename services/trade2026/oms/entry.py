@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from trade2026.domain import commands as cmd
 from trade2026.domain.orders import Order
+from trade2026.kit import tracing
 from trade2026.kit.http import Problem, Request
 from trade2026.kit.identity import Principal
+from trade2026.kit.origin import NOWHERE, Origin
 from trade2026.kit.owner import Unavailable
 from trade2026.kit.views import SubmitView, submit_view
 from trade2026.oms.order_input import TEXT_MAX, AmendInput, OrderInput, amount
@@ -43,9 +45,18 @@ async def decided(answer: Awaitable[Any]) -> Any:
 
 
 async def submit_one(
-    service: "OmsService", order: OrderInput, principal: Principal, request: Request | None = None, now: int = 0
+    service: "OmsService",
+    order: OrderInput,
+    principal: Principal,
+    request: Request | None = None,
+    now: int = 0,
+    origin: Origin = NOWHERE,
 ) -> Order:
-    """Submit one order and return it once it is durable."""
+    """Submit one order and return it once it is durable.
+
+    Args:
+        request: That brought it; without one it came over a WebSocket at `now` (ns), and follows from `origin`.
+    """
     now = request.received_ns if request is not None else now
     key = idempotency_key(request) if request is not None else ""
     spec = service.spec(order, now, key)
@@ -57,11 +68,12 @@ async def submit_one(
     command = cmd.SubmitOrder(
         ts=now,
         principal=principal.name,
-        traceparent=service.traceparent(request),
+        causation_id=request.causation_id if request is not None else origin.cause,
+        traceparent=request.traceparent if request is not None else origin.span,
         spec=spec,
         reference=service.reference(spec.instrument),
     )
-    return await decided(service.submit(command, in_request=request is not None))
+    return await decided(service.submit(command, in_request=request is not None, caller=origin.traceparent))
 
 
 def idempotency_key(request: Request) -> str:
@@ -95,7 +107,7 @@ async def submit_many(
                 cmd.SubmitOrder(
                     ts=now,
                     principal=principal.name,
-                    traceparent=service.traceparent(None),
+                    traceparent=tracing.new_traceparent(),
                     spec=spec,
                     reference=service.reference(spec.instrument),
                 )
@@ -129,10 +141,11 @@ async def find_visible(service: "OmsService", order_id: str, principal: Principa
     return order
 
 
-async def cancel_one(service: "OmsService", order_id: str, principal: Principal, now: int) -> Order:
+async def cancel_one(service: "OmsService", order_id: str, principal: Principal, now: int, cause: str = "") -> Order:
     """Ask for the cancellation of one order."""
     order_to_change(service, order_id, principal)
-    command = cmd.CancelOrder(ts=now, principal=principal.name, order_id=order_id, reason=f"asked by {principal.name}")
+    reason = f"asked by {principal.name}"
+    command = cmd.CancelOrder(ts=now, principal=principal.name, causation_id=cause, order_id=order_id, reason=reason)
     return await decided(service.submit(command, reduces_risk=True))
 
 
@@ -150,7 +163,9 @@ def order_to_change(service: "OmsService", order_id: str, principal: Principal) 
     return order
 
 
-async def amend_one(service: "OmsService", order_id: str, body: AmendInput, principal: Principal, now: int) -> Order:
+async def amend_one(
+    service: "OmsService", order_id: str, body: AmendInput, principal: Principal, now: int, cause: str = ""
+) -> Order:
     """Ask for new terms of one order."""
     order = order_to_change(service, order_id, principal)
     terms: dict[str, Any] = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
@@ -159,6 +174,7 @@ async def amend_one(service: "OmsService", order_id: str, body: AmendInput, prin
     command = cmd.AmendOrder(
         ts=now,
         principal=principal.name,
+        causation_id=cause,
         order_id=order_id,
         reference=service.reference(order.spec.instrument),
         **terms,

@@ -30,7 +30,7 @@ from trade2026.kit import tracing
 from trade2026.kit.bus.port import BusCorrupt, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader
-from trade2026.kit.http import App, Problem, Request
+from trade2026.kit.http import App, Problem
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.reference import ReferenceCache
@@ -239,11 +239,14 @@ class OmsService(Service):
 
     # ── commands ────────────────────────────────────────────────────────────────────────────
 
-    async def submit(self, command: cmd.Command, *, reduces_risk: bool = False, in_request: bool = False) -> Any:
+    async def submit(
+        self, command: cmd.Command, *, reduces_risk: bool = False, in_request: bool = False, caller: str = ""
+    ) -> Any:
         """Hand a command to the owner and return its answer once it is durable.
 
         Args:
             in_request: The command's trace is that of one HTTP request.
+            caller: Context of whoever sent it over a WebSocket.
 
         Raises:
             Problem: 429 or 503 for overload and recovery: it was not taken.
@@ -260,7 +263,7 @@ class OmsService(Service):
         self.latency.observe_ns(now - command.ts)
         self.accepted.value += _orders_in(command)
         if tracing.is_on():
-            spans.acknowledged(command, answer, now, in_request=in_request)
+            spans.acknowledged(command, answer, now, in_request=in_request, caller=caller)
         return answer
 
     async def submit_many(self, commands: list[cmd.Command]) -> list[Any]:
@@ -335,10 +338,6 @@ class OmsService(Service):
             raise api.problem_of(error) from error
         except Unavailable as error:
             raise Problem(503, "history_unreadable", str(error), retry_after=1) from error
-
-    def traceparent(self, request: Request | None) -> str:
-        """The trace of an order: the request's if it brings one order, else a new one."""
-        return request.traceparent if request is not None else tracing.new_traceparent()
 
     async def kill(self, scope: str, reason: str, by: str, *, halt: bool = False) -> int:
         """Latch, then log, then cancel; the latch holds even if the log cannot be written."""

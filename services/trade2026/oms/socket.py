@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from trade2026.kit.body import parse
 from trade2026.kit.http import Problem
 from trade2026.kit.identity import Principal
+from trade2026.kit.origin import Origin
 from trade2026.kit.owner import Unavailable
 from trade2026.kit.views import submit_view
 from trade2026.oms.entry import BATCH_ORDERS_MAX, amend_one, cancel_one, submit_many, submit_one
@@ -24,7 +25,10 @@ _encode = msgspec.json.encode
 
 
 class WsMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A request on the order socket; `id` comes back with the answer."""
+    """A request on the order socket; `id` comes back with the answer.
+
+    `traceparent` (W3C) and `causation_id` say what it follows from, as the headers of a request do.
+    """
 
     op: str
     id: int | str = 0
@@ -32,6 +36,8 @@ class WsMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     orders: list[OrderInput] | None = None
     order_id: str = ""
     amend: AmendInput | None = None
+    traceparent: str = ""
+    causation_id: str = ""
 
 
 class OrderSocket:
@@ -92,14 +98,15 @@ class OrderSocket:
 
     async def _perform(self, request: WsMessage) -> Any:
         now, service, principal = self.service.context.clock.now(), self.service, self.principal
+        origin = Origin(request.traceparent, request.causation_id)
         if request.op == "submit" and request.order is not None:
-            return submit_view(await submit_one(service, request.order, principal, now=now))
+            return submit_view(await submit_one(service, request.order, principal, now=now, origin=origin))
         if request.op == "batch" and request.orders is not None and len(request.orders) <= BATCH_ORDERS_MAX:
             return await submit_many(service, request.orders, principal, now)
         if request.op == "cancel" and request.order_id:
-            return submit_view(await cancel_one(service, request.order_id, principal, now))
+            return submit_view(await cancel_one(service, request.order_id, principal, now, origin.cause))
         if request.op == "amend" and request.order_id and request.amend is not None:
-            return submit_view(await amend_one(service, request.order_id, request.amend, principal, now))
+            return submit_view(await amend_one(service, request.order_id, request.amend, principal, now, origin.cause))
         raise Problem(
             422,
             "bad_operation",

@@ -4,15 +4,16 @@ from typing import Any
 
 from trade2026.domain.commands import SubmitList, SubmitOrder
 from trade2026.domain.orders import Order
-from trade2026.kit.tracing import is_on, parse_traceparent, span, span_id_of
+from trade2026.kit.tracing import is_on, named, parse_traceparent, span
 
 
-def acknowledged(command: Any, answer: Any, now_ns: int, *, in_request: bool) -> None:
+def acknowledged(command: Any, answer: Any, now_ns: int, *, in_request: bool, caller: str = "") -> None:
     """Export the spans of a submission that is durable now; nothing for other commands or an earlier answer.
 
     Args:
         answer: The order, or the orders of a list.
         in_request: The request's own span is the trace's first; otherwise (batch, WebSocket) one is made here.
+        caller: The context that the client of a WebSocket gave; empty if it gave none.
     """
     if not is_on() or not isinstance(command, SubmitOrder | SubmitList):
         return
@@ -20,10 +21,10 @@ def acknowledged(command: Any, answer: Any, now_ns: int, *, in_request: bool) ->
     context = parse_traceparent(command.traceparent)
     if order is None or context is None or order.traceparent != command.traceparent:
         return
-    decided = f"{command.traceparent[:36]}{span_id_of(f'orders.events/0/{order.seqs[0]}')}{command.traceparent[52:]}"
+    decided = named(command.traceparent, f"orders.events/0/{order.seqs[0]}")
     attributes = {"order.id": order.order_id}
     refused = bool(order.reject_code)
     span("durable", decided, order.ts_updated, now_ns, attributes, service="oms", keep=refused)
     if not in_request:
         own = command.traceparent
-        span("submit", "", command.ts, now_ns, attributes, own=own, service="oms", keep=refused)
+        span("submit", caller, command.ts, now_ns, attributes, own=own, service="oms", keep=refused)

@@ -19,6 +19,7 @@ from trade2026.domain import events as ev
 from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import OrderSpec, TimeInForce
 from trade2026.kit.calls import post
+from trade2026.kit.origin import NOWHERE, Origin
 from trade2026.kit.views import time_text
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class OrderEntry:
         self._ids: dict[str, str] = {}
         """Order ids that were answered and that the order log has not told us yet."""
         self._queue: deque[Decision] = deque()
+        self._origins: deque[Origin] = deque()
+        """Of what is queued: the event that recorded it."""
         self._wanted = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -78,9 +81,10 @@ class OrderEntry:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def send(self, decision: Decision) -> None:
-        """Send a decision after those before it; it is durable already."""
+    def send(self, decision: Decision, origin: Origin = NOWHERE) -> None:
+        """Send a decision after those before it; it is durable already, in the event of `origin` if that is known."""
         self._queue.append(decision)
+        self._origins.append(origin)
         self._idle.clear()
         self._wanted.set()
 
@@ -106,11 +110,11 @@ class OrderEntry:
         under_way: deque[Decision] = deque()
         while True:
             while len(under_way) < min(WINDOW, len(self._queue)):
-                decision = self._queue[len(under_way)]
+                decision, origin = self._queue[len(under_way)], self._origins[len(under_way)]
                 if isinstance(decision, ev.OrderListDecided):
                     if under_way:
                         break
-                    await self._send_list(decision)
+                    await self._send_list(decision, origin)
                     continue
                 request = self._request(decision)
                 if request is None:
@@ -118,7 +122,7 @@ class OrderEntry:
                         break
                     self._done(decision, "unknown_order", "the order is not known")
                     continue
-                await socket.send(msgspec.json.encode({"id": decision.number, **request}))
+                await socket.send(msgspec.json.encode({"id": decision.number, **request, **origin._asdict()}))
                 under_way.append(decision)
                 self.sent += 1
             if not under_way:
@@ -163,7 +167,7 @@ class OrderEntry:
         return True
 
     def _done(self, decision: Decision, code: str = "", reason: str = "") -> None:
-        taken = self._queue.popleft()
+        taken, _ = self._queue.popleft(), self._origins.popleft()
         assert taken is decision, "decisions are answered in order"
         self._answered(Answered(decision, code, reason))
         if not self._queue:
@@ -185,11 +189,12 @@ class OrderEntry:
         terms = {n: to_text(value) for n in ("quantity", "price", "stop_price") if (value := getattr(decision, n))}
         return {"op": "amend", "order_id": order_id, "amend": terms}
 
-    async def _send_list(self, decision: ev.OrderListDecided) -> None:
+    async def _send_list(self, decision: ev.OrderListDecided, origin: Origin) -> None:
         """A list goes over REST: the socket knows none."""
         body = {"kind": decision.kind, "orders": [order_input(spec) for spec in decision.specs]}
         authorization = f"Bearer {self.key}" if self.key else ""
-        answer = await post(f"{self.url}/orders/list", msgspec.json.encode(body), authorization=authorization)
+        content, url = msgspec.json.encode(body), f"{self.url}/orders/list"
+        answer = await post(url, content, authorization=authorization, origin=origin)
         if answer.status == 0 or answer.status in _LATER or answer.status >= 500:
             self.detail = answer.detail or f"the order service answered {answer.status}"
             await asyncio.sleep(RETRY_SECONDS)

@@ -15,8 +15,10 @@ from trade2026 import __version__
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
 from trade2026.domain.market import Book
+from trade2026.kit import tracing
 from trade2026.kit.bus.port import Bus, BusError, Fenced, Record, Trimmed
 from trade2026.kit.clock import Clock
+from trade2026.kit.origin import NOWHERE, Origin
 from trade2026.kit.publisher import Publisher
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.sdk.saving import NotSaveable
@@ -36,6 +38,7 @@ _FLUSH_SECONDS = 1.0
 _UNDER_WAY_MAX = 200
 _RETRY_SECONDS = 0.5
 _LINE_LEVEL = logging.INFO
+_BEGINS_A_TRACE = (ev.OrderDecided, ev.OrderListDecided)
 
 
 class Runner:
@@ -58,7 +61,7 @@ class Runner:
         tenant: str,
         owner: str,
         snapshots: SnapshotStore,
-        send: Callable[[Decision], None],
+        send: Callable[[Decision, Origin], None],
         failed: Callable[[str, str], None],
         reacted: Callable[[int], None] = lambda ns: None,
         catch_up_ns: int = 10 * 10**9,
@@ -80,6 +83,8 @@ class Runner:
         self._uncommitted = 0
         self._snapshot_at = 0
         self._unsaveable = ""
+        self._origins: dict[tuple[str, int], Origin] = {}
+        """Of the decisions that a replay has read; those before its snapshot are not known."""
         self._recovery: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -93,7 +98,8 @@ class Runner:
         await self._place_cursors()
         await self._read_orders()
         for decision in self.machine.to_send():
-            self._send(decision)
+            self._send(decision, self._origins.pop((decision.strategy, decision.number), NOWHERE))
+        self._origins.clear()
         await self._begin_and_end()
         self.ready, self.detail = True, "ready"
         self._snapshot_at = self.clock.now()
@@ -166,11 +172,13 @@ class Runner:
             at = snapshot.header.next_seq
         while at < end:
             for record in await self.bus.read(TOPIC, 0, at, _REPLAY_BATCH):
-                event = decode(record.body).data
-                found = None
+                envelope = decode(record.body)
+                event, found = envelope.data, None
                 if isinstance(event, ev.Delivered | ev.StrategyWarmed):
                     found = await self._read_again(event.runs, event.digest)
                 self.machine.replay(event, found)
+                if isinstance(event, ev.Decision):
+                    self._origins[event.strategy, event.number] = _origin(envelope)
                 at = record.seq + 1
             self.detail = f"replayed {at} of {end} events"
             await asyncio.sleep(0)
@@ -314,7 +322,13 @@ class Runner:
         if not events:
             return
         envelopes = [
-            self._log.stamp(event, offset=offset, principal=getattr(event, "strategy", "local"), causation_id=cause)
+            self._log.stamp(
+                event,
+                offset=offset,
+                principal=getattr(event, "strategy", "local"),
+                causation_id=cause,
+                traceparent=tracing.new_traceparent() if isinstance(event, _BEGINS_A_TRACE) else "",
+            )
             for offset, event in enumerate(events)
         ]
         future = self._log.append(envelopes)
@@ -329,9 +343,9 @@ class Runner:
             return
         for envelope in envelopes:
             event = envelope.data
-            if isinstance(event, ev.OrderDecided | ev.OrderListDecided | ev.CancelDecided | ev.AmendDecided):
+            if isinstance(event, ev.Decision):
                 self.decisions += 1
-                self._send(event)
+                self._send(event, _origin(envelope))
             elif isinstance(event, ev.StrategyFailed):
                 log.error("strategy %s has failed: %s", event.strategy, event.reason)
                 self._failed(event.strategy, event.reason)
@@ -358,6 +372,10 @@ class Runner:
             await asyncio.to_thread(self.snapshots.write, state, next_seq, __version__)
         except OSError as error:
             log.warning("no snapshot of the strategies: %s", error)
+
+
+def _origin(envelope: Envelope) -> Origin:
+    return Origin(envelope.traceparent, f"{TOPIC}/0/{envelope.seq}")
 
 
 def _delivery(record: Record) -> Delivery:
