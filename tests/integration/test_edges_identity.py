@@ -98,6 +98,13 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("DELETE", "/keys"): "trader",
         ("WS", "/ws/keys"): "viewer",
     },
+    "sink-ticks": {
+        ("GET", "/catalog"): "viewer",
+        ("GET", "/catalog/{table}"): "viewer",
+        ("GET", "/query/{table}"): "viewer",
+        ("POST", "/optimize"): "admin",
+        ("POST", "/vacuum"): "admin",
+    },
     "exeq": {
         ("POST", "/parents"): "trader",
         ("GET", "/parents"): "viewer",

@@ -23,6 +23,7 @@ ENDPOINT_PARAMETERS = {
     "interval": "1m",
     "name": "none",
     "key": "tick:SIM:BTCUSDT",
+    "table": "ticks",
 }
 
 

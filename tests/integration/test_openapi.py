@@ -31,7 +31,15 @@ EXAMPLES = int(os.environ.get("OPENAPI_EXAMPLES", "5"))
 """Random requests of each kind for each endpoint."""
 BORDERS_MAX = 10 * EXAMPLES
 """Requests at the borders of what the document allows, for each endpoint."""
-KNOWN = {**ORDER, "account": "main", "venue": "SIM", "scope": "account:nobody", "interval": "1m", "format": "json"}
+KNOWN = {
+    **ORDER,
+    "account": "main",
+    "venue": "SIM",
+    "scope": "account:nobody",
+    "interval": "1m",
+    "format": "json",
+    "table": "ticks",
+}
 """What means something to the services: at random nobody finds an instrument."""
 STOPPING = ("/kill", "/resume")
 """These come last: most endpoints have less to say in a stack that was stopped."""

@@ -136,7 +136,7 @@ def _add_upkeep(app: App, service: "SinkTicksService") -> None:
         request_schema=OptimizeRequest,
     )
     async def optimize(request: Request) -> Response:
-        asked = request.json(OptimizeRequest) if request.body else OptimizeRequest()
+        asked = request.json(OptimizeRequest)
         tables = await _tables(service, asked.table)
         symbol = _symbol(service, asked.symbol) if asked.symbol else None
         day = _day(asked.date) if asked.date else None
@@ -151,7 +151,7 @@ def _add_upkeep(app: App, service: "SinkTicksService") -> None:
         request_schema=VacuumRequest,
     )
     async def vacuum(request: Request) -> Response:
-        asked = request.json(VacuumRequest) if request.body else VacuumRequest()
+        asked = request.json(VacuumRequest)
         hours = asked.retention_hours
         if hours is not None and not 1 <= hours <= _HOURS_MAX:
             raise Problem(
