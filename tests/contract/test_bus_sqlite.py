@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sqlite3
 import sys
@@ -229,6 +230,23 @@ async def test_a_claim_wakes_readers_that_a_killed_owner_left_behind(open_bus: O
     assert await asyncio.wait_for(waiting, WOKEN_SECONDS_MAX) == [Record(TOPIC, 0, 0, b"")]
 
 
+async def test_a_reader_whose_socket_was_deleted_hears_again(open_bus: Open) -> None:
+    bus, other = open_bus(), open_bus()
+    writer = await bus.claim(TOPIC, 0, "oms")
+    reader = await other.open_reader(TOPIC, 0)
+    shutil.rmtree(other._partitions[TOPIC, 0].wakes.folder)
+    waiting = asyncio.ensure_future(reader.read())
+    await asyncio.sleep(0)
+    await writer.append([b"while nobody could be woken"])
+    assert [record.body for record in await asyncio.wait_for(waiting, WOKEN_SECONDS_MAX)] == [
+        b"while nobody could be woken"
+    ]
+    waiting = asyncio.ensure_future(reader.read())
+    await asyncio.sleep(0)
+    await writer.append([b"woken"])
+    assert [record.body for record in await asyncio.wait_for(waiting, WOKEN_SECONDS_MAX)] == [b"woken"]
+
+
 async def test_an_owner_in_another_process_is_fenced(open_bus: Open, tmp_path: Path) -> None:
     bus = open_bus()
     async with child(tmp_path, _APPEND_WHEN_TOLD) as process:
@@ -329,6 +347,42 @@ async def test_a_full_disk_refuses_the_append_and_ends_the_writer(open_bus: Open
     assert [record.body for record in await everything(bus)] == [b"a"]
     successor = await bus.claim(TOPIC, 0, "oms")
     assert await successor.append([b"room again"]) == 1
+
+
+@pytest.mark.parametrize("taken", ["segment-*.db", "segment-*.db-wal", "."])
+async def test_a_log_that_is_taken_away_acknowledges_nothing_until_it_is_back(
+    open_bus: Open, folder: Path, taken: str
+) -> None:
+    bus = open_bus()
+    writer = await bus.claim(TOPIC, 0, "oms")
+    assert await writer.append([b"a"]) == 0
+    path = folder if taken == "." else next(folder.glob(taken))
+    aside = path.with_name("aside")
+    path.rename(aside)
+    with pytest.raises(BusCorrupt, match=r"was taken away; restore .* from a backup"):
+        await writer.append([b"b"])
+    if taken != "segment-*.db-wal":
+        with pytest.raises(BusCorrupt, match="it ended at 1, and is gone"):
+            await bus.claim(TOPIC, 0, "oms")
+    assert not path.exists()
+    aside.rename(path)
+    successor = await bus.claim(TOPIC, 0, "oms")
+    await successor.append([b"c"])
+    bodies = [record.body for record in await everything(bus)]
+    assert (bodies[0], bodies[-1]) == (b"a", b"c")
+
+
+async def test_a_log_that_was_replaced_by_a_shorter_one_is_not_gone_on_with(open_bus: Open, folder: Path) -> None:
+    bus = open_bus()
+    writer = await bus.claim(TOPIC, 0, "oms")
+    await writer.append([b"a"])
+    shutil.rmtree(folder)
+    other = open_bus()
+    await other.claim(TOPIC, 0, "another")
+    with pytest.raises(BusCorrupt, match=r"was replaced|was taken away"):
+        await writer.append([b"b"])
+    with pytest.raises(BusCorrupt, match="it ended at 1, and now at 0"):
+        await bus.claim(TOPIC, 0, "oms")
 
 
 async def test_a_failure_of_the_disk_leaves_the_append_uncertain(

@@ -74,6 +74,12 @@ def size_of(path: Path) -> int:
         return 0
 
 
+def identities(paths: Iterable[Path]) -> list[tuple[int, int]]:
+    """Which files have these names now. Raises `FileNotFoundError`."""
+    found = [os.stat(path) for path in paths]
+    return [(each.st_dev, each.st_ino) for each in found]
+
+
 def make_folders(folder: Path) -> None:
     """With their parents, durably."""
     if folder.is_dir():

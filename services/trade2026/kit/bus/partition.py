@@ -52,6 +52,8 @@ class Partition:
         self.folder, self.config, self.partition = folder, config, partition
         self.label = f"{config.name}/{partition}"
         self.wakes = Wakes(folder)
+        self.durable_seq = 0
+        """One past the last record that this process was told is durable: the log can end at no less."""
         self._listing = FolderListing(folder)
         self._listed: list[str] = []
         self._segments: list[int] = []
@@ -135,17 +137,25 @@ class Partition:
     def claim(self, owner: str) -> tuple[int, int, int]:
         """Raise the epoch in the newest segment. Returns that segment, the epoch and the next position."""
         try:
-            make_folders(self.folder)
             for _ in range(_CLAIM_ATTEMPTS_MAX):
-                segments = segments_in(os.listdir(self.folder))
+                segments = segments_in(os.listdir(self.folder)) if self.folder.is_dir() else []
                 if not segments:
-                    with contextlib.suppress(FileExistsError, FileNotFoundError):
-                        self.create_segment(0, 0, "")
+                    self._make_first()
                 elif (claimed := self._claim_newest(segments[-1], owner)) is not None:
+                    if claimed[1] < self.durable_seq:
+                        raise self.corrupt(f"it ended at {self.durable_seq}, and now at {claimed[1]}")
                     return segments[-1], *claimed
         except (sqlite3.Error, OSError) as error:
             raise as_bus_error(error, f"{self.label}: not claimed", self.folder) from error
         raise self.corrupt("its newest segment is sealed, the one after it is gone")
+
+    def _make_first(self) -> None:
+        """Make the log, unless this process knows that there was one."""
+        if self.durable_seq:
+            raise self.corrupt(f"it ended at {self.durable_seq}, and is gone")
+        make_folders(self.folder)
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            self.create_segment(0, 0, "")
 
     def _claim_newest(self, segment: int, owner: str) -> tuple[int, int] | None:
         """None if it is no longer the newest."""

@@ -8,6 +8,7 @@ lost one among many does no harm.
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import secrets
 import socket
@@ -15,8 +16,12 @@ import tempfile
 import time
 from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 _SOCKET_PATH_BYTES_MAX = 100
 _NAME_BYTES = 16
+_LOOK_SECONDS = 1.0
+"""How often a process looks whether its sockets are still there."""
 _LISTING_SETTLED_NS_MIN = 100_000_000
 
 
@@ -84,6 +89,7 @@ class Wakes:
         self._inbox: socket.socket | None = None
         self._outbox: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._looking: asyncio.TimerHandle | None = None
 
     def listen(self) -> None:
         """Be told of what other processes write, from now on. Idempotent."""
@@ -99,6 +105,7 @@ class Wakes:
         self._inbox, self._name = inbox, name
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(inbox.fileno(), self._woken)
+        self._looking = self._loop.call_later(_LOOK_SECONDS, self._look)
 
     def notify(self) -> None:
         """Wake every reader, here and in other processes. Never blocks."""
@@ -109,15 +116,35 @@ class Wakes:
 
     def close(self) -> None:
         """Let the sockets go, and wake who still waits. Idempotent."""
-        if self._inbox is not None and self._loop is not None:
-            if not self._loop.is_closed():
-                self._loop.remove_reader(self._inbox.fileno())
-            self._inbox.close()
-            self._inbox = None
-            (self.folder / self._name).unlink(missing_ok=True)
+        self._stop_listening()
         if self._outbox is not None:
             self._outbox.close()
             self._outbox = None
+        self.waiters.wake()
+
+    def _stop_listening(self) -> None:
+        if self._inbox is None or self._loop is None or self._looking is None:
+            return
+        self._looking.cancel()
+        if not self._loop.is_closed():
+            self._loop.remove_reader(self._inbox.fileno())
+        self._inbox.close()
+        self._inbox = None
+        (self.folder / self._name).unlink(missing_ok=True)
+
+    def _look(self) -> None:
+        """Listen again where the socket was deleted: nobody would wake us any more, and nothing would say so."""
+        assert self._loop is not None
+        path = self.folder / self._name
+        if path.exists() or not self.folder.parent.is_dir():  # without its parent the log itself was taken away
+            self._looking = self._loop.call_later(_LOOK_SECONDS, self._look)
+            return
+        log.warning("%s was deleted: listening again", path)
+        self._stop_listening()
+        try:
+            self.listen()
+        except OSError as error:
+            log.error("%s: nobody can wake this process: %s", self.folder, error)
         self.waiters.wake()
 
     def _woken(self) -> None:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
-from trade2026.kit.bus.files import again, as_bus_error, bytes_in
+from trade2026.kit.bus.files import again, as_bus_error, bytes_in, identities, segment_files
 from trade2026.kit.bus.partition import SEALED, Partition
 from trade2026.kit.bus.port import BusError, Fenced
 
@@ -37,6 +37,8 @@ class SqliteWriter:
         self._written_seq = next_seq
         self._segment_bytes = 0
         self._connection: sqlite3.Connection | None = None
+        self._files: list[tuple[int, int]] = []
+        """Which files the connection writes into; known from its first commit on."""
         threading.Thread(target=self._run, name=f"log {log.label}", daemon=True).start()
 
     def append(self, bodies: Sequence[bytes]) -> "asyncio.Future[int]":
@@ -61,6 +63,7 @@ class SqliteWriter:
         await asyncio.shield(self._stopped)
 
     def _resolve(self, group: list[_Append], last_seq: int) -> None:
+        self._log.durable_seq = last_seq + 1
         self._log.wakes.notify()
         seq = last_seq - sum(count for _, _, count in group)
         for future, _, count in group:
@@ -126,8 +129,21 @@ class SqliteWriter:
         frame = (self._written_seq, count, zlib.crc32(body), body, self.epoch)
         if self._connection.execute(_APPEND, frame).rowcount != 1:
             raise self._fenced()
+        self._require_files()
         self._written_seq += count
         self._segment_bytes += len(body)
+
+    def _require_files(self) -> None:
+        """A commit into a file that was deleted or moved away succeeds, and is gone with this process."""
+        path, wal, _ = segment_files(self._log.folder, self._segment)
+        try:
+            now = identities((path, wal))
+        except FileNotFoundError as error:
+            raise self._log.corrupt(f"{error.filename} was taken away") from error
+        if not self._files:
+            self._files = now
+        elif now != self._files:
+            raise self._log.corrupt(f"{path} was replaced while it was written")
 
     def _roll(self) -> None:
         """Seal the segment and go on in a new one, which takes the epoch along."""
@@ -141,7 +157,7 @@ class SqliteWriter:
         old.execute("UPDATE owner SET epoch = ?", (SEALED,))
         old.execute("COMMIT")
         self._connection = self._log.writing(self._written_seq)
-        self._segment, self._segment_bytes = self._written_seq, 0
+        self._segment, self._segment_bytes, self._files = self._written_seq, 0, []
         old.execute("PRAGMA busy_timeout = 50")
         old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         old.close()
