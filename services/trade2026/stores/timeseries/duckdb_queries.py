@@ -3,14 +3,14 @@
 import contextlib
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from decimal import Decimal
 from typing import Any
 
 import duckdb
 
 from trade2026.stores.timeseries.port import Answer, QueryRefused, QueryTooLarge
-from trade2026.stores.timeseries.questdb_sql.translate import SqlError, translate
+from trade2026.stores.timeseries.questdb_sql.translate import SqlError, Translated, translate
 from trade2026.stores.timeseries.schema import TABLES, Kind, Row
 
 QUERY_CHARACTERS_MAX = 64 * 1024
@@ -67,12 +67,26 @@ class DuckDbQueries:
 
     def ask(self, sql: str, *, rows_max: int, seconds_max: float, skip: int = 0) -> Answer:
         """See `SqlQueries.ask`; other errors of DuckDB than those of the query are raised as they are."""
-        if len(sql) > QUERY_CHARACTERS_MAX:
-            raise QueryRefused(f"a query has at most {QUERY_CHARACTERS_MAX} characters")
-        try:
-            translated = translate(sql)
-        except SqlError as error:
-            raise QueryRefused(str(error), error.position) from error
+        translated = _translated(sql)
+        with self._guarded(sql, seconds_max) as cursor:
+            names, kinds, rows = self._run(cursor, translated.sql, rows_max + 1, skip)
+        types = [_type_of(name, kind) for name, kind in zip(names, kinds, strict=True)]
+        lower = [name.lower() for name in names]
+        timestamp = lower.index(translated.timestamp.lower()) if translated.timestamp.lower() in lower else -1
+        if timestamp >= 0 and types[timestamp] != Kind.TIMESTAMP:
+            timestamp = -1
+        plain = _plain_rows(rows[:rows_max], kinds)
+        return Answer(names, types, plain, timestamp, len(rows) > rows_max)
+
+    def count(self, sql: str, *, seconds_max: float) -> int:
+        """See `SqlQueries.count`."""
+        counted = f"SELECT count(*) FROM ({_translated(sql).sql}\n)"
+        with self._guarded(sql, seconds_max) as cursor:
+            return int(self._run(cursor, counted, 1, 0)[2][0][0])
+
+    @contextlib.contextmanager
+    def _guarded(self, sql: str, seconds_max: float) -> Generator[duckdb.DuckDBPyConnection, None, None]:
+        """A connection for one query, which ends in time; its errors are those of the query."""
         with contextlib.closing(self._connection.cursor()) as cursor:
             with self._lock:
                 self._running.add(cursor)
@@ -80,7 +94,7 @@ class DuckDbQueries:
             timer.daemon = True
             timer.start()
             try:
-                names, kinds, rows = self._run(cursor, translated.sql, rows_max + 1, skip)
+                yield cursor
             except duckdb.InterruptException as error:
                 raise QueryTooLarge(
                     f"the query was stopped: it may take {seconds_max:g} s, and ends when the store needs its memory; "
@@ -94,13 +108,6 @@ class DuckDbQueries:
                 timer.cancel()
                 with self._lock:
                     self._running.discard(cursor)
-        types = [_type_of(name, kind) for name, kind in zip(names, kinds, strict=True)]
-        lower = [name.lower() for name in names]
-        timestamp = lower.index(translated.timestamp.lower()) if translated.timestamp.lower() in lower else -1
-        if timestamp >= 0 and types[timestamp] != Kind.TIMESTAMP:
-            timestamp = -1
-        plain = _plain_rows(rows[:rows_max], kinds)
-        return Answer(names, types, plain, timestamp, len(rows) > rows_max)
 
     def _run(
         self, cursor: duckdb.DuckDBPyConnection, sql: str, rows_max: int, skip: int
@@ -128,6 +135,15 @@ class DuckDbQueries:
                 raise QueryTooLarge(f"an answer has at most {ANSWER_CHARACTERS_MAX >> 20} MiB; ask for less at once")
             rows += part
         return names, kinds, rows
+
+
+def _translated(sql: str) -> Translated:
+    if len(sql) > QUERY_CHARACTERS_MAX:
+        raise QueryRefused(f"a query has at most {QUERY_CHARACTERS_MAX} characters")
+    try:
+        return translate(sql)
+    except SqlError as error:
+        raise QueryRefused(str(error), error.position) from error
 
 
 _QUERY_ERRORS = (

@@ -112,6 +112,8 @@ class DuckDbStore:
     def write(self, batch: Batch) -> None:
         """See `TimeSeriesStore`."""
         kept = {name: newest_by_key(TABLES[name], rows) for name, rows in batch.rows.items() if rows}
+        if not kept and not batch.offsets and not batch.state:
+            return
         columns = {name: _arrow_of(TABLES[name], rows) for name, rows in kept.items()}
         newest = {name: max(row[0] for row in rows) // 1000 for name, rows in kept.items()}
         with self._lock, _errors():
@@ -194,6 +196,11 @@ class DuckDbStore:
         """See `SqlQueries`."""
         with _errors():
             return self._queries.ask(sql, rows_max=rows_max, seconds_max=seconds_max, skip=skip)
+
+    def count(self, sql: str, *, seconds_max: float) -> int:
+        """See `SqlQueries`."""
+        with _errors():
+            return self._queries.count(sql, seconds_max=seconds_max)
 
     def tables(self) -> dict[str, TableStats]:
         """See `TimeSeriesStore`."""

@@ -149,3 +149,7 @@ class SqlQueries(Protocol):
             StoreUnavailable, StoreDamaged
         """
         ...
+
+    def count(self, sql: str, *, seconds_max: float) -> int:
+        """How many rows a query has; raises as `ask`."""
+        ...

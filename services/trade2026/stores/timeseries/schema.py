@@ -7,6 +7,7 @@ the order of the columns. `TIMESTAMP` is given in nanoseconds since the epoch an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -112,7 +113,7 @@ TABLES: dict[str, Table] = {
                 "close AMOUNT, volume AMOUNT, value DOUBLE, trades LONG, missing LONG, shifted LONG,"
                 "ts_close TIMESTAMP, seq LONG"
             ),
-            keys=("timestamp", "symbol", "interval", "ts_close"),
+            keys=("timestamp", "symbol", "interval", "seq"),
             topic="market.bars",
             retention_days=90,
         ),
@@ -180,6 +181,42 @@ TABLES: dict[str, Table] = {
         ),
     )
 }
+
+
+_INTEGER_MAX = 2**63
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - answers are in UTC without a zone
+
+
+def misfit(table: Table, row: Row) -> str:
+    """Why a row doesn't fit its table; empty if it does."""
+    if len(row) != len(table.columns):
+        return f"{len(row)} values for {len(table.columns)} columns"
+    for column, value in zip(table.columns, row, strict=True):
+        if value is None:
+            if column.name == TIMESTAMP:
+                return "it has no timestamp"
+            continue
+        if column.kind in (Kind.SYMBOL, Kind.VARCHAR):
+            fits = isinstance(value, str)
+        elif column.kind is Kind.DOUBLE and not column.amount:
+            fits = isinstance(value, int | float)
+        else:
+            fits = isinstance(value, int) and -_INTEGER_MAX <= value < _INTEGER_MAX
+        if not fits:
+            return f"{column.name}: {str(value)[:80]!r} is no {column.kind} of 64 bits"
+    return ""
+
+
+def as_given(table: Table, answered: Row) -> Row:
+    """A row as a store answers it, as it would be written again."""
+    found: list[Any] = []
+    for column, value in zip(table.columns, answered, strict=True):
+        if value is not None and column.kind is Kind.TIMESTAMP:
+            value = (value - _EPOCH) // timedelta(microseconds=1) * 1000
+        elif value is not None and column.amount:
+            value = round(value * 10**9)
+        found.append(value)
+    return tuple(found)
 
 
 def newest_by_key(table: Table, rows: Sequence[Row]) -> Sequence[Row]:
