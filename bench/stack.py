@@ -153,10 +153,10 @@ class LocalStack:
         return text
 
     def port(self, service: str) -> int:
-        """Where a service listens."""
-        from trade2026.stack.facts import SERVICES
+        """Where a service listens; a service's other ports have names of their own."""
+        from trade2026.stack.facts import SERVICES, ports_of
 
-        return SERVICES[service].port + self.port_offset
+        return {name: port for each in SERVICES for name, port in ports_of(each).items()}[service] + self.port_offset
 
     def call(self, service: str, method: str, path: str, body: Any = None, *, timeout: float = 10.0) -> Answer:
         """One request over a connection of its own. `body` is sent as JSON, bytes as they are.

@@ -18,6 +18,13 @@ def app_of(name: str) -> App:
     return app
 
 
+def other_app_of(name: str, port: str) -> App:
+    """An app with the routes of a service's other port."""
+    app = App(name)
+    importlib.import_module(f"trade2026.{name}.{port}").add_routes(app, mock.MagicMock())
+    return app
+
+
 def standard() -> App:
     """An app with the routes that every service has."""
     app = App("any")
@@ -52,3 +59,5 @@ def endpoint_sections() -> Iterator[str]:
             "",
             *table(app_of(service.name)),
         )
+        for port in service.other_ports:
+            yield from ("", f"{port.title}, port {port.port}.", "", *table(other_app_of(service.name, port.name)))

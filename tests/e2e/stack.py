@@ -218,7 +218,7 @@ def free_port_offset(manifest: Path) -> tuple[int, socket.socket]:
     """Return an offset at which every port is free, and a claim that keeps other tests from it until it is closed."""
     text = manifest.read_text("utf-8")
     for _ in range(200):
-        offset = random.randrange(*_OFFSETS, 300)
+        offset = random.randrange(*_OFFSETS, 350)
         claim = socket.socket(socket.AF_UNIX)
         try:
             claim.bind(f"\0trade2026-test-{offset}")

@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -496,3 +498,32 @@ def test_a_narrow_terminal_cuts_nothing_off_and_no_color_is_honoured(
     assert "…" not in text
     if no_color:
         assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", text)
+
+
+def test_the_first_order_is_counted_by_the_curl_of_questdb(running_stack: Stack, filled: str) -> None:
+    port, query = running_stack.port("questdb"), urllib.parse.quote("SELECT COUNT(*) FROM orders")
+
+    def counted() -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/exec?query={query}", timeout=WAIT_SECONDS) as answer:
+            body = json.load(answer)
+        assert body["columns"] == [{"name": "COUNT()", "type": "LONG"}]
+        return body["dataset"][0][0]
+
+    assert wait_for("the order is counted", counted, WAIT_SECONDS) >= 1
+
+
+def test_a_query_is_a_table_json_or_csv(running_stack: Stack, filled: str) -> None:
+    query = f"SELECT order_id, side FROM orders WHERE order_id = '{filled}'"
+    wait_for("the order is there", lambda: filled in said(running_stack, "query", query), WAIT_SECONDS)
+    assert [line.split() for line in said(running_stack, "query", query).splitlines()] == [
+        ["order_id", "side"],
+        [filled, "BUY"],
+    ]
+    assert asked(running_stack, "query", query)["dataset"] == [[filled, "BUY"]]
+    assert said(running_stack, "query", query, "--csv") == f'"order_id","side"\n"{filled}","BUY"\n'
+
+
+def test_a_query_that_is_wrong_says_where(running_stack: Stack) -> None:
+    done = running_stack.cli("query", "SELECT nosuch FROM orders")
+    assert done.returncode == 4
+    assert done.stderr == "error: Invalid column: nosuch\n  SELECT nosuch FROM orders\n         ^\n"

@@ -24,7 +24,7 @@ import pytest
 from bench.stack import ROOT, environment, wait_for
 from tests.e2e.stack import QUICKSTART, WAIT_SECONDS, free_port_offset
 
-from trade2026.stack.facts import SERVICES
+from trade2026.stack.facts import SERVICES, ports_of
 
 README = ROOT / "README.md"
 GUIDES = {
@@ -38,7 +38,7 @@ _BLOCK = re.compile(
     r"(?:<!-- test: (?P<how>\w+) -->\n)?^```sh\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
 )
-_PORT = re.compile(r"\b(" + "|".join(str(service.port) for service in SERVICES.values()) + r")\b")
+_PORT = re.compile(rf"\b({'|'.join(str(port) for name in SERVICES for port in ports_of(name).values())})\b")
 _BLOCK_SECONDS_MAX = 240
 # What a command would leave behind is taken along to the next block: variables and the working directory.
 _SCRIPT = """set -eo pipefail; set -a

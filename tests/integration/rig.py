@@ -96,7 +96,7 @@ class Rig:
         self.state, self.clock = state, WallClock()
         self.bus = FlakyBus(state / "bus", self.settings)
         self.services: list[Service] = []
-        self._apps: dict[int, App] = {}
+        self._apps: dict[tuple[int, str], App] = {}
         self._publishers: dict[str, Publisher] = {}
         self._lives = 0
 
@@ -107,16 +107,22 @@ class Rig:
         context = Context(self.settings, self.bus, self.clock, metrics, instance=str(self._lives))  # type: ignore[arg-type]
         service = make(context)
         life = Lifecycle(service)
-        app = App(
-            service.name,
-            access=Access(Keyring("", "127.0.0.1")),
-            metrics=metrics,
-            now=self.clock.now,
-            gate=life.not_ready,
+        app, *others = (
+            App(
+                service.name,
+                access=Access(Keyring("", "127.0.0.1")),
+                metrics=metrics,
+                now=self.clock.now,
+                gate=life.not_ready,
+            )
+            for _ in ("", *service.other_ports)
         )
         add_standard_routes(app, life, Heartbeat(), metrics)
         service.routes(app)
-        self._apps[id(service)] = app
+        self._apps[id(service), ""] = app
+        for port, other in zip(service.other_ports, others, strict=True):
+            service.other_routes(port, other)
+            self._apps[id(service), port] = other
         self.services.append(service)
         await service.start()
         life.started = True
@@ -173,7 +179,14 @@ class Rig:
         return await until(condition, what)
 
     async def ask(
-        self, service: Service, method: str, target: str, body: Any = None, *, content_type: str = "application/json"
+        self,
+        service: Service,
+        method: str,
+        target: str,
+        body: Any = None,
+        *,
+        content_type: str = "application/json",
+        port: str = "",
     ) -> tuple[int, Any]:
         """Ask a service as a client does; the status and the JSON (or text) of the answer."""
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -198,7 +211,7 @@ class Rig:
             status = message.get("status", status)
             answer += message.get("body", b"")
 
-        await self._apps[id(service)](scope, receive, send)
+        await self._apps[id(service), port](scope, receive, send)
         try:
             return status, json.loads(answer)
         except ValueError:

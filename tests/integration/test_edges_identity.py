@@ -105,6 +105,13 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("POST", "/optimize"): "admin",
         ("POST", "/vacuum"): "admin",
     },
+    "questdb_writer": {
+        ("POST", "/write"): "trader",
+        ("POST", "/write/batch"): "trader",
+        ("POST", "/flush"): "trader",
+        ("GET", "/tables"): "viewer",
+        ("GET", "/query/{table}"): "viewer",
+    },
     "exeq": {
         ("POST", "/parents"): "trader",
         ("GET", "/parents"): "viewer",

@@ -5,7 +5,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from trade2026.cli import accounts, cache, data, doctor, keys, lake, log, manifests, orders, risk, run, serve, strategy
+from trade2026.cli import (
+    accounts,
+    cache,
+    data,
+    doctor,
+    keys,
+    lake,
+    log,
+    manifests,
+    orders,
+    query,
+    risk,
+    run,
+    serve,
+    strategy,
+)
 
 EPILOG = (
     """Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 the stack is not reachable, 4 the platform refused."""
@@ -69,6 +84,7 @@ app.add_typer(orders.app, name="order", rich_help_panel=_TRADE)
 app.command("positions", rich_help_panel=_TRADE)(accounts.positions)
 app.command("pnl", rich_help_panel=_TRADE)(accounts.pnl)
 app.add_typer(cache.app, name="cache", rich_help_panel=_TRADE)
+app.command("query", rich_help_panel=_TRADE, no_args_is_help=True)(query.query)
 app.add_typer(strategy.app, name="strategy", rich_help_panel=_TRADE)
 app.add_typer(risk.limits, name="limits", rich_help_panel=_RISK)
 app.command("kill", rich_help_panel=_RISK)(risk.kill)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trade2026.cli.output import REFUSED, UNREACHABLE, USAGE, CliError
 from trade2026.local.state import KEY_VARIABLE, StateDir
-from trade2026.stack.facts import SERVICES
+from trade2026.stack.facts import SERVICES, ports_of
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -118,7 +118,7 @@ def find(state_dir: Path | None, file: Path | None = None) -> Target:
         raise CliError(f"several stacks are here: say which one with --state-dir: {names}", USAGE)
     if candidates:
         return _of(candidates[0])
-    return Target("the stack", None, "127.0.0.1", {name: facts.port for name, facts in SERVICES.items()})
+    return Target("the stack", None, "127.0.0.1", _ports())
 
 
 def find_state(state_dir: Path | None, file: Path | None = None) -> StateDir:
@@ -131,7 +131,12 @@ def find_state(state_dir: Path | None, file: Path | None = None) -> StateDir:
     return state
 
 
+def _ports() -> dict[str, int]:
+    """Where everything listens by default."""
+    return {name: port for service in SERVICES for name, port in ports_of(service).items()}
+
+
 def _of(state: StateDir) -> Target:
     record = state.running()
-    ports = {name: facts.port for name, facts in SERVICES.items()} | record.get("ports", {})
+    ports = _ports() | record.get("ports", {})
     return Target(record.get("stack", state.path.name), state, record.get("host", "127.0.0.1"), ports)

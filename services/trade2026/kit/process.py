@@ -64,18 +64,20 @@ class Replaced(Exception):
 
 
 class Hosted:
-    """One service with its app, its port and its server."""
+    """One service with its ports, each with an app and a server."""
 
-    def __init__(self, service: Service, app: App, life: Lifecycle, listener: socket.socket) -> None:
-        self.service, self.app, self.life, self.listener = service, app, life, listener
-        self.serving: asyncio.Task[None] | None = None
+    def __init__(self, service: Service, life: Lifecycle, doors: list[tuple[App, socket.socket]]) -> None:
+        self.service, self.life = service, life
+        self.serving: list[asyncio.Task[None]] = []
         self.touched = False
-        self.server = web_server(app)
+        self._doors = [(web_server(app), listener) for app, listener in doors]
 
     def listen(self) -> None:
         """Answer requests from now on."""
         name = f"the HTTP server of {self.service.name} failed"
-        self.serving = asyncio.create_task(self.server.serve(sockets=[self.listener]), name=name)
+        self.serving = [
+            asyncio.create_task(server.serve(sockets=[listener]), name=name) for server, listener in self._doors
+        ]
 
     async def start(self) -> None:
         """Recover and begin to work. Raises whatever the service raises."""
@@ -88,11 +90,11 @@ class Hosted:
     async def stop_listening(self) -> None:
         """Take no more requests; return when those under way are answered."""
         self.life.draining = True
-        self.server.should_exit = True
-        if self.serving is None:
-            self.listener.close()
-        else:
-            await asyncio.gather(self.serving, return_exceptions=True)
+        for server, listener in self._doors:
+            server.should_exit = True
+            if not self.serving:
+                listener.close()
+        await asyncio.gather(*self.serving, return_exceptions=True)
 
     async def stop(self) -> None:
         """Stop the service, if it ever began to start."""
@@ -230,18 +232,27 @@ def listen(host: str, port: int, service: str) -> socket.socket:
 def _host(service: Service, access: Access, heartbeat: Heartbeat, peers: Peers) -> Hosted:
     settings, registry = service.settings, service.context.metrics
     life = Lifecycle(service, partial(peers.health, service.name))
-    app = App(
+    app = _app(service, access, life)
+    add_standard_routes(app, life, heartbeat, registry)
+    service.routes(app)
+    doors = [(app, listen(settings.host, settings.ports[service.name], service.name))]
+    for port in service.other_ports:
+        other = _app(service, access, life)
+        service.other_routes(port, other)
+        doors.append((other, listen(settings.host, settings.ports[port], f"{service.name} ({port})")))
+    return Hosted(service, life, doors)
+
+
+def _app(service: Service, access: Access, life: Lifecycle) -> App:
+    return App(
         service.name,
         title=service.title,
         version=__version__,
         access=access,
-        metrics=registry,
+        metrics=service.context.metrics,
         now=service.context.clock.now,
         gate=life.not_ready,
     )
-    add_standard_routes(app, life, heartbeat, registry)
-    service.routes(app)
-    return Hosted(service, app, life, listen(settings.host, settings.ports[service.name], service.name))
 
 
 async def _live(hosted: list[Hosted], stop: asyncio.Event) -> int:
@@ -251,7 +262,8 @@ async def _live(hosted: list[Hosted], stop: asyncio.Event) -> int:
     starts = [asyncio.create_task(host.start(), name=f"{host.service.name} can't start") for host in hosted]
     stopped = asyncio.create_task(stop.wait())
     replaced = asyncio.create_task(_watch_for_another(hosted), name="another process has taken over")
-    pending: set[asyncio.Task[Any]] = {stopped, replaced, *starts, *(host.serving for host in hosted if host.serving)}
+    serving = [task for host in hosted for task in host.serving]
+    pending: set[asyncio.Task[Any]] = {stopped, replaced, *starts, *serving}
     try:
         while not stopped.done():
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

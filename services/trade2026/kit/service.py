@@ -47,6 +47,8 @@ class Service:
 
     name: str = ""
     title: str = ""
+    other_ports: tuple[str, ...] = ()
+    """Names of further ports, as the facts have them, each with routes of its own."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -54,6 +56,9 @@ class Service:
 
     def routes(self, app: "App") -> None:
         """Add the service's endpoints."""
+
+    def other_routes(self, port: str, app: "App") -> None:
+        """Add the endpoints of one of `other_ports`."""
 
     async def start(self) -> None:
         """Recover and begin to work; returns when ready."""

@@ -15,6 +15,8 @@ from trade2026.local.state import FORMAT, StateDir, write_atomically
 
 MANIFEST = "backup.json"
 _LEFT_OUT = ("run", "logs", "lock")
+_LEFT_OUT_WHILE_RUNNING = ("timeseries",)
+"""A store that can't be copied under its writer's hands, and is made again from the log."""
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _LAST = ("orders.events", "venue.reports")
 """Journals that others fold, or answer, are read after those: a copy never knows of a record that it lacks."""
@@ -35,7 +37,7 @@ def backup(state: StateDir, directory: Path) -> dict[str, Any]:
     running = state.is_locked
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        databases, plain = _sort(state.path)
+        databases, plain = _sort(state.path, _LEFT_OUT + (_LEFT_OUT_WHILE_RUNNING if running else ()))
         _copy_databases(state.path, databases, directory)
         for path in plain:
             target = directory / path.relative_to(state.path)
@@ -133,12 +135,12 @@ def _listed(root: Path) -> list[Path]:
     return logs + [path for path in sorted(root.rglob("*")) if path.parent.name != "_delta_log"]
 
 
-def _sort(root: Path) -> tuple[list[Path], list[Path]]:
+def _sort(root: Path, left_out: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
     databases: list[Path] = []
     plain: list[Path] = []
     for path in _listed(root):
         relative = path.relative_to(root)
-        if relative.parts[0] in _LEFT_OUT or path.is_symlink() or not path.is_file():
+        if relative.parts[0] in left_out or path.is_symlink() or not path.is_file():
             continue
         if path.name.endswith(("-wal", "-shm", "-journal")):
             continue  # the database's own backup holds what they hold

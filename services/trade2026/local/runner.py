@@ -83,12 +83,11 @@ def check_ports(planned: Plan) -> None:
     """Raise `RunError` if a port that the plan needs is taken; the message says by whom and what to do."""
     taken: dict[str, str] = {}
     for release in planned.releases:
-        for service in release.services:
-            port = planned.ports[service]
+        for name, port in planned.ports_of(release).items():
             if not is_free(HOST, port):
                 holder = holder_of(port)
                 by = f"process {holder.pid} ({_shortened(holder.command)})" if holder else "another program"
-                taken[f"{port} ({service})"] = by
+                taken[f"{port} ({name})"] = by
     if taken:
         raise RunError(
             f"{'; '.join(f'port {port} is in use by {by}' for port, by in taken.items())}. "
@@ -173,9 +172,8 @@ class Runner:
         deadline = time.monotonic() + PREDECESSOR_SECONDS_MAX
         said = False
         while time.monotonic() < deadline and not self._stop.is_set():
-            taken = [
-                port for r in self.plan.releases for s in r.services if not is_free(HOST, port := self.plan.ports[s])
-            ]
+            ports = [port for release in self.plan.releases for port in self.plan.ports_of(release).values()]
+            taken = [port for port in ports if not is_free(HOST, port)]
             holders = [holder for port in taken if (holder := holder_of(port)) is not None]
             ours = [holder for holder in holders if str(self.state.run) in holder.command]
             if not ours:

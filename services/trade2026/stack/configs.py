@@ -16,10 +16,11 @@ Check = Callable[[Any], str]
 
 _SEED_MAX = 2**63 - 1
 _DAYS_MAX = 36_500
-_BATCH_ROWS_MAX = 1_000_000
 _SETTLEMENT_DAYS_MAX = 30
 _INTERVALS_MAX = 32
 _INTERVAL = re.compile(r"(?=[\d.]*[1-9])\d{1,9}((\.\d{1,6})?(ms|s|m|h|d|volume|dollar)|tick)", re.ASCII).fullmatch
+_ROWS_MAX = 1_000_000
+_MIB_MAX = 1_048_576
 _WINDOW_MS_MAX = 600_000
 _PRINTS_MAX = 1_001
 _USER_KEYS_MAX = 1_000_000
@@ -172,8 +173,15 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
     "strategies": {"catch_up_seconds": _positive},
     "sink-ticks": {
         "batch_seconds": _positive,
-        "batch_rows": _whole(1, _BATCH_ROWS_MAX),
+        "batch_rows": _whole(1, _ROWS_MAX),
         "compact_minutes": _positive,
         "retention_hours": _whole(1, 24 * _DAYS_MAX),
+    },
+    "questdb_writer": {
+        "batch_rows": _whole(1, _ROWS_MAX),
+        "batch_seconds": _positive,
+        "memory_mib_max": _whole(32, _MIB_MAX),
+        "retention_days": _each(_whole(0, _DAYS_MAX)),
+        "query_seconds_max": _positive,
     },
 }

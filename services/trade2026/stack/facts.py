@@ -35,6 +35,15 @@ class Slo:
 
 
 @dataclass(frozen=True)
+class PortFacts:
+    """A port that a service has beside its own, where it speaks another dialect of HTTP."""
+
+    name: str
+    port: int
+    title: str
+
+
+@dataclass(frozen=True)
 class ServiceFacts:
     """One service: where it listens, whom it shares a process with, what it owns and follows."""
 
@@ -48,6 +57,7 @@ class ServiceFacts:
     calls: tuple[str, ...] = ()
     """Services that it asks over HTTP."""
     slo: Slo = Slo(0.999, 50)
+    other_ports: tuple[PortFacts, ...] = ()
     reads_limits: bool = False
     """Its process is told the manifest's limits, and starts again when they change."""
     reads_venue_config: bool = False
@@ -190,12 +200,28 @@ SERVICES: dict[str, ServiceFacts] = {
             slo=Slo(0.99, 1_000),
             factory="trade2026.sink_ticks.service:SinkTicksService",
         ),
+        ServiceFacts(
+            "questdb_writer",
+            8090,
+            "Time series and queries",
+            "data",
+            follows=("orders.events", "risk.events", "positions", "pnl", *_MARKET, "market.bars"),
+            slo=Slo(0.99, 1_000),
+            other_ports=(PortFacts("questdb", 9000, "QuestDB's REST API"),),
+            factory="trade2026.questdb_writer.service:QuestDbWriterService",
+        ),
     )
 }
 
 GROUPS: tuple[str, ...] = ("strategies", "orders", "venue", "risk", "projections", "data")
 """Releases of compact placement, in the order in which they start, and in which they stop: what writes goes
 before what follows, so that at the end each has folded the last event and its snapshot is at the end of the log."""
+
+
+def ports_of(service: str) -> dict[str, int]:
+    """Every port of a service, its own first."""
+    facts = SERVICES[service]
+    return {service: facts.port, **{other.name: other.port for other in facts.other_ports}}
 
 
 def peers_of(service: ServiceFacts) -> tuple[ServiceFacts, ...]:

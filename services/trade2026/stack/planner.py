@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from trade2026.stack import model
-from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts, peers_of
+from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts, peers_of, ports_of
 from trade2026.stack.nearest import nearest
 from trade2026.stack.strategy import Strategy
 from trade2026.stack.units import amount_nanos, basis_points, byte_count, duration_ns, fraction
@@ -45,6 +45,10 @@ class Plan:
     ports: dict[str, int]
     config_hash: str
 
+    def ports_of(self, release: Release) -> dict[str, int]:
+        """Every port that a release listens on, by name."""
+        return {name: self.ports[name] for service in release.services for name in ports_of(service)}
+
     def release(self, name: str) -> Release | None:
         """The release of that name, if it is planned."""
         return next((release for release in self.releases if release.name == name), None)
@@ -68,9 +72,10 @@ def plan(
         PlanError: an unknown service, or ports beyond 65,535.
     """
     chosen = [facts for facts in _chosen(services) if strategies or not facts.needs_strategies]
-    ports = {name: facts.port + port_offset for name, facts in SERVICES.items()}
+    facts_ports = {name: port for service in SERVICES for name, port in ports_of(service).items()}
+    ports = {name: port + port_offset for name, port in facts_ports.items()}
     if not 0 < min(ports.values()) <= max(ports.values()) <= _PORT_MAX:
-        least, most = 1 - min(f.port for f in SERVICES.values()), _PORT_MAX - max(f.port for f in SERVICES.values())
+        least, most = 1 - min(facts_ports.values()), _PORT_MAX - max(facts_ports.values())
         raise PlanError(f"a port offset is between {least} and {most}, not {port_offset}")
     shared = _shared(stack, ports)
     releases = tuple(

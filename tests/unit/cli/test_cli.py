@@ -37,7 +37,7 @@ def test_every_command_that_is_promised_exists() -> None:
         "up, apply, down, status, serve, plan, validate, order submit, order cancel, order amend, order list, order show, "
         "positions, pnl, limits show, limits tighten, kill, resume, trace, events tail, replay, backup, restore, doctor, "
         "keys new, strategy new, strategy check, strategy backtest, strategy run, strategy list, strategy show, strategy stop, strategy halt, "
-        "strategy release, cache get, cache keys, cache set, cache delete, cache watch, lake tables, lake query, lake optimize"
+        "strategy release, cache get, cache keys, cache set, cache delete, cache watch, lake tables, lake query, lake optimize, query"
     )
     assert sorted(IDS) == sorted(promised.split(", "))
 

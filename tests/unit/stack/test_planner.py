@@ -8,7 +8,7 @@ import pytest
 
 from trade2026.controls.limits import LimitBook, Rate
 from trade2026.kit.settings import ProcessSettings
-from trade2026.stack.facts import GROUPS, SERVICES, TOPICS
+from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ports_of
 from trade2026.stack.manifest import load, loads
 from trade2026.stack.model import TradingStack
 from trade2026.stack.planner import PlanError, changes, plan
@@ -53,7 +53,7 @@ def test_compact_placement_is_five_processes_with_the_order_path_alone(stack: Tr
         "venue": ("gateway", "normalizer"),
         "risk": ("risk", "exeq"),
         "projections": ("ptrc", "pnl", "archive"),
-        "data": ("hot_cache", "sink-ticks"),
+        "data": ("hot_cache", "sink-ticks", "questdb_writer"),
     }
 
 
@@ -74,6 +74,14 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
         "archive": [("oms", 9099), ("gateway", 9080), ("ptrc", 9109), ("pnl", 9100)],
         "hot_cache": [("oms", 9099), ("gateway", 9080), ("normalizer", 9091)],
         "sink-ticks": [("gateway", 9080), ("normalizer", 9091)],
+        "questdb_writer": [
+            ("oms", 9099),
+            ("risk", 9103),
+            ("gateway", 9080),
+            ("normalizer", 9091),
+            ("ptrc", 9109),
+            ("pnl", 9100),
+        ],
     }
 
 
@@ -173,12 +181,14 @@ def test_a_change_is_told_with_both_values(stack: TradingStack) -> None:
 
 
 def test_a_port_offset_moves_every_port(stack: TradingStack) -> None:
-    assert settings_of(stack, "venue", port_offset=1000).ports == {n: f.port + 1000 for n, f in SERVICES.items()}
+    ports = settings_of(stack, "venue", port_offset=1000).ports
+    assert ports == {name: port + 1000 for service in SERVICES for name, port in ports_of(service).items()}
+    assert (ports["questdb_writer"], ports["questdb"]) == (9090, 10_000)
 
 
 @pytest.mark.parametrize("offset", [-8080, 60_000])
 def test_an_offset_beyond_the_ports_is_refused_with_the_range(stack: TradingStack, offset: int) -> None:
-    with pytest.raises(PlanError, match=r"between -8079 and 57424"):
+    with pytest.raises(PlanError, match=r"between -8079 and 56535"):
         plan(stack, port_offset=offset)
 
 

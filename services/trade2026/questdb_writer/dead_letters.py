@@ -1,0 +1,44 @@
+"""Rows that don't fit their table: put down beside the store for a person, so that the rest is not held up."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from trade2026.stores.timeseries.port import Batch
+from trade2026.stores.timeseries.schema import TABLES, Row, misfit
+
+
+class DeadLetters:
+    """A file of JSON lines. A row may be in it twice after a crash; `seq` and the keys tell."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        if path.exists():
+            with path.open("rb") as lines:
+                self.count = sum(1 for _ in lines)
+
+    def take_from(self, batch: Batch) -> int:
+        """Move the rows that don't fit out of a batch; return how many. Blocks until they are on the disk."""
+        found: list[tuple[str, Row, str]] = []
+        for name, rows in batch.rows.items():
+            bad = [(row, reason) for row in rows if (reason := misfit(TABLES[name], row))]
+            if bad:
+                found += [(name, row, reason) for row, reason in bad]
+                batch.rows[name] = [row for row in rows if not misfit(TABLES[name], row)]
+        if found:
+            self._append([_line(*each) for each in found])
+            self.count += len(found)
+        return len(found)
+
+    def _append(self, lines: Sequence[str]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _line(table: str, row: Row, reason: str) -> str:
+    values = dict(zip(TABLES[table].names, row, strict=False))
+    return json.dumps({"table": table, "reason": reason, "row": values}, default=str) + "\n"

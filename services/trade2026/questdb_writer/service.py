@@ -1,0 +1,271 @@
+"""The time-series writer: follows the market, orders, positions, P&L and risk; owns the time-series store.
+
+What it promises: every event's rows are in the store exactly once, whatever is killed when, because the positions are
+written with the rows; a row is visible within a second; a query never stalls the writer. The store is a fold of the
+log: a damaged one is put aside and made again, as far as the topics reach.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from trade2026.kit.bus.port import BusError
+from trade2026.kit.follower import Follower
+from trade2026.kit.http import App, Problem
+from trade2026.kit.service import Context, Health, Service
+from trade2026.questdb_writer import api, questdb
+from trade2026.questdb_writer.machine import ORDERS, RowMachine
+from trade2026.stores.timeseries.schema import DAY_NS, TABLES
+
+if TYPE_CHECKING:
+    from trade2026.questdb_writer.batches import Collector
+    from trade2026.questdb_writer.dead_letters import DeadLetters
+    from trade2026.questdb_writer.writing import Writing
+    from trade2026.stores.timeseries.duckdb_store import DuckDbStore
+    from trade2026.stores.timeseries.port import Partition
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+NAME = "questdb_writer"
+QUESTDB_PORT = "questdb"
+"""The port that speaks as QuestDB does."""
+QUERIES_MAX = 4
+"""That run at a time."""
+QUERIES_WAITING_MAX = 32
+_HOUSEKEEPING_SECONDS = 1.0
+_RETENTION_SECONDS = 600.0
+_RETRY_SECONDS = 2.0
+
+
+class WriterConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The service's `config` in the manifest."""
+
+    batch_rows: int = 10_000
+    batch_seconds: float = 0.5
+    memory_mib_max: int = 96
+    """Of DuckDB, for rows and queries together."""
+    retention_days: dict[str, int] = {}
+    """By table; 0 keeps everything."""
+    query_seconds_max: float = 10.0
+
+
+class QuestDbWriterService(Service):
+    """Time series and queries."""
+
+    name = NAME
+    title = "Time series"
+    other_ports = (QUESTDB_PORT,)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.config = msgspec.convert(self.settings.config.get(self.name, {}), WriterConfig, strict=False)
+        if unknown := self.config.retention_days.keys() - TABLES.keys():
+            raise ValueError(f"{self.name}: retention_days: there is no table {', '.join(sorted(unknown))}")
+        self.path: Path = self.settings.state / "timeseries" / "series.duckdb"
+        known = {topic.name for topic in self.settings.topics}
+        self.topics = sorted({table.topic for table in TABLES.values() if table.topic in known})
+        self.store: DuckDbStore | None = None
+        self.writing: Writing | None = None
+        self.dead: DeadLetters | None = None
+        self.queries = ThreadPoolExecutor(QUERIES_MAX, thread_name_prefix="query")
+        self.skipped: dict[str, int] = {}
+        """Events that a topic had dropped before they were written."""
+        self._asked = 0
+        self._followers: dict[str, Follower] = {}
+        self._detail = "not started"
+        self._damage = ""
+        self._repair: asyncio.Task[None] | None = None
+        self._housekeeper: asyncio.Task[None] | None = None
+
+    def routes(self, app: App) -> None:
+        api.add_routes(app, self)
+
+    def other_routes(self, port: str, app: App) -> None:
+        questdb.add_routes(app, self)
+
+    async def start(self) -> None:
+        from trade2026.questdb_writer.dead_letters import DeadLetters
+
+        self._detail = "opening the store"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.dead = DeadLetters(self.path.with_name("dead-letters.jsonl"))
+        await self._open_and_follow()
+        self._housekeeper = asyncio.create_task(self._keep_house(), name="housekeeping of the time series")
+
+    async def stop(self) -> None:
+        for task in (self._housekeeper, self._repair):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await self._let_go()
+        self.queries.shutdown(wait=False, cancel_futures=True)
+
+    def readiness(self) -> tuple[bool, str]:
+        if self._detail != "ready":
+            behind = [follower.progress for follower in self._followers.values() if not follower.caught_up]
+            return False, behind[0] if behind else self._detail
+        return True, "ready"
+
+    def health(self) -> dict[str, Health]:
+        checks = {
+            topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
+            for topic, follower in self._followers.items()
+        }
+        if self.writing is not None:
+            writes = self.writing.health()
+            checks["store"] = Health(writes.ok, self._damage) if writes.ok and self._damage else writes
+        if self.dead is not None and self.dead.count:
+            said = f"{self.dead.count} rows don't fit their tables: look at {self.dead.path}, and move it away"
+            checks["dead_letters"] = Health(False, said)
+        checks["disk"] = self.disk()
+        return checks
+
+    def stats(self) -> dict[str, Any]:
+        written = self.writing.written if self.writing is not None else None
+        return {
+            "rows": written.rows if written else 0,
+            "batches": written.batches if written else 0,
+            "retries": written.retries if written else 0,
+            "waiting": self.writing.collector.size if self.writing else 0,
+            "dead_letters": self.dead.count if self.dead else 0,
+            "skipped": sum(self.skipped.values()),
+            "open_orders": len(self.writing.collector.machine.fold.open) if self.writing else 0,
+            "lag": sum(follower.lag for follower in self._followers.values()),
+            "lag_by_topic": {topic: follower.lag for topic, follower in self._followers.items()},
+        }
+
+    async def query(self, ask: Callable[..., T], *values: Any, **named: Any) -> T:
+        """Ask the store in a thread of its own, a few at a time.
+
+        Raises:
+            Problem: 429 when too many wait already.
+        """
+        if self._asked >= QUERIES_MAX + QUERIES_WAITING_MAX:
+            raise Problem(429, "overloaded", "too many queries wait; ask again in a moment", retry_after=1)
+        self._asked += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.queries, partial(ask, *values, **named))
+        finally:
+            self._asked -= 1
+
+    # ── its life ────────────────────────────────────────────────────────────────────────────
+
+    async def _open_and_follow(self) -> None:
+        # DuckDB costs 60 MB: only the process that stores pays for it.
+        from trade2026.questdb_writer.batches import Collector
+        from trade2026.questdb_writer.writing import Limits, Writing
+
+        assert self.dead is not None
+        self.store = store = await asyncio.to_thread(self._open)
+        offsets, state = await asyncio.to_thread(store.offsets), await asyncio.to_thread(store.state)
+        if lost := await self._lost(offsets):
+            await asyncio.to_thread(store.close)
+            self._put_aside(lost)
+            self.store = store = await asyncio.to_thread(self._open)
+            offsets, state = {}, {}
+        positions = {topic: await self._position(topic, offsets.get((topic, 0), 0)) for topic in self.topics}
+        collector = Collector(RowMachine(positions.get(ORDERS, 0), state))
+        limits = Limits(self.config.batch_rows, self.config.batch_seconds, 4 * self.config.batch_rows)
+        self.writing = Writing(store, collector, self.dead, limits, self._begin_again)
+        self.writing.start()
+        for topic, position in positions.items():
+            self._detail = f"following {topic}"
+            await self._follow(topic, position, collector)
+        self._detail = "ready"
+
+    def _open(self) -> "DuckDbStore":
+        from trade2026.stores.timeseries.duckdb_store import DuckDbStore
+        from trade2026.stores.timeseries.port import StoreDamaged
+
+        try:
+            return DuckDbStore(self.path, memory_mib_max=self.config.memory_mib_max)
+        except StoreDamaged as error:
+            self._put_aside(str(error))
+            return DuckDbStore(self.path, memory_mib_max=self.config.memory_mib_max)
+
+    def _put_aside(self, reason: str) -> None:
+        from trade2026.stores.timeseries.duckdb_store import set_aside
+
+        self._damage = f"the store is made again from the log: {reason}; the old one is {set_aside(self.path)}"
+        log.error("%s", self._damage)
+
+    async def _lost(self, offsets: "dict[Partition, int]") -> str:
+        """Why the store can't belong to this log; empty if it does."""
+        end = await self.context.bus.end(ORDERS, 0)
+        position = offsets.get((ORDERS, 0), 0)
+        return f"{ORDERS} ends at {end}, and it has the events to {position}" if position > end else ""
+
+    async def _position(self, topic: str, position: int) -> int:
+        """Where to go on: what the topic has dropped can't be written any more."""
+        bus = self.context.bus
+        start, end = await bus.start(topic, 0), await bus.end(topic, 0)
+        position = min(position, end)  # a topic that is not fsynced may have lost its newest records
+        if position < start:
+            self.skipped[topic] = self.skipped.get(topic, 0) + start - position
+            log.warning("%s: %d events were dropped before they could be stored", topic, start - position)
+        return max(position, start)
+
+    async def _follow(self, topic: str, position: int, collector: "Collector") -> None:
+        assert self.writing is not None
+        follower = Follower(self.context.bus, topic, collector.fold, from_seq=position, on_batch=self.writing.room)
+        self._followers[topic] = follower
+        await follower.start()
+
+    async def _let_go(self) -> None:
+        for follower in self._followers.values():
+            await follower.stop()
+        if self.writing is not None:
+            await self.writing.stop()
+        if self.store is not None:
+            await asyncio.to_thread(self.store.close)
+
+    def _begin_again(self, reason: str) -> None:
+        """Open the store once more, or make it again."""
+        if self._repair is None or self._repair.done():
+            self._detail = f"the store is opened again: {reason}"
+            self._repair = asyncio.create_task(self._repaired(), name="repair of the time series")
+
+    async def _repaired(self) -> None:
+        while True:
+            try:
+                await self._let_go()
+                self._followers = {}
+                await self._open_and_follow()
+                return
+            except Exception as error:
+                self._detail = f"the store can't be opened: {error}"
+                log.exception(self._detail)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _keep_house(self) -> None:
+        """Lag, and rows that are older than their table keeps them."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+            for topic, follower in list(self._followers.items()):
+                try:
+                    await follower.measure_lag()
+                except BusError as error:
+                    log.warning("the end of %s is not known: %s", topic, error)
+            if loop.time() >= due and self.store is not None:
+                due = loop.time() + _RETENTION_SECONDS
+                await asyncio.to_thread(partial(self._drop_old, self.store, self.context.clock.now()))
+
+    def _drop_old(self, store: "DuckDbStore", now_ns: int) -> None:
+        from trade2026.stores.timeseries.port import StoreError
+
+        for table in TABLES.values():
+            days = self.config.retention_days.get(table.name, table.retention_days)
+            try:
+                if days and (dropped := store.drop_before(table.name, now_ns - days * DAY_NS)):
+                    log.info("%s: dropped %d rows older than %d days", table.name, dropped, days)
+            except StoreError as error:
+                log.warning("%s: old rows were not dropped: %s", table.name, error)

@@ -1,0 +1,23 @@
+"""A process that writes time series, for a test that kills it: `python writer_child.py STATE`."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import msgspec
+from rig import Rig
+
+from trade2026.questdb_writer.service import QuestDbWriterService
+
+
+async def run(state: Path) -> None:
+    """Write until killed, in many small batches."""
+    rig = Rig(state, "data")
+    config = {"questdb_writer": {"batch_rows": 300, "batch_seconds": 0.02}}
+    rig.settings = msgspec.structs.replace(rig.settings, config=config)
+    await rig.start(QuestDbWriterService)
+    (state / "ready").touch()
+    await asyncio.Event().wait()
+
+
+asyncio.run(run(Path(sys.argv[1])))
