@@ -139,6 +139,12 @@ def add_probes(app: App, life: Lifecycle, heartbeat: Heartbeat) -> None:
 def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
     """Who it is, how it is, its numbers."""
     service = life.service
+    registry.gauge(
+        "trade2026_lag_events",
+        "Events that are in the log and that the service has not folded yet",
+        lambda: _lag(life),
+        service=service.name,
+    )
 
     @app.route("GET", "/", summary="Name, version, links", role=None, needs_ready=False, response_schema=ServiceView)
     async def root(request: Request) -> Response:
@@ -188,6 +194,11 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
 def _probe(life: Lifecycle, failure: str) -> Response:
     view = ProbeView("failed" if failure else "ok", failure, life.service.name)
     return json_response(view, 503 if failure else 200)
+
+
+def _lag(life: Lifecycle) -> float:
+    """How far a service is behind what it follows; 0 for one that follows nothing."""
+    return life.service.stats().get("lag", 0) if life.started else 0
 
 
 def _uptime(life: Lifecycle) -> float:
