@@ -15,6 +15,7 @@ from trade2026.cli import (
     log,
     manifests,
     orders,
+    parents,
     query,
     risk,
     run,
@@ -81,6 +82,7 @@ app.command("status", rich_help_panel=_STACK)(run.status)
 app.command("validate", rich_help_panel=_STACK, no_args_is_help=True)(manifests.validate)
 app.command("plan", rich_help_panel=_STACK, no_args_is_help=True)(manifests.plan)
 app.add_typer(orders.app, name="order", rich_help_panel=_TRADE)
+app.add_typer(parents.app, name="parent", rich_help_panel=_TRADE)
 app.command("positions", rich_help_panel=_TRADE)(accounts.positions)
 app.command("pnl", rich_help_panel=_TRADE)(accounts.pnl)
 app.add_typer(cache.app, name="cache", rich_help_panel=_TRADE)

@@ -47,6 +47,21 @@ def _orders(ctx: typer.Context, incomplete: str, status: str | None) -> list[str
     return _matching((order["order_id"] for order in answer.get("orders", [])), incomplete)
 
 
+def parent_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The newest parent orders."""
+    return _parents(ctx, incomplete, None)
+
+
+def open_parent_ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The newest open parent orders."""
+    return _parents(ctx, incomplete, "open")
+
+
+def _parents(ctx: typer.Context, incomplete: str, status: str | None) -> list[str]:
+    answer = _ask(ctx, "exeq", "/parents", {"limit": _ORDERS_MAX, "status": status})
+    return _matching((parent["parent_id"] for parent in answer.get("parents", [])), incomplete)
+
+
 def accounts(ctx: typer.Context, incomplete: str) -> list[str]:
     """Every account that has traded."""
     answer = _ask(ctx, "pnl", "/pnl")
