@@ -1,7 +1,9 @@
 """The recorded trades that ship with the platform; `data/README.md` says what they are and whose."""
 
 import hashlib
+import io
 import lzma
+from array import array
 from pathlib import Path
 
 from trade2026.gateway.replay import Recording
@@ -25,10 +27,10 @@ def load_bitstamp() -> Recording:
     text = lzma.decompress(_BITSTAMP.read_bytes())
     if hashlib.sha256(text).hexdigest() != _BITSTAMP_SHA256:
         raise RecordingDamaged(f"{_BITSTAMP.name} is damaged: install the package again")
-    seconds: list[int] = []
-    prices: list[int] = []
-    quantities: list[int] = []
-    for line in text.replace(b".", b"").splitlines()[1:]:
+    seconds, prices, quantities = array("q"), array("q"), array("q")
+    lines = io.BytesIO(text.replace(b".", b""))
+    next(lines)
+    for line in lines:
         second, price, amount = line.split(b",")
         quantity = int(amount) // _BELOW_NANOS
         if quantity:

@@ -4,6 +4,8 @@ Pure: time comes in as an argument. A replay is at a `position`, which counts tr
 trade at a position is always the same one with the same id, whatever the speed.
 """
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import groupby
@@ -23,19 +25,19 @@ class Recording:
     """Trades as they were recorded, in their order. `name` begins the id of every trade."""
 
     name: str
-    seconds: list[int]
+    seconds: Sequence[int]
     """Since the epoch."""
-    prices: list[int]
+    prices: Sequence[int]
     """Nanos."""
-    quantities: list[int]
+    quantities: Sequence[int]
     """Nanos, above zero."""
 
     def __len__(self) -> int:
         return len(self.seconds)
 
-    def source_times(self) -> list[int]:
+    def source_times(self) -> Sequence[int]:
         """When each trade happened (ns): the trades of one second are spread evenly over it."""
-        times: list[int] = []
+        times = array("q")
         for second, group in groupby(self.seconds):
             count = len(list(group))
             times.extend(second * _SECOND + k * _SECOND // count for k in range(count))
@@ -77,10 +79,10 @@ class Replay:
         self._offsets = self._stack_offsets(int(gap_seconds_max * _SECOND))
         self._loop_began = 0
 
-    def _stack_offsets(self, gap_ns_max: int) -> list[int]:
+    def _stack_offsets(self, gap_ns_max: int) -> Sequence[int]:
         """Nanoseconds of the stack from the first trade of a loop to each trade, and to the next loop."""
         per_mille = int(self.speed * 1000)
-        offsets, at = [0], 0
+        offsets, at = array("q", [0]), 0
         for before, after in zip(self._times, self._times[1:], strict=False):
             at += min((after - before) * 1000 // per_mille, gap_ns_max)
             offsets.append(at)
