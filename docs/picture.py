@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "quickstart.svg"
 ORDER = '{"symbol":"BTCUSDT","side":"buy","quantity":0.001,"price":45000,"order_type":"LIMIT"}'
+PRICE_MAX = 44_950
 CELL, LINE, SIZE, MARGIN = 8.0, 19, 13, 18
 WAIT_SECONDS = 60
 
@@ -52,8 +54,8 @@ def record(offset: int) -> list[str]:
         up = ("up", "-f", "manifests/quickstart.yaml", "--detach", "--port-offset", str(offset))
         run(*up, offset=offset, state=state)
         try:
-            # At once: the recording begins just below the order's price. The table of `make up` is live, so that it
-            # shows the order that is typed below it.
+            # The table of `make up` is live, so that it shows the order that is typed below it.
+            wait_for_price(offset)
             answer = order(offset)
             order_id = json.loads(answer)["order_id"]
             lines = ["$ make up", *settled(offset, state).splitlines()]
@@ -76,6 +78,17 @@ def settled(offset: int, state: Path) -> str:
             return table
         time.sleep(0.2)
     raise SystemExit("not every strategy has traded: try again")
+
+
+def wait_for_price(offset: int) -> None:
+    """Wait until the market is well below the order's price, so that it fills at once."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"http://127.0.0.1:{8080 + offset}/ticker/BTCUSDT", timeout=10) as answer:
+            if float(json.load(answer)["ask"] or "inf") < PRICE_MAX:
+                return
+        time.sleep(0.05)
+    raise SystemExit("the market stays above the order's price: try again")
 
 
 def order(offset: int) -> str:
