@@ -42,7 +42,7 @@ def measure_normalize(seconds: float) -> Report:
     return {"normalize": {"ticks_per_s": rate, "us": round(1e6 / rate, 2), "outputs": outputs}}
 
 
-ROWS = ("normalize", "lake", "journey", "footprint")
+ROWS = ("normalize", "lake", "store", "journey", "footprint")
 
 
 def main() -> None:
@@ -75,12 +75,15 @@ def _measure(name: str, where: Path, options: argparse.Namespace) -> Report:
     from bench.footprint import measure_footprint
     from bench.journey import measure_journey
     from bench.lake import measure_lake
+    from bench.timeseries import measure_store
 
     match name:
         case "normalize":
             return measure_normalize(options.seconds)
         case "lake":
             return measure_lake(where, options.seconds)
+        case "store":
+            return measure_store(where, options.seconds)
         case "journey":
             return measure_journey(where, options.port_offset, options.seconds)
         case _:

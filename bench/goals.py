@@ -45,6 +45,7 @@ GOALS = (
     Goal("restart with a million events", "restart", _of("seconds"), 5, "s"),
     Goal("normalizer, CPU", "normalize", _of("ticks_per_s"), 100_000, "/s", True, quiet=False),
     Goal("market data into the lake, CPU", "lake", _of("ticks_per_s"), 100_000, "/s", True, quiet=False),
+    Goal("ticks into the time-series store, CPU", "store", _of("ticks_per_s"), 100_000, "/s", True, quiet=False),
     Goal("from a trade to its order's acknowledgement, p50", "trade_to_acknowledgement", _of("p50_ms"), 5, "ms"),
     Goal("from a trade to its order's acknowledgement, p99", "trade_to_acknowledgement", _of("p99_ms"), 25, "ms"),
     Goal("memory of every process of the quickstart", "footprint", _of("mib_all"), 600, "MiB", quiet=False),

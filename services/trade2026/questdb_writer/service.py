@@ -48,7 +48,7 @@ class WriterConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The service's `config` in the manifest."""
 
     batch_rows: int = 10_000
-    batch_seconds: float = 0.5
+    batch_seconds: float = 0.7
     memory_mib_max: int = 96
     """Of DuckDB, for rows and queries together."""
     retention_days: dict[str, int] = {}

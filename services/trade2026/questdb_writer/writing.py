@@ -24,7 +24,7 @@ class Limits:
     """When a batch is written, and how many rows may wait for it."""
 
     batch_rows: int = 10_000
-    batch_seconds: float = 0.5
+    batch_seconds: float = 0.7
     waiting_rows_max: int = 40_000
 
 

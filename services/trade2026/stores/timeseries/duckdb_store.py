@@ -143,8 +143,15 @@ class DuckDbStore:
 
     def _remember(self, batch: Batch) -> None:
         connection = self._connection
-        for (topic, partition), next_seq in batch.offsets.items():
-            connection.execute("INSERT OR REPLACE INTO writer.offsets VALUES (?, ?, ?)", [topic, partition, next_seq])
+        if batch.offsets:
+            columns = [
+                list(column) for column in zip(*((*key, seq) for key, seq in batch.offsets.items()), strict=True)
+            ]
+            connection.execute(
+                "INSERT OR REPLACE INTO writer.offsets"
+                " SELECT unnest(?::VARCHAR[]), unnest(?::INTEGER[]), unnest(?::BIGINT[])",
+                columns,
+            )
         if not batch.state:
             return
         names = list(batch.state)
