@@ -18,13 +18,16 @@ from trade2026.domain.numbers import BPS
 from trade2026.domain.orders import OrderSpec, OrderType, OrdStatus
 from trade2026.domain.parents import MarketSeen, ParentSpec, ParentStatus
 from trade2026.exeq import commands as cmd
-from trade2026.exeq.parents import Child, Parent
+from trade2026.exeq.parents import Child, ExecutionState, Parent
 from trade2026.exeq.schedule import plan_slices
 
 REJECTS_MAX = 3
 """So many refused children in a row, and the parent is paused: a person has to look."""
 CANCEL_AGAIN_NS = 10**9
 """Until a cancel that was refused is asked for again."""
+
+SNAPSHOT_VERSION = 1
+_decode_state = msgspec.json.Decoder(ExecutionState).decode
 
 _GOES_ON = (ParentStatus.WORKING, ParentStatus.PAUSED)
 
@@ -76,6 +79,34 @@ class ExecutionMachine:
         """The trace that a parent belongs to; empty for one that is not known yet."""
         parent = self.parents.get(subject)
         return parent.traceparent if parent is not None else ""
+
+    def snapshot(self) -> bytes:
+        """All that the log has told, to go on from with `restore`."""
+        return msgspec.json.encode(
+            ExecutionState(
+                version=SNAPSHOT_VERSION,
+                next_seq=self.next_seq,
+                orders_seq=self.orders_seq,
+                markets=self.markets,
+                parents=list(self.parents.values()),
+            )
+        )
+
+    def restore(self, snapshot: bytes) -> None:
+        """Take over a snapshot, as if its part of the log had been folded.
+
+        Raises:
+            ValueError: it is damaged, or of a version to come.
+        """
+        state = _decode_state(snapshot)
+        if state.version > SNAPSHOT_VERSION:
+            raise ValueError(f"its version {state.version} is newer than {SNAPSHOT_VERSION}")
+        self.next_seq, self.orders_seq, self.markets = state.next_seq, state.orders_seq, state.markets
+        self.parents = {parent.parent_id: parent for parent in state.parents}
+        self.open = {parent.parent_id: parent for parent in state.parents if parent.is_open}
+        self._by_client_id = {
+            (parent.original.account, parent.original.client_order_id): parent.parent_id for parent in state.parents
+        }
 
     def next_due(self) -> int | None:
         """When something is to be decided next (ns); None while nothing waits for time."""

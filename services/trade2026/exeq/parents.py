@@ -7,7 +7,7 @@ from trade2026.domain.orders import CLOSED, OrderSpec, OrdStatus
 from trade2026.domain.parents import ENDED, MarketSeen, ParentSpec, ParentStatus, Slice
 
 
-class Child(msgspec.Struct, kw_only=True):
+class Child(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One order for the market. Amounts are nanos, `cum_cost` is at `COST_SCALE`."""
 
     number: int
@@ -80,7 +80,7 @@ class Benchmarks(msgspec.Struct, kw_only=True):
         return average_price(self.last.value - self.first.value, self.volume)
 
 
-class Parent(msgspec.Struct, kw_only=True):
+class Parent(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The life of one parent so far."""
 
     parent_id: str
@@ -139,3 +139,13 @@ class Parent(msgspec.Struct, kw_only=True):
         if not benchmark or not average:
             return None
         return round((average - benchmark) * self.spec.sign * 10_000 / benchmark, 3)
+
+
+class ExecutionState(msgspec.Struct, kw_only=True):
+    """Every parent as of one position of the log, as a snapshot has them."""
+
+    version: int
+    next_seq: int
+    orders_seq: int
+    markets: dict[str, MarketSeen]
+    parents: list[Parent]

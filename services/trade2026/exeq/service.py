@@ -28,7 +28,9 @@ from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App, Problem
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
+from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.snapshots import SnapshotStore
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,10 @@ KEY_VARIABLE = "TRADE2026_KEY"
 PARENTS_OPEN_MAX = 500
 _TIMER_SECONDS_MAX = 0.25
 _RETRY_SECONDS = 0.1
+_SNAPSHOT_EVENTS = 5_000
+"""Between two snapshots; more where there are so many children that writing them would take its share."""
+_CHILDREN_PER_EVENT = 4
+"""Children that a snapshot may write for each event since the last one."""
 
 
 class ExeqService(Service):
@@ -55,12 +61,16 @@ class ExeqService(Service):
         self.owner = Owner(
             context.bus,
             TOPIC,
-            lambda: ExecutionMachine(self.instruments.by_id),
+            self._machine,
             context.clock,
             tenant=settings.stack,
             name=f"{settings.release}-exeq-{context.instance}",
+            restore=self._restored,
             on_started=self._started,
         )
+        self.snapshots = SnapshotStore(snapshot_directory(settings.state, self.name), self.name)
+        self._snapshot_seq = 0
+        self._snapshot_error = ""
         self.tape = Tape(context.bus)
         self.profile = VolumeProfile(context.bus)
         self.key = os.environ.get(KEY_VARIABLE, "")
@@ -80,6 +90,21 @@ class ExeqService(Service):
     def machine(self) -> ExecutionMachine:
         """The parents; another object after a recovery."""
         return self.owner.machine
+
+    def _machine(self) -> ExecutionMachine:
+        return ExecutionMachine(self.instruments.by_id)
+
+    def _restored(self, end: int) -> ExecutionMachine | None:
+        """From the newest snapshot that can be read."""
+
+        def make(state: bytes) -> ExecutionMachine:
+            machine = self._machine()
+            machine.restore(state)
+            return machine
+
+        machine = self.snapshots.restore(make, next_seq_max=end)
+        self._snapshot_seq = machine.next_seq if machine is not None else 0
+        return machine
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)
@@ -146,6 +171,8 @@ class ExeqService(Service):
             await asyncio.gather(self._timer, return_exceptions=True)
         await self.entry.stop()
         await self._let_go()
+        if self.owner.ready and self.machine.next_seq > self._snapshot_seq:
+            await self._snapshot()
         await self.owner.stop()
 
     def readiness(self) -> tuple[bool, str]:
@@ -162,7 +189,12 @@ class ExeqService(Service):
             "order_entry": Health(not self.entry.detail, self.entry.detail),
             "market_data": Health(not self.tape.error, self.tape.error),
             "disk": self.disk(),
+            "snapshots": Health(not (trouble := self._snapshot_trouble()), trouble),
         }
+
+    def _snapshot_trouble(self) -> str:
+        unreadable = "; ".join(f"{name}: {reason}" for name, reason in self.snapshots.unreadable.items())
+        return self._snapshot_error or unreadable
 
     def stats(self) -> dict[str, Any]:
         machine = self.machine
@@ -172,6 +204,7 @@ class ExeqService(Service):
             "children_sent": self.entry.sent,
             "events": machine.next_seq,
             "epoch": self.owner.epoch,
+            "snapshot_as_of": self._snapshot_seq - 1,
             "lag": self._orders.lag if self._orders is not None else 0,
         }
 
@@ -287,12 +320,31 @@ class ExeqService(Service):
             self._wake.clear()
             try:
                 wait = await self._pass_time()
+                await self._snapshot_if_due()
             except (Overloaded, Unavailable, BusError) as error:
                 log.warning("%s: time could not pass: %s", TOPIC, error)
                 wait = _RETRY_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
+
+    async def _snapshot_if_due(self) -> None:
+        since = self.machine.next_seq - self._snapshot_seq
+        if since < _SNAPSHOT_EVENTS:
+            return
+        if since * _CHILDREN_PER_EVENT >= sum(len(parent.children) for parent in self.machine.parents.values()):
+            await self._snapshot()
+
+    async def _snapshot(self) -> None:
+        """Keep the parents as they are now, once their events are durable."""
+        try:
+            state, next_seq = await self.owner.read(lambda machine: (machine.snapshot(), machine.next_seq))
+            await asyncio.to_thread(self.snapshots.write, state, next_seq, __version__)
+        except (Unavailable, OSError) as error:
+            self._snapshot_error = f"none since event {self._snapshot_seq}: {error}"
+            log.warning("no snapshot of the parents: %s", error)
+            return
+        self._snapshot_seq, self._snapshot_error = next_seq, ""
 
     async def _pass_time(self) -> float | None:
         """Do what is due; return for how many seconds nothing will be, None while no parent is open."""

@@ -1,5 +1,6 @@
 """Parents under any order of slices, fills, refusals, pauses and cancels; a venue and a log that the test holds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,12 @@ class Desk:
         status = OrdStatus.FILLED if cum == child.quantity else OrdStatus.PARTIALLY_FILLED
         cost = child.cum_cost + more * self.market.price
         self.report(parent, child, status, cum_qty=cum, cum_cost=cost)
+
+    def restarted(self) -> ExecutionMachine:
+        """From a snapshot."""
+        again = ExecutionMachine(self.machine.instruments)
+        again.restore(self.machine.snapshot())
+        return again
 
     def replayed(self) -> ExecutionMachine:
         machine = ExecutionMachine(INSTRUMENTS)
@@ -441,9 +448,20 @@ def test_children_add_up_to_the_parent_when_each_fills(algo: Algo, lots: int, sl
     assert parent.status is ParentStatus.FILLED
 
 
+def test_a_snapshot_of_a_version_to_come_is_not_taken() -> None:
+    desk = Desk()
+    desk.accept()
+    later = desk.machine.snapshot().replace(b'"version":1', b'"version":2')
+    with pytest.raises(ValueError, match="version 2 is newer"):
+        ExecutionMachine(desk.machine.instruments).restore(later)
+
+
+@pytest.mark.parametrize("begin_again", [Desk.replayed, Desk.restarted])
 @settings(max_examples=50, deadline=None)
-@given(acts, st.integers(0, 60))
-def test_a_log_that_is_folded_again_goes_on_as_if_it_had_never_stopped(steps: list[Act], at: int) -> None:
+@given(steps=acts, at=st.integers(0, 60))
+def test_a_log_that_is_folded_again_or_a_snapshot_goes_on_as_if_it_had_never_stopped(
+    begin_again: Callable[[Desk], ExecutionMachine], steps: list[Act], at: int
+) -> None:
     one, other = Desk(), Desk()
     for number, (what, which, amount) in enumerate(steps):
         for desk in (one, other):
@@ -453,5 +471,6 @@ def test_a_log_that_is_folded_again_goes_on_as_if_it_had_never_stopped(steps: li
             except ParentError:
                 continue
         if number == at:
-            other.machine = other.replayed()
+            other.machine = begin_again(other)
     assert one.log == other.log
+    assert state(one.machine) == state(other.machine)
