@@ -17,12 +17,13 @@ DOWN_FLAGS ?=
 TEST_FLAGS ?=
 BENCH_FLAGS ?=
 SOAK_FLAGS ?=
+NOTEBOOK_FLAGS ?=
 
 # The order is that of `make test`: what fails fastest comes first.
 TESTS := $(wildcard tests/unit tests/contract tests/integration tests/simulation tests/e2e)
 PYTHON_CODE := $(wildcard services tests bench docs e2e)
 
-.PHONY: help up down test check lint bench soak docs lock clean
+.PHONY: help up down test check lint bench soak notebook docs lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -52,6 +53,9 @@ bench: $(VENV)/.dev ## Measure; see bench/README.md
 soak: $(VENV)/.dev ## The simulation under 10,000 seeds, 100 rounds of kill -9 under load, requests at random; see bench/README.md
 	@$(BIN)/python -m bench.soak $(SOAK_FLAGS)
 
+notebook: $(VENV)/.notebook ## Open the notebooks of docs/notebooks; a stack that runs here is what they look at
+	@$(BIN)/jupyter lab --notebook-dir=docs/notebooks $(NOTEBOOK_FLAGS)
+
 docs: $(VENV)/.base ## Write docs/reference from the code
 	@$(BIN)/python docs/generate.py
 
@@ -60,7 +64,7 @@ lock: ## Resolve dependencies again into requirements/ (needs uv)
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --output-file requirements/$$out.txt "$$@"; }; \
 	compile base pyproject.toml; \
-	for extra in data ml dev; do compile $$extra pyproject.toml --extra $$extra; done; \
+	for extra in data ml notebook dev; do compile $$extra pyproject.toml --extra $$extra; done; \
 	compile build --group build --constraint requirements/dev.txt
 
 clean: ## Remove the environment and what tools left behind; data in .trade2026 stays
@@ -84,4 +88,9 @@ $(VENV)/.base: requirements/data.txt requirements/build.txt pyproject.toml
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.base
 	@echo "Installing development tools into $(VENV) …"
 	@$(PIP) --require-hashes --only-binary=:all: -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.notebook: requirements/notebook.txt $(VENV)/.base
+	@echo "Installing Jupyter into $(VENV) …"
+	@$(PIP) --require-hashes --only-binary=:all: -r requirements/notebook.txt
 	@touch $@
