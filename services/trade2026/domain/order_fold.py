@@ -229,7 +229,8 @@ class OrderFold:
         ids, frozen = piece.order_ids, Frozen(piece, thawed)
         frozen.stand_in(self.orders, ids)
         frozen.stand_in(self.open, ids)
-        self.by_client_id.update(zip(zip(piece.accounts, piece.client_order_ids, strict=True), ids, strict=True))
+        if piece.client_order_ids:
+            self.by_client_id.update(zip(zip(piece.accounts, piece.client_order_ids, strict=True), ids, strict=True))
         self.expiries += piece.expiries
         self._frozen.append(frozen)
 

@@ -9,7 +9,10 @@ from trade2026.domain.orders import CLOSED, HELD_TYPES, Order, OrdStatus
 
 
 class OrderPiece(msgspec.Struct, array_like=True):
-    """Some orders, in order. The lists of ids, accounts and client order ids are of all of them."""
+    """Some orders, in order. The lists of ids, accounts and client order ids are of all of them.
+
+    Who never asks by client order id may leave accounts and client order ids empty.
+    """
 
     order_ids: list[str]
     accounts: list[str]

@@ -4,7 +4,8 @@ Pure. Most events are a row each. An order is one row for all of its life: the m
 store keeps them beside the rows, as of the same position, so that a restart goes on where the rows end.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -21,9 +22,11 @@ from trade2026.domain.events import (
     PositionChanged,
     Resumed,
 )
+from trade2026.domain.frozen import NUMBERS_PER_PIECE
 from trade2026.domain.market import Bar, Book, Trade
 from trade2026.domain.numbers import COST_SCALE, average_price
 from trade2026.domain.order_fold import FoldState, OrderFold
+from trade2026.domain.order_pieces import OrderPiece
 from trade2026.domain.orders import Order
 from trade2026.stores.timeseries.schema import TABLES, Row
 
@@ -32,7 +35,6 @@ STATE_PREFIX = "order:"
 """Begins the keys under which the store keeps the open orders."""
 
 _encode = msgspec.json.encode
-_order_of = msgspec.json.Decoder(Order).decode
 
 
 class RowMachine:
@@ -45,8 +47,7 @@ class RowMachine:
 
     def __init__(self, next_seq: int = 0, state: Mapping[str, bytes] | None = None) -> None:
         self.fold = OrderFold()
-        orders = [_order_of(kept) for key, kept in (state or {}).items() if key.startswith(STATE_PREFIX)]
-        self.fold.restore_state(FoldState(next_seq, 0, 0, 0, -1, {order.order_id: order for order in orders}, {}))
+        self.fold.restore_state(FoldState(next_seq, 0, 0, 0, -1, {}, {}), _pieces(state or {}))
         self.changed: dict[str, Order] = {}
         """Orders that differ from their rows."""
         self.late: dict[str, OrderFilled] = {}
@@ -85,6 +86,14 @@ class RowMachine:
             order = self.fold.orders.get(order_id)
             if order is not None:
                 self.changed[order_id] = order
+
+
+def _pieces(state: Mapping[str, bytes]) -> Iterator[OrderPiece]:
+    """The open orders, to be decoded when something happens to one of them: there may be very many."""
+    kept = (item for item in state.items() if item[0].startswith(STATE_PREFIX))
+    while some := list(islice(kept, NUMBERS_PER_PIECE)):
+        order_ids = [key.removeprefix(STATE_PREFIX) for key, _ in some]
+        yield OrderPiece(order_ids, [], [], [], [], b"[" + b",".join(order for _, order in some) + b"]")
 
 
 def late_row(row: Row, fill: OrderFilled) -> Row:
