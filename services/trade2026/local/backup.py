@@ -167,7 +167,8 @@ def _copy_databases(root: Path, databases: list[Path], directory: Path) -> None:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)
-                copy.execute("PRAGMA journal_mode=DELETE")
+                (mode,) = source.execute("PRAGMA journal_mode").fetchone()
+                copy.execute(f"PRAGMA journal_mode = {mode}")  # a journal is written only where it has its -wal file
             _sync(target)
 
 
