@@ -6,14 +6,14 @@ from typing import Any
 
 from bench.stack import wait_for
 from tests.e2e.conftest import MakeStack
-from tests.e2e.stack import QUICKSTART, WAIT_SECONDS, Stack
+from tests.e2e.stack import QUIET, WAIT_SECONDS, Stack
 
 from trade2026.sink_ticks.tables import SPECS
 from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import Selection
 
 SERVICE = "sink-ticks"
-QUICK = QUICKSTART.read_text() + "  services: {sink-ticks: {config: {batch_seconds: 0.2, compact_minutes: 0.02}}}\n"
+QUICK = QUIET.read_text() + "  services: {sink-ticks: {config: {batch_seconds: 0.2, compact_minutes: 0.02}}}\n"
 
 
 def tables(stack: Stack) -> dict[str, Any]:
