@@ -383,9 +383,16 @@ def refuse_repeated(headers: Iterable[tuple[bytes, bytes]]) -> None:
         seen.add(name)
 
 
+_DISCARDED_BYTES_MAX = 8 * 1024 * 1024
+"""A body that is refused is read to here: a connection closed on a client that still sends loses the answer."""
+
+
 async def _read(headers: dict[bytes, bytes], receive: Receive, bytes_max: int) -> bytes:
     declared = headers.get(b"content-length")
     if declared is not None and int(declared) > bytes_max:
+        if int(declared) <= _DISCARDED_BYTES_MAX:
+            while (await receive()).get("more_body"):
+                pass
         raise _too_long(bytes_max)
     message = await receive()
     if message["type"] == "http.disconnect":
