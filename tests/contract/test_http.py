@@ -309,6 +309,29 @@ async def test_a_body_is_bounded(served: Served, path: str, size: int, status: i
     assert json.loads(body) == size if status == 200 else json.loads(body)["code"] == "body_too_long"
 
 
+@pytest.mark.parametrize(("size", "parts_read"), [(200_001, 3), (8 * 1024 * 1024 + 1, 0)])
+async def test_a_refused_body_is_read_before_the_answer_so_that_the_client_gets_it_unless_it_is_huge(
+    size: int, parts_read: int
+) -> None:
+    parts = [{"type": "http.request", "body": b" ", "more_body": more} for more in (True, True, False)]
+    left, sent = list(parts), []
+
+    async def receive() -> dict[str, Any]:
+        return left.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append((message, len(parts) - len(left)))
+
+    headers = [
+        (b"host", b"127.0.0.1"),
+        (b"content-type", b"application/json"),
+        (b"content-length", str(size).encode()),
+    ]
+    scope = {"type": "http", "method": "POST", "path": "/long", "query_string": b"", "headers": headers}
+    await House().app(scope, receive, send)
+    assert (sent[0][0]["status"], sent[0][1]) == (413, parts_read)
+
+
 @pytest.mark.parametrize(
     ("headers", "code"),
     [

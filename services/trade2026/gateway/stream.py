@@ -5,23 +5,21 @@ that lets it overflow, or does not read for seconds, is dropped with the reason.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from typing import Any
 
 import msgspec
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from trade2026.domain.instruments import Instruments, UnknownInstrument
 from trade2026.domain.market import Trade
 from trade2026.gateway.view import MarketView, trade_view
+from trade2026.kit import readers
+from trade2026.kit.readers import READERS_MAX, TRY_AGAIN_LATER
 
 CHANNELS = ("trades", "books", "tickers")
-LISTENERS_MAX = 100
 WAITING_MAX = 2_000
 _DEPTH = 10
-_SEND_SECONDS_MAX = 5.0
-_TRY_AGAIN_LATER = 1013
 
 _encode = msgspec.json.encode
 
@@ -101,53 +99,30 @@ class MarketStream:
 
     async def serve(self, ws: WebSocket) -> None:
         """Serve one reader until it leaves or is too slow."""
-        if len(self.listeners) >= LISTENERS_MAX:
-            await ws.close(_TRY_AGAIN_LATER, f"at most {LISTENERS_MAX} readers")
+        if len(self.listeners) >= READERS_MAX:
+            await ws.close(TRY_AGAIN_LATER, f"at most {READERS_MAX} readers")
             return
         listener = Listener()
         self.listeners.add(listener)
-        sending = asyncio.ensure_future(self._send(ws, listener))
-        receiving = asyncio.ensure_future(self._receive(ws, listener))
+
+        async def take(raw: bytes) -> None:
+            listener.offer([_encode(self._subscribe(listener, raw))])
+
         try:
-            await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
-            reason = sending.result() if sending.done() else ""
-            if reason:
+            if await readers.serve(ws, self._send(ws, listener), readers.received(ws, take)):
                 self.dropped += 1
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(ws.close(_TRY_AGAIN_LATER, reason), _SEND_SECONDS_MAX)
         finally:
             self.listeners.discard(listener)
-            sending.cancel()
-            receiving.cancel()
-            await asyncio.gather(sending, receiving, return_exceptions=True)
 
-    async def _send(self, ws: WebSocket, listener: Listener) -> str:
-        """Send until the reader is too slow, and return why; empty if it has left."""
-        try:
-            while True:
-                await listener.woken.wait()
-                if listener.overflowed:
-                    return f"too slow: more than {WAITING_MAX} messages were waiting"
-                for message in listener.take():
-                    await asyncio.wait_for(ws.send_text(message.decode()), _SEND_SECONDS_MAX)
-        except TimeoutError:
-            return f"too slow: nothing was read for {_SEND_SECONDS_MAX:g} seconds"
-        except (WebSocketDisconnect, ConnectionError, RuntimeError):
-            return ""
+    async def _send(self, ws: WebSocket, listener: Listener) -> None:
+        while True:
+            await listener.woken.wait()
+            if listener.overflowed:
+                raise readers.TooSlow(f"more than {WAITING_MAX} messages were waiting")
+            for message in listener.take():
+                await readers.send(ws, message)
 
-    async def _receive(self, ws: WebSocket, listener: Listener) -> None:
-        """Listen for subscriptions; a broken one gets an error, not a hang-up."""
-        try:
-            while True:
-                message = await ws.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                answer = self._subscribe(listener, message.get("text") or message.get("bytes") or b"")
-                listener.offer([_encode(answer)])
-        except (WebSocketDisconnect, ConnectionError, RuntimeError):
-            return
-
-    def _subscribe(self, listener: Listener, raw: str | bytes) -> dict[str, Any]:
+    def _subscribe(self, listener: Listener, raw: bytes) -> dict[str, Any]:
         try:
             asked = _decoder.decode(raw)
             names = [self.instruments.resolve(symbol).instrument_id for symbol in asked.symbols]

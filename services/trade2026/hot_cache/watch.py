@@ -5,27 +5,25 @@ bounded. One that does not read for seconds, or would have too many keys to read
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from trade2026.hot_cache.views import entry_view
+from trade2026.kit import readers
 from trade2026.kit.body import parse
 from trade2026.kit.identity import Principal
 from trade2026.kit.problem import Problem
+from trade2026.kit.readers import READERS_MAX, TRY_AGAIN_LATER
 from trade2026.stores.cache import Cache, Entry
 
-READERS_MAX = 100
 PREFIXES_MAX = 100
 WAITING_KEYS_MAX = 20_000
 """Of one reader."""
 _ANSWERS_MAX = 100
 _KEYS_PER_READ = 1_000
-_SEND_SECONDS_MAX = 5.0
-_TRY_AGAIN_LATER = 1013
 
 _encode = msgspec.json.encode
 
@@ -59,14 +57,14 @@ class Reader:
         self.taken.clear()
         self._waiting.update(changes)
         if len(self._waiting) > WAITING_KEYS_MAX:
-            self.too_slow = f"too slow: more than {WAITING_KEYS_MAX} keys were waiting"
+            self.too_slow = f"more than {WAITING_KEYS_MAX} keys were waiting"
             self._waiting.clear()
         self.woken.set()
 
     def answer(self, message: Any) -> None:
         """Answer what the reader has said."""
         if len(self._answers) == _ANSWERS_MAX:
-            self.too_slow = f"too slow: more than {_ANSWERS_MAX} answers were waiting"
+            self.too_slow = f"more than {_ANSWERS_MAX} answers were waiting"
         else:
             self._answers.append(_encode(message))
         self.woken.set()
@@ -108,61 +106,38 @@ class Watch:
     async def serve(self, ws: WebSocket, principal: Principal) -> None:
         """Serve one reader until it leaves or is too slow."""
         if len(self.readers) >= READERS_MAX:
-            await ws.close(_TRY_AGAIN_LATER, f"at most {READERS_MAX} readers")
+            await ws.close(TRY_AGAIN_LATER, f"at most {READERS_MAX} readers")
             return
         reader = Reader(principal)
         self.readers.add(reader)
-        sending = asyncio.ensure_future(self._send(ws, reader))
-        receiving = asyncio.ensure_future(self._receive(ws, reader))
+
+        async def take(raw: bytes) -> None:
+            """A broken subscription gets an error, not a hang-up."""
+            try:
+                await self._subscribe(reader, parse(raw, Subscription))
+            except Problem as problem:
+                reader.answer({"error": problem.detail, "code": problem.code})
+
         try:
-            await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
-            reason = sending.result() if sending.done() else ""
-            if reason:
+            if await readers.serve(ws, self._send(ws, reader), readers.received(ws, take)):
                 self.dropped += 1
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(ws.close(_TRY_AGAIN_LATER, reason), _SEND_SECONDS_MAX)
         finally:
             self.readers.discard(reader)
-            sending.cancel()
-            receiving.cancel()
-            await asyncio.gather(sending, receiving, return_exceptions=True)
 
-    async def _send(self, ws: WebSocket, reader: Reader) -> str:
-        """Send until the reader is too slow, and return why; empty if it has left."""
-        try:
-            while True:
-                await reader.woken.wait()
-                if reader.too_slow:
-                    return reader.too_slow
-                answers, waiting = reader.take()
-                for message in answers:
-                    await asyncio.wait_for(ws.send_text(message.decode()), _SEND_SECONDS_MAX)
-                for key, entry in waiting.items():
-                    await asyncio.wait_for(ws.send_text(self._message(key, entry)), _SEND_SECONDS_MAX)
-        except TimeoutError:
-            return f"too slow: nothing was read for {_SEND_SECONDS_MAX:g} seconds"
-        except (WebSocketDisconnect, ConnectionError, RuntimeError):
-            return ""
+    async def _send(self, ws: WebSocket, reader: Reader) -> None:
+        while True:
+            await reader.woken.wait()
+            if reader.too_slow:
+                raise readers.TooSlow(reader.too_slow)
+            answers, waiting = reader.take()
+            for message in answers:
+                await readers.send(ws, message)
+            for key, entry in waiting.items():
+                await readers.send(ws, self._message(key, entry))
 
-    def _message(self, key: str, entry: Entry | None) -> str:
+    def _message(self, key: str, entry: Entry | None) -> bytes:
         shown = {"key": key, "deleted": True} if entry is None else entry_view(key, entry, self._now())
-        return _encode(shown).decode()
-
-    async def _receive(self, ws: WebSocket, reader: Reader) -> None:
-        """Listen for subscriptions; a broken one gets an error, not a hang-up."""
-        try:
-            while True:
-                message = await ws.receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                text = message.get("text")
-                try:
-                    asked = parse(text.encode() if text is not None else message.get("bytes") or b"", Subscription)
-                    await self._subscribe(reader, asked)
-                except Problem as problem:
-                    reader.answer({"error": problem.detail, "code": problem.code})
-        except (WebSocketDisconnect, ConnectionError, RuntimeError):
-            return
+        return _encode(shown)
 
     async def _subscribe(self, reader: Reader, asked: Subscription) -> None:
         if asked.op not in ("subscribe", "unsubscribe"):

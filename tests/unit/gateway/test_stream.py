@@ -9,6 +9,7 @@ from trade2026.domain.instruments import Instruments
 from trade2026.gateway import stream
 from trade2026.gateway.stream import MarketStream
 from trade2026.gateway.view import MarketView
+from trade2026.kit import readers
 
 
 class Socket:
@@ -108,7 +109,7 @@ async def test_a_reader_that_lets_trades_pile_up_is_dropped_with_the_reason(monk
 
 
 async def test_a_reader_that_does_not_read_is_dropped_with_the_reason(monkeypatch):
-    monkeypatch.setattr(stream, "_SEND_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(readers, "_SEND_SECONDS_MAX", 0.01)
     market, view = _market()
     socket = Socket()
     serving = asyncio.ensure_future(market.serve(socket))

@@ -9,6 +9,7 @@ import pytest
 from trade2026.hot_cache import watch as subject
 from trade2026.hot_cache.api import may_read
 from trade2026.hot_cache.watch import Watch
+from trade2026.kit import readers
 from trade2026.kit.identity import Principal
 from trade2026.stores.cache import Entry, MemoryCache
 
@@ -142,7 +143,7 @@ async def test_more_than_may_wait_can_be_there_at_the_beginning(monkeypatch: pyt
 
 
 async def test_a_reader_that_asks_and_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "_SEND_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(readers, "_SEND_SECONDS_MAX", 0.01)
     market, socket = Market(), Socket()
     socket.reads.clear()
     serving = market.serve(socket)

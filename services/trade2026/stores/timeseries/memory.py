@@ -1,14 +1,12 @@
 """A time-series store in a dictionary, for unit tests of what uses one."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from trade2026.stores.timeseries.port import Answer, Batch, Partition, RowsRefused, TableStats
-from trade2026.stores.timeseries.schema import TABLES, Column, Kind, Row, Table
+from trade2026.stores.timeseries.schema import EPOCH, TABLES, Column, Kind, Row, Table
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - answers are in UTC without a zone
-_EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPES: dict[Kind, type] = {
     Kind.SYMBOL: str,
     Kind.VARCHAR: str,
@@ -93,11 +91,11 @@ def _value(column: Column, value: Any) -> Any:
     if not isinstance(value, expected) or (isinstance(value, int) and abs(value) >= 2**63):
         raise RowsRefused(f"{column.name}: {value!r} is no {column.kind}")
     if column.kind is Kind.TIMESTAMP:
-        return _EPOCH + timedelta(microseconds=value // 1000) if value else None
+        return EPOCH + timedelta(microseconds=value // 1000) if value else None
     if column.kind is Kind.DOUBLE:
         return value / 1e9 if column.amount else float(value)
     return None if value == "" else value
 
 
 def _ns(time: datetime) -> int:
-    return (time.replace(tzinfo=UTC) - _EPOCH_UTC) // timedelta(microseconds=1) * 1000
+    return (time.replace(tzinfo=None) - EPOCH) // timedelta(microseconds=1) * 1000

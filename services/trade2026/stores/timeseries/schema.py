@@ -184,7 +184,7 @@ TABLES: dict[str, Table] = {
 
 
 _INTEGER_MAX = 2**63
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - answers are in UTC without a zone
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - answers are in UTC without a zone
 
 
 def misfit(table: Table, row: Row) -> str:
@@ -212,7 +212,7 @@ def as_given(table: Table, answered: Row) -> Row:
     found: list[Any] = []
     for column, value in zip(table.columns, answered, strict=True):
         if value is not None and column.kind is Kind.TIMESTAMP:
-            value = (value - _EPOCH) // timedelta(microseconds=1) * 1000
+            value = (value - EPOCH) // timedelta(microseconds=1) * 1000
         elif value is not None and column.amount:
             value = round(value * 10**9)
         found.append(value)
