@@ -60,9 +60,8 @@ class OrderEntry:
         self._order_id, self._answered = order_id, answered
         self._ids: dict[str, str] = {}
         """Order ids that were answered and that the order log has not told us yet."""
-        self._queue: deque[Decision] = deque()
-        self._origins: deque[Origin] = deque()
-        """Of what is queued: the event that recorded it."""
+        self._queue: deque[tuple[Decision, Origin]] = deque()
+        """Each with the event that recorded it."""
         self._wanted = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -83,8 +82,7 @@ class OrderEntry:
 
     def send(self, decision: Decision, origin: Origin = NOWHERE) -> None:
         """Send a decision after those before it; it is durable already, in the event of `origin` if that is known."""
-        self._queue.append(decision)
-        self._origins.append(origin)
+        self._queue.append((decision, origin))
         self._idle.clear()
         self._wanted.set()
 
@@ -110,7 +108,7 @@ class OrderEntry:
         under_way: deque[Decision] = deque()
         while True:
             while len(under_way) < min(WINDOW, len(self._queue)):
-                decision, origin = self._queue[len(under_way)], self._origins[len(under_way)]
+                decision, origin = self._queue[len(under_way)]
                 if isinstance(decision, ev.OrderListDecided):
                     if under_way:
                         break
@@ -167,7 +165,7 @@ class OrderEntry:
         return True
 
     def _done(self, decision: Decision, code: str = "", reason: str = "") -> None:
-        taken, _ = self._queue.popleft(), self._origins.popleft()
+        taken, _ = self._queue.popleft()
         assert taken is decision, "decisions are answered in order"
         self._answered(Answered(decision, code, reason))
         if not self._queue:
