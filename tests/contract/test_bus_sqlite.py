@@ -187,6 +187,15 @@ async def test_a_missing_segment_is_found(open_bus: Open, folder: Path) -> None:
         await everything(open_bus())
 
 
+async def test_an_old_segment_is_read_after_newer_ones(open_bus: Open) -> None:
+    bus = open_bus(segment_bytes_max=1)
+    writer = await bus.claim(TOPIC, 0, "oms")
+    for n in range(6):
+        await writer.append([b"%d" % n])
+    for n in (5, 4, 3, 2, 1, 0, 5):
+        assert [record.body for record in await bus.read(TOPIC, 0, n, 1)] == [b"%d" % n]
+
+
 async def test_what_is_no_database_is_corrupt(open_bus: Open, folder: Path) -> None:
     bus = open_bus()
     await (await bus.claim(TOPIC, 0, "oms")).append([b"a"])

@@ -83,16 +83,16 @@ class Partition:
         return self.answer(newest)
 
     def reading(self, segment: int) -> sqlite3.Connection:
-        """A connection for reading a segment; a few are kept."""
-        connection = self._connections.get(segment)
+        """A connection for reading a segment; the few that were used last are kept."""
+        connection = self._connections.pop(segment, None)
         if connection is None:
             uri = f"{segment_path(self.folder, segment).absolute().as_uri()}?mode=ro"
             if self._is_complete(segment):
                 uri += "&immutable=1"  # needs no file beside it, so it can be read from a full disk
             connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS_MAX, isolation_level=None)
-            self._connections[segment] = connection
-            if len(self._connections) > _READ_CONNECTIONS_MAX:
-                self._connections.pop(min(self._connections)).close()
+            if len(self._connections) == _READ_CONNECTIONS_MAX:
+                self._connections.pop(next(iter(self._connections))).close()
+        self._connections[segment] = connection
         return connection
 
     def _is_complete(self, segment: int) -> bool:
