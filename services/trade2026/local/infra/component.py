@@ -1,0 +1,152 @@
+"""One program of others as a process of ours: started on loopback, watched until it answers, never left behind."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+HOST = "127.0.0.1"
+READY_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 15.0
+_POLL_SECONDS = 0.05
+_LOG_LINES_SHOWN = 5
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class InfraError(Exception):
+    """A component can't be fetched or started; the message says what to do."""
+
+
+class Component(ABC):
+    """A program with its files under one folder. Blocking: an event loop asks it in a thread.
+
+    It ends with the thread that started it, however that ends, so start it from one that lives on.
+
+    Args:
+        folder: What it keeps, and its log; made if it is missing. A later start goes on with what is there.
+        port: On which it answers; 0 takes a free one, once for all starts.
+    """
+
+    name = ""
+
+    def __init__(self, folder: Path, port: int = 0) -> None:
+        self.folder = folder
+        self.port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of what a client asks."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process while it lives."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Write its configuration and whatever its first start needs. Idempotent."""
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """What runs it.
+
+        Raises:
+            InfraError: a part of it is missing.
+        """
+
+    def answers(self) -> bool:
+        """Whether it takes requests now."""
+        with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
+            return True
+        return False
+
+    def start(self) -> None:
+        """Start it and return when it answers.
+
+        Raises:
+            InfraError: it did not come up; its log's last lines are in the message.
+        """
+        if self.pid is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = self.command()
+        self.prepare()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while not self.answers():
+            if self._process.poll() is not None:
+                raise InfraError(f"{self.name} ended with {self._process.returncode}: {self._last_words()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise InfraError(f"{self.name} does not answer on {self.address}: {self._last_words()}")
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Ask it to end, and end it if it does not. Idempotent."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """`kill -9`, and wait until it is gone: its socket may accept once more before."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
+
+    def pause(self) -> None:
+        """Let it hang (SIGSTOP) until `go_on`."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run again (SIGCONT)."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.pid is not None, f"{self.name} does not run"
+        os.kill(self.pid, number)
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self.log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES_SHOWN:]
+            return f"{' / '.join(lines)} (all of it: {self.log})"
+        return "it said nothing"
+
+
+def free_port() -> int:
+    """A port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

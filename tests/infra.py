@@ -1,0 +1,47 @@
+"""Fixtures: real Kafka, QuestDB and Valkey, each started at most once a run, and only when a test asks for it."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from trade2026.local.infra.component import Component, InfraError
+from trade2026.local.infra.kafka import Kafka
+from trade2026.local.infra.questdb import QuestDb
+from trade2026.local.infra.valkey import Valkey
+
+
+def started(component: Component) -> Component:
+    """The component, running; where a part of it is missing the test is skipped, but never in CI."""
+    try:
+        component.start()
+    except InfraError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"without {component.name}: {error}")
+    return component
+
+
+def _once(component: Component) -> Iterator[Component]:
+    try:
+        yield started(component)
+    finally:
+        component.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
+    """A broker that all tests share; none stops it. One who wants to harm a broker starts its own."""
+    yield from _once(Kafka(tmp_path_factory.mktemp("kafka")))
+
+
+@pytest.fixture(scope="session")
+def questdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
+    """A QuestDB that all tests share; none stops it."""
+    yield from _once(QuestDb(tmp_path_factory.mktemp("questdb")))
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
+    """A Valkey that all tests share; none stops it."""
+    yield from _once(Valkey(tmp_path_factory.mktemp("valkey")))
