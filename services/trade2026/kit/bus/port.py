@@ -1,6 +1,6 @@
 """What a bus promises, whichever it is: ordered partitions, one fenced writer each, readers that are woken.
 
-Backends: `memory` (simulation, tests), `sqlite` (one machine). All pass one contract suite under
+Backends: `memory` (simulation, tests), `sqlite` (one machine), `kafka` (a cluster). All pass one contract suite under
 `tests/contract`.
 """
 

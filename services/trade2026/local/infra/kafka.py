@@ -54,7 +54,10 @@ class Kafka(Component):
             "transaction.state.log.min.isr": 1,
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
+            "offsets.retention.minutes": 2**31 - 1,  # a group that is stopped for a month goes on where it was
             "group.initial.rebalance.delay.ms": 0,
+            "log.initial.task.delay.ms": 1_000,
+            "log.retention.check.interval.ms": 1_000,
             "num.network.threads": 2,
             "num.io.threads": 4,
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,

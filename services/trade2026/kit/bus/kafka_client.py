@@ -1,0 +1,339 @@
+"""Requests to Kafka brokers: topics, one batch to the end of a partition, fetches, offsets of groups.
+
+It stands on aiokafka's connections and wire types, below its producer and consumer: those retry, batch and
+prefetch by themselves, and an owner must know of each append when it was sent, where it landed, or that nobody can
+tell.
+"""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from aiokafka import errors
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.protocol.admin import CreateTopicsRequest
+from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.structs import TopicPartition
+
+from trade2026.kit.bus.port import BusCorrupt, BusError, BusUncertain, TopicConfig
+
+log = logging.getLogger(__name__)
+
+APPEND_BYTES_MAX = 32 * 1024 * 1024
+"""The largest append in one piece."""
+_REQUEST_SECONDS_MAX = 5.0
+_POLL_SECONDS = 2.0
+"""How long a broker holds the question of a reader that is at the end."""
+_SETTLE_SECONDS_MAX = 10.0
+"""A new topic gets its leaders within it."""
+_RETRY_SECONDS = 0.05
+_SEGMENT_BYTES_MIN = 1024 * 1024
+_EARLIEST, _LATEST = -2, -1
+_MOVED = (
+    errors.NotLeaderForPartitionError,
+    errors.LeaderNotAvailableError,
+    errors.UnknownTopicOrPartitionError,
+    errors.GroupCoordinatorNotAvailableError,
+    errors.GroupLoadInProgressError,
+    errors.NotCoordinatorForGroupError,
+)
+"""Nothing was done: another broker is to be asked, or the same a little later."""
+
+
+class KafkaSettings(msgspec.Struct, kw_only=True, frozen=True):
+    """Where the brokers are, and how topics are made there."""
+
+    bootstrap_servers: str
+    prefix: str
+    """Of the names of topics and groups, so that stacks can share brokers."""
+    security_protocol: str = "PLAINTEXT"
+    ca_file: str = ""
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: str = ""
+    replication: int = 1
+    min_insync: int = 1
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """What a broker sent of a partition."""
+
+    data: bytes
+    end: int
+    """One past the last offset that is replicated."""
+    start: int
+    """The oldest offset kept."""
+    out_of_range: bool = False
+
+
+class KafkaClient:
+    """Connections to the brokers of one process. Made in a moment; it connects when it is first asked."""
+
+    def __init__(self, settings: KafkaSettings, topics: Iterable[TopicConfig]) -> None:
+        self.settings = settings
+        self._topics = list(topics)
+        self._client: AIOKafkaClient | None = None
+        self._starting = asyncio.Lock()
+        self._closed = False
+
+    def topic(self, name: str) -> str:
+        """A topic's name there."""
+        return f"{self.settings.prefix}.{name}"
+
+    async def produce(self, topic: str, partition: int, batch: bytes, lane: Hashable) -> int:
+        """Append one batch; return the offset of its first record once all in-sync replicas have it.
+
+        Args:
+            lane: Requests with the same one go over one connection, in order.
+
+        Raises:
+            BusUncertain: nobody knows whether it was appended.
+        """
+        where = f"{topic}/{partition}"
+        name = self.topic(topic)
+        request = ProduceRequest(
+            transactional_id=None,
+            required_acks=-1,
+            timeout=int(_REQUEST_SECONDS_MAX * 1000),
+            topics=[(name, [(partition, batch)])],
+        )
+        try:
+            response = await self._send(name, partition, request, lane)
+        except (errors.KafkaError, OSError, BusError) as error:
+            raise BusUncertain(f"{where}: no answer to an append: {error!r}; the log must be read again") from error
+        ((_, ((_, code, offset, *_),)),) = response.topics
+        if code:
+            raise BusUncertain(f"{where}: not appended as asked: {errors.for_code(code).__name__}")
+        return offset
+
+    async def fetch(
+        self, topic: str, partition: int, offset: int, bytes_max: int, *, lane: Hashable = 0, wait: bool = False
+    ) -> Fetched:
+        """What there is from an offset on; at least one batch if there is one.
+
+        Args:
+            wait: For the next record, up to seconds, if there is none.
+        """
+        name = self.topic(topic)
+        request = FetchRequest(
+            max_wait_time=int(_POLL_SECONDS * 1000) if wait else 0,
+            min_bytes=1,
+            max_bytes=bytes_max,
+            isolation_level=0,
+            topics=[(name, [(partition, offset, bytes_max)])],
+        )
+        response = await self._ask(name, partition, request, lane)
+        ((_, ((_, code, end, _, start, *_, data),)),) = response.topics
+        kind = errors.for_code(code)
+        if kind is errors.OffsetOutOfRangeError:
+            return Fetched(b"", end, await self.earliest(topic, partition), True)
+        _raise(kind, name, partition)
+        return Fetched(data or b"", end, start)
+
+    async def earliest(self, topic: str, partition: int) -> int:
+        """The oldest offset kept."""
+        return await self._offset(topic, partition, _EARLIEST)
+
+    async def latest(self, topic: str, partition: int) -> int:
+        """One past the last offset that is replicated."""
+        return await self._offset(topic, partition, _LATEST)
+
+    async def commit(self, group: str, topic: str, partition: int, offset: int, note: str) -> None:
+        """Remember an offset, and a note beside it, for a group without members. Raises `BusUncertain`."""
+        name = self.topic(topic)
+        request = OffsetCommitRequest(self.topic(group), -1, "", -1, [(name, [(partition, offset, note)])])
+        try:
+            response = await self._ask_coordinator(group, request)
+        except (BusError, errors.KafkaError) as error:
+            raise BusUncertain(f"offsets of {group}: {error}") from error
+        ((_, ((_, code),)),) = response.topics
+        if code:
+            raise BusUncertain(f"offsets of {group}: {errors.for_code(code).__name__}")
+
+    async def committed(self, group: str, topic: str, partition: int) -> str:
+        """The note beside the group's offset; "" without one."""
+        name = self.topic(topic)
+        response = await self._ask_coordinator(group, OffsetFetchRequest(self.topic(group), [(name, [partition])]))
+        ((_, ((_, offset, note, code),)),) = response.topics
+        _raise(errors.for_code(code), name, partition)
+        return note if offset >= 0 else ""
+
+    async def hang_up(self, lane: Hashable) -> None:
+        """Close the connections of a lane."""
+        if self._client is None:
+            return
+        connections = self._client._conns  # aiokafka closes all or none
+        for node, group in [key for key in connections if key[1] == lane]:
+            with contextlib.suppress(asyncio.CancelledError):
+                await connections.pop((node, group)).close()
+
+    async def close(self) -> None:
+        """Let every connection go. Idempotent."""
+        async with self._starting:
+            client, self._client, self._closed = self._client, None, True
+        if client is not None:
+            await client.close()
+
+    # ── the beginning ───────────────────────────────────────────────────────────────────────
+
+    async def _started(self) -> AIOKafkaClient:
+        if self._client is not None:
+            return self._client
+        async with self._starting:
+            if self._closed:
+                raise BusError("the bus is closed")
+            if self._client is None:
+                client = self._make()
+                try:
+                    await client.bootstrap()
+                    await self._make_topics(client)
+                except BaseException as error:
+                    await client.close()
+                    if isinstance(error, errors.KafkaError | OSError | TimeoutError):
+                        raise BusError(
+                            f"Kafka does not answer on {self.settings.bootstrap_servers}: {error!r}; start it, "
+                            "or correct spec.bus.kafka.bootstrapServers"
+                        ) from error
+                    raise
+                self._client = client
+            return self._client
+
+    def _make(self) -> AIOKafkaClient:
+        settings = self.settings
+        secure = settings.security_protocol.endswith("SSL")
+        context = None
+        if secure:
+            if settings.ca_file and not Path(settings.ca_file).is_file():
+                raise BusError(f"spec.bus.kafka.caFile: there is no file {settings.ca_file}")
+            context = ssl.create_default_context(cafile=settings.ca_file or None)
+        return AIOKafkaClient(
+            bootstrap_servers=settings.bootstrap_servers,
+            client_id=f"trade2026-{settings.prefix}",
+            request_timeout_ms=int(_REQUEST_SECONDS_MAX * 1000),
+            security_protocol=settings.security_protocol,
+            ssl_context=context,
+            sasl_mechanism=settings.sasl_mechanism,
+            sasl_plain_username=settings.sasl_username or None,
+            sasl_plain_password=settings.sasl_password or None,
+        )
+
+    async def _make_topics(self, client: AIOKafkaClient) -> None:
+        """Make those that are missing, and wait until each partition has a leader."""
+        names = {self.topic(config.name) for config in self._topics}
+        await client.set_topics(names)
+        known = client.cluster.topics()
+        wanted = [
+            (self.topic(each.name), each.partitions, self.settings.replication, [], self._config(each))
+            for each in self._topics
+            if self.topic(each.name) not in known
+        ]
+        if wanted:
+            request = CreateTopicsRequest(cast("Any", wanted), int(_REQUEST_SECONDS_MAX * 1000), False)
+            response = await client.send(client.get_random_node(), request)
+            for name, code, *_ in response.topic_errors:
+                if code and errors.for_code(code) is not errors.TopicAlreadyExistsError:
+                    raise BusError(f"topic {name} was not made: {errors.for_code(code).__name__}")
+        deadline = asyncio.get_running_loop().time() + _SETTLE_SECONDS_MAX
+        while not all(self._has_leaders(client, config) for config in self._topics):
+            if asyncio.get_running_loop().time() > deadline:
+                raise BusError(f"topics of {self.settings.prefix} have no leader: a broker is missing")
+            await client.force_metadata_update()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def _has_leaders(self, client: AIOKafkaClient, config: TopicConfig) -> bool:
+        name = self.topic(config.name)
+        leaders = [client.cluster.leader_for_partition(TopicPartition(name, n)) for n in range(config.partitions)]
+        return all(leader is not None and leader >= 0 for leader in leaders)
+
+    def _config(self, topic: TopicConfig) -> list[tuple[str, str]]:
+        settings = self.settings
+        config = {
+            "cleanup.policy": "delete",
+            "retention.ms": "-1",
+            "retention.bytes": str(topic.retention_bytes_max or -1),
+            "segment.bytes": str(max(topic.segment_bytes_max, _SEGMENT_BYTES_MIN)),
+            "max.message.bytes": str(APPEND_BYTES_MAX),
+            "min.insync.replicas": str(settings.min_insync),
+            "unclean.leader.election.enable": "false",
+        }
+        if topic.durable and settings.replication == 1:
+            config["flush.messages"] = "1"  # there is no second copy: acknowledged means fsynced
+        return list(config.items())
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────
+
+    async def _offset(self, topic: str, partition: int, which: int) -> int:
+        name = self.topic(topic)
+        response = await self._ask(name, partition, OffsetRequest(-1, 0, [(name, [(partition, which)])]), 0)
+        ((_, ((_, code, _, offset, *_),)),) = response.topics
+        _raise(errors.for_code(code), name, partition)
+        return offset
+
+    async def _ask(self, name: str, partition: int, request: Any, lane: Hashable) -> Any:
+        """Ask a partition's leader. Raises `BusError`: it does not answer now."""
+        try:
+            return await self._send(name, partition, request, lane)
+        except (errors.KafkaError, OSError) as error:
+            raise BusError(f"{name}/{partition}: can't be asked now: {error!r}") from error
+
+    async def _send(self, name: str, partition: int, request: Any, lane: Any) -> Any:
+        """Send to a partition's leader, and again to the next one if it is none any more: nothing was done then."""
+        deadline = asyncio.get_running_loop().time() + _REQUEST_SECONDS_MAX
+        client = await self._started()
+        while True:
+            response = await client.send(await self._leader(client, name, partition), request, group=lane)
+            ((_, ((_, code, *_),)),) = response.topics
+            if not code or not issubclass(errors.for_code(code), _MOVED):
+                return response
+            if asyncio.get_running_loop().time() > deadline:
+                return response
+            await client.force_metadata_update()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _ask_coordinator(self, group: str, request: Any) -> Any:
+        deadline = asyncio.get_running_loop().time() + _REQUEST_SECONDS_MAX
+        while True:
+            try:
+                client = await self._started()
+                node = await client.coordinator_lookup(CoordinationType.GROUP, self.topic(group))
+                response = await client.send(node, request)
+                code = _group_error(response)
+                if code and issubclass(errors.for_code(code), _MOVED):
+                    raise errors.for_code(code)()
+                return response
+            except (errors.KafkaError, OSError) as error:
+                moved = isinstance(error, _MOVED)
+                if not moved or asyncio.get_running_loop().time() > deadline:
+                    raise BusError(f"offsets of {group}: can't be asked now: {error!r}") from error
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _leader(self, client: AIOKafkaClient, name: str, partition: int) -> int:
+        node = client.cluster.leader_for_partition(TopicPartition(name, partition))
+        if node is None or node < 0:
+            await client.force_metadata_update()
+            node = client.cluster.leader_for_partition(TopicPartition(name, partition))
+        if node is None or node < 0:
+            raise errors.LeaderNotAvailableError(f"{name}/{partition} has no leader")
+        return node
+
+
+def _raise(kind: type[errors.KafkaError], name: str, partition: int) -> None:
+    if kind is errors.NoError:
+        return
+    if kind is errors.CorruptRecordException:
+        raise BusCorrupt(f"{name}/{partition}: the broker finds its log damaged; restore it from a replica")
+    raise BusError(f"{name}/{partition}: can't be read now: {kind.__name__}")
+
+
+def _group_error(response: Any) -> int:
+    """The first error in an answer about a group's offsets."""
+    codes = [partition[-1] for _, partitions in response.topics for partition in partitions]
+    return next((code for code in (getattr(response, "error_code", 0), *codes) if code), 0)
