@@ -24,7 +24,7 @@ from bench.pure import measure_pure
 from bench.stack import ROOT, LocalStack
 
 ENTRY_SERVICES = ["oms", "risk"]
-ALL_SERVICES = ["oms", "risk", "gateway", "ptrc", "pnl", "archive"]
+ALL_SERVICES = ["oms", "risk", "gateway", "normalizer", "ptrc", "pnl", "archive"]
 
 
 class Run:

@@ -38,6 +38,7 @@ EVENTS: dict[str, UnionType | tuple[type, ...]] = {
     "risk.events": events.RiskEvent,
     "positions": (events.PositionChanged,),
     "pnl": (events.PnlRealized,),
+    "market.raw": (events.VenueMessage,),
     "market.ticks": (events.Trade,),
     "market.books": (events.Book,),
     "market.bars": (events.Bar,),

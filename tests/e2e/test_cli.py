@@ -352,7 +352,16 @@ def test_a_trace_shows_every_step_in_every_service_with_its_latency(running_stac
 def test_events_are_tailed_and_followed(running_stack: Stack, filled: str) -> None:
     lines = said(running_stack, "events", "tail", "--from", "0", "--json").splitlines()
     assert [json.loads(line)["seq"] for line in lines] == list(range(len(lines)))
-    for topic in ("venue.reports", "risk.events", "positions", "pnl", "market.ticks", "market.books"):
+    for topic in (
+        "venue.reports",
+        "risk.events",
+        "positions",
+        "pnl",
+        "market.raw",
+        "market.ticks",
+        "market.books",
+        "market.bars",
+    ):
         assert f" {topic}/0/" in said(running_stack, "events", "tail", "--topic", topic)
     follower = subprocess.Popen(
         [

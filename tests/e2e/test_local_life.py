@@ -21,7 +21,12 @@ from tests.e2e.load import Load
 from tests.e2e.stack import QUIET, WAIT_SECONDS, Stack, timed
 from tests.e2e.verify import verify_log
 
-WHO_SAYS = {"gateway": ("oms", "pnl"), "risk": ("oms",), "oms": ("gateway", "risk", "ptrc", "pnl")}
+WHO_SAYS = {
+    "gateway": ("oms",),
+    "normalizer": ("oms", "pnl"),
+    "risk": ("oms",),
+    "oms": ("gateway", "risk", "ptrc", "pnl"),
+}
 """Of each service, those that depend on it."""
 
 

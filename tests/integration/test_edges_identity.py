@@ -377,7 +377,9 @@ def test_an_account_that_is_called_like_a_scope_opens_nothing(tmp_path: Path) ->
     clear, entry = new_key("mallory", "risk", ["stack", "venue:SIM", "strategy:x"])
     path = tmp_path / "keys.json"
     path.write_bytes(msgspec.json.encode({"keys": [entry]}))
-    with OneProcess(tmp_path / "state", keys_file=str(path), key=clear, services=["oms", "gateway"]) as stack:
+    with OneProcess(
+        tmp_path / "state", keys_file=str(path), key=clear, services=["oms", "gateway", "normalizer"]
+    ) as stack:
         for scope in ("stack", "venue:SIM", "strategy:x"):
             for path_ in ("/orders/cancel-all", "/kill", "/resume"):
                 answer = stack.call("oms", "POST", path_, {"scope": scope, "reason": "x"})

@@ -75,7 +75,7 @@ class Desk(Rig):
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneProcess]:
-    services = ("oms", "gateway", "risk", "archive")
+    services = ("oms", "gateway", "normalizer", "risk", "archive")
     with OneProcess(tmp_path_factory.mktemp("market"), services=services) as running:
         yield running
 

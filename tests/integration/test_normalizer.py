@@ -10,16 +10,16 @@ import pytest
 from rig import SYMBOL, Rig
 
 from trade2026.domain.events import Envelope
-from trade2026.domain.market import Trade
+from trade2026.domain.market import Bar, Trade, VenueMessage
 from trade2026.domain.numbers import SCALE
-from trade2026.kit.bus.port import BusFull, BusUncertain, TopicConfig
+from trade2026.kit.bus.port import BusFull, BusUncertain
 from trade2026.kit.clock import WallClock
 from trade2026.kit.publisher import Publisher
-from trade2026.normalizer.fold import TickFold
+from trade2026.normalizer.fold import MarketFold
 from trade2026.normalizer.machine import Rules
 from trade2026.normalizer.service import NormalizerService
 
-TICKS, BARS = "market.ticks", "market.bars"
+RAW, TICKS, BARS = "market.raw", "market.ticks", "market.bars"
 CONFIG = {"normalizer": {"intervals": ["1s", "5s", "7tick", "3volume"], "window_ms": 500}}
 SECOND = 10**9
 BEGIN = 1_700_000_000 * SECOND
@@ -38,9 +38,7 @@ class TestClock(WallClock):
 
 def make_rig(state: Path) -> Rig:
     rig = Rig(state, "venue")
-    topics = [topic for topic in rig.settings.topics if topic.name != BARS]
-    topics.append(TopicConfig(name=BARS, durable=False))
-    rig.settings = msgspec.structs.replace(rig.settings, config={**rig.settings.config, **CONFIG}, topics=topics)
+    rig.settings = msgspec.structs.replace(rig.settings, config={**rig.settings.config, **CONFIG})
     rig.bus = type(rig.bus)(state / "bus", rig.settings)
     rig.clock = TestClock()
     return rig
@@ -59,23 +57,28 @@ def tick(number: int) -> tuple[int, Trade]:
     return BEGIN + number * 170_000_000, trade
 
 
-async def print_ticks(rig: Rig, first: int, last: int, lost: tuple[int, ...] = ()) -> int:
-    """Write ticks as the gateway does; returns the position after them."""
-    publisher = rig._publishers.get(TICKS)
+async def print_trades(rig: Rig, first: int, last: int, lost: tuple[int, ...] = ()) -> int:
+    """Say trades as the gateway does; returns the position after them."""
+    publisher = rig._publishers.get(RAW)
     if publisher is None:
-        publisher = Publisher(rig.bus, TICKS, tenant="rig", clock=rig.clock, owner="test")  # type: ignore[arg-type]
+        publisher = Publisher(rig.bus, RAW, tenant="rig", clock=rig.clock, owner="test")  # type: ignore[arg-type]
         await publisher.start()
-        rig._publishers[TICKS] = publisher
+        rig._publishers[RAW] = publisher
     for number in range(first, last):
         if number not in lost:
             ts, trade = tick(number)
             rig.clock.at = ts
-            await publisher.append([publisher.stamp(trade, ts_event=ts, principal="market")])
+            message = VenueMessage("SIM", "trades", "BTCUSDT", number, msgspec.Raw(msgspec.json.encode(trade)))
+            await publisher.append([publisher.stamp(message, ts_event=ts, principal="market")])
     return publisher.next_seq
 
 
 async def until_folded(rig: Rig, service: NormalizerService, position: int) -> None:
-    await rig.until(lambda: service.fold.next_seq >= position and not service._waiting, "the ticks are folded")
+    def done() -> bool:
+        followed = service._bars is not None and service._bars.next_seq == service.projection.outlets[BARS].next_seq
+        return service.fold.next_seq >= position and service.projection.is_told and followed
+
+    await rig.until(done, "the messages are folded, and the bars answered")
 
 
 def told(envelopes: list[Envelope]) -> list[Any]:
@@ -83,46 +86,51 @@ def told(envelopes: list[Envelope]) -> list[Any]:
 
 
 async def expected(rig: Rig) -> list[Any]:
-    """The bars of the ticks in the log, folded in one go."""
-    fold, found = TickFold(rig.settings.instruments, msgspec.convert(CONFIG["normalizer"], Rules)), []
-    for envelope in await rig.said(TICKS):
-        found += [(bar, f"{TICKS}/0/{envelope.seq}") for bar in fold.apply(envelope, envelope.seq)]
+    """The bars of the messages in the log, folded in one go."""
+    rules = msgspec.convert(CONFIG["normalizer"], Rules)
+    fold, found = MarketFold(rig.settings.instruments, rules, {"SIM": "replay"}), []
+    for envelope in await rig.said(RAW):
+        bars = [event for _, event in fold.apply(envelope) if isinstance(event, Bar)]
+        found += [(bar, f"{RAW}/0/{envelope.seq}") for bar in bars]
     return found
 
 
-async def test_every_bar_is_published_once_with_the_tick_that_completed_it(rig: Rig) -> None:
+async def test_every_bar_is_published_once_with_the_message_that_completed_it(rig: Rig) -> None:
     service = await rig.start(NormalizerService)
-    await until_folded(rig, service, await print_ticks(rig, 0, TOTAL))
+    await until_folded(rig, service, await print_trades(rig, 0, TOTAL))
     found = told(await rig.said(BARS))
     assert found == await expected(rig)
     assert {bar.interval for bar, _ in found} == {"1s", "5s", "7tick", "3volume"}
+    ticks = await rig.said(TICKS)
+    assert [(envelope.ts_event, envelope.data) for envelope in ticks] == [tick(number) for number in range(TOTAL)]
 
 
 @pytest.mark.parametrize("cut", [1, 97, 150, 299])
 async def test_a_restart_in_the_middle_continues_the_bars_exactly(rig: Rig, cut: int) -> None:
     service = await rig.start(NormalizerService)
-    await until_folded(rig, service, await print_ticks(rig, 0, cut))
+    await until_folded(rig, service, await print_trades(rig, 0, cut))
     await rig.stop(service)
-    end = await print_ticks(rig, cut, TOTAL)
+    end = await print_trades(rig, cut, TOTAL)
     again = await rig.start(NormalizerService)
     await until_folded(rig, again, end)
     assert again.stats()["snapshot_as_of"] == cut - 1
     assert told(await rig.said(BARS)) == await expected(rig)
+    assert [envelope.data for envelope in await rig.said(TICKS)] == [tick(number)[1] for number in range(TOTAL)]
 
 
 async def test_a_crash_without_a_snapshot_publishes_nothing_twice(rig: Rig) -> None:
     service = await rig.start(NormalizerService)
-    await until_folded(rig, service, await print_ticks(rig, 0, 200))
+    await until_folded(rig, service, await print_trades(rig, 0, 200))
     await rig.stop(service)
     shutil.rmtree(rig.state / "snapshots")
     again = await rig.start(NormalizerService)
-    await until_folded(rig, again, await print_ticks(rig, 200, TOTAL))
+    await until_folded(rig, again, await print_trades(rig, 200, TOTAL))
     assert told(await rig.said(BARS)) == await expected(rig)
 
 
 async def test_a_dropped_topic_is_made_again_as_it_was(rig: Rig) -> None:
     service = await rig.start(NormalizerService)
-    await until_folded(rig, service, await print_ticks(rig, 0, TOTAL))
+    await until_folded(rig, service, await print_trades(rig, 0, TOTAL))
     before = told(await rig.said(BARS))
     await rig.close()
     shutil.rmtree(rig.state / "bus" / BARS)
@@ -135,19 +143,21 @@ async def test_a_dropped_topic_is_made_again_as_it_was(rig: Rig) -> None:
         await fresh.close()
 
 
+@pytest.mark.parametrize("topic", [TICKS, BARS])
 @pytest.mark.parametrize("written", [False, True])
-async def test_an_append_that_failed_loses_and_doubles_no_bar(rig: Rig, written: bool) -> None:
+async def test_an_append_that_failed_loses_and_doubles_nothing(rig: Rig, topic: str, written: bool) -> None:
     service = await rig.start(NormalizerService)
-    await until_folded(rig, service, await print_ticks(rig, 0, 100))
-    rig.bus.fail_next(BARS, BusUncertain("lost its answer") if written else BusFull("no room"), written=written)
-    await until_folded(rig, service, await print_ticks(rig, 100, TOTAL))
+    await until_folded(rig, service, await print_trades(rig, 0, 100))
+    rig.bus.fail_next(topic, BusUncertain("lost its answer") if written else BusFull("no room"), written=written)
+    await until_folded(rig, service, await print_trades(rig, 100, TOTAL))
     assert told(await rig.said(BARS)) == await expected(rig)
-    assert service.health()[BARS].ok
+    assert [envelope.data for envelope in await rig.said(TICKS)] == [tick(number)[1] for number in range(TOTAL)]
+    assert service.health()[topic].ok
 
 
 async def test_a_page_follows_the_one_before_and_a_restart_changes_no_answer(rig: Rig) -> None:
     service = await rig.start(NormalizerService)
-    await until_folded(rig, service, await print_ticks(rig, 0, TOTAL))
+    await until_folded(rig, service, await print_trades(rig, 0, TOTAL))
     path = "/bars/SIM/BTCUSDT/1s"
     _, whole = await rig.ask(service, "GET", f"{path}?limit=1000")
     bars, cursor = [], ""
@@ -165,7 +175,7 @@ async def test_a_page_follows_the_one_before_and_a_restart_changes_no_answer(rig
 
 async def test_bars_between_two_times_come_as_json_and_as_csv(rig: Rig) -> None:
     service = await rig.start(NormalizerService)
-    await until_folded(rig, service, await print_ticks(rig, 0, TOTAL))
+    await until_folded(rig, service, await print_trades(rig, 0, TOTAL))
     query = f"from=2023-11-14T22:13:25Z&to={BEGIN + 8 * SECOND}"
     _, found = await rig.ask(service, "GET", f"/bars/sim/btcusdt/1s?{query}")
     assert [bar["time"][11:19] for bar in found["bars"]] == ["22:13:25", "22:13:26", "22:13:27"]
@@ -177,7 +187,7 @@ async def test_bars_between_two_times_come_as_json_and_as_csv(rig: Rig) -> None:
 
 async def test_a_gap_is_told_and_the_bars_that_it_touches_are_uncertain(rig: Rig) -> None:
     service = await rig.start(NormalizerService)
-    await until_folded(rig, service, await print_ticks(rig, 0, TOTAL, lost=(100, 101)))
+    await until_folded(rig, service, await print_trades(rig, 0, TOTAL, lost=(100, 101)))
     _, answer = await rig.ask(service, "GET", "/gaps/SIM/BTCUSDT")
     (gap,) = answer["gaps"]
     assert (gap["first"], gap["last"], gap["reason"]) == (100, 101, "lost")

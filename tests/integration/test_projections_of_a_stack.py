@@ -133,7 +133,7 @@ def test_an_order_that_went_past_the_oms_is_a_break_and_not_ours(stack: OneProce
 
 
 def test_health_of_every_service_names_its_peers(stack: OneProcess) -> None:
-    expected = {"oms": {"risk", "gateway"}, "gateway": {"oms"}, "pnl": {"oms", "gateway"}}
+    expected = {"oms": {"risk", "gateway", "normalizer"}, "gateway": {"oms"}, "pnl": {"oms", "normalizer"}}
     for service, peers in expected.items():
         stack.wait_until(lambda service=service: stack.call(service, "GET", "/health").status == 200, "all is well")
         checks = stack.call(service, "GET", "/health").json["checks"]

@@ -124,7 +124,15 @@ class CommitFailure(Fault):
 
     async def strike(self, world: World, rng: Random) -> bool:
         topic = rng.choice(
-            ("orders.events", "orders.events", "venue.reports", "risk.events", "positions", "market.ticks")
+            (
+                "orders.events",
+                "orders.events",
+                "venue.reports",
+                "risk.events",
+                "positions",
+                "market.raw",
+                "market.ticks",
+            )
         )
         error = rng.choice((BusError("the disk said no"), BusFull("no room"), BusUncertain("the disk did not say")))
         world.bus.fail_next(topic, error)
@@ -166,7 +174,7 @@ class SpuriousWakeups(Fault):
 
     async def strike(self, world: World, rng: Random) -> bool:
         for _ in range(rng.randint(1, 20)):
-            for topic in ("orders.events", "venue.reports", "risk.events", "market.ticks"):
+            for topic in ("orders.events", "venue.reports", "risk.events", "market.raw", "market.ticks"):
                 world.bus.wake(topic)
             await asyncio.sleep(rng.random() * 0.05)
         return True

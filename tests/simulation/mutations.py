@@ -15,8 +15,8 @@ from trade2026.domain import events as ev
 from trade2026.domain.positions import Position
 from trade2026.gateway.machine import PaperVenue
 from trade2026.kit.bus.memory import _MemoryWriter
+from trade2026.kit.outlet import Outlet
 from trade2026.kit.owner import Owner
-from trade2026.kit.projection import Projection
 from trade2026.oms import lists
 from trade2026.oms.machine import OrderMachine
 from trade2026.oms.service import OmsService
@@ -43,7 +43,7 @@ class Mutation:
 
 _commit, _start, _report, _refusal = Owner._commit, Owner.start, OrderMachine._report, OrderMachine._refusal
 _claim, _venue_apply, _apply_fill = (
-    Projection._claim,
+    Outlet.claim,
     PaperVenue.apply,
     Position.apply_fill,
 )
@@ -99,9 +99,9 @@ def _forget_what_was_answered(self: PaperVenue, envelope: ev.Envelope) -> None:
     self.orders_next = 0
 
 
-async def _claim_without_looking(self: Projection) -> None:
-    await _claim(self)
-    self._published_as_of = -1
+async def _claim_without_looking(self: Outlet, end: int) -> None:
+    await _claim(self, end)
+    self.told_seq = -1
 
 
 def _restore_without_controls(state: bytes, fold: Any, controls: Any) -> None:
@@ -135,7 +135,7 @@ MUTATIONS = (
     Mutation("reports of before a recovery are decided after it", [(OmsService, "_decide_reports", _decide_by_any_machine)], (f.CommitFailure, f.SlowCommits)),
     Mutation("a fill counts twice", [(Position, "apply_fill", _fill_twice)], (f.Crash,)),
     Mutation("the venue forgets what it has answered", [(PaperVenue, "apply", _forget_what_was_answered), (PaperVenue, "find", _nothing)], (f.GracefulRestart,)),
-    Mutation("a fill is published again after a restart", [(Projection, "_claim", _claim_without_looking)], (f.Crash, f.GracefulRestart)),
+    Mutation("a fill is published again after a restart", [(Outlet, "claim", _claim_without_looking)], (f.Crash, f.GracefulRestart)),
     Mutation("a snapshot is without its limits", [(order_log, "restore", _restore_without_controls)], (f.PowerCut,)),
     Mutation("a kill does not refuse", [(OrderMachine, "_refusal", _refuse_all_but("KILLED", "HALTED"))], (f.SlowReads,)),
     Mutation("positions have no limit", [(OrderMachine, "_refusal", _refuse_all_but("MAX_POSITION"))], (f.SlowReads,)),

@@ -17,7 +17,7 @@ UNIT = 10**9
 SPEED = 90
 PLACEMENT = {
     "orders": ("oms",),
-    "venue": ("gateway",),
+    "venue": ("gateway", "normalizer"),
     "risk": ("risk",),
     "projections": ("ptrc", "pnl", "archive"),
 }

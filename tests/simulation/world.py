@@ -35,6 +35,7 @@ from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.calls import Answer
 from trade2026.kit.service import Context, Service
+from trade2026.normalizer.service import NormalizerService
 from trade2026.oms import lookup
 from trade2026.oms.service import OmsService
 from trade2026.pnl.service import PnlService
@@ -119,6 +120,7 @@ class World:
         self._factories: dict[str, Callable[[Context], Service]] = {
             "oms": OmsService,
             "gateway": lambda context: GatewayService(context, self._recording),
+            "normalizer": NormalizerService,
             "risk": lambda context: RiskService(context, self._post),
             "ptrc": PtrcService,
             "pnl": PnlService,

@@ -7,26 +7,29 @@ no I/O beyond the journal, so that a run is a function of its recording, its set
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from trade2026 import __version__
+from trade2026.backtest.market import Market, Told
+from trade2026.backtest.partition import Partition, Sink
 from trade2026.controls.limits import LimitBook
 from trade2026.controls.machine import Controls
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
-from trade2026.domain.events import Envelope, encode
+from trade2026.domain.events import Envelope
 from trade2026.domain.instruments import Instrument, Instruments
 from trade2026.domain.market import Trade
 from trade2026.gateway import commands as venue_cmd
-from trade2026.gateway.book import BookModel
 from trade2026.gateway.machine import PaperVenue
 from trade2026.gateway.outbox import asked_of_venue
 from trade2026.kit.body import parse
 from trade2026.kit.bus.port import Record
 from trade2026.kit.problem import Problem
 from trade2026.kit.reference import ReferenceCache
+from trade2026.normalizer.fold import BOOKS, TICKS
+from trade2026.normalizer.machine import Rules
 from trade2026.oms.machine import OrderMachine
 from trade2026.oms.order_input import OrderInput, OrderReader
 from trade2026.oms.refusals import OrderError
@@ -36,32 +39,9 @@ from trade2026.strategies.machine import Decision, Loaded, StrategiesMachine
 from trade2026.strategies.order_entry import order_input
 
 ORDERS, REPORTS, STRATEGIES, POSITIONS, PNL = "orders.events", "venue.reports", "strategies.events", "positions", "pnl"
-TICKS, BOOKS = "market.ticks", "market.books"
 WRITTEN = (ORDERS, REPORTS, STRATEGIES, POSITIONS, PNL)
-BOOK_INTERVAL_NS = 100_000_000
 _ORDER_RANK, _MARKET_RANK, _TIMER_RANK = 0, 1, 2
-
-
-class Sink(Protocol):
-    """Takes the records of one topic."""
-
-    def add(self, body: bytes) -> None: ...
-
-
-class Partition:
-    """A log in memory that only knows its end."""
-
-    def __init__(self, topic: str, tenant: str, sink: Sink | None) -> None:
-        self.topic, self.next_seq = topic, 0
-        self._tenant, self._sink = tenant, sink
-
-    def append(self, event: ev.AnyEvent, ts: int, *, principal: str, order_id: str = "", cause: str = "") -> Envelope:
-        """Stamp and write an event."""
-        envelope = Envelope(self.next_seq, 1, ts, ts, self._tenant, principal, order_id, cause, "", event)
-        self.next_seq += 1
-        if self._sink is not None:
-            self._sink.add(encode(envelope))
-        return envelope
+_RULES = Rules()
 
 
 class Engine:
@@ -74,6 +54,7 @@ class Engine:
         loaded: The strategies.
         sinks: By topic of `WRITTEN`.
         latency_ns: From a strategy to the order service, from there to the venue, and back.
+        rules: How what the venue says becomes ticks and bars.
     """
 
     def __init__(
@@ -88,6 +69,7 @@ class Engine:
         default_account: str,
         latency_ns: int = 1_000_000,
         seed: int = 7,
+        rules: Rules = _RULES,
     ) -> None:
         self.now = 0
         self.latency_ns = latency_ns
@@ -102,9 +84,8 @@ class Engine:
         self.strategies = StrategiesMachine(loaded, by_id)
         self._reader = OrderReader(self._instruments, default_account)
         self._references = ReferenceCache()
-        self._models = {name: BookModel(instrument, seed) for name, instrument in by_id.items()}
-        self._book_due = dict.fromkeys(by_id, 0)
-        self._logs = {topic: Partition(topic, tenant, sinks.get(topic)) for topic in (*WRITTEN, TICKS, BOOKS)}
+        self._market = Market(tenant, instruments, rules, seed)
+        self._logs = {topic: Partition(topic, tenant, sinks.get(topic)) for topic in WRITTEN}
         self._queue: list[tuple[int, int, int, Callable[[], None]]] = []
         self._scheduled = 0
 
@@ -151,6 +132,8 @@ class Engine:
             self.now = max(self.now, due)
             if kind == _ORDER_RANK:
                 heapq.heappop(self._queue)[3]()
+            elif kind == _MARKET_RANK:
+                self._tell(self._market.pass_time(self.now))
             elif self.strategies.next_due and self.strategies.next_due <= self.now:
                 self._record(self.strategies.pass_time(self.now), "clock")
             else:
@@ -158,6 +141,8 @@ class Engine:
 
     def _next_due(self) -> tuple[int, int]:
         dues = [(self._queue[0][0], _ORDER_RANK)] if self._queue else []
+        if bar := self._market.next_due:
+            dues.append((max(bar, self.now), _MARKET_RANK))
         if timer := self.strategies.next_due:
             dues.append((max(timer, self.now), _TIMER_RANK))
         if self.oms.fold.expiries:
@@ -182,31 +167,47 @@ class Engine:
     # ── the market ──────────────────────────────────────────────────────────────────────────
 
     def _on_trade(self, trade: Trade) -> None:
-        name = trade.instrument
-        envelope = self._logs[TICKS].append(trade, self.now, principal="market")
-        source = f"{TICKS}/0/{envelope.seq}"
-        self._references.on_trade(envelope, Record(TICKS, 0, envelope.seq, b""))
-        if self.oms.fold.held.get(name):
-            reference = self._references.get(name)
-            assert reference is not None
-            self._ask_oms(
-                cmd.ObserveMarket(
-                    ts=self.now, principal="market", causation_id=source, instrument=name, reference=reference
-                )
-            )
-        self.pnl.mark(name, trade.price)
-        model = self._models[name]
-        model.on_trade(trade)
-        book = model.book()
+        source, book, told = self._market.trade(self.now, trade)
+        self._hear(told)
         self._ask_venue(
             venue_cmd.ObservePrint(ts=self.now, principal="market", causation_id=source, trade=trade, book=book)
         )
-        self._deliver(TICKS, envelope)
-        if self.now >= self._book_due[name]:
-            self._book_due[name] = self.now + BOOK_INTERVAL_NS
-            shown = self._logs[BOOKS].append(book, self.now, principal="market")
-            self._references.on_book(shown)
-            self._deliver(BOOKS, shown)
+        self._deliver_all(told)
+        self._tell(self._market.book(self.now, trade.instrument))
+
+    def _tell(self, told: Told) -> None:
+        self._hear(told)
+        self._deliver_all(told)
+
+    def _hear(self, told: Told) -> None:
+        """What the order service and P&L make of the market."""
+        for topic, envelope in told:
+            if topic == BOOKS:
+                self._references.on_book(envelope)
+            elif topic == TICKS:
+                self._hear_tick(envelope)
+
+    def _hear_tick(self, envelope: Envelope) -> None:
+        trade = envelope.data
+        assert isinstance(trade, Trade)
+        self._references.on_trade(envelope, Record(TICKS, 0, envelope.seq, b""))
+        if self.oms.fold.held.get(trade.instrument):
+            reference = self._references.get(trade.instrument)
+            assert reference is not None
+            self._ask_oms(
+                cmd.ObserveMarket(
+                    ts=self.now,
+                    principal="market",
+                    causation_id=f"{TICKS}/0/{envelope.seq}",
+                    instrument=trade.instrument,
+                    reference=reference,
+                )
+            )
+        self.pnl.mark(trade.instrument, trade.price)
+
+    def _deliver_all(self, told: Told) -> None:
+        for topic, envelope in told:
+            self._deliver(topic, envelope)
 
     # ── the services ────────────────────────────────────────────────────────────────────────
 
@@ -234,8 +235,7 @@ class Engine:
 
     def _fold(self, envelope: Envelope) -> None:
         for topic, machine in ((POSITIONS, self.ptrc), (PNL, self.pnl)):
-            told = machine.apply(envelope)
-            if told is not None:
+            for _, told in machine.apply(envelope):
                 self._logs[topic].append(
                     told,
                     self.now,

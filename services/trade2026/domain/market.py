@@ -39,6 +39,28 @@ class Book(msgspec.Struct, frozen=True, tag="Book", tag_field="type"):
 MarketEvent = Trade | Book
 
 
+class VenueMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="VenueMessage", tag_field="type"):
+    """What a venue said of an instrument, as it said it; when, by the venue's clock, is the `ts_event` around it.
+
+    A `heartbeat` says that until then the venue has made no trade that is newer than number `venue_seq`.
+
+    Attributes:
+        symbol: As the venue calls it.
+        venue_seq: The venue's number of the trade, or of the newest trade.
+        body: The venue's own words.
+        ts_recv: When it reached us (ns).
+        ts_source: When it happened originally, if this is a replay (ns).
+    """
+
+    venue: str
+    channel: Literal["trades", "books", "heartbeat"]
+    symbol: str
+    venue_seq: int
+    body: msgspec.Raw
+    ts_recv: int = 0
+    ts_source: int = 0
+
+
 class Bar(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="Bar", tag_field="type"):
     """Trades between two moments, or up to a number, quantity or value; which, says `interval` (`1m`, `100tick`).
 

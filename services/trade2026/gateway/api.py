@@ -42,18 +42,25 @@ def add_routes(app: App, service: "GatewayService") -> None:
 
 
 def _add_market(app: App, service: "GatewayService") -> None:
-    @app.route("GET", "/ticker/{symbol}", summary="Last price, best prices, range and volume of 24 hours")
+    @app.route(
+        "GET", "/ticker/{symbol}", summary="Last price, best prices, range and volume of 24 hours, as the venue says"
+    )
     async def ticker(request: Request) -> Response:
         return json_response(_view(service, request).ticker())
 
-    @app.route("GET", "/book/{symbol}", summary="The book", query={"depth": f"1 to {LEVELS} (the default) levels"})
+    @app.route(
+        "GET",
+        "/book/{symbol}",
+        summary="The book as the venue says",
+        query={"depth": f"1 to {LEVELS} (the default) levels"},
+    )
     async def book(request: Request) -> Response:
         return json_response(_view(service, request).book_view(_number(request, "depth", LEVELS, LEVELS)))
 
     @app.route(
         "GET",
         "/trades/{symbol}",
-        summary="Last trades, newest first",
+        summary="Last trades as the venue says, bad prints too, newest first",
         query={"limit": f"1 to {TRADES_KEPT}; 100 by default"},
     )
     async def trades(request: Request) -> Response:
@@ -68,7 +75,9 @@ def _add_market(app: App, service: "GatewayService") -> None:
         items = service.feed.instruments.values() if service.feed is not None else ()
         return json_response({"replays": [item.source.describe() for item in items]})
 
-    @app.websocket("/ws/market", summary="Trades, books, tickers: subscribe with op, channels, symbols")
+    @app.websocket(
+        "/ws/market", summary="Trades, books, tickers as the venue says: subscribe with op, channels, symbols"
+    )
     async def market(ws: WebSocket, principal: Principal) -> None:
         await service.stream.serve(ws)
 

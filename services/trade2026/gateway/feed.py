@@ -1,16 +1,19 @@
-"""The market goes on: prints of each source to `market.ticks` and to the venue, books to `market.books`.
+"""The market goes on: what each source says to `market.raw`, its prints to the venue too.
 
-At most one append per topic is under way; while the bus is busy, the sources wait and their trades are
-published together afterwards. Books are conflated.
+The venue hears of a print at once, everybody else from the normalizer. At most one turn is under way; while the bus
+is busy, the sources wait and their trades are published together afterwards. Books are conflated. An instrument that
+is silent has heartbeats.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from trade2026.domain.events import decode
-from trade2026.domain.market import Trade
+from trade2026.domain.market import Book, Trade, VenueMessage
 from trade2026.gateway.book import BookModel
 from trade2026.gateway.commands import ObservePrint
 from trade2026.gateway.stream import MarketStream
@@ -22,8 +25,7 @@ from trade2026.kit.publisher import Publisher
 
 log = logging.getLogger(__name__)
 
-TICKS = "market.ticks"
-BOOKS = "market.books"
+RAW = "market.raw"
 _PAUSE_SECONDS_MIN = 0.001
 """What is due within so long is published together."""
 _PAUSE_SECONDS_MAX = 0.1
@@ -31,8 +33,13 @@ _BUSY_SECONDS = 0.02
 """While the venue's log takes no more."""
 _TRADES_PER_TURN = 1_000
 _BOOK_INTERVAL_NS = 100_000_000
-_LOOK_BACK = 2_000
+_HEARTBEAT_NS = 250_000_000
+_LOOK_BACK = 4_000
 _RETRY_SECONDS = 1.0
+
+
+_decode_trade = msgspec.json.Decoder(Trade).decode
+_NOTHING = msgspec.Raw(b"{}")
 
 
 class Instrumented:
@@ -43,6 +50,27 @@ class Instrumented:
         self.view = MarketView(source.instrument)
         self.book_due = 0
         self.book_is_new = False
+        self.newest = -1
+        """The venue's number of the newest trade."""
+        self.heartbeat_due = 0
+
+    def trade(self, trade: Trade, now: int) -> VenueMessage:
+        """A print as the venue says it."""
+        return self._message("trades", trade.venue_seq, trade, now)
+
+    def book(self, now: int) -> VenueMessage:
+        """The book as the venue says it."""
+        assert self.view.book is not None
+        return self._message("books", self.view.book.venue_seq, self.view.book, now)
+
+    def heartbeat(self, now: int) -> VenueMessage:
+        """That nothing was traded since the newest trade."""
+        instrument = self.source.instrument
+        return VenueMessage(instrument.venue, "heartbeat", instrument.symbol, self.newest, _NOTHING, now)
+
+    def _message(self, channel: Literal["trades", "books"], number: int, said: Trade | Book, now: int) -> VenueMessage:
+        instrument, body = self.source.instrument, msgspec.Raw(msgspec.json.encode(said))
+        return VenueMessage(instrument.venue, channel, instrument.symbol, number, body, now, said.ts_source)
 
 
 class Feed:
@@ -72,8 +100,7 @@ class Feed:
         self.fenced = False
         """Another process publishes the market: this one is of no use any more."""
         self._observe, self._may_publish = observe, may_publish
-        self._ticks = Publisher(bus, TICKS, tenant=tenant, clock=clock, owner=owner)
-        self._books = Publisher(bus, BOOKS, tenant=tenant, clock=clock, owner=owner)
+        self._raw = Publisher(bus, RAW, tenant=tenant, clock=clock, owner=owner)
         self._under_way: list[asyncio.Future[int]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -81,34 +108,41 @@ class Feed:
         """Go on after the last trade that was published or that filled an order, and publish the next.
 
         Args:
-            last_prints: Per instrument, the id of the newest print in the venue's reports. The ticks are not
-                durable: after a power cut the reports may know a print that the ticks have lost.
+            last_prints: Per instrument, the id of the newest print in the venue's reports. `market.raw` is not
+                durable: after a power cut the reports may know a print that it has lost.
         """
-        await self._ticks.start()
-        await self._books.start()
-        positions: dict[str, int] = {}
-        end = self._ticks.next_seq
-        begin = max(end - _LOOK_BACK, await self.bus.start(TICKS, 0))
+        await self._raw.start()
+        await self._look_back()
+        now = self.clock.now()
+        for name, item in self.instruments.items():
+            reported = item.source.position_of(last_prints.get(name, ""))
+            item.newest = max(item.newest, -1 if reported is None else reported)
+            item.source.start(now, item.newest + 1)
+        self.error = ""
+        self.turn()
+
+    async def _look_back(self) -> None:
+        """Learn from what was said where each instrument is."""
+        by_symbol = {(i.venue, i.symbol): item for item in self.instruments.values() for i in [item.source.instrument]}
+        end = self._raw.next_seq
+        begin = max(end - _LOOK_BACK, await self.bus.start(RAW, 0))
         while begin < end:
-            records = await self.bus.read(TICKS, 0, begin, end - begin)
+            records = await self.bus.read(RAW, 0, begin, end - begin)
             for record in records:
                 envelope = decode(record.body)
-                trade = envelope.data
-                item = self.instruments.get(trade.instrument) if isinstance(trade, Trade) else None
-                if item is not None and isinstance(trade, Trade):
-                    positions[trade.instrument] = trade.venue_seq + 1
+                message = envelope.data
+                assert isinstance(message, VenueMessage)
+                item = by_symbol.get((message.venue, message.symbol))
+                if item is None:
+                    continue
+                item.newest = message.venue_seq
+                if message.channel == "trades":
+                    trade = _decode_trade(message.body)
                     item.view.on_trade(envelope.ts_event, trade)
                     item.model.on_trade(trade)
             if not records:
                 break
             begin = records[-1].seq + 1
-        now = self.clock.now()
-        for name, item in self.instruments.items():
-            reported = item.source.position_of(last_prints.get(name, ""))
-            position = max(positions.get(name, 0), 0 if reported is None else reported + 1)
-            item.source.start(now, position)
-        self.error = ""
-        self.turn()
 
     def run(self) -> None:
         """Go on in the background."""
@@ -119,8 +153,7 @@ class Feed:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._ticks.stop()
-        await self._books.stop()
+        await self._raw.stop()
 
     @property
     def finished(self) -> bool:
@@ -143,18 +176,19 @@ class Feed:
         now = self.clock.now()
         for item in self.instruments.values():
             self._publish_trades(item, now)
-        self._publish_books(now)
+        self._publish_others(now)
 
     def _publish_trades(self, item: Instrumented, now: int) -> None:
         due = item.source.due(now, _TRADES_PER_TURN)
         if not due:
             return
-        first = self._ticks.next_seq
+        first = self._raw.next_seq
         envelopes = [
-            self._ticks.stamp(trade, offset=offset, ts_event=ts, principal="market")
+            self._raw.stamp(item.trade(trade, now), offset=offset, ts_event=ts, principal="market")
             for offset, (ts, trade) in enumerate(due)
         ]
-        self._under_way.append(self._ticks.append(envelopes))
+        self._under_way.append(self._raw.append(envelopes))
+        item.newest, item.heartbeat_due = due[-1][1].venue_seq, now + _HEARTBEAT_NS
         for _, trade in due:
             item.model.on_trade(trade)
         book = item.model.book()
@@ -164,7 +198,7 @@ class Feed:
                 ObservePrint(
                     ts=ts,
                     principal="market",
-                    causation_id=f"{TICKS}/0/{first + offset}",
+                    causation_id=f"{RAW}/0/{first + offset}",
                     trade=trade,
                     book=book if offset == len(due) - 1 else None,
                 )
@@ -173,21 +207,30 @@ class Feed:
         self.published += len(due)
         self.stream.on_trades(item.view, due)
 
-    def _publish_books(self, now: int) -> None:
-        due = [item for item in self.instruments.values() if item.book_is_new and now >= item.book_due]
-        envelopes = []
-        for item in due:
-            assert item.view.book is not None
-            envelopes.append(self._books.stamp(item.view.book, offset=len(envelopes), principal="market"))
-            item.book_due, item.book_is_new = now + _BOOK_INTERVAL_NS, False
-            self.stream.on_book(item.view)
-        if envelopes:
-            self._under_way.append(self._books.append(envelopes))
+    def _publish_others(self, now: int) -> None:
+        """Books that are new, and heartbeats of who has been silent."""
+        messages: list[VenueMessage] = []
+        for item in self.instruments.values():
+            if item.book_is_new and now >= item.book_due:
+                messages.append(item.book(now))
+                item.book_due, item.book_is_new = now + _BOOK_INTERVAL_NS, False
+                self.stream.on_book(item.view)
+            if item.newest >= 0 and now >= item.heartbeat_due:
+                # All that was due is published, so no trade of before this moment will come.
+                messages.append(item.heartbeat(now))
+                item.heartbeat_due = now + _HEARTBEAT_NS
+        if messages:
+            envelopes = [
+                self._raw.stamp(message, offset=offset, ts_event=now, principal="market")
+                for offset, message in enumerate(messages)
+            ]
+            self._under_way.append(self._raw.append(envelopes))
 
     def _pause(self) -> float:
-        """Seconds until the next trade or book is due."""
+        """Seconds until the next trade, book or heartbeat is due."""
         dues = [item.source.next_due for item in self.instruments.values() if not item.source.finished]
         dues += [item.book_due for item in self.instruments.values() if item.book_is_new]
+        dues += [item.heartbeat_due for item in self.instruments.values() if item.newest >= 0]
         if not self._may_publish():
             return _BUSY_SECONDS
         if not dues:
@@ -209,15 +252,14 @@ class Feed:
                 await self._begin_again(error)
 
     async def _begin_again(self, error: BusError) -> None:
-        """The bus refused market data: claim the topics again, and go on after what it has."""
+        """The bus refused market data: claim the topic again, and go on after what it has."""
         while True:
             self.error = f"market data could not be written: {error}"
             log.warning(self.error)
             await asyncio.sleep(_RETRY_SECONDS)
             try:
                 self._under_way = []
-                await self._ticks.start()
-                await self._books.start()
+                await self._raw.start()
             except BusError as failure:
                 error = failure
                 continue

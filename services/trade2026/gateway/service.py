@@ -1,4 +1,4 @@
-"""The gateway: owns `venue.reports`, `market.ticks`, `market.books`; follows `orders.events`.
+"""The gateway: owns `venue.reports`, `market.raw`; follows `orders.events`.
 
 The OMS's log is its outbox: what was routed there is done here, once. Each report names the event that
 caused it, so after any crash the venue goes on after the last event that it has answered.

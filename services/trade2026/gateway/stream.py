@@ -1,4 +1,6 @@
-"""The market over WebSocket: trades, books and tickers to whoever subscribes.
+"""The market as the venue says it over WebSocket: trades, books and tickers to whoever subscribes.
+
+What the normalizer makes of it is in the topics of the market, and in the cache.
 
 Books and tickers are conflated: a slow reader gets the newest. Trades wait in a bounded queue; a reader
 that lets it overflow, or does not read for seconds, is dropped with the reason.

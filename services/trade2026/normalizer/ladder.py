@@ -141,6 +141,13 @@ class Ladder:
             closed += builder.advance(ts)
         return self._climb(closed, ts)
 
+    @property
+    def next_end(self) -> int:
+        """When the first open time bar ends (ns); 0 if none is open."""
+        ends = [each.state.ts_open + each.spec.size for each in self.builders if _is_open(each)]
+        ends += [rung.bar.ts_close for rung in self.rungs if rung.bar is not None]
+        return min(ends, default=0)
+
     def restart(self) -> None:
         """The venue numbers anew, and nobody knows what is missing."""
         for builder in self.builders:
@@ -160,3 +167,7 @@ class Ladder:
                 found += rung.add(part)
             found += rung.advance(ts)
         return found
+
+
+def _is_open(builder: BarBuilder) -> bool:
+    return builder.spec.kind == "time" and builder.state.trades > 0

@@ -11,16 +11,16 @@ from typing import Literal
 import msgspec
 
 from trade2026.domain.instruments import Instrument
-from trade2026.domain.market import Bar, Book, Level, Quote, Trade
+from trade2026.domain.market import Bar, Book, Level, Quote, Trade, VenueMessage
 from trade2026.normalizer.ladder import Ladder, LadderState
 from trade2026.normalizer.prints import BadPrintRule, BadPrints, PrintsState
-from trade2026.normalizer.raw import RawInvalid, RawTrade, read
+from trade2026.normalizer.raw import RawInvalid, RawTrade, read, read_message
 from trade2026.normalizer.sequence import Counts, Gap, Sequence, SequenceState
 
 INTERVALS = ("1s", "10s", "1m", "5m", "15m", "1h", "4h", "1d", "100tick", "10volume", "1000000dollar")
 _SECOND = 10**9
 
-Mark = Literal["", "bad_print", "late", "no_amount"]
+Mark = Literal["", "bad_print", "late", "after_close", "no_amount"]
 
 
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +40,10 @@ _DEFAULT = Rules()
 
 
 class Tick(msgspec.Struct, frozen=True, gc=False, tag="Tick", tag_field="type"):
-    """A canonical trade, made at `ts` (ns). What has a `mark` is in no bar."""
+    """A canonical trade, made at `ts` (ns). What has a `mark` is in no bar.
+
+    `late` is out of its order, `after_close` in its order but later than the end of its bar was told.
+    """
 
     ts: int
     trade: Trade
@@ -125,6 +128,23 @@ class Lane:
             found += self.ladder.advance(self.closed_until)
         return found
 
+    def on_heartbeat(self, now: int, ts: int, number: int) -> list[Output]:
+        """By `ts` (ns) the venue has made no trade after a number: if all have come, bars end without waiting."""
+        found: list[Output] = []
+        for item in self.sequence.hear_of(now, ts, number):
+            found += self._pass(item)
+        if not self.sequence.has_all(number):
+            return found + self.advance(now)
+        self.closed_until = max(self.closed_until, ts)
+        return found + self.ladder.advance(self.closed_until)
+
+    def resume(self) -> list[Output]:
+        """The connection to the venue is a new one."""
+        found: list[Output] = []
+        for item in self.sequence.resume():
+            found += self._pass(item)
+        return found
+
     def on_book(self, ts: int, book: Book) -> list[Output]:
         """Take a book of `ts` (ns): levels in order and once, and the quote if it is another one."""
         quality = self.quality
@@ -174,7 +194,7 @@ class Lane:
         mark = self._mark(ts, trade)
         if mark:
             told: list[Output] = [Tick(ts, trade, mark)]
-            if mark == "late":  # the bar that it belongs to was told without it
+            if mark == "after_close":  # the bar that it belongs to was told without it
                 told.append(Gap(self.instrument, ts, ts, trade.venue_seq, trade.venue_seq, "late"))
             return [*told, *self.ladder.skip(ts, trade.venue_seq)]
         return [Tick(ts, trade), *self.ladder.add(ts, trade)]
@@ -188,7 +208,7 @@ class Lane:
             return "bad_print"
         if ts < self.closed_until:
             self.quality.closed_before += 1
-            return "late"
+            return "after_close"
         return ""
 
 
@@ -219,11 +239,17 @@ class Normalizer:
     Args:
         instruments: Those of the venue.
         symbols: Instrument id by what the venue calls it; the ids themselves if not given.
+        dialect: How the venue speaks; see `raw.read_message`.
     """
 
     def __init__(
-        self, instruments: Iterable[Instrument], rules: Rules = _DEFAULT, symbols: Mapping[str, str] | None = None
+        self,
+        instruments: Iterable[Instrument],
+        rules: Rules = _DEFAULT,
+        symbols: Mapping[str, str] | None = None,
+        dialect: str = "replay",
     ) -> None:
+        self.dialect = dialect
         self.rules = rules
         self.instruments = {each.instrument_id: each for each in instruments}
         self.symbols = dict(symbols) if symbols is not None else {name: name for name in self.instruments}
@@ -232,24 +258,43 @@ class Normalizer:
         """Messages that no adapter could read."""
         self.last_fault = ""
 
+    def on_message(self, now: int, ts: int, message: VenueMessage) -> list[Output]:
+        """Take a message that the venue made at `ts` and that came at `now` (ns)."""
+        if message.channel == "heartbeat":
+            lane = self.lanes.get(self.symbols.get(message.symbol, ""))
+            return lane.on_heartbeat(now, ts, message.venue_seq) if lane is not None else []
+        try:
+            said = read_message(self.dialect, ts, message)
+        except RawInvalid as error:
+            return self._is_unreadable(str(error))
+        return self.on_book(ts, said) if isinstance(said, Book) else self.on_trade(now, said)
+
+    def resume(self) -> list[Output]:
+        """The connection to the venue is a new one: nothing that is missing will come."""
+        found: list[Output] = []
+        for lane in self.lanes.values():
+            found += lane.resume()
+        return found
+
     def on_trade(self, now: int, raw: RawTrade) -> list[Output]:
         """Take a raw trade that came at `now` (ns); return what is certain now, in order."""
         try:
             ts, trade = read(raw, self.symbols)
         except RawInvalid as error:
-            self.unreadable += 1
-            self.last_fault = str(error)
-            return []
+            return self._is_unreadable(str(error))
         return self.lanes[trade.instrument].on_trade(now, ts, trade)
 
     def on_book(self, ts: int, book: Book) -> list[Output]:
         """Take a book that was so at `ts` (ns)."""
         lane = self.lanes.get(book.instrument)
         if lane is None:
-            self.unreadable += 1
-            self.last_fault = f"unknown instrument {book.instrument!r}"
-            return []
+            return self._is_unreadable(f"unknown instrument {book.instrument!r}")
         return lane.on_book(ts, book)
+
+    def _is_unreadable(self, fault: str) -> list[Output]:
+        self.unreadable += 1
+        self.last_fault = fault
+        return []
 
     def advance(self, now: int) -> list[Output]:
         """It is `now` (ns)."""

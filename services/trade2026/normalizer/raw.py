@@ -3,11 +3,11 @@
 An adapter reads symbols, times and numbers into canonical trades. It orders and judges nothing. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
-from trade2026.domain.market import Trade
+from trade2026.domain.market import Book, Trade, VenueMessage
 from trade2026.domain.numbers import SCALE
 
 _PICOS_PER_NANO = 1_000
@@ -84,6 +84,58 @@ def read(raw: RawTrade, instruments: Mapping[str, str]) -> Read:
         RawInvalid: it can't be read.
     """
     return read_paper(raw, instruments) if isinstance(raw, PaperTrade) else read_bitstamp(raw, instruments)
+
+
+_decode_paper = msgspec.json.Decoder(Trade | Book).decode
+_decode_bitstamp = msgspec.json.Decoder(BitstampTrade).decode
+
+
+def _paper(ts: int, message: VenueMessage) -> PaperTrade | Book:
+    said = _decode_paper(message.body)
+    if isinstance(said, Book):
+        return Book(said.instrument, said.bids, said.asks, said.venue_seq, message.ts_recv, message.ts_source)
+    trade = Trade(
+        said.instrument,
+        said.trade_id,
+        said.price,
+        said.quantity,
+        said.aggressor,
+        message.venue_seq,
+        message.ts_recv,
+        message.ts_source,
+    )
+    return PaperTrade(ts, trade)
+
+
+def _bitstamp(ts: int, message: VenueMessage) -> BitstampTrade:
+    return _decode_bitstamp(message.body)
+
+
+_DIALECTS: Mapping[str, Callable[[int, VenueMessage], RawTrade | Book]] = {
+    "replay": _paper,
+    "synthetic": _paper,
+    "bitstamp": _bitstamp,
+}
+"""By type of venue."""
+
+
+def read_message(dialect: str, ts: int, message: VenueMessage) -> RawTrade | Book:
+    """Read what a venue has said.
+
+    Args:
+        dialect: The type of the venue.
+        ts: When it was so, by the venue (ns).
+
+    Raises:
+        RawInvalid: nobody speaks so.
+    """
+    speak = _DIALECTS.get(dialect)
+    if speak is None:
+        raise RawInvalid(f"no adapter for a venue of type {dialect!r}")
+    try:
+        return speak(ts, message)
+    except msgspec.MsgspecError as error:
+        raise RawInvalid(f"{message.channel} of {message.venue}: {error}") from error
 
 
 def _nanos(text: str) -> int:

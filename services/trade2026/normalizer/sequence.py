@@ -59,6 +59,10 @@ class SequenceState(msgspec.Struct):
     first: int = -1
     """The first number of this numbering that was seen."""
     counts: Counts = msgspec.field(default_factory=Counts)
+    tail_since: int = 0
+    """Since when the venue says that it has made trades which have not come; 0 if it does not."""
+    is_resumed: bool = False
+    """The connection is a new one: what is missing before the next message was said to nobody."""
 
 
 class Sequence:
@@ -80,9 +84,10 @@ class Sequence:
         counts = state.counts
         counts.received += 1
         if number == state.expected and not state.held:
-            state.expected, state.ts_last = number + 1, ts
+            state.expected, state.ts_last, state.tail_since, state.is_resumed = number + 1, ts, 0, False
             counts.passed += 1
             return [(ts, trade)]
+        state.tail_since = 0
         gone = self.advance(now) if state.held else []
         if state.expected < 0:
             state.expected = state.first = number
@@ -96,7 +101,7 @@ class Sequence:
         state.held[number] = (now, ts, trade)
         if number == state.expected:
             gone += self._release()
-        elif len(state.held) > HELD_MAX:
+        elif state.is_resumed or len(state.held) > HELD_MAX:
             gone += self._give_up()
         return gone
 
@@ -106,6 +111,32 @@ class Sequence:
         while self.state.held and now - self.state.waits_since >= self.window_ns:
             gone += self._give_up()
         return gone
+
+    def resume(self) -> list[tuple[int, Trade] | Gap]:
+        """The connection to the venue is a new one: what was not said on the old one will not come."""
+        gone: list[tuple[int, Trade] | Gap] = []
+        while self.state.held:
+            gone += self._give_up()
+        self.state.is_resumed = True
+        return gone
+
+    def hear_of(self, now: int, ts: int, number: int) -> list[tuple[int, Trade] | Gap]:
+        """By `ts` (ns) the venue has made no trade after this number; give up what does not come in time."""
+        state = self.state
+        if self.has_all(number) or state.held or state.expected < 0:
+            state.tail_since = 0
+        elif not state.tail_since:
+            state.tail_since = now
+        elif now - state.tail_since >= self.window_ns:
+            gap = Gap(self.instrument, state.ts_last, max(ts, state.ts_last), state.expected, number, "lost")
+            self._forget(number + 1)
+            state.tail_since = 0
+            return [gap]
+        return []
+
+    def has_all(self, number: int) -> bool:
+        """Whether every trade up to a number has gone on."""
+        return not self.state.held and self.state.expected > number
 
     def _take_lower(self, ts: int, trade: Trade) -> list[tuple[int, Trade] | Gap]:
         state, number = self.state, trade.venue_seq
@@ -138,13 +169,18 @@ class Sequence:
         state = self.state
         first, number = state.expected, min(state.held)
         ts = state.held[number][1]
-        state.holes.append((first, number - 1))
-        del state.holes[:-HOLES_MAX]
-        state.counts.gaps += 1
-        state.counts.lost += number - first
-        state.expected = number
+        self._forget(number)
         gap = Gap(self.instrument, state.ts_last, max(ts, state.ts_last), first, number - 1, "lost")
         return [gap, *self._release()]
+
+    def _forget(self, number: int) -> None:
+        """Expect a number, and take those before it for lost."""
+        state = self.state
+        state.holes.append((state.expected, number - 1))
+        del state.holes[:-HOLES_MAX]
+        state.counts.gaps += 1
+        state.counts.lost += number - state.expected
+        state.expected = number
 
     def _release(self) -> list[tuple[int, Trade] | Gap]:
         """Let go what follows without a gap."""
@@ -153,7 +189,7 @@ class Sequence:
         while (held := state.held.pop(state.expected, None)) is not None:
             _, ts, trade = held
             state.expected += 1
-            state.ts_last = ts
+            state.ts_last, state.is_resumed = ts, False
             gone.append((ts, trade))
         state.counts.passed += len(gone)
         state.counts.reordered += len(gone) - 1

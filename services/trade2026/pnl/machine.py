@@ -164,13 +164,13 @@ class PnlMachine:
             instrument.base: name for name, instrument in instruments.items() if instrument.quote == base_currency
         }
 
-    def apply(self, envelope: Envelope) -> PnlRealized | None:
+    def apply(self, envelope: Envelope) -> list[tuple[int, PnlRealized]]:
         """Fold the next event; a fill answers with what it realised."""
         assert envelope.seq == self.next_seq, f"event {envelope.seq} follows {self.next_seq - 1}"
         self.next_seq += 1
         fill = envelope.data
         if not isinstance(fill, OrderFilled):
-            return None
+            return []
         self.last_fill_seq = envelope.seq
         realized = self._holding(fill.account, fill.instrument).apply_fill(fill, envelope.ts_event)
         key = (fill.account, fill.strategy, fill.instrument)
@@ -184,7 +184,7 @@ class PnlMachine:
         total[1] += fill.fee
         self.marks[fill.instrument] = fill.last_px
         self._sample(fill.account, envelope.ts_event)
-        return PnlRealized(
+        told = PnlRealized(
             account=fill.account,
             instrument=fill.instrument,
             strategy=fill.strategy,
@@ -197,6 +197,11 @@ class PnlMachine:
             exec_id=fill.exec_id,
             as_of=envelope.seq,
         )
+        return [(envelope.ts_event, told)]
+
+    def last_seq(self, topic: str) -> int:
+        """Position of the newest event from which something followed, whatever the topic: that of a fill."""
+        return self.last_fill_seq
 
     def mark(self, instrument: str, price: int) -> None:
         """The market's newest price of an instrument, nanos."""

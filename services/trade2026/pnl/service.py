@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from trade2026.domain.events import Envelope
+from trade2026.domain.events import Envelope, PnlRealized
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Trade
 from trade2026.kit.bus.port import Record
@@ -43,7 +43,7 @@ class PnlService(Service):
         instruments = Instruments(self.settings.instruments).by_id
         config = msgspec.convert(self.settings.config.get(self.name, {}), PnlConfig)
         make = partial(PnlMachine, self.settings.base_currency, instruments, config.method)
-        self.projection = Projection(context, self.name, make, "pnl")
+        self.projection = Projection(context, self.name, make, {"pnl": (PnlRealized,)})
         self._ticks: Follower | None = None
         self._sampled = 0
 

@@ -64,14 +64,14 @@ class PositionMachine:
         self.report_seq = -1
         """Position of the newest report of the venue that is in the log."""
 
-    def apply(self, envelope: Envelope) -> PositionChanged | None:
+    def apply(self, envelope: Envelope) -> list[tuple[int, PositionChanged]]:
         """Fold the next event; a fill answers with the position after it."""
         assert envelope.seq == self.next_seq, f"event {envelope.seq} follows {self.next_seq - 1}"
         self.next_seq += 1
         fill = envelope.data
         self.report_seq = max(self.report_seq, getattr(fill, "report_seq", -1))
         if not isinstance(fill, OrderFilled):
-            return None
+            return []
         self.last_fill_seq = envelope.seq
         signed = fill.last_qty if fill.side == "BUY" else -fill.last_qty
         whole, holding = self._place(fill.account, fill.instrument, fill.strategy)
@@ -80,7 +80,7 @@ class PositionMachine:
         holding.apply_fill(fill, signed, envelope.ts_event)
         self._keep(fill, signed, envelope.seq)
         position = holding.position
-        return PositionChanged(
+        changed = PositionChanged(
             account=fill.account,
             instrument=fill.instrument,
             strategy=fill.strategy,
@@ -92,6 +92,11 @@ class PositionMachine:
             exec_id=fill.exec_id,
             as_of=envelope.seq,
         )
+        return [(envelope.ts_event, changed)]
+
+    def last_seq(self, topic: str) -> int:
+        """Position of the newest event from which something followed, whatever the topic: that of a fill."""
+        return self.last_fill_seq
 
     def accounts(self) -> list[str]:
         """Every account that ever traded."""

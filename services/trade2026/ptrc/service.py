@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from trade2026.domain.events import decode
+from trade2026.domain.events import PositionChanged, decode
 from trade2026.domain.instruments import Instruments
 from trade2026.kit.http import App
 from trade2026.kit.projection import Projection
@@ -52,7 +52,7 @@ class PtrcService(Service):
         venue = self.settings.venues[0].name if self.settings.venues else None
         self.instruments = Instruments(self.settings.instruments, venue)
         self.config = msgspec.convert(self.settings.config.get(self.name, {}), PtrcConfig)
-        self.projection = Projection(context, self.name, PositionMachine, "positions")
+        self.projection = Projection(context, self.name, PositionMachine, {"positions": (PositionChanged,)})
         self.breaks: int | None = None
         """Found by the last reconciliation."""
         self._record = VenueRecord()

@@ -76,8 +76,13 @@ TOPICS: tuple[TopicFacts, ...] = (
     TopicFacts("exeq.events", "exeq", durable=True),
     TopicFacts("positions", "ptrc", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB),
     TopicFacts("pnl", "pnl", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB),
-    TopicFacts("market.ticks", "gateway", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
-    TopicFacts("market.books", "gateway", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
+    TopicFacts("market.raw", "gateway", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
+    TopicFacts(
+        "market.ticks", "normalizer", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB
+    ),
+    TopicFacts(
+        "market.books", "normalizer", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB
+    ),
     TopicFacts("market.bars", "normalizer", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
 )
 
@@ -125,7 +130,7 @@ SERVICES: dict[str, ServiceFacts] = {
             8080,
             "Venues and market data",
             "venue",
-            owns=("venue.reports", *_MARKET),
+            owns=("venue.reports", "market.raw"),
             follows=("orders.events",),
             slo=Slo(0.999, 50),
             reads_venue_config=True,
@@ -134,10 +139,10 @@ SERVICES: dict[str, ServiceFacts] = {
         ServiceFacts(
             "normalizer",
             8091,
-            "Bars and data quality",
+            "Market data and its quality",
             "venue",
-            owns=("market.bars",),
-            follows=("market.ticks",),
+            owns=(*_MARKET, "market.bars"),
+            follows=("market.raw",),
             slo=Slo(0.99, 250),
             factory="trade2026.normalizer.service:NormalizerService",
         ),

@@ -44,7 +44,7 @@ class Stack:
     def make_projection(self) -> Projection:
         settings = SimpleNamespace(stack="desk", release="projections", state=self.state)
         context = SimpleNamespace(settings=settings, bus=self.bus, clock=self.clock, metrics=None)
-        return Projection(context, "ptrc", PositionMachine, "positions")  # type: ignore[arg-type]
+        return Projection(context, "ptrc", PositionMachine, {"positions": (ev.PositionChanged,)})  # type: ignore[arg-type]
 
     async def projection(self) -> Projection:
         projection = self.make_projection()

@@ -171,7 +171,7 @@ def test_a_trade_whose_bar_the_clock_has_closed_is_late_and_its_moment_uncertain
     told(machine, 1 * SECOND, 1)
     assert [bar.interval for bar in bars(machine.advance(3 * SECOND))] == ["1s"]
     said = machine.on_trade(3 * SECOND, PaperTrade(SECOND + 1, numbered(2)))
-    assert said == [Tick(SECOND + 1, numbered(2), "late"), Gap(NAME, SECOND + 1, SECOND + 1, 2, 2, "late")]
+    assert said == [Tick(SECOND + 1, numbered(2), "after_close"), Gap(NAME, SECOND + 1, SECOND + 1, 2, 2, "late")]
     assert machine.counts(NAME)[1].closed_before == 1
 
 

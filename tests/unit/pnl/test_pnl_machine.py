@@ -107,8 +107,7 @@ def test_total_pnl_is_the_cash_that_moved_plus_what_the_rest_is_worth(trades: li
 def test_what_fills_realized_adds_up_to_the_totals_of_the_account(trades: list[Trade]) -> None:
     machine, sums = empty(), {}
     for trade in trades:
-        event = machine.apply(fill(machine.next_seq, *trade))
-        assert event is not None
+        ((_, event),) = machine.apply(fill(machine.next_seq, *trade))
         key = (event.account, event.currency)
         realized, fees = sums.get(key, (0, 0))
         sums[key] = (realized + event.realized, fees + event.fee)
@@ -125,7 +124,7 @@ def test_a_snapshot_and_the_tail_equal_a_full_replay(trades: list[Trade], cut: i
     assert restored.snapshot() == folded(trades).snapshot()
 
 
-def _events(machine: PnlMachine, trades: list[Trade], begin: int) -> list[ev.PnlRealized | None]:
+def _events(machine: PnlMachine, trades: list[Trade], begin: int) -> list[list[tuple[int, ev.PnlRealized]]]:
     return [machine.apply(fill(begin + number, *trade)) for number, trade in enumerate(trades)] if trades else []
 
 

@@ -76,8 +76,7 @@ def test_a_snapshot_and_the_tail_equal_a_full_replay(trades: list[tuple[str, str
 
 def test_a_fill_answers_with_the_position_of_its_strategy_after_it() -> None:
     machine = folded([("main", "BTCUSDT.SIM", "", 5, 100)])
-    changed = machine.apply(fill(1, "main", "BTCUSDT.SIM", "mm", 2, 110, fee=7))
-    assert changed is not None
+    ((_, changed),) = machine.apply(fill(1, "main", "BTCUSDT.SIM", "mm", 2, 110, fee=7))
     assert (changed.strategy, changed.quantity, changed.open_cost, changed.fees) == ("mm", 2, 220, 7)
     assert (changed.exec_id, changed.as_of, machine.last_fill_seq) == ("x1", 1, 1)
 
@@ -85,7 +84,7 @@ def test_a_fill_answers_with_the_position_of_its_strategy_after_it() -> None:
 def test_other_events_only_move_the_position_in_the_log() -> None:
     machine = PositionMachine()
     data = ev.OrderOpened(order_id="o0-0")
-    assert machine.apply(ev.Envelope(0, 1, 1, 1, "desk", "local", "", "", "", data)) is None
+    assert machine.apply(ev.Envelope(0, 1, 1, 1, "desk", "local", "", "", "", data)) == []
     assert (machine.next_seq, machine.last_fill_seq, machine.positions) == (1, -1, {})
 
 

@@ -64,24 +64,17 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
         for service, found in settings_of(stack, release.name, port_offset=1000).peers.items()
     }
     assert peers == {
-        "oms": [("risk", 9103), ("gateway", 9080)],
+        "oms": [("risk", 9103), ("gateway", 9080), ("normalizer", 9091)],
         "gateway": [("oms", 9099)],
         "normalizer": [("gateway", 9080)],
-        "risk": [("oms", 9099), ("gateway", 9080)],
-        "exeq": [("oms", 9099), ("gateway", 9080)],
+        "risk": [("oms", 9099), ("gateway", 9080), ("normalizer", 9091)],
+        "exeq": [("oms", 9099), ("normalizer", 9091)],
         "ptrc": [("oms", 9099)],
-        "pnl": [("oms", 9099), ("gateway", 9080)],
+        "pnl": [("oms", 9099), ("normalizer", 9091)],
         "archive": [("oms", 9099), ("gateway", 9080), ("ptrc", 9109), ("pnl", 9100)],
-        "hot_cache": [("oms", 9099), ("gateway", 9080), ("normalizer", 9091)],
-        "sink-ticks": [("gateway", 9080), ("normalizer", 9091)],
-        "questdb_writer": [
-            ("oms", 9099),
-            ("risk", 9103),
-            ("gateway", 9080),
-            ("normalizer", 9091),
-            ("ptrc", 9109),
-            ("pnl", 9100),
-        ],
+        "hot_cache": [("oms", 9099), ("normalizer", 9091)],
+        "sink-ticks": [("normalizer", 9091)],
+        "questdb_writer": [("oms", 9099), ("risk", 9103), ("normalizer", 9091), ("ptrc", 9109), ("pnl", 9100)],
     }
 
 

@@ -68,7 +68,7 @@ from trade2026.domain.events.venue import (
     VenueReplaced,
     VenueReplaceRejected,
 )
-from trade2026.domain.market import Bar, Book, Trade
+from trade2026.domain.market import Bar, Book, Trade, VenueMessage
 
 __all__ = [
     "AlertAcknowledged",
@@ -135,6 +135,7 @@ __all__ = [
     "VenueCancelRejected",
     "VenueCanceled",
     "VenueFilled",
+    "VenueMessage",
     "VenueRejected",
     "VenueReplaceRejected",
     "VenueReplaced",

@@ -10,7 +10,7 @@ from trade2026.domain.events.positions import PnlRealized, PositionChanged
 from trade2026.domain.events.risk import RiskEvent
 from trade2026.domain.events.strategies import StrategyEvent
 from trade2026.domain.events.venue import ReportEvent
-from trade2026.domain.market import Bar, Book, Trade
+from trade2026.domain.market import Bar, Book, Trade, VenueMessage
 
 AnyEvent = (
     OrderEvent
@@ -23,6 +23,7 @@ AnyEvent = (
     | Trade
     | Book
     | Bar
+    | VenueMessage
 )
 
 
