@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from faults import END, INSTRUMENT, SECOND, Doubts, Faults, Market, bars_by_hand, normalized, sent
 
-from trade2026.domain.market import Bar, Book, Level, Quote, Trade
+from trade2026.domain.market import Bar, Book, Level, Quote, Trade, VenueMessage
 from trade2026.domain.numbers import SCALE
 from trade2026.normalizer.machine import Normalizer, Rules, Tick
 from trade2026.normalizer.prints import BadPrintRule, BadPrints
@@ -277,3 +278,64 @@ def test_a_book_that_is_old_or_crossed_is_counted_and_not_told() -> None:
     assert machine.on_book(11, Book(NAME, levels((101, 1)), levels((101, 1)))) == []
     _, quality = machine.counts(NAME)
     assert (quality.books, quality.books_stale, quality.books_crossed) == (3, 1, 1)
+
+
+def said(at: int, number: int, channel: str = "trades", body: bytes = b"") -> VenueMessage:
+    words = body or msgspec.json.encode(numbered(number))
+    return VenueMessage("B", channel, "BTCUSD", number, msgspec.Raw(words), ts_recv=at)  # type: ignore[arg-type]
+
+
+def speaking() -> Normalizer:
+    return Normalizer([INSTRUMENT], RULES, {"BTCUSD": NAME, NAME: NAME})
+
+
+def test_a_heartbeat_ends_a_bar_at_once_when_every_trade_has_come() -> None:
+    machine = speaking()
+    machine.on_message(SECOND, SECOND, said(SECOND, 1))
+    assert machine.on_message(2 * SECOND - 1, 2 * SECOND - 1, said(0, 1, "heartbeat")) == []
+    (bar,) = machine.on_message(2 * SECOND, 2 * SECOND, said(0, 1, "heartbeat"))
+    assert (bar.interval, bar.trades) == ("1s", 1)  # type: ignore[union-attr]
+
+
+def test_a_heartbeat_that_knows_of_more_trades_waits_for_them_and_then_gives_them_up() -> None:
+    machine = speaking()
+    machine.on_message(SECOND, SECOND, said(SECOND, 1))
+    assert machine.on_message(SECOND + 1, SECOND + 1, said(0, 3, "heartbeat")) == []
+    gone = machine.on_message(SECOND + 1 + WINDOW, SECOND + 1 + WINDOW, said(0, 3, "heartbeat"))
+    assert gone[0] == Gap(NAME, SECOND, SECOND + 1 + WINDOW, 2, 3, "lost")
+    assert machine.counts(NAME)[0].lost == 2
+    late = machine.on_message(2 * SECOND, SECOND, said(0, 2))
+    assert [item.mark for item in late if isinstance(item, Tick)] == ["late"]
+
+
+def test_a_new_connection_gives_up_what_is_missing_without_waiting() -> None:
+    machine = speaking()
+    machine.on_message(SECOND, SECOND, said(SECOND, 1))
+    assert machine.resume() == []
+    gone = machine.on_message(SECOND + 1, SECOND + 1, said(0, 5))
+    assert [type(item) for item in gone] == [Gap, Tick]
+    assert machine.on_message(SECOND + 2, SECOND + 2, said(0, 7)) == [], "later ones wait again"
+
+
+def test_a_message_carries_when_it_came_into_the_trade() -> None:
+    (tick,) = speaking().on_message(SECOND + 5, SECOND, said(SECOND + 3, 1))
+    assert isinstance(tick, Tick)
+    assert (tick.ts, tick.trade.ts_recv) == (SECOND, SECOND + 3)
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[1]", b'{"type":"Trade","price":"x"}'])
+def test_words_that_nobody_understands_are_counted_with_their_fault(body: bytes) -> None:
+    machine = speaking()
+    assert machine.on_message(SECOND, SECOND, said(0, 1, body=body)) == []
+    assert (machine.unreadable, bool(machine.last_fault)) == (1, True)
+    strange = Normalizer([INSTRUMENT], RULES, {"BTCUSD": NAME}, dialect="martian")
+    assert strange.on_message(SECOND, SECOND, said(0, 1)) == []
+    assert "martian" in strange.last_fault
+
+
+def test_the_recorded_dialect_is_read_too() -> None:
+    raw = BitstampTrade("BTCUSD", 7, "1385337600", "800.01", "0.5")
+    machine = Normalizer([INSTRUMENT], RULES, {"BTCUSD": NAME}, dialect="bitstamp")
+    tick, *_ = machine.on_message(1385337600 * SECOND, 0, said(0, 7, body=msgspec.json.encode(raw)))
+    assert isinstance(tick, Tick)
+    assert tick.trade.price == 800_010_000_000

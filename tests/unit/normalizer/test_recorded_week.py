@@ -3,14 +3,17 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from faults import INSTRUMENT, SECOND, Doubts, Faults, Market, normalized, sent
 
-from trade2026.domain.market import Bar, Trade
+from trade2026.domain.events import Envelope
+from trade2026.domain.market import Bar, Trade, VenueMessage
 from trade2026.gateway.recording import load_bitstamp
+from trade2026.normalizer.fold import MarketFold
 from trade2026.normalizer.machine import INTERVALS, Rules, Tick
 from trade2026.normalizer.prints import BadPrintRule
 from trade2026.normalizer.sequence import Gap
@@ -54,3 +57,24 @@ def test_with_every_fault_each_bar_is_the_same_or_said_to_be_uncertain(week: Mar
     assert any(isinstance(item, Gap) for item in said)
     assert {item.mark for item in said if isinstance(item, Tick)} == {"", "bad_print", "late"}
     assert len(differ) < 0.1 * len(clean)
+
+
+def test_of_a_bad_line_the_topics_have_each_trade_once_and_in_order_and_every_one_that_lacks_is_accounted_for(
+    week: Market,
+) -> None:
+    faults = Faults(drop=0.0005, double=0.01, delay=0.02, bad=0.0002, delay_ns=WINDOW + SECOND)
+    fold, told = MarketFold([INSTRUMENT], RULES, {"B": "replay"}), []
+    for seq, (now, ts, trade) in enumerate(sent(week, faults, 3)):
+        message = VenueMessage("B", "trades", "BTCUSD", trade.venue_seq, msgspec.Raw(msgspec.json.encode(trade)))
+        told += [event for _, event in fold.apply(Envelope(seq, 1, ts, now, "", "", "", "", "", message))]
+    ticks = [event for event in told if isinstance(event, Trade)]
+    numbers = [tick.venue_seq for tick in ticks]
+    assert numbers == sorted(set(numbers))
+    clean = {trade.venue_seq: trade for _, trade in week}
+    assert all(clean[tick.venue_seq] == tick for tick in ticks)
+    counts, quality = fold.venues["B"].counts(INSTRUMENT.instrument_id)
+    held = len(fold.venues["B"].lanes[INSTRUMENT.instrument_id].sequence.state.held)
+    assert len(clean) - len(ticks) == counts.lost + counts.late + quality.bad_prints + held
+    assert counts.lost > 0
+    assert counts.late > 0
+    assert quality.bad_prints > 0
