@@ -23,6 +23,7 @@ from trade2026.domain.market import Trade
 from trade2026.domain.numbers import to_text
 from trade2026.gateway.recording import load_bitstamp
 from trade2026.gateway.replay import Recording, Replay
+from trade2026.normalizer.machine import Rules
 from trade2026.sdk.types import decimal
 from trade2026.stack.manifest import Manifest
 from trade2026.stack.planner import plan
@@ -51,6 +52,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 7
     """Of the derived book."""
     latency_ns: int = 1_000_000
+    rules: Rules = Rules()
+    """Of the normalizer."""
     first_day: str
     days: int = 1
     trades_max: int = 0
@@ -61,9 +64,11 @@ def setup_of(manifest: Manifest, first_day: str, *, days: int = 1, latency_ns: i
     """Return the setup of a stack and its strategies as a manifest describes them."""
     planned = plan(manifest.stack, manifest.strategies)
     orders, strategies = planned.release("orders"), planned.release("strategies")
+    venue = planned.release("venue")
     if strategies is None:
         raise BacktestError("the manifest has no Strategy: there is nothing to test")
     assert orders is not None
+    assert venue is not None
     replays = [venue for venue in manifest.stack.spec.venues if venue.type == "replay"]
     if not replays:
         raise BacktestError("the stack has no venue of type replay: nothing is recorded for it")
@@ -78,6 +83,7 @@ def setup_of(manifest: Manifest, first_day: str, *, days: int = 1, latency_ns: i
         scale=str(config.get("scale", 56)),
         seed=int(config.get("seed", 7)),
         latency_ns=latency_ns,
+        rules=msgspec.convert(venue.settings["config"].get("normalizer", {}), Rules, strict=False),
         first_day=first_day,
         days=days,
     )
@@ -110,6 +116,7 @@ def run(setup: Setup, directory: Path, say: Callable[[str], None] = lambda line:
         default_account=setup.default_account,
         latency_ns=setup.latency_ns,
         seed=setup.seed,
+        rules=setup.rules,
     )
 
     def every() -> None:

@@ -4,6 +4,9 @@ from typing import Literal
 
 import msgspec
 
+INTERVALS = ("1s", "10s", "1m", "5m", "15m", "1h", "4h", "1d", "100tick", "10volume", "1000000dollar")
+"""Bars that are made where a manifest does not say which."""
+
 
 class Trade(msgspec.Struct, frozen=True, gc=False, tag="Trade", tag_field="type"):
     """One print. `ts_source` is when it happened originally, if this is a replay (ns)."""

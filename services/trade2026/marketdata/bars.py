@@ -289,11 +289,18 @@ class Bars:
         *,
         multiplier: int = SCALE,
         lateness_ns: int = 0,
+        session_ns: int = 0,
         state: BarsState | None = None,
     ) -> None:
         self.sequencer = Sequencer(lateness_ns, state.sequencer if state else None)
         self.builders = {
-            spec.name: BarBuilder(instrument, spec, multiplier, state.builders.get(spec.name) if state else None)
+            spec.name: BarBuilder(
+                instrument,
+                spec,
+                multiplier,
+                state.builders.get(spec.name) if state else None,
+                session_ns=session_ns,
+            )
             for spec in map(BarSpec.parse, intervals)
         }
 

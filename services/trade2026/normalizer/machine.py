@@ -11,13 +11,12 @@ from typing import Literal
 import msgspec
 
 from trade2026.domain.instruments import Instrument
-from trade2026.domain.market import Bar, Book, Level, Quote, Trade, VenueMessage
+from trade2026.domain.market import INTERVALS, Bar, Book, Level, Quote, Trade, VenueMessage
 from trade2026.normalizer.ladder import Ladder, LadderState
 from trade2026.normalizer.prints import BadPrintRule, BadPrints, PrintsState
 from trade2026.normalizer.raw import RawInvalid, RawTrade, read, read_message
 from trade2026.normalizer.sequence import Counts, Gap, Sequence, SequenceState
 
-INTERVALS = ("1s", "10s", "1m", "5m", "15m", "1h", "4h", "1d", "100tick", "10volume", "1000000dollar")
 _SECOND = 10**9
 
 Mark = Literal["", "bad_print", "late", "after_close", "no_amount"]

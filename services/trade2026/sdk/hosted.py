@@ -25,7 +25,9 @@ from trade2026.sdk.strategy import Strategy
 from trade2026.sdk.types import Bar, Book, Fill, Order, OrderState, Timer, Trade, decimal
 
 BAR_GRACE_NS = 250_000_000
-"""So long after its end a time bar waits for its last trades, if no later trade has come."""
+"""So long after its end a time bar that is made here waits for its last trades, if no later trade has come."""
+SESSION_NS = 86_400 * 10**9
+"""Bars of trades, quantity and value begin anew with each day, as those of the normalizer do by default."""
 FIRED_MAX = 1_000
 """Calls of one timer at once: one that is behind further than this goes on from now."""
 _TRACEBACK_MAX = 1_500
@@ -34,13 +36,17 @@ Status = Literal["new", "running", "failed", "stopped"]
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """A strategy as a manifest defines it. `parameters` is as written there."""
+    """A strategy as a manifest defines it. `parameters` is as written there.
+
+    `bars` are the intervals of `market.bars`: those are given to it, others are made here from the trades.
+    """
 
     name: str
     account: str
     instruments: list[str]
     parameters: dict[str, Any] = {}
     seed: int = 0
+    bars: list[str] = []
 
 
 class Saved(msgspec.Struct, kw_only=True):
@@ -92,15 +98,20 @@ class Hosted:
         """When it wants to be called next, if that is known."""
         self.strategy.ctx = self.ctx
         self.strategy.p = msgspec.convert(definition.parameters, make.parameters, strict=False)
-        intervals = self.strategy.bars()
-        for interval in intervals:
-            BarSpec.parse(interval)
-        self._bars = {i.instrument_id: Bars(i.instrument_id, intervals, multiplier=i.multiplier) for i in instruments}
+        told = {BarSpec.parse(interval).name for interval in definition.bars}
+        wanted = [BarSpec.parse(interval).name for interval in self.strategy.bars()]
+        self.told_bars = told.intersection(wanted)
+        """Intervals that it is given; the others are made here."""
+        made = [name for name in wanted if name not in told]
+        self._bars = {
+            i.instrument_id: Bars(i.instrument_id, made, multiplier=i.multiplier, session_ns=SESSION_NS)
+            for i in instruments
+        }
 
     # ── what happens to it ──────────────────────────────────────────────────────────────────
 
     def warm(self, envelope: ev.Envelope) -> None:
-        """Show it a trade of the past."""
+        """Show it a trade or a bar of the past."""
         self.ctx.warming = True
         self.ctx.now = max(self.ctx.now, envelope.ts_init)
         self._on_market(envelope)
@@ -129,7 +140,7 @@ class Hosted:
     def deliver(self, envelope: ev.Envelope) -> None:
         """Give it the next event of the market or of the order log; what does not concern it changes nothing."""
         self.pass_time(envelope.ts_init)
-        if isinstance(envelope.data, market.Trade | market.Book):
+        if isinstance(envelope.data, market.Trade | market.Book | market.Bar):
             self._on_market(envelope)
         elif isinstance(envelope.data, ev.Killed | ev.Resumed):
             self._on_control(envelope.data)
@@ -220,8 +231,12 @@ class Hosted:
 
     def _on_market(self, envelope: ev.Envelope) -> None:
         event, ctx, strategy = envelope.data, self.ctx, self.strategy
-        assert isinstance(event, market.Trade | market.Book)
+        assert isinstance(event, market.Trade | market.Book | market.Bar)
         if event.instrument not in ctx.instruments:
+            return
+        if isinstance(event, market.Bar):
+            if event.interval in self.told_bars:
+                self._on_bar(event)
             return
         if isinstance(event, market.Trade):
             self._due = None
@@ -330,6 +345,7 @@ class Hosted:
                     name,
                     [builder.spec.name for builder in bars.builders.values()],
                     multiplier=_nanos(ctx.instruments[name].multiplier),
+                    session_ns=SESSION_NS,
                     state=kept,
                 )
         ctx._trades, ctx._books = from_plain(saved.trades), saved.books

@@ -46,6 +46,13 @@ class Strategy(Generic[P]):
         """How many trades of the past it wants to see before `on_start`; orders are refused meanwhile."""
         return 0
 
+    def warm_up_bars(self) -> int:
+        """How many complete bars of the past it wants to see of each of its intervals, before those trades.
+
+        They are those of `market.bars`; an interval that is not there begins with the trades of `warm_up`.
+        """
+        return 0
+
     def on_start(self) -> None:
         """It begins to trade; what `restore` brought back is there."""
 
@@ -53,13 +60,13 @@ class Strategy(Generic[P]):
         """It ends in order: cancel what should not work without it."""
 
     def on_trade(self, trade: Trade) -> None:
-        """The market has traded. Bars that end with or before this trade were given already."""
+        """The market has traded."""
 
     def on_quote(self, quote: Quote) -> None:
         """The best bid or ask has changed."""
 
     def on_bar(self, bar: Bar) -> None:
-        """A bar is complete."""
+        """A bar is complete. Over recorded days it comes before the trade that ended it, live at about that time."""
 
     def on_book(self, book: Book) -> None:
         """The book has changed."""

@@ -190,7 +190,7 @@ SERVICES: dict[str, ServiceFacts] = {
             "Strategies",
             "strategies",
             owns=("strategies.events",),
-            follows=("orders.events", *_MARKET),
+            follows=("orders.events", *_MARKET, "market.bars"),
             calls=("oms",),
             slo=Slo(0.99, 250),
             needs_strategies=True,

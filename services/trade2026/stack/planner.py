@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from trade2026.domain.market import INTERVALS
 from trade2026.stack import model
 from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts, peers_of, ports_of
 from trade2026.stack.nearest import nearest
@@ -172,7 +173,9 @@ def _release(
     config: dict[str, dict[str, Any]] = {name: spec.services[name].config for name in names if name in spec.services}
     for facts in hosted:
         if facts.needs_strategies:
-            told = [_strategy(spec, strategy) for strategy in strategies]
+            made = spec.services["normalizer"].config if "normalizer" in spec.services else {}
+            bars = list(made.get("intervals", INTERVALS))
+            told = [{**_strategy(spec, strategy), "bars": bars} for strategy in strategies]
             config[facts.name] = {**config.get(facts.name, {}), "strategies": told}
     settings: dict[str, Any] = {
         **shared,

@@ -31,6 +31,8 @@ class StrategySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     file: str = ""
     parameters: dict[str, Any] = {}
     seed: int = 0
+    bars: list[str] = []
+    """Intervals of the bars in `market.bars`."""
     digest: str = ""
     """Of the file, where the manifest names one: another content is another strategy."""
 
@@ -47,6 +49,7 @@ def load(settings: StrategySettings, instruments: Sequence[Instrument]) -> Loade
         instruments=settings.instruments,
         parameters=settings.parameters,
         seed=settings.seed,
+        bars=settings.bars,
     )
     try:
         make, source = find_class(settings.module, settings.file)

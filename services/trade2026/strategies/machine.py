@@ -218,6 +218,13 @@ class StrategiesMachine:
         hosted = self.hosted[name]
         return hosted.strategy.warm_up() if hosted.status == "new" else 0
 
+    def warm_up_bars(self, name: str) -> dict[tuple[str, str], int]:
+        """The same of bars, by instrument and interval."""
+        hosted = self.hosted[name]
+        count = hosted.strategy.warm_up_bars() if hosted.status == "new" else 0
+        wanted = [(each, interval) for each in hosted.definition.instruments for interval in sorted(hosted.told_bars)]
+        return dict.fromkeys(wanted, count) if count > 0 else {}
+
     def begin(self, name: str, ts: int, history: list[Delivery]) -> list[ev.AnyEvent]:
         """Start a strategy at `ts` (ns) after it has seen some history; return what must be recorded."""
         one = self.loaded[name]

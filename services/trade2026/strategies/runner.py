@@ -14,7 +14,7 @@ import xxhash
 from trade2026 import __version__
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
-from trade2026.domain.market import Book
+from trade2026.domain.market import Bar, Book
 from trade2026.kit import tracing
 from trade2026.kit.bus.port import Bus, BusError, Fenced, Record, Trimmed
 from trade2026.kit.clock import Clock
@@ -29,10 +29,14 @@ log = logging.getLogger(__name__)
 TOPIC = "strategies.events"
 TICKS = "market.ticks"
 BOOKS = "market.books"
-FOLLOWED = (ORDERS, TICKS, BOOKS)
+BARS = "market.bars"
+MARKET = (BARS, TICKS, BOOKS)
+FOLLOWED = (ORDERS, *MARKET)
 SNAPSHOT_NS = 60 * 10**9
 _RECORDS_PER_TURN = 200
 _REPLAY_BATCH = 1_000
+_HISTORY_BARS_MAX = 20_000
+"""Records of `market.bars` that are looked through for a strategy that begins."""
 _TIMER_SECONDS = 0.02
 _FLUSH_SECONDS = 1.0
 _UNDER_WAY_MAX = 200
@@ -224,7 +228,7 @@ class Runner:
         cursors = self.machine.cursors
         self.machine.place(ORDERS, max(cursors.get(ORDERS, 0), await self.bus.start(ORDERS, 0)))
         fresh_from = self.clock.now() - self._catch_up_ns
-        for topic in (TICKS, BOOKS):
+        for topic in MARKET:
             end = await self.bus.end(topic, 0)
             at = min(max(cursors.get(topic, end), await self.bus.start(topic, 0)), end)
             while at < end:
@@ -246,16 +250,35 @@ class Runner:
         for name in self.machine.to_end:
             self._record(self.machine.end(name, self.clock.now(), "it is not defined any more"))
         for name in self.machine.to_begin:
-            history = await self._history(self.machine.warm_up(name))
+            trades = await self._trades_before(self.machine.warm_up(name))
+            since = _ts_init(trades[0]) if trades else self.clock.now()
+            history = await self._bars_before(since, self.machine.warm_up_bars(name)) + trades
             log.info("strategy %s begins", name)
             self._record(self.machine.begin(name, self.clock.now(), history))
 
-    async def _history(self, trades: int) -> list[Delivery]:
-        if trades <= 0:
+    async def _trades_before(self, count: int) -> list[Delivery]:
+        """The last trades, the oldest first."""
+        if count <= 0:
             return []
         end = self.machine.cursors[TICKS]
-        first = max(await self.bus.start(TICKS, 0), end - trades)
+        first = max(await self.bus.start(TICKS, 0), end - count)
         return [_delivery(record) for record in await self._read_run(ev.Run(TICKS, 0, first, end - first))]
+
+    async def _bars_before(self, since: int, wanted: dict[tuple[str, str], int]) -> list[Delivery]:
+        """The bars since a time (ns), and before it as far back as so many of each kind are wanted; oldest first."""
+        end = self.machine.cursors[BARS]
+        begin = max(await self.bus.start(BARS, 0), end - _HISTORY_BARS_MAX)
+        missing = dict(wanted)
+        found: list[Delivery] = []
+        while (at := end - len(found)) > begin:
+            first = max(begin, at - _REPLAY_BATCH)
+            for record in reversed(await self._read_run(ev.Run(BARS, 0, first, at - first))):
+                delivery = _delivery(record)
+                if not missing and _ts_init(delivery) < since:
+                    return found[::-1]
+                found.append(delivery)
+                _count_down(missing, delivery)
+        return found[::-1]
 
     # ── deliveries ──────────────────────────────────────────────────────────────────────────
 
@@ -380,6 +403,21 @@ def _origin(envelope: Envelope) -> Origin:
 
 def _delivery(record: Record) -> Delivery:
     return Delivery(record.topic, record.partition, record.seq, record.body, decode(record.body))
+
+
+def _count_down(missing: dict[tuple[str, str], int], delivery: Delivery) -> None:
+    """One bar less is missing of this one's kind; what is complete goes."""
+    bar = delivery.envelope.data if delivery.envelope is not None else None
+    assert isinstance(bar, Bar)
+    key = bar.instrument, bar.interval
+    if (left := missing.get(key, 0) - 1) > 0:
+        missing[key] = left
+    else:
+        missing.pop(key, None)
+
+
+def _ts_init(delivery: Delivery) -> int:
+    return delivery.envelope.ts_init if delivery.envelope is not None else 0
 
 
 def _newest_books(records: Sequence[Record]) -> Sequence[Record]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trade2026.domain import events as ev
+from trade2026.domain import market
 from trade2026.domain.market import Trade as Print
 from trade2026.domain.numbers import SCALE
 from trade2026.sdk import EMA, Bar, Fill, Order, Parameters, Strategy, Timer, Trade
@@ -265,3 +266,41 @@ def envelope(event: Any, ts: int) -> ev.Envelope:
 
 def give(hosted: Hosted, event: Any) -> None:
     hosted.deliver(envelope(event, hosted.ctx.now))
+
+
+class Bookkeeper(Strategy[Parameters]):
+    """Keeps the bars that it is given."""
+
+    intervals = ("1s", "1m", "100tick", "7tick", "3volume")
+
+    def __init__(self) -> None:
+        self.kept: list[Bar] = []
+
+    def bars(self) -> tuple[str, ...]:
+        return self.intervals
+
+    def on_bar(self, bar: Bar) -> None:
+        self.kept.append(bar)
+
+
+def bookkeeper(*told: str) -> Hosted:
+    definition = Definition(name="books", account="main", instruments=["BTCUSDT.SIM"], bars=list(told))
+    return Hosted(Bookkeeper, definition, [BTCUSDT])
+
+
+def test_bars_that_the_market_has_are_given_and_the_others_made_of_its_trades() -> None:
+    hosted = bookkeeper("1.0s", "100tick")
+    assert hosted.told_bars == {"1s", "100tick"}
+    hosted.start(EPOCH)
+    for number in range(8):
+        print_ = Print("BTCUSDT.SIM", f"t{number}", (100 + number) * SCALE, SCALE, venue_seq=number)
+        hosted.deliver(envelope(print_, EPOCH + number * SECOND))
+    kept: list[Bar] = hosted.strategy.kept  # type: ignore[attr-defined]
+    assert {bar.interval for bar in kept} == {"7tick", "3volume"}
+    given = market.Bar("BTCUSDT.SIM", "1s", EPOCH, EPOCH + SECOND, 1, 2, 1, 2, 5, 10, 3)
+    hosted.deliver(envelope(given, EPOCH + 8 * SECOND))
+    hosted.deliver(envelope(msgspec.structs.replace(given, interval="1h"), EPOCH + 8 * SECOND))
+    hosted.deliver(envelope(msgspec.structs.replace(given, instrument="ETHUSDT.SIM"), EPOCH + 8 * SECOND))
+    assert kept[-1] == Bar.of(given)
+    assert [bar.interval for bar in kept].count("1s") == 1
+    assert hosted.ctx.bars("1s") == [Bar.of(given)]

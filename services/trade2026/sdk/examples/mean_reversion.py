@@ -34,8 +34,8 @@ class MeanReversion(Strategy[MeanReversionParameters]):
     def bars(self) -> tuple[str, ...]:
         return (self.p.interval,)
 
-    def warm_up(self) -> int:
-        return 2_000
+    def warm_up_bars(self) -> int:
+        return 4 * self.p.window
 
     def on_bar(self, bar: Bar) -> None:
         if self.score is None:

@@ -27,8 +27,8 @@ class Momentum(Strategy[MomentumParameters]):
     def bars(self) -> tuple[str, ...]:
         return (self.p.interval,)
 
-    def warm_up(self) -> int:
-        return 2_000
+    def warm_up_bars(self) -> int:
+        return 4 * self.p.slow
 
     def __init__(self) -> None:
         self.fast: EMA | None = None
