@@ -125,6 +125,17 @@ def test_of_two_writers_of_one_position_the_second_writes_nothing(make: Make) ->
     assert seqs(make()) == list(range(15))
 
 
+def test_of_two_writers_that_both_begin_the_table_the_second_writes_nothing(make: Make) -> None:
+    first, second = make(), make()
+    assert first.offsets("prints", [OFFSET]) == second.offsets("prints", [OFFSET]) == {}
+    first.append(SPEC, rows(0, 5), {OFFSET: 5})
+    with pytest.raises(LakeConflict):
+        second.append(SPEC, rows(0, 5), {OFFSET: 5})
+    assert second.offsets("prints", [OFFSET]) == {OFFSET: 5}
+    second.append(SPEC, rows(5, 5), {OFFSET: 10})
+    assert seqs(make()) == list(range(10))
+
+
 def test_two_writers_of_other_positions_do_not_disturb_each_other(make: Make) -> None:
     first, second = make(), make()
     first.append(SPEC, rows(0, 5), {"a": 5})

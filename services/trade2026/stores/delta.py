@@ -93,7 +93,7 @@ class DeltaLake:
 
     def append(self, spec: TableSpec, columns: Columns, offsets: Mapping[str, int]) -> int:
         with self._lock:
-            table = self._writing.get(spec.name) or self._create(spec)
+            table = self._writing.get(spec.name) or self._begin(spec, offsets)
             try:
                 with _told(spec.name):
                     return _write(table, spec, columns, offsets)
@@ -203,6 +203,16 @@ class DeltaLake:
             table.load_as_version(version)
         except Exception as error:
             raise NoSuchVersion(f"version {version} of {name} is no longer kept, the newest is {newest}") from error
+        return table
+
+    def _begin(self, spec: TableSpec, offsets: Mapping[str, int]) -> "DeltaTable":
+        """The table of a writer that has not seen it; another one may have begun it meanwhile."""
+        table = self._create(spec)
+        with _told(spec.name):
+            taken = [name for name in offsets if table.transaction_version(name) is not None]
+        if taken:
+            self._writing.pop(spec.name)
+            raise LakeConflict(f"{spec.name}: another writer has stored {', '.join(taken)}")
         return table
 
     def _create(self, spec: TableSpec) -> "DeltaTable":
