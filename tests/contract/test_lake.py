@@ -1,5 +1,7 @@
 """What every lake promises; each implementation is held to it."""
 
+import contextlib
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
 from trade2026.domain.numbers import COST_SCALE, SCALE
 from trade2026.stores.delta import DeltaLake
@@ -15,6 +18,7 @@ from trade2026.stores.lake import (
     Kind,
     Lake,
     LakeConflict,
+    LakeError,
     NoSuchTable,
     NoSuchVersion,
     Selection,
@@ -268,3 +272,61 @@ def test_another_retention_is_adopted_by_the_next_writer(tmp_path: Path) -> None
     assert DeltaLake(tmp_path, retention_hours=48).offsets("prints", [OFFSET]) == {OFFSET: 10}
     assert [commit.operation for commit in longer.history("prints", 10)] == operations
     assert "SET TBLPROPERTIES" in operations
+
+
+def commit(root: Path, version: int) -> Path:
+    """The file of one commit."""
+    return root / "lake" / "prints" / "_delta_log" / f"{version:020d}.json"
+
+
+def versions(make: Make, count: int) -> Lake:
+    """A lake with a table of so many commits after the one that made it."""
+    lake = make()
+    for number in range(count):
+        lake.append(SPEC, rows(number, 1), {OFFSET: number + 1})
+    return lake
+
+
+@pytest.mark.parametrize("cleaned", [(0, 1, 2), (0,), (2,)], ids=["with all before it", "its base", "alone"])
+def test_a_version_whose_commits_were_cleaned_up_is_no_longer_kept(
+    make: Make, tmp_path: Path, cleaned: tuple[int, ...]
+) -> None:
+    lake = versions(make, 4)
+    DeltaTable(str(tmp_path / "lake" / "prints")).create_checkpoint()
+    for version in cleaned:
+        commit(tmp_path, version).unlink()
+    with pytest.raises(NoSuchVersion, match="version 2 of prints is no longer kept"):
+        lake.read(SPEC, Selection(version=2))
+    assert seqs(lake) == list(range(4))
+
+
+def test_a_version_that_cannot_be_read_is_not_called_unkept(make: Make, tmp_path: Path) -> None:
+    lake = versions(make, 4)
+    DeltaTable(str(tmp_path / "lake" / "prints")).create_checkpoint()
+    commit(tmp_path, 2).write_text("nonsense")
+    with pytest.raises(LakeError, match="Json") as told:
+        lake.read(SPEC, Selection(version=2))
+    assert not isinstance(told.value, NoSuchVersion)
+
+
+@pytest.mark.parametrize("taken", ["", "prints", "prints/_delta_log"], ids=["lake", "table", "log"])
+def test_a_table_that_was_taken_away_is_made_again(make: Make, tmp_path: Path, taken: str) -> None:
+    lake = versions(make, 2)
+    shutil.rmtree(tmp_path / "lake" / taken)
+    with pytest.raises(LakeError):
+        lake.append(SPEC, rows(2, 1), {OFFSET: 3})
+    for _ in range(2):  # what was open is closed first
+        with contextlib.suppress(LakeError):
+            assert lake.offsets("prints", [OFFSET]) == {}
+    lake.append(SPEC, rows(0, 3), {OFFSET: 3})
+    assert seqs(lake) == seqs(make()) == [0, 1, 2]
+
+
+def test_a_data_file_that_is_gone_is_told_with_what_to_do(make: Make, tmp_path: Path) -> None:
+    lake = versions(make, 1)
+    next((tmp_path / "lake").rglob("part-*.parquet")).unlink()
+    lake.append(SPEC, rows(1, 1), {OFFSET: 2})
+    for ask in (lambda: lake.read(SPEC, Selection()), lambda: lake.compact("prints", DAY, "BTCUSDT.SIM")):
+        with pytest.raises(LakeError, match="restore this file, or move the table's folder away") as told:
+            ask()
+        assert not isinstance(told.value, NoSuchVersion)

@@ -43,6 +43,10 @@ _CHECKPOINT_COMMITS = 20
 """What lies between two checkpoints is held in memory, 0.1 MB a commit."""
 _HISTORY_STEP = 32
 _GONE = "not found"
+_ADVICE = "; restore this file, or move the table's folder away: it is made again as far as the log reaches"
+_NO_TABLE = "No files in log segment"
+_NOT_KEPT = ("LogSegment end version", _NO_TABLE, "No table metadata or protocol found")
+"""What the library says of a version whose commits were cleaned up: that one, those before it, or both."""
 _CONFLICT = "Concurrent transaction failed"
 
 
@@ -184,8 +188,13 @@ class DeltaLake:
         if not self._exists(table):
             raise NoSuchTable(f"the lake has no table {table!r} yet")
 
-        with _told(table):
-            return _deltalake().DeltaTable(self._address(table), storage_options=self._options)
+        try:
+            with _told(table):
+                return _deltalake().DeltaTable(self._address(table), storage_options=self._options)
+        except LakeError as error:
+            if _NO_TABLE in str(error):  # it was taken away: the next question is whether there is one
+                self._known.discard(table)
+            raise
 
     def _open_as_of(self, name: str, wanted: Selection) -> "DeltaTable":
         table = self._open(name)
@@ -200,8 +209,11 @@ class DeltaLake:
         if version > newest:
             raise NoSuchVersion(f"{name} has no version {version} yet, the newest is {newest}")
         try:
-            table.load_as_version(version)
-        except Exception as error:
+            with _told(name):
+                table.load_as_version(version)
+        except LakeError as error:
+            if not any(said in str(error) for said in _NOT_KEPT):
+                raise
             raise NoSuchVersion(f"version {version} of {name} is no longer kept, the newest is {newest}") from error
         return table
 
@@ -250,7 +262,8 @@ def _told(table: str) -> Iterator[None]:
         if _CONFLICT in str(error):
             raise LakeConflict(f"{table}: another writer has stored these records") from error
         lines = str(error).strip().splitlines()  # below the first there may be a backtrace
-        raise LakeError(f"{table}: {lines[0] if lines else type(error).__name__}") from error
+        line = lines[0] if lines else type(error).__name__
+        raise LakeError(f"{table}: {line}{_ADVICE if _GONE in line else ''}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
