@@ -331,6 +331,23 @@ async def test_a_damaged_table_is_told_and_the_other_one_goes_on(rig: Rig, tmp_p
     assert (await rig.ask(again, "GET", "/health"))[0] == 200
 
 
+@pytest.mark.parametrize("taken", ["lake", "lake/ticks/_delta_log"])
+async def test_a_table_that_is_taken_away_is_made_again_from_the_log_and_that_is_told(
+    rig: Rig, tmp_path: Path, taken: str
+) -> None:
+    service = await rig.start(SinkTicksService)
+    await rig.say(TICKS, *(trade(n) for n in range(3)))
+    await stored(rig, service, 3)
+    shutil.rmtree(tmp_path / taken)
+    await rig.say(TICKS, trade(3))
+    await stored(rig, service, 4)
+    assert await trade_ids(rig, service) == ids(*range(4))
+    _, answer = await rig.ask(service, "GET", "/health")
+    assert answer["checks"][TICKS]["status"] == "ok"
+    said = answer["checks"][f"{TICKS} kept"]
+    assert said == {"status": "failed", "detail": "the table was taken away, and is made again from record 0 on"}
+
+
 async def test_an_event_of_a_later_version_stops_its_table_only(rig: Rig) -> None:
     service = await rig.start(SinkTicksService)
     await rig.say(TICKS, trade(0))

@@ -158,6 +158,8 @@ class TopicSink:
         if intake.next_seq > end:
             log.warning("%s ends at %s, stored is to %s: it has lost its end", topic, end, intake.next_seq)
             intake.rewind_to(end)
+        elif intake.next_seq < self.stored_to:
+            self._told_gap(f"the table was taken away, and is made again from record {intake.next_seq} on")
         self.start_seen, self.end_seen = begin, end
         self.intake, self.stored_to = intake, intake.next_seq
         self._lost, self._late = intake.lost, intake.late
@@ -212,9 +214,11 @@ class TopicSink:
         assert self.intake is not None
         first = self.intake.next_seq
         gone = self.intake.skip_to(start)
-        self._gap_at = self.clock.now()
-        self._gap = f"{gone} records from {first} on were dropped by the log before they were stored"
-        log.error("%s: %s", self.topic, self._gap)
+        self._told_gap(f"{gone} records from {first} on were dropped by the log before they were stored")
+
+    def _told_gap(self, gap: str) -> None:
+        self._gap, self._gap_at = gap, self.clock.now()
+        log.error("%s: %s", self.topic, gap)
 
     async def _commit(self) -> None:
         intake = self.intake
