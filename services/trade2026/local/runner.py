@@ -17,7 +17,7 @@ from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.local import probe
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
-from trade2026.local.state import KEY_VARIABLE, StateDir, StateError, rotate, tail, write_atomically
+from trade2026.local.state import KEY_VARIABLE, Held, StateDir, StateError, rotate, tail, write_atomically
 from trade2026.stack.facts import GROUPS
 from trade2026.stack.manifest import ManifestError, load_all
 from trade2026.stack.planner import Plan, PlanError, Release, changes, plan
@@ -133,6 +133,8 @@ class Runner:
         self._stop_hard = asyncio.Event()
         self._started_at = time.time()
         self._keys = self._keys_digest(self.plan, base)
+        self._server: asyncio.AbstractServer | None = None
+        self._ousted = False
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
@@ -147,7 +149,7 @@ class Runner:
             loop.add_signal_handler(number, self.request_stop)
         await self._wait_for_predecessor()
         check_ports(self.plan)
-        server = await self._listen()
+        self._server = await self._listen()
         tasks = [asyncio.create_task(self._watch())]
         if show is not None:
             tasks.append(asyncio.create_task(show(self)))
@@ -163,7 +165,8 @@ class Runner:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            server.close()
+            if self._server is not None:
+                self._server.close()
             with contextlib.suppress(OSError):
                 self.state.socket.unlink()
 
@@ -248,6 +251,10 @@ class Runner:
         }
         with contextlib.suppress(OSError), (self.state.run / "restarts.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
+        release = self.plan.release(process.name)
+        if release is not None:  # they may be why it died: somebody has taken them away, or touched them
+            with contextlib.suppress(OSError):
+                self._write_settings(release)
         if process.failures >= FAILURES_MAX:
             self._say(f"{process.name}: does not start. Its log ends with:\n{tail(process.log)}")
 
@@ -271,10 +278,34 @@ class Runner:
         while True:
             await self.look()
             self._rotate_logs()
+            await self._keep_reachable()
             if self.ready != self._was_ready and not self._stop.is_set():
                 self._was_ready = self.ready
                 self._say("all services are ready" if self.ready else "not all services are ready")
             await asyncio.sleep(PROBE_SECONDS if self.ready else PROBE_SECONDS / 5)
+
+    async def _keep_reachable(self) -> None:
+        """Put back what others find the stack by: the lock that keeps them out, the socket, the record of ports."""
+        try:
+            self.state.run.mkdir(mode=0o700, exist_ok=True)
+            if not self.state.holds_lock():
+                self._say(f"{self.state.path / 'lock'} was taken away and is made again")
+                self.state.lock()
+            if not self.state.socket.exists():
+                self._say(f"{self.state.socket} was taken away and is made again")
+                if self._server is not None:
+                    self._server.close()
+                self._server = await self._listen()
+            if not self.state.running():
+                self._write_running()
+            self._ousted = False
+        except Held as error:
+            if self._ousted:  # not only for a moment, as who looks whether it is held
+                self._say(f"stopping: {error}")
+                self._stop.set()
+            self._ousted = True
+        except OSError:  # a full disk: later
+            return
 
     def _rotate_logs(self) -> None:
         for name in ("runner", *self.processes):

@@ -88,7 +88,16 @@ class StateDir:
             ) from error
         os.truncate(handle, 0)
         os.write(handle, json.dumps({"pid": os.getpid(), "since": time.time()}).encode())
+        self.unlock()  # of one that was taken away
         self._lock = handle
+
+    def holds_lock(self) -> bool:
+        """Whether the file that keeps others out is still ours: not if it was deleted or replaced."""
+        try:
+            there = (self.path / "lock").stat()
+        except FileNotFoundError:
+            return False
+        return self._lock is not None and os.path.samestat(there, os.fstat(self._lock))
 
     def unlock(self) -> None:
         """Let the directory go. Idempotent."""

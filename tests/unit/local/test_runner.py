@@ -1,6 +1,7 @@
 """The local runner keeps the planner's releases running as processes."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from tests.waiting import until
 from trade2026.local import control
 from trade2026.local import runner as runner_module
 from trade2026.local.runner import RunError, Runner, check_ports, prepare
-from trade2026.local.state import StateDir
+from trade2026.local.state import Held, StateDir
 from trade2026.stack.facts import GROUPS
 
 PLANNED = [group for group in GROUPS if group != "strategies"]
@@ -204,3 +205,40 @@ async def test_changed_keys_start_every_process_again(runner: Runner, manifest: 
     answer = await runner.apply(keyed, tmp_path)
     assert {tuple(lines) for lines in answer["changed"].values()} == {("keys_file: its content changed",)}
     assert answer["unchanged"] == []
+
+
+@pytest.mark.parametrize("harm", ["taken away", "garbage"])
+async def test_settings_that_were_harmed_are_written_anew_before_the_next_start(
+    runner: Runner, state: StateDir, harm: str
+) -> None:
+    settings = state.settings("venue")
+    whole, old = settings.read_bytes(), runner.processes["venue"].pid
+    settings.unlink() if harm == "taken away" else settings.write_bytes(b"{")
+    assert old is not None
+    os.kill(old, signal.SIGKILL)
+    await until_restarted(runner, "venue", old)
+    assert settings.read_bytes() == whole
+
+
+async def test_what_the_stack_is_found_by_is_made_again(runner: Runner, state: StateDir) -> None:
+    for path in (state.socket, state.path / "lock", state.run / "stack.json"):
+        path.unlink()
+
+    async def reached() -> bool:
+        with contextlib.suppress(control.NotRunning):
+            return bool((await asyncio.to_thread(control.ask, state, "status"))["ready"])
+        return False
+
+    await until(reached, "it answers again")
+    await until(lambda: state.running(), "its ports are known again")
+    with pytest.raises(Held, match=f"is in use by process {os.getpid()}"):
+        StateDir(state.path).lock()
+
+
+async def test_who_lost_its_lock_to_another_process_stops(runner: Runner, state: StateDir, said: list[str]) -> None:
+    (state.path / "lock").unlink()
+    other = StateDir(state.path)
+    other.lock()
+    await until(lambda: "stopped" in said, "it has stopped")
+    assert any("stopping: " in line and "is in use" in line for line in said)
+    other.unlock()
