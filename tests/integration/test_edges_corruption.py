@@ -161,7 +161,7 @@ def test_a_log_that_has_lost_its_end_is_refused(state: Path, caplog: pytest.LogC
         connection.commit()
     said = refused(state, caplog)
     assert "has lost its end" in said
-    assert "restore a backup" in said
+    assert "`trade2026 restore`" in said
 
 
 def test_torn_bytes_behind_a_journal_cost_nothing(state: Path) -> None:

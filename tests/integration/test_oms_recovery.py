@@ -13,6 +13,7 @@ from tests.waiting import until
 
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening, ceiling_of, in_force
 from trade2026.domain import events as ev
+from trade2026.kit.bus.port import BusCorrupt
 from trade2026.kit.bus.writer import SqliteWriter
 from trade2026.oms import lookup, service
 from trade2026.oms.replay import verify
@@ -177,6 +178,23 @@ async def test_a_history_that_was_lost_is_built_again_and_nothing_is_missing(des
     with desk.history() as history:
         assert history.execute("SELECT count(*) FROM orders").fetchone() == (6,)
     history.close()
+
+
+@pytest.mark.parametrize("history", ["whole", "lost", "damaged"])
+async def test_a_log_that_was_lost_is_refused_and_no_empty_book_begins(desk: Desk, history: str) -> None:
+    await traded(desk)
+    await desk.archived()
+    for hosted in desk.started:
+        await hosted.stop()
+    desk.started.clear()
+    shutil.rmtree(desk.state / "bus" / "orders.events")
+    if history == "lost":
+        shutil.rmtree(desk.state / "archive")
+    elif history == "damaged":
+        (desk.state / "archive" / "history.db").write_bytes(b"nonsense")
+    with pytest.raises(BusCorrupt, match=r"orders.events ends at 0, .*`trade2026 restore`"):
+        await desk.oms()
+    desk.started.clear()
 
 
 # ── orders that have left memory ────────────────────────────────────────────────────────────────────

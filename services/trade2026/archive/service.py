@@ -237,7 +237,7 @@ class ArchiveService(Service):
             if self._durable(topic):
                 raise RuntimeError(
                     f"{topic} ends at {end}, but {self.path} has its events to {position}: the log has lost its end, or is "
-                    "another one; restore a backup, or move the history away and it is made again"
+                    "another one; put a backup back with `trade2026 restore`, or move the history away and it is made again"
                 )
             self._store.rewind(topic, end)
             position = end

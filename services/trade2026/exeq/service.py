@@ -102,6 +102,7 @@ class ExeqService(Service):
             machine.restore(state)
             return machine
 
+        self.snapshots.refuse_lost_end(TOPIC, end)
         machine = self.snapshots.restore(make, next_seq_max=end)
         self._snapshot_seq = machine.next_seq if machine is not None else 0
         return machine

@@ -104,6 +104,7 @@ class GatewayService(Service):
             venue.restore(state)
             return venue
 
+        self.snapshots.refuse_lost_end(REPORTS, end)
         venue = self.snapshots.restore(make, next_seq_max=end)
         self._snapshot_seq = venue.next_seq if venue is not None else 0
         return venue

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import msgspec
 
+from trade2026.kit.bus.port import BusCorrupt
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -90,6 +92,21 @@ class SnapshotStore:
             old.unlink(missing_ok=True)
         self.unreadable = {name: reason for name, reason in self.unreadable.items() if (self.directory / name).exists()}
         return path
+
+    def refuse_lost_end(self, topic: str, end: int) -> None:
+        """Refuse a durable log that ends before a snapshot of its fold: what was acknowledged is not in it any more.
+
+        To begin with what is left would forget it, and give its numbers to other events.
+
+        Raises:
+            BusCorrupt: it does; the message says what to do.
+        """
+        newest = next((int(path.stem) for path in self._newest_first()), 0)
+        if newest > end:
+            raise BusCorrupt(
+                f"{topic} ends at {end}, but {self.directory} has its events to {newest}: the log has lost its end; "
+                "put a backup back with `trade2026 restore`, or begin anew with another --state-dir"
+            )
 
     def load(self, *, next_seq_max: int | None = None) -> Snapshot | None:
         """Return the newest snapshot that is whole, or None; what cannot be read is reported and left aside.

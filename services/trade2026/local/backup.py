@@ -38,14 +38,14 @@ def backup(state: StateDir, directory: Path) -> dict[str, Any]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         databases, plain = _sort(state.path, _LEFT_OUT + (_LEFT_OUT_WHILE_RUNNING if running else ()))
-        _copy_databases(state.path, databases, directory)
-        for path in plain:
+        for path in plain:  # before the journals: a snapshot that is copied then knows of no record that the copy lacks
             target = directory / path.relative_to(state.path)
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 shutil.copy2(path, target)
             except FileNotFoundError:
                 continue  # a running stack has dropped it since
+        _copy_databases(state.path, databases, directory)
         names = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
         manifest = {
             "format": FORMAT,

@@ -125,13 +125,15 @@ class OmsService(Service):
         try:
             archived = self.history.next_seq()
         except sqlite3.Error as error:
+            self.snapshots.refuse_lost_end(TOPIC, end)
             log.warning("the history cannot be read, so no snapshot is used: %s", error)
             return None
         if archived > end:
             raise BusCorrupt(
                 f"{TOPIC} ends at {end}, but the history has its events to {archived}: the log has lost its end; "
-                f"restore a backup, or move {self.history.path} away to go on without what was lost"
+                "put a backup back with `trade2026 restore`, or begin anew with another --state-dir"
             )
+        self.snapshots.refuse_lost_end(TOPIC, end)
         machine = self.snapshots.restore(make, next_seq_max=archived)
         self.history.relied_on = machine.next_seq if machine is not None else 0
         return machine

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from trade2026.kit.bus.port import BusCorrupt
 from trade2026.kit.snapshots import SnapshotStore
 
 
@@ -77,3 +78,11 @@ def test_a_write_that_was_cut_short_leaves_the_snapshots_as_they_were(
     assert snapshot is not None
     assert snapshot.state == b"good"
     assert len(list(store.directory.iterdir())) == 1
+
+
+def test_a_log_that_ends_before_a_snapshot_is_refused_with_what_to_do(store: SnapshotStore) -> None:
+    store.refuse_lost_end("orders.events", 0)
+    store.write(b"state", 7, "1")
+    store.refuse_lost_end("orders.events", 7)
+    with pytest.raises(BusCorrupt, match=r"orders.events ends at 6, .* events to 7: .*`trade2026 restore`"):
+        store.refuse_lost_end("orders.events", 6)
