@@ -311,6 +311,7 @@ async def test_a_store_that_is_lost_is_made_again_from_the_log(rig: Rig, tmp_pat
 
     await rig.until(complete, "all is there again")
     assert service.readiness() == (True, "ready")
+    assert "is made again from the log" in service.health()["store"].detail
 
 
 async def test_a_store_that_is_ahead_of_the_log_is_put_aside(rig: Rig, tmp_path: Path) -> None:

@@ -230,12 +230,14 @@ class QuestDbWriterService(Service):
         """Open the store once more, or make it again."""
         if self._repair is None or self._repair.done():
             self._detail = f"the store is opened again: {reason}"
-            self._repair = asyncio.create_task(self._repaired(), name="repair of the time series")
+            self._repair = asyncio.create_task(self._repaired(reason), name="repair of the time series")
 
-    async def _repaired(self) -> None:
+    async def _repaired(self, reason: str) -> None:
         while True:
             try:
                 await self._let_go()
+                if not self.path.exists():
+                    self._damage = f"the store is made again from the log: {reason}"
                 self._followers = {}
                 await self._open_and_follow()
                 return
