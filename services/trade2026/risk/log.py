@@ -54,6 +54,17 @@ class RiskLog:
             self._on_fault("")
             return envelope.seq
 
+    async def reclaim(self) -> None:
+        """Claim the partition again after a failure, if nobody has recorded anything since: it may be well again."""
+        async with self._lock:
+            if self._publisher is not None:
+                return
+            try:
+                await self._claim()
+                self._on_fault("")
+            except BusError as error:
+                self._on_fault(str(error))
+
     async def stop(self) -> None:
         """Let the partition go."""
         if self._publisher is not None:

@@ -311,6 +311,8 @@ class RiskService(Service):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TIMER_SECONDS)
+            if self._log_error:
+                await self.log.reclaim()
             with contextlib.suppress(BusError):
                 await self.look_around()
 
@@ -327,7 +329,7 @@ class RiskService(Service):
         await self._remember(next_seq)
 
     def _log_fault(self, error: str) -> None:
-        if error:
+        if error and error != self._log_error:
             log.warning("risk.events cannot be written: %s", error)
         self._log_error = error
 
