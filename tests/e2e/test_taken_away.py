@@ -124,12 +124,18 @@ class Flow:
         wait_for(f"{what}: orders are refused", lambda: self.refused > known, WAIT_SECONDS)
 
 
+def delete(path: Path) -> None:
+    """It is not there any more, at once: somebody may be writing in it."""
+    gone = path.rename(path.with_name(f"{path.name}.gone"))
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+
+
 @contextlib.contextmanager
 def without(stack: Stack, taken: Taken) -> Iterator[None]:
     """It is not there meanwhile."""
     path = max(stack.state_dir.glob(taken.path))
     if not taken.put_back:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        delete(path)
         yield
         return
     aside = path.with_name(f"{path.name}.aside")
@@ -138,7 +144,7 @@ def without(stack: Stack, taken: Taken) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            delete(path)
         aside.rename(path)
 
 
@@ -220,11 +226,6 @@ def test_what_is_taken_away_is_said_and_nothing_acknowledged_is_lost(
 
 
 # ── stores that are folds of the log ────────────────────────────────────────────────────────────────
-
-
-def delete(path: Path) -> None:
-    """It is not there any more."""
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def replace(path: Path) -> None:
