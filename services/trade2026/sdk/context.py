@@ -386,6 +386,6 @@ def _duration(text: str | int) -> int:
         return text
     digits = text.rstrip("msh")
     unit = text[len(digits) :]
-    if unit not in _UNIT_NS or not digits:
+    if unit not in _UNIT_NS or not digits.replace(".", "", 1).isdigit():
         raise ValueError(f"{text!r} is no duration: write 500ms, 10s, 5m or 1h")
     return int(Decimal(digits) * _UNIT_NS[unit])
