@@ -21,9 +21,10 @@ NOTEBOOK_FLAGS ?=
 
 # The order is that of `make test`: what fails fastest comes first.
 TESTS := $(wildcard tests/unit tests/contract tests/integration tests/simulation tests/e2e)
+MEASURED := tests/unit tests/contract tests/integration
 PYTHON_CODE := $(wildcard services tests bench docs e2e)
 
-.PHONY: help up down test check lint bench soak notebook docs lock clean
+.PHONY: help up down test check coverage floors lint bench soak notebook docs lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -39,6 +40,12 @@ test: $(VENV)/.dev ## Run every test suite: unit, contract, integration, simulat
 
 check: lint ## All that is quick: lint, and the unit tests
 	@$(BIN)/python -m pytest tests/unit $(TEST_FLAGS)
+
+coverage: $(VENV)/.dev ## What unit, contract and integration tests reach, against its floors (`make floors` raises them)
+	@COVERAGE_FLOORS=check $(BIN)/python -m pytest $(MEASURED) $(TEST_FLAGS)
+
+floors: $(VENV)/.dev ## Raise the floors of coverage to what is reached now
+	@COVERAGE_FLOORS=raise $(BIN)/python -m pytest $(MEASURED) $(TEST_FLAGS)
 
 lint: $(VENV)/.dev ## Style, format, types, import rules, generated pages
 	@$(BIN)/ruff check $(PYTHON_CODE)

@@ -1,9 +1,18 @@
-"""What all tests share: a slow machine fails none of them, and real components are started once."""
+"""What all tests share: a slow machine fails none of them, real components are started once, and what tests reach is
+measured where that is asked for."""
 
+import pytest
 from hypothesis import settings
+from tests.coverage_floors import measurement
 from tests.infra import kafka, questdb, valkey
 
 __all__ = ["kafka", "questdb", "valkey"]
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the measurement see how the run goes."""
+    if measurement is not None:
+        config.pluginmanager.register(measurement, "coverage floors")
