@@ -64,12 +64,20 @@ class LocalStack:
 
     Args:
         services: Only these; None means all.
+        with_infra: Start a broker with it, if its manifest names one.
     """
 
     def __init__(
-        self, manifest: Path, state_dir: Path, *, port_offset: int = 0, services: list[str] | None = None
+        self,
+        manifest: Path,
+        state_dir: Path,
+        *,
+        port_offset: int = 0,
+        services: list[str] | None = None,
+        with_infra: bool = False,
     ) -> None:
         self.manifest, self.state_dir, self.port_offset, self.services = manifest, state_dir, port_offset, services
+        self.with_infra = with_infra
 
     def __enter__(self) -> "LocalStack":
         try:
@@ -87,6 +95,7 @@ class LocalStack:
     def up(self) -> float:
         """Start it and return the seconds until everything was ready."""
         chosen = ["--services", ",".join(self.services)] if self.services else []
+        chosen += ["--with-infra"] if self.with_infra else []
         started = time.monotonic()
         self.command(
             "up", "-f", str(self.manifest), "--detach", "--port-offset", str(self.port_offset), *chosen, *self._where
@@ -187,10 +196,10 @@ def environment() -> dict[str, str]:
 
 def open_bus(state_dir: Path) -> Any:
     """The bus of a stack, to be read beside it."""
-    from trade2026.kit.bus.sqlite import SqliteBus
+    from trade2026.kit import process
     from trade2026.kit.settings import load
 
-    return SqliteBus(state_dir / "bus", load(state_dir / "run" / "orders.json").topics)
+    return process.open_bus(load(state_dir / "run" / "orders.json"))
 
 
 def read_log(state_dir: Path, topic: str, from_seq: int = 0) -> list[Any]:

@@ -1,5 +1,6 @@
 """Fixtures: real Kafka, QuestDB and Valkey, each started at most once a run, and only when a test asks for it."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -13,13 +14,25 @@ from trade2026.local.infra.valkey import Valkey
 
 def started(component: Component) -> Component:
     """The component, running; where a part of it is missing the test is skipped, but never in CI."""
-    try:
+    with _skipping(component):
         component.start()
+    return component
+
+
+def require(component: Component) -> None:
+    """Skip the test, but never in CI, where a part of the component is missing; it is fetched, and not started."""
+    with _skipping(component):
+        component.command()
+
+
+@contextlib.contextmanager
+def _skipping(component: Component) -> Iterator[None]:
+    try:
+        yield
     except InfraError as error:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"without {component.name}: {error}")
-    return component
 
 
 def _once(component: Component) -> Iterator[Component]:

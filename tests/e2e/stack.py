@@ -43,15 +43,22 @@ class Stack(LocalStack):
         state_dir: A directory of its own; it may hold the state of an earlier stack.
         port_offset: None chooses one at which every port is free, and keeps others from choosing it.
         services: Only these; None means all.
+        with_infra: Start a broker with it, if its manifest names one.
     """
 
     def __init__(
-        self, manifest: Path, state_dir: Path, *, port_offset: int | None = None, services: list[str] | None = None
+        self,
+        manifest: Path,
+        state_dir: Path,
+        *,
+        port_offset: int | None = None,
+        services: list[str] | None = None,
+        with_infra: bool = False,
     ) -> None:
         self._claim: socket.socket | None = None
         if port_offset is None:
             port_offset, self._claim = free_port_offset(manifest)
-        super().__init__(manifest, state_dir, port_offset=port_offset, services=services)
+        super().__init__(manifest, state_dir, port_offset=port_offset, services=services, with_infra=with_infra)
         self._clients: dict[str, httpx.Client] = {}
 
     # ── life ────────────────────────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from trade2026.kit.bus.port import Bus, Record
+    from trade2026.kit.settings import ProcessSettings
     from trade2026.local.state import StateDir
 
 events = typer.Typer(help="Events of the log: tail.", no_args_is_help=True, rich_markup_mode=None)
@@ -262,6 +263,10 @@ def open_bus(state: "StateDir") -> "Bus":
 
     if not state.path.exists():
         raise CliError(f"{state.path} does not exist", USAGE)
+    if (settings := _settings_of(state)) is not None and settings.bus["type"] != "embedded":
+        from trade2026.kit import process
+
+        return process.open_bus(settings)
     topics = [
         TopicConfig(
             name=topic.name,
@@ -273,3 +278,12 @@ def open_bus(state: "StateDir") -> "Bus":
         for topic in TOPICS
     ]
     return SqliteBus(state.path / "bus", topics)
+
+
+def _settings_of(state: "StateDir") -> "ProcessSettings | None":
+    """What some process of the stack was told last; None in a restored copy, which has had none yet."""
+    from trade2026.kit.settings import load
+    from trade2026.stack.facts import GROUPS
+
+    path = next((path for group in GROUPS if (path := state.settings(group)).exists()), None)
+    return load(path) if path is not None else None

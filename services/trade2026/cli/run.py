@@ -43,6 +43,9 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Run in the background; return when all is ready.")
     ] = False,
+    with_infra: Annotated[
+        bool, typer.Option("--with-infra", help="Start what the manifest asks of others, such as Kafka, here, too.")
+    ] = False,
     no_table: Annotated[bool, typer.Option("--no-table", help="Print lines instead of a live table.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -53,11 +56,13 @@ def up(
     trade2026 up -f manifests/quickstart.yaml
 
     trade2026 up -f manifests/bench.yaml --detach --port-offset 1000
+
+    trade2026 up -f manifests/kafka.yaml --with-infra
     """
     stack = read(file)
     state = StateDir(state_dir or STATE_ROOT / stack.metadata.name)
     if detach:
-        _up_detached(file, state, port_offset, services, as_json)
+        _up_detached(file, state, port_offset, services, with_infra, as_json)
     else:
         _up_here(
             file,
@@ -65,11 +70,21 @@ def up(
             state,
             port_offset,
             services,
+            with_infra=with_infra,
             table=not no_table and not as_json and sys.stdout.isatty(),
         )
 
 
-def _up_here(file: Path, stack: str, state: StateDir, port_offset: int, services: str | None, *, table: bool) -> None:
+def _up_here(
+    file: Path,
+    stack: str,
+    state: StateDir,
+    port_offset: int,
+    services: str | None,
+    *,
+    with_infra: bool,
+    table: bool,
+) -> None:
     import asyncio
 
     from trade2026.local.runner import RunError, Runner
@@ -90,6 +105,7 @@ def _up_here(file: Path, stack: str, state: StateDir, port_offset: int, services
             port_offset=port_offset,
             services=chosen(services),
             say=say,
+            with_infra=with_infra,
         )
         asyncio.run(runner.run(_drawing(screen) if screen is not None else None))
     except (StateError, RunError, PlanError) as error:
@@ -121,7 +137,9 @@ def _drawing(screen: Any) -> Callable[["Runner"], Any]:
     return draw
 
 
-def _up_detached(file: Path, state: StateDir, port_offset: int, services: str | None, as_json: bool) -> None:
+def _up_detached(
+    file: Path, state: StateDir, port_offset: int, services: str | None, with_infra: bool, as_json: bool
+) -> None:
     from trade2026.local.runner import open_runner_log
     from trade2026.local.state import StateError
 
@@ -134,6 +152,7 @@ def _up_detached(file: Path, state: StateDir, port_offset: int, services: str | 
         raise CliError(str(error), FAILED) from error
     command = [sys.executable, "-m", "trade2026", "up", "-f", str(file), "--state-dir", str(state.path), "--no-table"]
     command += ["--port-offset", str(port_offset), *(["--services", services] if services is not None else [])]
+    command += ["--with-infra"] if with_infra else []
     log = open_runner_log(state)
     start = os.fstat(log).st_size
     process = subprocess.Popen(

@@ -1,6 +1,7 @@
 """A follower folds a partition of the log: first to its end (recovery), then as it grows."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 from collections.abc import Awaitable, Callable
@@ -123,5 +124,12 @@ class Follower:
                     self.error = f"{self.topic}: waits at {self.next_seq}: {error}"
                     log.warning(self.error)
                     await asyncio.sleep(_RETRY_SECONDS)
+                    await self._look_again()
         finally:
             self._reading = False
+
+    async def _look_again(self) -> None:
+        """It is well as soon as the log answers: the next record may be hours away."""
+        with contextlib.suppress(BusError):
+            await self.measure_lag()
+            self.error = ""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
+import msgspec
 import uvicorn
 
 from trade2026 import __version__
@@ -205,7 +206,20 @@ def open_bus(settings: ProcessSettings) -> Bus:
         from trade2026.kit.bus.memory import MemoryBus
 
         return MemoryBus(settings.topics)
-    raise ConfigurationError(f"bus.type is embedded or memory, not {kind!r}")
+    if kind == "kafka":
+        return _open_kafka(settings)
+    raise ConfigurationError(f"bus.type is embedded, kafka or memory, not {kind!r}")
+
+
+def _open_kafka(settings: ProcessSettings) -> Bus:
+    try:
+        from trade2026.kit.bus.kafka import KafkaBus
+        from trade2026.kit.bus.kafka_client import KafkaSettings
+    except ImportError as error:
+        raise ConfigurationError("bus.type kafka needs `pip install trade2026[data]`") from error
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what concerns us comes as an exception, once
+    brokers = msgspec.convert({**settings.bus["kafka"], "prefix": settings.stack}, KafkaSettings)
+    return KafkaBus(brokers, settings.topics)
 
 
 def listen(host: str, port: int, service: str) -> socket.socket:

@@ -30,10 +30,14 @@ def backup(state: StateDir, directory: Path) -> dict[str, Any]:
     """Copy a state directory, of a stack that runs or not; return the backup's manifest.
 
     Raises:
-        BackupError: the directory is not empty, or a file can't be read.
+        BackupError: the directory is not empty, a file can't be read, or the log is not here.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise BackupError(f"{directory} is not empty: choose a new directory")
+    if (bus := state.running().get("bus", "embedded")) != "embedded":
+        raise BackupError(
+            f"the log of this stack is on {bus}, which is copied by its own means; see docs/how-to/kafka.md"
+        )
     running = state.is_locked
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

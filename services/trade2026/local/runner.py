@@ -15,6 +15,9 @@ from typing import Any
 from trade2026 import __version__
 from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.local import probe
+from trade2026.local.infra.attendant import Attendant
+from trade2026.local.infra.component import Component, InfraError
+from trade2026.local.infra.kafka import Kafka
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
 from trade2026.local.state import KEY_VARIABLE, Held, StateDir, StateError, rotate, tail, write_atomically
@@ -85,9 +88,29 @@ def check_ports(planned: Plan) -> None:
     for release in planned.releases:
         for name, port in planned.ports_of(release).items():
             if not is_free(HOST, port):
-                holder = holder_of(port)
-                by = f"process {holder.pid} ({_shortened(holder.command)})" if holder else "another program"
-                taken[f"{port} ({name})"] = by
+                taken[f"{port} ({name})"] = _holder(port)
+    _refuse(taken)
+
+
+def _bus_of(planned: Plan) -> str:
+    return planned.releases[0].settings["bus"]["type"]
+
+
+def _refuse_another_bus(before: str, planned: Plan) -> None:
+    """What a stack keeps beside its log, such as snapshots, is of no use beside another."""
+    if before and before != _bus_of(planned):
+        raise RunError(
+            f"spec.bus.type is {_bus_of(planned)}, but this stack has its log on {before}: "
+            "its log does not move by itself. Choose another --state-dir for a stack that begins anew"
+        )
+
+
+def _holder(port: int) -> str:
+    holder = holder_of(port)
+    return f"process {holder.pid} ({_shortened(holder.command)})" if holder else "another program"
+
+
+def _refuse(taken: dict[str, str]) -> None:
     if taken:
         raise RunError(
             f"{'; '.join(f'port {port} is in use by {by}' for port, by in taken.items())}. "
@@ -108,6 +131,7 @@ class Runner:
         base: Directory against which paths in the manifest are meant.
         say: Told every event worth a line.
         command: How a settings file is served; tests give another.
+        with_infra: Start what the manifest asks of others (a Kafka broker) here, too.
     """
 
     def __init__(
@@ -120,6 +144,7 @@ class Runner:
         services: Collection[str] | None = None,
         say: Callable[[str], None] = lambda line: None,
         command: Command = serve_command,
+        with_infra: bool = False,
     ) -> None:
         self.state, self._text, self._base = state, text, base
         self._port_offset, self._services, self._say, self._command = port_offset, services, say, command
@@ -135,6 +160,7 @@ class Runner:
         self._keys = self._keys_digest(self.plan, base)
         self._server: asyncio.AbstractServer | None = None
         self._ousted = False
+        self._infra = Attendant(self._components() if with_infra else [], say)
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
@@ -147,8 +173,10 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.request_stop)
+        _refuse_another_bus(self.state.running().get("bus", ""), self.plan)
         await self._wait_for_predecessor()
         check_ports(self.plan)
+        _refuse({f"{each.port} ({each.name})": _holder(each.port) for each in self._infra.components if each.answers()})
         self._server = await self._listen()
         tasks = [asyncio.create_task(self._watch())]
         if show is not None:
@@ -156,12 +184,16 @@ class Runner:
         try:
             write_atomically(self.state.path / "manifest.yaml", self._text.encode())
             self._write_running()
+            await self._infra.start()
             for release in self.plan.releases:
                 self._write_settings(release)
                 await self._launch(release)
             await self._stop.wait()
+        except InfraError as error:
+            raise RunError(str(error)) from error
         finally:
             await self._stop_all()
+            await self._infra.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -213,7 +245,19 @@ class Runner:
         settings = {**release.settings, "host": HOST, "state_dir": str(self.state.path)}
         if settings["keys_file"]:
             settings["keys_file"] = str((self._base / settings["keys_file"]).absolute())
+        for component in self._infra.components:
+            if isinstance(component, Kafka):
+                brokers = {**settings["bus"]["kafka"], "bootstrap_servers": component.address}
+                settings["bus"] = {**settings["bus"], "kafka": brokers}
         return settings
+
+    def _components(self) -> list[Component]:
+        """What the manifest names and we start: on its port, moved like all others."""
+        bus = self.plan.releases[0].settings["bus"]
+        if bus["type"] != "kafka":
+            raise RunError("--with-infra: the manifest asks for nothing that could be started (spec.bus is embedded)")
+        _, _, port = bus["kafka"]["bootstrap_servers"].rpartition(":")
+        return [Kafka(self.state.path / "infra" / "kafka", int(port) + self._port_offset)]
 
     @staticmethod
     def _keys_digest(planned: Plan, base: Path) -> str:
@@ -261,6 +305,7 @@ class Runner:
     def _write_running(self) -> None:
         self.state.write_running(
             {
+                "bus": _bus_of(self.plan),
                 "stack": self.plan.stack,
                 "version": self.plan.version,
                 "config_hash": self.plan.config_hash,
@@ -397,6 +442,7 @@ class Runner:
             "version": self.plan.version,
             "config_hash": self.plan.config_hash,
             "state_dir": str(self.state.path),
+            "infra": self._infra.status(),
             "runner_pid": os.getpid(),
             "started": self._started_at,
             "ready": self.ready,
@@ -432,6 +478,7 @@ class Runner:
             new = prepare(text, base=base, port_offset=self._port_offset, services=self._services)
             if new.stack != self.plan.stack:
                 raise RunError(f"this is the stack {self.plan.stack!r}, the manifest names {new.stack!r}")
+            _refuse_another_bus(_bus_of(self.plan), new)
             old, old_base = self.plan, self._base
             differences = {
                 release.name: changes(before.settings, release.settings)

@@ -149,7 +149,7 @@ def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
             for topic in TOPICS
         ],
         "ports": ports,
-        "bus": {"type": spec.bus.type},
+        "bus": _bus(spec.bus),
         "free_bytes_min": byte_count(spec.bus.free_space_min),
         "default_account": spec.default_account,
         "base_currency": spec.base_currency,
@@ -157,6 +157,12 @@ def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
         "otlp_endpoint": spec.observability.otlp_endpoint,
         "trace_sampling": fraction(spec.observability.trace_sampling),
     }
+
+
+def _bus(bus: model.Bus) -> dict[str, Any]:
+    if bus.kafka is None:
+        return {"type": bus.type}
+    return {"type": bus.type, "kafka": bus.kafka.model_dump()}
 
 
 def _release(

@@ -133,6 +133,35 @@ async def test_a_log_that_cannot_be_read_just_now_is_asked_again(log: Log, monke
     await follower.stop()
 
 
+async def test_it_is_well_as_soon_as_the_log_answers_though_nothing_new_comes(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follower = Follower(log.bus, TOPIC, log.fold)
+    await follower.start()
+    reader = follower._reader
+    assert reader is not None
+    read, away = reader.read, True
+
+    async def ask(records_max: int = 1000) -> list[Record]:
+        if away:
+            raise BusError("nobody answers")
+        return await read(records_max)
+
+    async def end(topic: str, partition: int) -> int:
+        if away:
+            raise BusError("nobody answers")
+        return 0
+
+    monkeypatch.setattr(reader, "read", ask)
+    monkeypatch.setattr(log.bus, "end", end)
+    log.bus.wake(TOPIC)
+    await log.write(1)
+    await until(lambda: "nobody answers" in follower.error, "it says that it waits")
+    away = False
+    await until(lambda: not follower.error, "it is well")
+    await follower.stop()
+
+
 async def test_a_log_that_is_corrupt_is_not_asked_again(log: Log) -> None:
     follower = Follower(log.bus, TOPIC, log.fold)
     await follower.start()

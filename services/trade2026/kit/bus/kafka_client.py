@@ -7,7 +7,7 @@ tell.
 
 import asyncio
 import contextlib
-import logging
+import os
 import ssl
 from collections.abc import Hashable, Iterable
 from pathlib import Path
@@ -25,8 +25,7 @@ from aiokafka.structs import TopicPartition
 
 from trade2026.kit.bus.port import BusCorrupt, BusError, BusUncertain, TopicConfig
 
-log = logging.getLogger(__name__)
-
+PASSWORD_VARIABLE = "TRADE2026_KAFKA_PASSWORD"
 APPEND_BYTES_MAX = 32 * 1024 * 1024
 """The largest append in one piece."""
 _REQUEST_SECONDS_MAX = 5.0
@@ -58,9 +57,22 @@ class KafkaSettings(msgspec.Struct, kw_only=True, frozen=True):
     ca_file: str = ""
     sasl_mechanism: str = "PLAIN"
     sasl_username: str = ""
-    sasl_password: str = ""
+    sasl_password_file: str = ""
     replication: int = 1
-    min_insync: int = 1
+    min_insync_replicas: int = 1
+
+    def password(self) -> str | None:
+        """From the file, else from the environment; None without SASL. Raises `BusError`: there is none."""
+        if not self.security_protocol.startswith("SASL"):
+            return None
+        if not self.sasl_password_file:
+            if PASSWORD_VARIABLE in os.environ:
+                return os.environ[PASSWORD_VARIABLE]
+            raise BusError(f"set {PASSWORD_VARIABLE}, or name a file in spec.bus.kafka.saslPasswordFile")
+        try:
+            return Path(self.sasl_password_file).read_text("utf-8").strip()
+        except OSError as error:
+            raise BusError(f"spec.bus.kafka.saslPasswordFile can't be read: {error}") from error
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -222,7 +234,7 @@ class KafkaClient:
             ssl_context=context,
             sasl_mechanism=settings.sasl_mechanism,
             sasl_plain_username=settings.sasl_username or None,
-            sasl_plain_password=settings.sasl_password or None,
+            sasl_plain_password=settings.password(),
         )
 
     async def _make_topics(self, client: AIOKafkaClient) -> None:
@@ -261,7 +273,7 @@ class KafkaClient:
             "retention.bytes": str(topic.retention_bytes_max or -1),
             "segment.bytes": str(max(topic.segment_bytes_max, _SEGMENT_BYTES_MIN)),
             "max.message.bytes": str(APPEND_BYTES_MAX),
-            "min.insync.replicas": str(settings.min_insync),
+            "min.insync.replicas": str(settings.min_insync_replicas),
             "unclean.leader.election.enable": "false",
         }
         if topic.durable and settings.replication == 1:

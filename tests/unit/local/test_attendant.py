@@ -1,0 +1,70 @@
+"""What a stack asks of others is started with it, started again when it dies, and stopped at the end."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from tests.waiting import until
+
+from trade2026.local.infra.attendant import Attendant
+from trade2026.local.infra.component import Component, InfraError
+from trade2026.local.runner import RunError, Runner
+from trade2026.local.state import StateDir
+
+_SERVE = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"
+
+
+class Server(Component):
+    """Listens, and nothing else."""
+
+    name = "server"
+
+    def prepare(self) -> None:
+        pass
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", _SERVE, str(self.port)]
+
+
+class Missing(Server):
+    def command(self) -> list[str]:
+        raise InfraError("Java 17 or newer is missing")
+
+
+async def test_a_component_that_dies_is_started_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    component = Server(tmp_path)
+    attendant = Attendant([component], said.append)
+    await attendant.start()
+    first = component.pid
+    assert first is not None and attendant.status()[0]["address"] == component.address
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: component.pid not in (None, first) and component.answers(), "another process")
+    await attendant.stop()
+    assert component.pid is None
+    assert [line.partition(";")[0] for line in said] == [
+        f"server: starting on {component.address}",
+        "server: died, starting it again",
+        "server: stopping",
+    ]
+
+
+async def test_a_part_that_is_missing_is_said_before_anything_runs(tmp_path: Path) -> None:
+    attendant = Attendant([Missing(tmp_path)], lambda line: None)
+    with pytest.raises(InfraError, match="Java 17 or newer is missing"):
+        await attendant.start()
+    await attendant.stop()
+
+
+def test_a_manifest_that_needs_nothing_of_others_is_told_so(state: StateDir, manifest: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="asks for nothing that could be started"):
+        Runner(state, manifest, base=tmp_path, with_infra=True)
+
+
+async def test_a_state_directory_serves_one_bus(state: StateDir, manifest: str, tmp_path: Path) -> None:
+    state.write_running({"stack": "desk", "bus": "embedded"})
+    kafka = manifest.replace("spec:\n", 'spec:\n  bus: {type: kafka, kafka: {bootstrapServers: "127.0.0.1:1"}}\n')
+    with pytest.raises(RunError, match=r"has its log on embedded: .* another --state-dir"):
+        await Runner(state, kafka, base=tmp_path).run()
