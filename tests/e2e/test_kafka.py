@@ -18,7 +18,7 @@ from trade2026.local.infra.kafka import Kafka
 
 KAFKA = ROOT / "manifests" / "kafka.yaml"
 ACCOUNTS = ("alpha", "beta")
-SERVICES = ["oms", "gateway", "risk", "ptrc"]
+SERVICES = ["oms", "gateway", "normalizer", "risk", "ptrc"]
 
 
 @pytest.fixture
@@ -95,4 +95,6 @@ def not_ready(stack: Stack) -> bool:
 
 
 def all_well(stack: Stack) -> bool:
-    return all(stack.http(name).get("/health").json()["status"] == "ok" for name in SERVICES)
+    unwell = {name: health for name in SERVICES if (health := stack.get(name, "/health"))["status"] != "ok"}
+    print(unwell)
+    return not unwell

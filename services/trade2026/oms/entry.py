@@ -158,6 +158,8 @@ def order_to_change(service: "OmsService", order_id: str, principal: Principal) 
         raise problem_of(UnknownOrder(order_id) if hidden else error) from error
     except UnknownOrder as error:
         raise problem_of(error) from error
+    except Unavailable as error:
+        raise Problem(503, "not_ready", str(error), retry_after=1) from error
     if principal.accounts is not None and order.spec.account not in principal.accounts:
         raise problem_of(UnknownOrder(order_id))
     return order

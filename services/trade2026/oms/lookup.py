@@ -60,7 +60,10 @@ class OrderLookup:
         Raises:
             OrderClosed: nothing can happen to it any more, and it may have left memory.
             UnknownOrder: there never was such an order.
+            Unavailable: memory is not the log's yet, so nobody can say.
         """
+        if not self.owner.ready:
+            raise Unavailable(self.owner.detail)
         order = self.owner.machine.fold.orders.get(order_id)
         if order is not None:
             return order
