@@ -381,11 +381,30 @@ async def test_a_log_that_is_taken_away_acknowledges_nothing_until_it_is_back(
     assert (bodies[0], bodies[-1]) == (b"a", b"c")
 
 
+async def test_a_log_that_was_lost_between_two_runs_is_not_begun_anew_until_somebody_says_so(
+    open_bus: Open, folder: Path, tmp_path: Path
+) -> None:
+    await (await open_bus().claim(TOPIC, 0, "a")).append([b"1"])
+    shutil.rmtree(folder.parent)
+    made = tmp_path / "bus" / "made" / f"{TOPIC}-0"
+    with pytest.raises(BusCorrupt, match=f"it was here before, and is gone; .*`trade2026 restore`, or remove {made}"):
+        await open_bus().claim(TOPIC, 0, "b")
+    made.unlink()
+    assert (await open_bus().claim(TOPIC, 0, "b")).next_seq == 0
+
+
+async def test_a_log_that_need_not_be_durable_may_be_lost(open_bus: Open, folder: Path) -> None:
+    await (await open_bus(durable=False).claim(TOPIC, 0, "a")).append([b"1"])
+    shutil.rmtree(folder.parent)
+    assert (await open_bus(durable=False).claim(TOPIC, 0, "b")).next_seq == 0
+
+
 async def test_a_log_that_was_replaced_by_a_shorter_one_is_not_gone_on_with(open_bus: Open, folder: Path) -> None:
     bus = open_bus()
     writer = await bus.claim(TOPIC, 0, "oms")
     await writer.append([b"a"])
     shutil.rmtree(folder)
+    shutil.rmtree(folder.parents[1] / "made")
     other = open_bus()
     await other.claim(TOPIC, 0, "another")
     with pytest.raises(BusCorrupt, match=r"was replaced|was taken away"):

@@ -192,6 +192,9 @@ async def test_a_log_that_was_lost_is_refused_and_no_empty_book_begins(desk: Des
         shutil.rmtree(desk.state / "archive")
     elif history == "damaged":
         (desk.state / "archive" / "history.db").write_bytes(b"nonsense")
+    with pytest.raises(BusCorrupt, match=r"orders.events/0: it was here before, .*`trade2026 restore`"):
+        await desk.oms()
+    shutil.rmtree(desk.state / "bus")
     with pytest.raises(BusCorrupt, match=r"orders.events ends at 0, .*`trade2026 restore`"):
         await desk.oms()
     desk.started.clear()

@@ -54,6 +54,8 @@ class Partition:
         self.wakes = Wakes(folder)
         self.durable_seq = 0
         """One past the last record that this process was told is durable: the log can end at no less."""
+        self._made = folder.parents[1] / "made" / f"{config.name}-{partition}"
+        """Says that there was a log, wherever it went."""
         self._listing = FolderListing(folder)
         self._listed: list[str] = []
         self._segments: list[int] = []
@@ -144,18 +146,31 @@ class Partition:
                 elif (claimed := self._claim_newest(segments[-1], owner)) is not None:
                     if claimed[1] < self.durable_seq:
                         raise self.corrupt(f"it ended at {self.durable_seq}, and now at {claimed[1]}")
+                    self._remember()
                     return segments[-1], *claimed
         except (sqlite3.Error, OSError) as error:
             raise as_bus_error(error, f"{self.label}: not claimed", self.folder) from error
         raise self.corrupt("its newest segment is sealed, the one after it is gone")
 
     def _make_first(self) -> None:
-        """Make the log, unless this process knows that there was one."""
+        """Make the log, unless there was one: whoever lost it must not begin as if nothing had happened."""
         if self.durable_seq:
             raise self.corrupt(f"it ended at {self.durable_seq}, and is gone")
+        if self._made.exists():
+            raise BusCorrupt(
+                f"{self.label}: it was here before, and is gone; put a backup back with `trade2026 restore`, "
+                f"or remove {self._made} to begin it anew"
+            )
         make_folders(self.folder)
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             self.create_segment(0, 0, "")
+
+    def _remember(self) -> None:
+        """What is not durable may be lost, and begins anew."""
+        if self.config.durable and not self._made.exists():
+            make_folders(self._made.parent)
+            self._made.touch()
+            sync_folder(self._made.parent)
 
     def _claim_newest(self, segment: int, owner: str) -> tuple[int, int] | None:
         """None if it is no longer the newest."""
