@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.chain import RATES, measure_chain, measure_memory, measure_restart
-from bench.entry import MANIFEST, measure_batches, measure_rest, measure_singles
+from bench.entry import MANIFEST, measure_batches, measure_rest, measure_singles, on_kafka
 from bench.floors import fdatasync_times, start_echo
 from bench.goals import Report, goal_line, judge, row_line
 from bench.pure import measure_pure
@@ -78,6 +78,26 @@ def measure(options: argparse.Namespace) -> Report:
     return run.rows
 
 
+def measure_on_kafka(options: argparse.Namespace) -> Report:
+    """Order entry with the log on a broker of this machine; the names of its rows begin with `kafka_`."""
+    run, seconds = Run(), 1.0 if options.quick else 3.0
+    run.part("Order entry, every acknowledged order fsynced by a Kafka broker beside it", ENTRY_SERVICES)
+    with ExitStack() as closing:
+        where = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="trade2026-bench-", dir=options.dir)))
+        echo = start_echo(closing)
+        manifest, state = on_kafka(where), where / "state"
+
+        def add(rows: dict[str, Any]) -> None:
+            run.add({f"kafka_{name}": row for name, row in rows.items()})
+
+        with LocalStack(
+            manifest, state, port_offset=options.port_offset, services=ENTRY_SERVICES, with_infra=True
+        ) as stack:
+            measure_singles(stack, echo, seconds, add)
+            measure_batches(stack, seconds, add)
+    return run.rows
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
@@ -85,13 +105,19 @@ def main() -> None:
     parser.add_argument(
         "--full", action="store_true", help="also rising rates over the chain, a million orders, the restart"
     )
+    parser.add_argument(
+        "--bus",
+        choices=("embedded", "kafka"),
+        default="embedded",
+        help="kafka: order entry alone, with a broker; needs Java",
+    )
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--port-offset", type=int, default=20_000)
     parser.add_argument("--dir", type=Path, help="where the state lies; the disk that is measured")
     options = parser.parse_args()
     sys.path.insert(0, str(ROOT / "services"))
     begin, load = time.perf_counter(), os.getloadavg()[0]
-    rows = measure(options)
+    rows = measure_on_kafka(options) if options.bus == "kafka" else measure(options)
     verdicts = judge(rows)
     print(f"\nGoals ({time.perf_counter() - begin:.0f} s; load before the run {load:.1f} on {os.cpu_count()} CPUs)")
     for verdict in verdicts:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from bench.client import Latencies, closed_loop, open_loop, request_bytes, run_loop
@@ -31,6 +32,14 @@ _WARM_SECONDS = 0.5
 
 Report = dict[str, Any]
 Add = Callable[[Report], None]
+
+
+def on_kafka(folder: Path) -> Path:
+    """The same manifest with its log on a broker of this machine, written into a folder."""
+    manifest = folder / "kafka.yaml"
+    bus = '  bus: {type: kafka, kafka: {bootstrapServers: "127.0.0.1:9092"}}\n'
+    manifest.write_text(MANIFEST.read_text().rstrip("\n") + "\n" + bus)
+    return manifest
 
 
 def measure_singles(stack: LocalStack, echo: tuple[int, int], seconds: float, add: Add) -> None:

@@ -53,6 +53,8 @@ GOALS = (
     Goal("start of the quickstart", "footprint", _of("seconds"), 10, "s"),
     Goal("restart with a million events after kill -9", "restart_after_kill", _of("seconds"), 5, "s"),
     Goal("restart with a million orders that are closed", "restart_closed", _of("seconds"), 5, "s"),
+    Goal("on Kafka, 1,000 orders/s open loop, p50", "kafka_open_loop_1000", _of("p50_ms"), 6, "ms"),
+    Goal("on Kafka, 1,000 orders/s open loop, p99", "kafka_open_loop_1000", _of("p99_ms"), 25, "ms"),
 )
 
 
