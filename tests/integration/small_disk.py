@@ -11,7 +11,8 @@ from typing import Any
 from trade2026.kit.bus.port import BusFull
 from trade2026.kit.bus.sqlite import SqliteBus
 
-DISK_BYTES = 24 * 1024 * 1024
+DISK_BYTES = 192 * 1024 * 1024
+"""Each journal's write-ahead log may take 4 MiB before it is moved, and a stack has a dozen."""
 
 
 def _mounted(path: Path) -> bool:
