@@ -221,19 +221,19 @@ def test_no_visitor_harms_others_or_stays_behind(stack: OneProcess, caplog: pyte
 
     for number, (service, path) in enumerate(routes):
         receive_visits(stack, service, path, number, others, staying)
-    grown = resident_bytes() - before
     for stayed in staying:
         stayed.close()
     others.close()
-    orders = sum(type(event.data).__name__ == "OrderAccepted" for event in stack.events())
-    allowed = RESIDENT_GROWTH_BYTES_MAX + orders * ORDER_BYTES_MAX
-    assert grown < allowed, f"memory grew by {grown / 1e6:.0f} MB with {orders} orders"
     for service, path in routes:
         if "listeners" in stack.call(service, "GET", "/stats").json:
             stack.wait_until(
                 lambda service=service: not stack.call(service, "GET", "/stats").json["listeners"],
                 f"nobody is thought to listen to {service}{path}",
             )
+    grown = resident_bytes() - before
+    orders = sum(type(event.data).__name__ == "OrderAccepted" for event in stack.events())
+    allowed = RESIDENT_GROWTH_BYTES_MAX + orders * ORDER_BYTES_MAX
+    assert grown < allowed, f"memory grew by {grown / 1e6:.0f} MB with {orders} orders"
     check_the_log(stack, others)
     records = [record for record in caplog.records if record.name.startswith("trade2026")]
     errors = [record.getMessage() for record in records if record.levelno >= logging.ERROR]
