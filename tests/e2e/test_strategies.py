@@ -110,7 +110,8 @@ def check_that_status_shows_them(stack: Stack) -> None:
 
 def check_that_a_halt_holds_over_a_restart(stack: Stack) -> None:
     """Until a named person releases it."""
-    cli(stack, "halt", "maker", "--reason", "news")
+    assert "is the name right?" in cli(stack, "halt", "marker", "--reason", "a slip")
+    assert "is the name right?" not in cli(stack, "halt", "maker", "--reason", "news")
     wait_for("it is halted", lambda: strategies(stack)["maker"]["status"] == "halted", WAIT_SECONDS)
     count = len(orders(stack, "maker"))
     decided = strategies(stack)["maker"]["decisions"]

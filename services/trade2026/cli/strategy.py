@@ -273,9 +273,13 @@ def halt(name: StrategyName, reason: Reason, state_dir: StatePath = None, as_jso
     Example: trade2026 strategy halt momentum --reason "news"
     """
     body = {"scope": f"strategy:{name}", "reason": reason, "halt": True}
-    answer = _first_of(find(state_dir), "/kill", body)
+    target = find(state_dir)
+    answer = _first_of(target, "/kill", body)
+    known = _is_known(target, name)
     told = f"{name} is halted; release it with: trade2026 strategy release {name} --reason …"
-    show({"halted": name, **answer}, as_json, told)
+    if not known:
+        told += f"\nno strategy {name!r} runs here: is the name right? The halt stands for when one does"
+    show({"halted": name, "known": known, **answer}, as_json, told)
 
 
 @app.command()
@@ -383,6 +387,15 @@ def _apply(state: "StateDir", text: str) -> None:
         raise CliError(str(error), UNREACHABLE) from error
     except Refused as error:
         raise CliError(str(error), FAILED) from error
+
+
+def _is_known(target: Target, name: str) -> bool:
+    """Whether a strategy of this name runs; True where nobody can say."""
+    try:
+        target.call("strategies", "GET", f"/strategies/{name}")
+    except CliError as error:
+        return (error.problem or {}).get("code") != "unknown_strategy"
+    return True
 
 
 def _begun(target: Target, name: str) -> dict[str, Any]:
