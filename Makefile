@@ -36,6 +36,7 @@ down: $(VENV)/.base ## Stop what `make up` started; its data stays
 	@$(BIN)/trade2026 down $(DOWN_FLAGS)
 
 test: $(VENV)/.dev ## Run every test suite: unit, contract, integration, simulation, end to end
+	@$(BIN)/python -m tests.infra
 	@$(BIN)/python -m pytest $(TESTS) $(TEST_FLAGS)
 
 check: lint ## All that is quick: lint, and the unit tests

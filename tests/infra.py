@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from trade2026.local.infra.artefacts import jars
 from trade2026.local.infra.component import Component, InfraError
+from trade2026.local.infra.kafka import VERSION as kafka_version
 from trade2026.local.infra.kafka import Kafka
+from trade2026.local.infra.questdb import VERSION as questdb_version
 from trade2026.local.infra.questdb import QuestDb
 from trade2026.local.infra.valkey import Valkey
 
@@ -58,3 +61,16 @@ def questdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
     """A Valkey that all tests share; none stops it."""
     yield from _once(Valkey(tmp_path_factory.mktemp("valkey")))
+
+
+def fetch() -> None:
+    """Fetch what the fixtures need, once, so that no test waits for a download."""
+    for component, version in (("kafka", kafka_version), ("questdb", questdb_version)):
+        try:
+            jars(component, version)
+        except InfraError as error:
+            print(f"its tests are skipped: {error}")
+
+
+if __name__ == "__main__":
+    fetch()
