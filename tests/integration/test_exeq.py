@@ -203,6 +203,23 @@ async def test_a_pause_a_resume_an_amendment_and_a_cancel(desk: Desk) -> None:
     assert (await desk.ask(service, "POST", f"/parents/{parent_id}/cancel"))[0] == 200
 
 
+async def test_an_amendment_to_a_price_of_0_takes_the_limit_away_and_what_works_with_it_is_cancelled(
+    desk: Desk,
+) -> None:
+    service = await desk.start(ExeqService)
+    parent_id = await desk.begin(service, account="free", price="30000")
+    await desk.until_children(service, parent_id, 1, "New")
+    status, shown = await desk.ask(service, "PATCH", f"/parents/{parent_id}", {"price": "0"})
+    assert (status, shown.get("price", "")) == (200, "")
+    await desk.until_children(service, parent_id, 2)
+    first, *_ = (await desk.parent(service, parent_id))["children"]
+    assert first["status"] == "Canceled", "it had the old terms"
+    status, problem = await desk.ask(service, "PATCH", f"/parents/{parent_id}", {"price": "-1"})
+    assert (status, problem["code"]) == (422, "not_positive")
+    status, problem = await desk.ask(service, "PATCH", f"/parents/{parent_id}", {"participation_max": "0%"})
+    assert (status, problem["code"]) == (422, "bad_share"), "no limit is not a limit of nothing"
+
+
 async def test_a_child_that_was_never_sent_is_withdrawn(desk: Desk) -> None:
     service = await desk.start(ExeqService)
     service.entry.url, url = "http://127.0.0.1:1", service.entry.url
@@ -258,6 +275,7 @@ BAD = [
     ({"algo": "vwap", "volume_profile": []}, "bad_profile"),
     ({"algo": "vwap", "volume_profile": [0]}, "bad_profile"),
     ({"participation_max": "101%"}, "bad_share"),
+    ({"participation_max": "0%"}, "bad_share"),
     ({"catch_up": "often"}, "bad_share"),
     ({"stop_price": "1"}, "bad_stop_price"),
     ({"algo": "market"}, "unexpected_field"),

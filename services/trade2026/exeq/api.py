@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING
 
 from trade2026.domain.parents import ENDED
 from trade2026.exeq import commands as cmd
-from trade2026.exeq.parent_input import AmendParentInput, ParentInput, ReasonInput, moment, share, steps
+from trade2026.exeq.parent_input import (
+    AmendParentInput,
+    ParentInput,
+    ReasonInput,
+    limit_amended,
+    moment,
+    participation,
+    steps,
+)
 from trade2026.exeq.parents import Parent
 from trade2026.exeq.views import ParentView, parent_view
 from trade2026.kit.http import App, Problem, Request, Response, json_response
@@ -58,18 +66,18 @@ def add_changes(app: App, service: "ExeqService") -> None:
     async def amend(request: Request) -> Response:
         body, parent = request.json(AmendParentInput), _visible(service, request)
         instrument = service.instruments.by_id[parent.spec.instrument]
-        share_max, end_at = body.participation_max, moment(body.end_at, "end_at")
+        end_at = moment(body.end_at, "end_at")
         command = cmd.AmendParent(
             ts=request.received_ns,
             principal=request.principal.name,
             parent_id=parent.parent_id,
             quantity=steps(body.quantity, instrument.lot_size, "off_lot", "quantity") or None,
-            price=steps(body.price, instrument.tick_size, "off_tick", "price") or None,
+            price=limit_amended(body.price, instrument.tick_size),
             end_at=end_at or None,
             weights=await service.weights_left(parent, request.received_ns, end_at),
             child_quantity_max=steps(body.child_quantity_max, instrument.lot_size, "off_lot", "child_quantity_max")
             or None,
-            participation_bps=share(share_max, "participation_max", 0, most=10_000) if share_max is not None else None,
+            participation_bps=participation(body.participation_max) or None,
         )
         return await change(request, command)
 

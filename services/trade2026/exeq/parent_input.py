@@ -153,17 +153,29 @@ def moment(text: str | None, field: str) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000
 
 
-def share(value: str | int | None, field: str, default: int, *, most: int) -> int:
-    """Return basis points."""
+def share(value: str | int | None, field: str, default: int, *, least: int = 0, most: int) -> int:
+    """Return basis points, `default` where none were given."""
     if value is None:
         return default
     try:
         found = basis_points(value)
     except ValueError as error:
         _bad("bad_share", f"{field} {error}", field)
-    if not 0 <= found <= most:
-        _bad("bad_share", f"{field} is from 0 to {most // 100}%", field)
+    if not least <= found <= most:
+        _bad("bad_share", f"{field} is {'above' if least else 'from'} 0 and at most {most // 100}%", field)
     return found
+
+
+def participation(value: str | int | None) -> int:
+    """Return the greatest share of the market, basis points; 0, no limit, where none was given."""
+    return share(value, "participation_max", 0, least=1, most=10_000)
+
+
+def limit_amended(value: Amount | None, tick: int) -> int | None:
+    """Return the new limit price, nanos: None leaves it as it is, 0 takes it away."""
+    if value is None or (value.error is None and value == 0):
+        return value if value is None else 0
+    return steps(value, tick, "off_tick", "price")
 
 
 def _timing(parent: ParentInput, instrument: Instrument, now: int) -> dict[str, Any]:
@@ -190,7 +202,7 @@ def _timing(parent: ParentInput, instrument: Instrument, now: int) -> dict[str, 
         "slices": slices,
         "profile": _profile(parent),
         "child_quantity_max": steps(parent.child_quantity_max, instrument.lot_size, "off_lot", "child_quantity_max"),
-        "participation_bps": share(parent.participation_max, "participation_max", 0, most=10_000),
+        "participation_bps": participation(parent.participation_max),
         "catch_up_bps": share(parent.catch_up, "catch_up", 10_000, most=100_000),
     }
 
