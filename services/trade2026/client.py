@@ -106,7 +106,10 @@ class Desk:
             query["cursor"] = page["cursor"]
 
     def fills(self, *, account: str = "", strategy: str = "", symbol: str = "") -> Columns:
-        """Every execution, oldest first; `signed` is its quantity, negative for a sale."""
+        """Executions, oldest first; `signed` is the quantity, negative for a sale.
+
+        Above 100,000 the platform refuses: narrow it down, or ask `query` for a part.
+        """
         wanted = {"account": account, "strategy": strategy, "symbol": self._resolve(symbol) if symbol else ""}
         where = " AND ".join(f"{name} = {_quoted(value)}" for name, value in wanted.items() if value)
         return self.query(
@@ -143,7 +146,10 @@ class Desk:
 
 def _bars(lines: list[dict[str, Any]]) -> Columns:
     amounts = dict.fromkeys(("open", "high", "low", "close", "volume", "value"), float)
-    return _columns(lines, {"time": _time, "end": _time, **amounts, "trades": int, "missing": int})
+    return _columns(
+        lines,
+        {"time": _time, "end": _time, **amounts, "trades": int, "missing": int, "shifted": int, "uncertain": bool},
+    )
 
 
 def _columns(lines: Iterable[Mapping[str, Any]], kinds: Mapping[str, Any]) -> Columns:

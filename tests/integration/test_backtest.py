@@ -220,3 +220,10 @@ def test_a_day_that_is_not_recorded_is_refused_with_those_that_are(day: str, sai
     maker = strategy("maker", "trade2026.sdk.examples.market_making:MarketMaking")
     with pytest.raises(BacktestError, match=said):
         run(msgspec.structs.replace(setup(maker), first_day=day), tmp_path)
+
+
+def test_days_beyond_the_recording_are_refused(tmp_path: Path) -> None:
+    maker = strategy("maker", "trade2026.sdk.examples.market_making:MarketMaking")
+    for days in (2, 4_000_000):
+        with pytest.raises(BacktestError, match="go beyond the recording; it has 2013-11-25 to 2013-12-01"):
+            run(msgspec.structs.replace(setup(maker), first_day="2013-12-01", days=days), tmp_path)

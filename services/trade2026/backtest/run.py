@@ -7,7 +7,7 @@ complete unchanged. Another manifest, strategy or recording needs another direct
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from trade2026.strategies.machine import Loaded
 
 FLUSH_TRADES = 500
 _SECOND = 10**9
+_DAY_SECONDS = 86_400
 
 
 class BacktestError(Exception):
@@ -151,7 +152,9 @@ def _cut(recording: Recording, setup: Setup) -> Recording:
         begin = datetime.combine(date.fromisoformat(setup.first_day), datetime.min.time(), UTC)
     except ValueError as error:
         raise BacktestError(f"{setup.first_day!r} is no day; write 2013-11-26") from error
-    first, end = begin.timestamp(), (begin + timedelta(days=setup.days)).timestamp()
+    first, end = begin.timestamp(), begin.timestamp() + setup.days * _DAY_SECONDS
+    if setup.days > 1 and end - _DAY_SECONDS > recording.seconds[-1]:
+        raise BacktestError(f"{setup.days} days from {setup.first_day} go beyond the recording; it has {_recorded()}")
     rows = [n for n, second in enumerate(recording.seconds) if first <= second < end]
     if setup.trades_max:
         rows = rows[: setup.trades_max]

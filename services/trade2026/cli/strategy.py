@@ -2,6 +2,8 @@
 
 import re
 import time
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +32,40 @@ app = typer.Typer(help="Write, check, run and stop strategies.", no_args_is_help
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?").fullmatch
 _APPLY_SECONDS_MAX = 600.0
 _BEGIN_SECONDS_MAX = 60.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a stack trades with, as its manifest has it.
+
+    Args:
+        base: Against which the files of its strategies are meant.
+    """
+
+    text: str
+    base: str = "."
+
+    @cached_property
+    def specs(self) -> dict[str, dict[str, Any]]:
+        """Of each strategy."""
+        import yaml
+
+        return {name: yaml.safe_load(part)["spec"] for name, part in _split(self.text) if name}
+
+    @property
+    def first_symbol(self) -> str:
+        """Of its instruments: what a strategy trades that does not say."""
+        from trade2026.stack.manifest import load_all
+
+        return load_all(self.text).stack.spec.instruments[0].symbol
+
+    def place_of(self, spec: dict[str, Any]) -> str:
+        """The file or class that a strategy comes from."""
+        source = spec["source"]
+        return (
+            str(Path(self.base, source["file"].partition(":")[0]).absolute()) if "file" in source else source["class"]
+        )
+
 
 StrategyName = Annotated[str, typer.Argument(help="The strategy's name.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Kept in the log.", show_default=False)]
@@ -101,7 +137,9 @@ def run(
     state_dir: StatePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a strategy on a stack that is up, from now on and after every restart.
+    """Run a strategy on a stack that is up, or run it anew, until the stack is brought up from its manifest again.
+
+    Of one that runs already, what is not said stays as it is: symbols, parameters, account, ceilings.
 
     Examples:
 
@@ -110,9 +148,10 @@ def run(
     trade2026 strategy run trade2026.sdk.examples.momentum:Momentum
     """
     state = find_state(state_dir)
-    documents = described(source, name, symbol or [], param or [], account, state)
+    running = Running(_manifest_of(state), state.running().get("base", "."))
+    documents = described(source, name, symbol or [], param or [], account, running)
     names = [document["metadata"]["name"] for document in documents]
-    _apply(state, _with(_manifest_of(state), documents, remove=set(names)))
+    _apply(state, _with(running.text, documents, remove=set(names)))
     target = find(state.path)
     rows = [_begun(target, each) for each in names]
     if as_json:
@@ -155,9 +194,10 @@ def backtest(
 
     try:
         stack = read_text(file) if file is not None else _PLAIN_STACK
-        own = [part for document_name, part in _split(stack) if not document_name]
-        first = load_all("\n---\n".join(own)).stack.spec.instruments[0].symbol
-        documents = described(source, name, symbol or [first], param or [], "", None)
+        alone = "\n---\n".join(part for document_name, part in _split(stack) if not document_name)
+        if not alone.strip():
+            raise CliError(f"{file} has no TradingStack; leave -f out for a plain one", USAGE)
+        documents = described(source, name, symbol or [], param or [], "", Running(alone))
         names = {document["metadata"]["name"] for document in documents}
         manifest = load_all(_with(stack, documents, remove=names))
         setup = setup_of(manifest, day, days=days)
@@ -190,26 +230,42 @@ spec:
 
 
 def described(
-    source: str, name: str, symbols: list[str], params: list[str], account: str, state: "StateDir | None"
+    source: str, name: str, symbols: list[str], params: list[str], account: str, running: Running
 ) -> list[dict[str, Any]]:
-    """The `Strategy` documents that a command line means."""
+    """The `Strategy` documents that a command line means.
+
+    What a command line does not say of a strategy that runs already stays as it is, its ceilings above all.
+
+    Raises:
+        CliError: one of this name runs from another source.
+    """
     if source.endswith((".yaml", ".yml", ".json")):
-        if name or params or account:
-            raise CliError("what a manifest says is not said again: leave --name, --param, --account", USAGE)
+        if name or symbols or params or account:
+            raise CliError("what a manifest says is not said again: leave --name, --symbol, --param, --account", USAGE)
         return _from_manifest(Path(source))
-    place = source.partition(":")[0]
+    place, _, make = source.partition(":")
     is_file = place.endswith(".py")
-    code = {"file": str(Path(place).absolute()) + source[len(place) :]} if is_file else {"class": source}
-    spec: dict[str, Any] = {"source": code, "symbols": symbols or [_first_symbol(state)]}
+    name = name or _name_of(Path(place).stem if is_file else place.rpartition(".")[2])
+    before = running.specs.get(name)
+    if before is not None and running.place_of(before) != (str(Path(place).absolute()) if is_file else source):
+        raise CliError(
+            f"{name!r} runs already, from {running.place_of(before)}; choose another --name, "
+            f"or end it first: trade2026 strategy stop {name}",
+            USAGE,
+        )
+    code = {"file": f"{Path(place).absolute()}:{make}".rstrip(":")} if is_file else {"class": source}
+    spec: dict[str, Any] = {"symbols": [running.first_symbol], **(before or {}), "source": code}
+    if symbols:
+        spec["symbols"] = symbols
     if params:
         spec["parameters"] = dict(_parameter(text) for text in params)
     if account:
         spec["account"] = account
-    name = name or re.sub(r"[^a-z0-9]+", "-", Path(place).stem.rpartition(".")[2].lower() or "strategy").strip("-")
-    if not is_file:
-        name = name or source.rpartition(":")[2].lower()
-    document = {"apiVersion": "trade2026.io/v1alpha1", "kind": "Strategy", "metadata": {"name": name}, "spec": spec}
-    return [document]
+    return [{"apiVersion": "trade2026.io/v1alpha1", "kind": "Strategy", "metadata": {"name": name}, "spec": spec}]
+
+
+def _name_of(words: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "strategy"
 
 
 @app.command("list")
@@ -254,7 +310,7 @@ def show_(name: StrategyName, state_dir: StatePath = None, as_json: AsJson = Fal
 
 @app.command()
 def stop(name: StrategyName, state_dir: StatePath = None, as_json: AsJson = False) -> None:
-    """End a strategy in order: it cancels its orders, and is not started again. Its position stays.
+    """End a strategy in order: it cancels its orders. Its position stays.
 
     Example: trade2026 strategy stop momentum
     """
@@ -288,8 +344,13 @@ def release(name: StrategyName, reason: Reason, state_dir: StatePath = None, as_
 
     Example: trade2026 strategy release momentum --reason "reviewed"
     """
-    answer = _first_of(find(state_dir), "/resume", {"scope": f"strategy:{name}", "reason": reason})
-    show({"released": name, **answer}, as_json, f"{name} may trade again")
+    target = find(state_dir)
+    answer = _first_of(target, "/resume", {"scope": f"strategy:{name}", "reason": reason})
+    told = f"{name} may trade again"
+    known = _is_known(target, name)
+    if not known:
+        told = f"no strategy {name!r} runs here: is the name right? Whatever was halted under it may trade again"
+    show({"released": name, "known": known, **answer}, as_json, told)
 
 
 # ── the manifest of a running stack ─────────────────────────────────────────────────────────────────
@@ -327,16 +388,11 @@ def _parameter(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise CliError(f"{text!r} is not written name=value, e.g. quantity=0.02", USAGE)
-    read = yaml.safe_load(value)
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise CliError(f"the value of {name} can't be read: {str(error).splitlines()[0]}", USAGE) from error
     return name, value if isinstance(read, float) else read
-
-
-def _first_symbol(state: "StateDir | None") -> str:
-    from trade2026.stack.manifest import loads
-
-    if state is None:
-        return "BTCUSDT"
-    return loads(_manifest_of(state)).spec.instruments[0].symbol
 
 
 def _manifest_of(state: "StateDir") -> str:
@@ -351,11 +407,20 @@ def _split(text: str) -> list[tuple[str, str]]:
 
     found: list[tuple[str, str]] = []
     for part in re.split(r"^---[ \t]*$", text, flags=re.MULTILINE):
-        document = yaml.safe_load(part)
+        try:
+            document = yaml.safe_load(part)
+        except yaml.YAMLError as error:
+            raise CliError(f"the manifest can't be read: {' '.join(str(error).split())}", USAGE) from error
         if isinstance(document, dict):
             is_strategy = document.get("kind") == "Strategy"
-            found.append((str(document["metadata"]["name"]) if is_strategy else "", part.strip("\n")))
+            found.append((_named(document) if is_strategy else "", part.strip("\n")))
     return found
+
+
+def _named(document: dict[str, Any]) -> str:
+    """A document's name; "" where it has none, which whoever reads the manifest complains of."""
+    metadata = document.get("metadata")
+    return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
 
 
 def _names(text: str) -> list[str]:

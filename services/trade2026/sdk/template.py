@@ -1,5 +1,10 @@
 """The files that `trade2026 strategy new` writes: a strategy that works, its test, its manifest."""
 
+import keyword
+
+_TAKEN = ("Desk", "Parameters", "Strategy", "Trade", "Decimal")
+"""What the files import: a class of such a name would hide it."""
+
 _STRATEGY = '''\
 """{title}: buys when the price has fallen quickly, and sells when it has recovered."""
 
@@ -91,7 +96,8 @@ def files(name: str) -> dict[str, str]:
         name: Lower-case letters, digits and dashes.
     """
     module = name.replace("-", "_")
-    module = module if module[0].isalpha() else f"s_{module}"
+    if not module[0].isalpha() or keyword.iskeyword(module) or module.capitalize() in _TAKEN:
+        module = f"s_{module}"
     words = {"name": name, "module": module, "title": name.replace("-", " ").capitalize()}
     words["cls"] = "".join(part.capitalize() for part in module.split("_"))
     return {

@@ -139,7 +139,9 @@ class Instrument(Model):
         default=0, ge=-1_000, le=1_000, description="Basis points of the value; negative is a rebate."
     )
     taker_fee_bps: int = Field(default=0, ge=-1_000, le=1_000, description="Basis points of the value.")
-    session: str = Field(default=DEFAULT_SESSION, description="When it trades.")
+    session: str = Field(
+        default=DEFAULT_SESSION, description="When it trades, for whoever asks; orders are taken at any time."
+    )
     version: int = Field(default=1, ge=1, description="Raise it with every change of the instrument's terms.")
 
 
@@ -256,7 +258,8 @@ class LimitSet(Model):
         default=None, description="Largest position in one instrument, open orders included."
     )
     max_daily_loss: Amount | None = Field(
-        default=None, description="Loss since midnight UTC at which new risk is refused."
+        default=None,
+        description="Realised loss after fees since midnight UTC at which new risk is refused; open positions do not count.",
     )
     order_rate: Rate | None = Field(default=None, description="Submissions, amendments and cancellations.")
     price_collar: Bps | None = Field(

@@ -28,7 +28,16 @@ def desk(stack: FakeStack) -> Desk:
 
 def bar(close: str) -> dict[str, Any]:
     amounts = dict.fromkeys(("open", "high", "low", "volume", "value"), "1.5")
-    return {"time": T0, "end": T1, **amounts, "close": close, "trades": 3, "missing": 0, "shifted": 0}
+    return {
+        "time": T0,
+        "end": T1,
+        **amounts,
+        "close": close,
+        "trades": 3,
+        "missing": 0,
+        "shifted": 0,
+        "uncertain": True,
+    }
 
 
 def exec_path(sql: str) -> str:
@@ -41,6 +50,7 @@ def test_bars_of_every_page_come_as_columns_of_times_and_numbers(stack: FakeStac
     found = desk.bars("BTCUSDT")
     assert found["close"] == [1.0, 2.0, 2.25]
     assert (found["time"][0], found["trades"][0], found.rows) == (MOMENT, 3, 3)
+    assert (found["shifted"][0], found["uncertain"][0]) == (0, True)
 
 
 def test_a_full_name_and_an_interval_of_time_are_asked_for_as_they_are(stack: FakeStack, desk: Desk) -> None:

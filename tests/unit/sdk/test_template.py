@@ -1,5 +1,6 @@
 """What `trade2026 strategy new` writes: it passes its own test and every check, and fits a stack."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -29,10 +30,14 @@ def test_a_new_strategy_passes_its_own_test(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["dip", "my-dip", "2nd"])
+@pytest.mark.parametrize("name", ["dip", "my-dip", "2nd", "class", "desk", "strategy"])
 def test_a_new_strategy_passes_the_check_and_its_manifest_is_right(name: str, tmp_path: Path) -> None:
-    source, _, manifest = template.files(name).items()
+    source, test, manifest = template.files(name).items()
     assert check(source[1]) == []
+    imported = [
+        alias.name for node in ast.walk(ast.parse(test[1])) if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+    assert len(imported) == len(set(imported)), "none hides another"
     (tmp_path / source[0]).write_text(source[1])
     assert find_class(file=str(tmp_path / source[0]))[0].__name__.isidentifier()
     (strategy,) = load_strategies(manifest[1])
