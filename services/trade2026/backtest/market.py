@@ -4,26 +4,19 @@ The same fold as live. Where nothing trades, a heartbeat comes when a bar ends.
 """
 
 from collections.abc import Iterable
-from typing import Any
-
-import msgspec
 
 from trade2026.backtest.partition import Partition
 from trade2026.domain.events import Envelope
 from trade2026.domain.instruments import Instrument
 from trade2026.domain.market import Bar, Book, Trade, VenueMessage
 from trade2026.gateway.book import BookModel
+from trade2026.gateway.messages import BOOK_INTERVAL_NS, HEARTBEAT_NS, RAW, heartbeat, said
 from trade2026.normalizer.fold import BARS, BOOKS, TICKS, MarketFold
 from trade2026.normalizer.machine import Rules
 
-RAW = "market.raw"
-BOOK_INTERVAL_NS = 100_000_000
-HEARTBEAT_NS_MIN = 250_000_000
-"""Between two heartbeats of an instrument; live one comes with each such time of silence."""
 TOPICS = (BARS, TICKS, BOOKS)
 """What is told at the same time is delivered in this order: a bar before the trade that ended it."""
 _TOPIC_OF: dict[type, str] = {Trade: TICKS, Book: BOOKS, Bar: BARS}
-_NOTHING = msgspec.Raw(b"{}")
 
 Told = list[tuple[str, Envelope]]
 """Topics and records, in the order in which they are delivered."""
@@ -53,7 +46,7 @@ class Market:
         model = self._models[trade.instrument]
         model.on_trade(trade)
         self._newest[trade.instrument] = trade.venue_seq
-        source, told = self._say(now, "trades", trade.instrument, trade)
+        source, told = self._say(now, said(self.instruments[trade.instrument], trade, now))
         return source, model.book(), told
 
     def book(self, now: int, name: str) -> Told:
@@ -61,7 +54,7 @@ class Market:
         if now < self._book_due[name]:
             return []
         self._book_due[name] = now + BOOK_INTERVAL_NS
-        return self._say(now, "books", name, self._models[name].book())[1]
+        return self._say(now, said(self.instruments[name], self._models[name].book(), now))[1]
 
     @property
     def next_due(self) -> int:
@@ -73,19 +66,15 @@ class Market:
         told: Told = []
         for name in self._newest:
             if 0 < self._due(name) <= now:
-                self._heartbeat_after[name] = now + HEARTBEAT_NS_MIN
-                told += self._say(now, "heartbeat", name, None)[1]
+                self._heartbeat_after[name] = now + HEARTBEAT_NS
+                told += self._say(now, heartbeat(self.instruments[name], self._newest[name], now))[1]
         return told
 
     def _due(self, name: str) -> int:
         end = self._fold.next_end(name)
         return max(end, self._heartbeat_after[name]) if end else 0
 
-    def _say(self, now: int, channel: Any, name: str, said: Trade | Book | None) -> tuple[str, Told]:
-        instrument = self.instruments[name]
-        body = msgspec.Raw(msgspec.json.encode(said)) if said is not None else _NOTHING
-        source_time = said.ts_source if said is not None else 0
-        message = VenueMessage(instrument.venue, channel, instrument.symbol, self._newest[name], body, now, source_time)
+    def _say(self, now: int, message: VenueMessage) -> tuple[str, Told]:
         raw = self._logs[RAW].append(message, now, principal="market")
         source = f"{RAW}/0/{raw.seq}"
         told: Told = []

@@ -8,14 +8,15 @@ is silent has heartbeats.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from trade2026.domain.events import decode
-from trade2026.domain.market import Book, Trade, VenueMessage
+from trade2026.domain.market import Trade, VenueMessage
 from trade2026.gateway.book import BookModel
 from trade2026.gateway.commands import ObservePrint
+from trade2026.gateway.messages import BOOK_INTERVAL_NS, HEARTBEAT_NS, RAW, heartbeat, said
 from trade2026.gateway.stream import MarketStream
 from trade2026.gateway.venues import Source
 from trade2026.gateway.view import MarketView
@@ -25,21 +26,17 @@ from trade2026.kit.publisher import Publisher
 
 log = logging.getLogger(__name__)
 
-RAW = "market.raw"
 _PAUSE_SECONDS_MIN = 0.001
 """What is due within so long is published together."""
 _PAUSE_SECONDS_MAX = 0.1
 _BUSY_SECONDS = 0.02
 """While the venue's log takes no more."""
 _TRADES_PER_TURN = 1_000
-_BOOK_INTERVAL_NS = 100_000_000
-_HEARTBEAT_NS = 250_000_000
 _LOOK_BACK = 4_000
 _RETRY_SECONDS = 1.0
 
 
 _decode_trade = msgspec.json.Decoder(Trade).decode
-_NOTHING = msgspec.Raw(b"{}")
 
 
 class Instrumented:
@@ -53,24 +50,6 @@ class Instrumented:
         self.newest = -1
         """The venue's number of the newest trade."""
         self.heartbeat_due = 0
-
-    def trade(self, trade: Trade, now: int) -> VenueMessage:
-        """A print as the venue says it."""
-        return self._message("trades", trade.venue_seq, trade, now)
-
-    def book(self, now: int) -> VenueMessage:
-        """The book as the venue says it."""
-        assert self.view.book is not None
-        return self._message("books", self.view.book.venue_seq, self.view.book, now)
-
-    def heartbeat(self, now: int) -> VenueMessage:
-        """That nothing was traded since the newest trade."""
-        instrument = self.source.instrument
-        return VenueMessage(instrument.venue, "heartbeat", instrument.symbol, self.newest, _NOTHING, now)
-
-    def _message(self, channel: Literal["trades", "books"], number: int, said: Trade | Book, now: int) -> VenueMessage:
-        instrument, body = self.source.instrument, msgspec.Raw(msgspec.json.encode(said))
-        return VenueMessage(instrument.venue, channel, instrument.symbol, number, body, now, said.ts_source)
 
 
 class Feed:
@@ -184,11 +163,11 @@ class Feed:
             return
         first = self._raw.next_seq
         envelopes = [
-            self._raw.stamp(item.trade(trade, now), offset=offset, ts_event=ts, principal="market")
+            self._raw.stamp(said(item.source.instrument, trade, now), offset=offset, ts_event=ts, principal="market")
             for offset, (ts, trade) in enumerate(due)
         ]
         self._under_way.append(self._raw.append(envelopes))
-        item.newest, item.heartbeat_due = due[-1][1].venue_seq, now + _HEARTBEAT_NS
+        item.newest, item.heartbeat_due = due[-1][1].venue_seq, now + HEARTBEAT_NS
         for _, trade in due:
             item.model.on_trade(trade)
         book = item.model.book()
@@ -212,13 +191,14 @@ class Feed:
         messages: list[VenueMessage] = []
         for item in self.instruments.values():
             if item.book_is_new and now >= item.book_due:
-                messages.append(item.book(now))
-                item.book_due, item.book_is_new = now + _BOOK_INTERVAL_NS, False
+                assert item.view.book is not None
+                messages.append(said(item.source.instrument, item.view.book, now))
+                item.book_due, item.book_is_new = now + BOOK_INTERVAL_NS, False
                 self.stream.on_book(item.view)
             if item.newest >= 0 and now >= item.heartbeat_due:
                 # All that was due is published, so no trade of before this moment will come.
-                messages.append(item.heartbeat(now))
-                item.heartbeat_due = now + _HEARTBEAT_NS
+                messages.append(heartbeat(item.source.instrument, item.newest, now))
+                item.heartbeat_due = now + HEARTBEAT_NS
         if messages:
             envelopes = [
                 self._raw.stamp(message, offset=offset, ts_event=now, principal="market")

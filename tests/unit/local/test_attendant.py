@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -49,6 +50,30 @@ async def test_a_component_that_dies_is_started_again(tmp_path: Path) -> None:
         "server: died, starting it again",
         "server: stopping",
     ]
+
+
+async def test_a_start_that_fails_is_said_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trade2026.local.infra.attendant._RETRY_SECONDS", 0.01)
+    said: list[str] = []
+    component = Server(tmp_path)
+    attendant = Attendant([component], said.append)
+    await attendant.start()
+    assert component.pid is not None
+    component.log.unlink()
+    component.log.mkdir()
+    os.kill(component.pid, signal.SIGKILL)
+    await until(lambda: any("server can't be started" in line for line in said), "why it does not start")
+    component.log.rmdir()
+    await until(lambda: component.pid is not None and component.answers(), "another process")
+    await attendant.stop()
+
+
+def test_another_program_on_the_port_is_not_taken_for_the_component(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        component = Server(tmp_path, other.getsockname()[1])
+        with pytest.raises(InfraError, match="another program listens on"):
+            component.start()
+    assert component.pid is None
 
 
 async def test_a_part_that_is_missing_is_said_before_anything_runs(tmp_path: Path) -> None:

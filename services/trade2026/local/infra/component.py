@@ -82,11 +82,27 @@ class Component(ABC):
         """
         if self.pid is not None:
             return
+        if self.answers():
+            raise InfraError(f"{self.name}: another program listens on {self.address}; stop it, or choose another port")
+        try:
+            self._process = process = self._spawned()
+        except OSError as error:
+            raise InfraError(f"{self.name} can't be started: {error}") from error
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        while not self.answers():
+            if process.poll() is not None:
+                raise InfraError(f"{self.name} ended with {process.returncode}: {self._last_words()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise InfraError(f"{self.name} does not answer on {self.address}: {self._last_words()}")
+            time.sleep(_POLL_SECONDS)
+
+    def _spawned(self) -> "subprocess.Popen[bytes]":
         self.folder.mkdir(parents=True, exist_ok=True)
         command = self.command()
         self.prepare()
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -95,14 +111,6 @@ class Component(ABC):
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
-        deadline = time.monotonic() + READY_SECONDS_MAX
-        while not self.answers():
-            if self._process.poll() is not None:
-                raise InfraError(f"{self.name} ended with {self._process.returncode}: {self._last_words()}")
-            if time.monotonic() > deadline:
-                self.kill()
-                raise InfraError(f"{self.name} does not answer on {self.address}: {self._last_words()}")
-            time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
         """Ask it to end, and end it if it does not. Idempotent."""

@@ -69,14 +69,17 @@ class Kafka(Component):
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         arguments = ("format", "--cluster-id", cluster, "--config", str(self._properties))
-        done = subprocess.run(
-            self._java("kafka.tools.StorageTool", *arguments),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=_FORMAT_SECONDS_MAX,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                self._java("kafka.tools.StorageTool", *arguments),
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                timeout=_FORMAT_SECONDS_MAX,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise InfraError(f"Kafka's folder {self.folder} was not made within {_FORMAT_SECONDS_MAX} s") from error
         if done.returncode:
             raise InfraError(f"Kafka's folder {self.folder} could not be made: {(done.stdout + done.stderr).strip()}")
 
