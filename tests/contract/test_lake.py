@@ -315,9 +315,9 @@ def test_a_table_that_was_taken_away_is_made_again(make: Make, tmp_path: Path, t
     shutil.rmtree(tmp_path / "lake" / taken)
     with pytest.raises(LakeError):
         lake.append(SPEC, rows(2, 1), {OFFSET: 3})
-    for _ in range(2):  # what was open is closed first
-        with contextlib.suppress(LakeError):
-            assert lake.offsets("prints", [OFFSET]) == {}
+    with contextlib.suppress(LakeError):  # what was open is closed first
+        lake.offsets("prints", [OFFSET])
+    assert lake.offsets("prints", [OFFSET]) == {}
     lake.append(SPEC, rows(0, 3), {OFFSET: 3})
     assert seqs(lake) == seqs(make()) == [0, 1, 2]
 
