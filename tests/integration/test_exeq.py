@@ -212,8 +212,12 @@ async def test_an_amendment_to_a_price_of_0_takes_the_limit_away_and_what_works_
     status, shown = await desk.ask(service, "PATCH", f"/parents/{parent_id}", {"price": "0"})
     assert (status, shown.get("price", "")) == (200, "")
     await desk.until_children(service, parent_id, 2)
-    first, *_ = (await desk.parent(service, parent_id))["children"]
-    assert first["status"] == "Canceled", "it had the old terms"
+
+    async def withdrawn() -> bool:
+        first, *_ = (await desk.parent(service, parent_id))["children"]
+        return first["status"] == "Canceled"
+
+    await desk.until(withdrawn, "the first child, which had the old terms, is cancelled")
     status, problem = await desk.ask(service, "PATCH", f"/parents/{parent_id}", {"price": "-1"})
     assert (status, problem["code"]) == (422, "not_positive")
     status, problem = await desk.ask(service, "PATCH", f"/parents/{parent_id}", {"participation_max": "0%"})
