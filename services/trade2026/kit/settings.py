@@ -42,6 +42,8 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
     host: str = "127.0.0.1"
     event_format: int = 1
     bus: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "embedded"})
+    stores: dict[str, dict[str, Any]] = {}
+    """Of `spec.stores`: those of this process that are not embedded, as the service that keeps one reads it."""
     default_account: str = "main"
     base_currency: str = "USDT"
     risk: msgspec.Raw = msgspec.Raw(b"{}")

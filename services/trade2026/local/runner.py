@@ -17,7 +17,7 @@ from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.local import probe
 from trade2026.local.infra.attendant import Attendant
 from trade2026.local.infra.component import Component, InfraError
-from trade2026.local.infra.kafka import Kafka
+from trade2026.local.infra.wanted import wanted, with_addresses
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
 from trade2026.local.state import KEY_VARIABLE, Held, StateDir, StateError, rotate, tail, write_atomically
@@ -131,7 +131,7 @@ class Runner:
         base: Directory against which paths in the manifest are meant.
         say: Told every event worth a line.
         command: How a settings file is served; tests give another.
-        with_infra: Start what the manifest asks of others (a Kafka broker) here, too.
+        with_infra: Start what the manifest asks of others (a Kafka broker, stores) here, too.
     """
 
     def __init__(
@@ -245,19 +245,13 @@ class Runner:
         settings = {**release.settings, "host": HOST, "state_dir": str(self.state.path)}
         if settings["keys_file"]:
             settings["keys_file"] = str((self._base / settings["keys_file"]).absolute())
-        for component in self._infra.components:
-            if isinstance(component, Kafka):
-                brokers = {**settings["bus"]["kafka"], "bootstrap_servers": component.address}
-                settings["bus"] = {**settings["bus"], "kafka": brokers}
-        return settings
+        return with_addresses(settings, self._infra.components)
 
     def _components(self) -> list[Component]:
-        """What the manifest names and we start: on its port, moved like all others."""
-        bus = self.plan.releases[0].settings["bus"]
-        if bus["type"] != "kafka":
-            raise RunError("--with-infra: the manifest asks for nothing that could be started (spec.bus is embedded)")
-        _, _, port = bus["kafka"]["bootstrap_servers"].rpartition(":")
-        return [Kafka(self.state.path / "infra" / "kafka", int(port) + self._port_offset)]
+        found = wanted(self.plan, self.state.path / "infra", self._port_offset)
+        if not found:
+            raise RunError("--with-infra: the manifest asks for nothing that could be started: all is embedded")
+        return found
 
     @staticmethod
     def _keys_digest(planned: Plan, base: Path) -> str:

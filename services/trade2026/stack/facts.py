@@ -62,6 +62,8 @@ class ServiceFacts:
     """Its process is told the manifest's limits, and starts again when they change."""
     reads_venue_config: bool = False
     """Its process is told how venues are configured, and starts again when that changes."""
+    stores: tuple[str, ...] = ()
+    """Of `spec.stores`: those that it keeps. Only its process is told where they are."""
     needs_strategies: bool = False
     """It is planned only where there is a strategy."""
     factory: str = ""
@@ -212,6 +214,7 @@ SERVICES: dict[str, ServiceFacts] = {
             "data",
             follows=("orders.events", "risk.events", "positions", "pnl", *_MARKET, "market.bars"),
             slo=Slo(0.99, 1_000),
+            stores=("timeseries",),
             other_ports=(PortFacts("questdb", 9000, "QuestDB's REST API"),),
             factory="trade2026.questdb_writer.service:QuestDbWriterService",
         ),

@@ -17,7 +17,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from trade2026 import __version__
 from trade2026.domain.instruments import DEFAULT_SESSION
@@ -25,6 +24,8 @@ from trade2026.domain.numbers import to_text
 from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS, check
 from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES
 from trade2026.stack.nearest import nearest
+from trade2026.stack.stores import Stores
+from trade2026.stack.strict import Model
 from trade2026.stack.units import amount_nanos, basis_points, byte_count, duration_ns, fraction
 
 VENUE_TYPES = ("replay", "synthetic")
@@ -88,19 +89,6 @@ Bytes = Annotated[str | int, BeforeValidator(_bytes), WithJsonSchema(_INT_OR_STR
 """A whole number, or `256Mi`."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Config = Annotated[dict[str, Any], AfterValidator(_plain)]
-
-
-class Model(BaseModel):
-    """Base: camelCase outside, snake_case inside, nothing unknown, nothing coerced."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=False,
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        hide_input_in_errors=True,
-    )
 
 
 class Metadata(BaseModel):
@@ -343,6 +331,7 @@ class Spec(Model):
     instruments: list[Instrument] = Field(min_length=1, description="What is traded.")
     venues: list[Venue] = Field(min_length=1, description="Where; the first one is meant by a bare symbol.")
     bus: Bus = Field(default_factory=Bus, description="The log.")
+    stores: Stores = Field(default_factory=Stores, description="Where projections of the log are kept.")
     default_account: Name = Field(default="main", description="Account of an order that names none.")
     base_currency: Name = Field(default="USDT", description="Currency of limits and of profit and loss.")
     risk: Risk = Field(default_factory=Risk, description="Limits.")

@@ -165,6 +165,12 @@ def _bus(bus: model.Bus) -> dict[str, Any]:
     return {"type": bus.type, "kafka": bus.kafka.model_dump()}
 
 
+def _stores(stores: model.Stores, hosted: list[ServiceFacts]) -> dict[str, Any]:
+    """The stores of a process that are not embedded."""
+    named = {name for facts in hosted for name in facts.stores}
+    return {name: store.model_dump() for name, store in stores if name in named and store.type != "embedded"}
+
+
 def _release(
     stack: model.TradingStack,
     strategies: Sequence[Strategy],
@@ -195,6 +201,7 @@ def _release(
             {"name": venue.name, "type": venue.type, "config": venue.config if with_venues else {}}
             for venue in spec.venues
         ],
+        "stores": _stores(spec.stores, hosted),
         "risk": limit_book(spec, strategies) if with_limits else {},
         "config": config,
     }

@@ -11,10 +11,12 @@ KAFKA = (MANIFESTS / "kafka.yaml").read_text()
 BROKERS = 'kafka: {bootstrapServers: "127.0.0.1:9092"}'
 
 
-def test_the_manifest_is_the_quickstart_with_another_bus_and_nothing_else() -> None:
+def test_the_manifest_is_the_quickstart_with_another_bus_and_other_stores_and_nothing_else() -> None:
     quickstart, kafka = load_all((MANIFESTS / "quickstart.yaml").read_text()), load_all(KAFKA)
     assert kafka.stack.spec.bus.type == "kafka"
-    same = kafka.stack.spec.model_copy(update={"bus": quickstart.stack.spec.bus})
+    same = kafka.stack.spec.model_copy(
+        update={"bus": quickstart.stack.spec.bus, "stores": quickstart.stack.spec.stores}
+    )
     assert kafka.stack.model_copy(update={"spec": same}) == quickstart.stack
     assert kafka.strategies == quickstart.strategies
 

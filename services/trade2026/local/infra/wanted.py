@@ -1,0 +1,48 @@
+"""Which components a plan asks for, and where its processes find them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from trade2026.local.infra.component import Component
+from trade2026.local.infra.kafka import Kafka
+from trade2026.local.infra.questdb import QuestDb
+from trade2026.stack.planner import Plan
+
+_STORES: Mapping[str, type[Component]] = {"questdb": QuestDb}
+"""Servers that we can start, by the type of the store."""
+
+
+def wanted(plan: Plan, folder: Path, port_offset: int) -> list[Component]:
+    """What the manifest names and we can start: on its port, moved like all others.
+
+    Args:
+        folder: Of all components; each has one of its own in it.
+    """
+    found: list[Component] = []
+    bus = plan.releases[0].settings["bus"]
+    if bus["type"] == "kafka":
+        _, _, port = bus["kafka"]["bootstrap_servers"].rpartition(":")
+        found.append(Kafka(folder / Kafka.name, int(port) + port_offset))
+    stores = {name: store for release in plan.releases for name, store in release.settings["stores"].items()}
+    for store in stores.values():
+        if (make := _STORES.get(store["type"])) is not None:
+            found.append(make(folder / make.name, (urlsplit(store["url"]).port or 0) + port_offset))
+    return found
+
+
+def with_addresses(settings: dict[str, Any], components: Sequence[Component]) -> dict[str, Any]:
+    """A process's settings with the addresses of what we start."""
+    addresses = {component.name: component.address for component in components}
+    bus = settings["bus"]
+    if bus["type"] in addresses:
+        bus = {**bus, "kafka": {**bus["kafka"], "bootstrap_servers": addresses[bus["type"]]}}
+    stores = {name: _at(store, addresses) for name, store in settings["stores"].items()}
+    return {**settings, "bus": bus, "stores": stores}
+
+
+def _at(store: dict[str, Any], addresses: Mapping[str, str]) -> dict[str, Any]:
+    if store["type"] not in addresses:
+        return store
+    return {**store, "url": urlsplit(store["url"])._replace(netloc=addresses[store["type"]]).geturl()}

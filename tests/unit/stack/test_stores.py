@@ -1,0 +1,57 @@
+"""What the manifest says of stores reaches the process that keeps one, and no other."""
+
+from pathlib import Path
+
+import pytest
+from bench.stack import ROOT
+
+from trade2026.local.infra.wanted import wanted, with_addresses
+from trade2026.stack.manifest import ManifestError, load_all
+from trade2026.stack.planner import plan
+
+QUICKSTART = (ROOT / "manifests" / "quickstart.yaml").read_text()
+
+
+def with_stores(text: str) -> str:
+    return QUICKSTART.replace("spec:\n", f"spec:\n  stores: {text}\n", 1)
+
+
+QUESTDB = with_stores('{timeseries: {type: questdb, url: "http://127.0.0.1:9010"}}')
+
+
+def test_only_the_process_that_keeps_a_store_is_told_where_it_is() -> None:
+    told = {release.name: release.settings["stores"] for release in plan(load_all(QUESTDB).stack).releases}
+    store = told.pop("data")["timeseries"]
+    assert (store["type"], store["url"]) == ("questdb", "http://127.0.0.1:9010")
+    assert not any(told.values())
+
+
+def test_a_store_that_is_not_named_is_not_spoken_of() -> None:
+    assert not any(release.settings["stores"] for release in plan(load_all(QUICKSTART).stack).releases)
+
+
+@pytest.mark.parametrize(
+    ("stores", "fault"),
+    [
+        ("{timeseries: {type: questdb}}", "type questdb needs url"),
+        ('{timeseries: {url: "http://127.0.0.1:9010"}}', "url is for a server"),
+        ('{timeseries: {type: questdb, url: "127.0.0.1:9010"}}', "url"),
+        ('{timeseries: {type: questdb, url: "http://admin:quest@127.0.0.1:9010"}}', "url"),
+        ('{timeseries: {type: influx, url: "http://127.0.0.1:9010"}}', "questdb"),
+        ('{timeseries: {type: questdb, url: "http://127.0.0.1:9010", password: quest}}', "password"),
+        ("{timeserie: {type: questdb}}", "timeseries"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_would(stores: str, fault: str) -> None:
+    with pytest.raises(ManifestError, match=fault):
+        load_all(with_stores(stores))
+
+
+def test_a_store_that_we_start_is_found_where_it_was_started(tmp_path: Path) -> None:
+    planned = plan(load_all(QUESTDB).stack, port_offset=1000)
+    (questdb,) = wanted(planned, tmp_path, 1000)
+    assert (questdb.name, questdb.port) == ("questdb", 10_010)
+    data = planned.release("data")
+    assert data is not None
+    assert with_addresses(data.settings, [questdb])["stores"]["timeseries"]["url"] == "http://127.0.0.1:10010"
+    assert with_addresses(data.settings, [])["stores"] == data.settings["stores"]
