@@ -160,14 +160,17 @@ async def test_a_page_follows_the_one_before_and_a_restart_changes_no_answer(rig
     await until_folded(rig, service, await print_trades(rig, 0, TOTAL))
     path = "/bars/SIM/BTCUSDT/1s"
     _, whole = await rig.ask(service, "GET", f"{path}?limit=1000")
-    bars, cursor = [], ""
-    while cursor is not None:
-        status, page = await rig.ask(service, "GET", f"{path}?limit=7" + (f"&cursor={cursor}" if cursor else ""))
-        assert status == 200
-        bars += page["bars"]
-        cursor = page["cursor"]
-    assert bars == whole["bars"]
-    assert len(bars) == 50
+    assert len(whole["bars"]) == 50
+    for order in ("asc", "desc"):
+        bars, cursor = [], ""
+        while cursor is not None:
+            target = f"{path}?limit=7&order={order}" + (f"&cursor={cursor}" if cursor else "")
+            status, page = await rig.ask(service, "GET", target)
+            assert status == 200
+            bars += page["bars"]
+            cursor = page["cursor"]
+        assert bars == (whole["bars"] if order == "asc" else whole["bars"][::-1])
+    assert (await rig.ask(service, "GET", "/bars/SIM/BTCUSDT.SIM/1s?limit=1000"))[1] == whole, "with its venue too"
     await rig.stop(service)
     again = await rig.start(NormalizerService)
     assert (await rig.ask(again, "GET", f"{path}?limit=1000"))[1] == whole
@@ -207,7 +210,11 @@ async def test_a_gap_is_told_and_the_bars_that_it_touches_are_uncertain(rig: Rig
         ("/bars/SIM/BTCUSDT/fast", 422, "bad_interval"),
         ("/bars/SIM/BTCUSDT/2s", 404, "unknown_interval"),
         ("/bars/SIM/BTCUSDT/1s?from=yesterday", 422, "bad_from"),
+        ("/bars/SIM/BTCUSDT/1s?from=1700000000", 422, "bad_from"),
+        (f"/bars/SIM/BTCUSDT/1s?from={BEGIN + SECOND}&to={BEGIN}", 422, "bad_to"),
+        ("/bars/SIM/BTCUSDT/1s?order=newest", 422, "bad_order"),
         ("/bars/SIM/BTCUSDT/1s?limit=0", 422, "bad_limit"),
+        ("/bars/SIM/BTCUSDT/1s?cursor=999999", 422, "bad_cursor"),
         ("/bars/SIM/BTCUSDT/1s?cursor=x", 422, "bad_cursor"),
         ("/bars/SIM/BTCUSDT/1s?format=xml", 422, "bad_format"),
     ],

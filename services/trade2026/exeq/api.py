@@ -165,7 +165,7 @@ def _visible(service: "ExeqService", request: Request) -> Parent:
     parent_id = request.params["parent_id"]
     parent = service.owner.machine.parents.get(parent_id)
     if parent is None or not may_see(request, parent.spec.account):
-        raise Problem(404, "unknown_parent", f"there is no parent {parent_id[:40]!r} here")
+        raise Problem(404, "unknown_parent", f"there is no parent {parent_id[:40]!r} here; see GET /parents")
     return parent
 
 

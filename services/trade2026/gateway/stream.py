@@ -17,6 +17,8 @@ from trade2026.domain.instruments import Instruments, UnknownInstrument
 from trade2026.domain.market import Trade
 from trade2026.gateway.view import MarketView, trade_view
 from trade2026.kit import readers
+from trade2026.kit.body import parse
+from trade2026.kit.problem import Problem
 from trade2026.kit.readers import READERS_MAX, TRY_AGAIN_LATER
 
 CHANNELS = ("trades", "books", "tickers")
@@ -32,9 +34,6 @@ class Subscription(msgspec.Struct, forbid_unknown_fields=True):
     op: str
     channels: list[str]
     symbols: list[str] = []
-
-
-_decoder = msgspec.json.Decoder(Subscription)
 
 
 class Listener:
@@ -108,7 +107,12 @@ class MarketStream:
         self.listeners.add(listener)
 
         async def take(raw: bytes) -> None:
-            listener.offer([_encode(self._subscribe(listener, raw))])
+            """A broken subscription gets an error, not a hang-up."""
+            try:
+                answer = self._subscribe(listener, parse(raw, Subscription))
+            except Problem as problem:
+                answer = {"error": problem.detail, "code": problem.code}
+            listener.offer([_encode(answer)])
 
         try:
             if await readers.serve(ws, self._send(ws, listener), readers.received(ws, take)):
@@ -124,14 +128,15 @@ class MarketStream:
             for message in listener.take():
                 await readers.send(ws, message)
 
-    def _subscribe(self, listener: Listener, raw: bytes) -> dict[str, Any]:
+    def _subscribe(self, listener: Listener, asked: Subscription) -> dict[str, Any]:
+        if asked.op not in ("subscribe", "unsubscribe"):
+            raise Problem(422, "bad_op", "op is subscribe or unsubscribe", field="op")
+        if not asked.channels or not set(asked.channels) <= set(CHANNELS):
+            raise Problem(422, "bad_channel", f"channels are one or more of {', '.join(CHANNELS)}", field="channels")
         try:
-            asked = _decoder.decode(raw)
             names = [self.instruments.resolve(symbol).instrument_id for symbol in asked.symbols]
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnknownInstrument) as error:
-            return {"error": str(error)}
-        if asked.op not in ("subscribe", "unsubscribe") or not set(asked.channels) <= set(CHANNELS):
-            return {"error": f"op is subscribe or unsubscribe; channels are among {', '.join(CHANNELS)}"}
+        except UnknownInstrument as error:
+            raise Problem(422, "unknown_symbol", str(error), field="symbols") from error
         keys = {(channel, name) for channel in asked.channels for name in names or self.instruments.by_id}
         listener.wanted = listener.wanted | keys if asked.op == "subscribe" else listener.wanted - keys
         return {"op": asked.op, "channels": asked.channels, "symbols": names or sorted(self.instruments.by_id)}

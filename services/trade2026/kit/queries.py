@@ -9,6 +9,9 @@ from trade2026.kit.identity import Principal
 PAGE_MAX = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NS_MAX = 1 << 63
+_NS_LEAST = 10**17
+"""Of 1973: a smaller number is of seconds or milliseconds, and would be answered as if it were of 1970."""
+OLDEST_FIRST, NEWEST_FIRST = "asc", "desc"
 STATUSES = ("open", "closed", *OrdStatus)
 
 
@@ -36,6 +39,10 @@ def moment(request: Request, name: str) -> int | None:
     if text is None:
         return None
     if text.isascii() and text.isdigit() and len(text) < 20 and int(text) < _NS_MAX:
+        if 0 < int(text) < _NS_LEAST:
+            raise Problem(
+                422, f"bad_{name}", f"{name} is in nanoseconds since 1970 (19 digits); {text} has too few", field=name
+            )
         return int(text)
     try:
         # A plus sign in a query that was not encoded is a space.
@@ -49,6 +56,18 @@ def moment(request: Request, name: str) -> int | None:
     if not -_NS_MAX < ns < _NS_MAX:
         raise Problem(422, f"bad_{name}", f"{name} is beyond the times that can be told", field=name)
     return ns
+
+
+def direction(request: Request) -> str:
+    """Return in which order of time a list comes: `asc` (the default) or `desc`.
+
+    Raises:
+        Problem: 422 for another word.
+    """
+    order = request.query.get("order", OLDEST_FIRST)
+    if order not in (OLDEST_FIRST, NEWEST_FIRST):
+        raise Problem(422, "bad_order", "order is asc or desc", field="order")
+    return order
 
 
 def order_status(request: Request) -> str | None:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +11,7 @@ from trade2026.domain.market import Bar
 from trade2026.domain.numbers import cost_to_nanos, to_text
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.parameters import LIMIT, PAGE
-from trade2026.kit.queries import number
+from trade2026.kit.queries import NEWEST_FIRST, bad_cursor, direction, moment, number
 from trade2026.kit.views import time_text
 from trade2026.marketdata.bars import BarSpec
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from trade2026.normalizer.service import NormalizerService
 
 _POSITION_MAX = 10**18
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NS_MAX = 1 << 63
 
 
 def add_routes(app: App, service: "NormalizerService") -> None:
@@ -30,10 +27,11 @@ def add_routes(app: App, service: "NormalizerService") -> None:
     @app.route(
         "GET",
         "/bars/{venue}/{symbol}/{interval}",
-        summary="Closed bars, oldest first",
+        summary="Closed bars, oldest first, or newest first with order=desc",
         query={
-            "from": "a time, or nanoseconds since 1970",
-            "to": "a time, or nanoseconds since 1970",
+            "from": "a time, or nanoseconds since 1970: bars that begin then or later",
+            "to": "a time, or nanoseconds since 1970: bars that begin before it",
+            "order": "asc (the default) or desc: by time",
             "format": "json (the default) or csv",
             **PAGE,
         },
@@ -126,7 +124,8 @@ def venue_line(service: "NormalizerService", venue: str) -> dict[str, Any]:
 
 
 def _instrument(service: "NormalizerService", request: Request) -> Instrument:
-    name = f"{request.params['symbol'].upper()}.{request.params['venue'].upper()}"
+    venue = request.params["venue"].upper()
+    name = f"{request.params['symbol'].upper().removesuffix(f'.{venue}')}.{venue}"
     found = service.instruments.by_id.get(name)
     if found is None:
         known = ", ".join(service.instruments.by_id)
@@ -149,28 +148,21 @@ def _page(
     service: "NormalizerService", request: Request, instrument: str, interval: str
 ) -> tuple[list[Bar], int | None]:
     """A page of bars, and the cursor of the next (None after the last)."""
-    begin, end = _time(request, "from", 0), _time(request, "to", _NS_MAX)
-    after = number(request, "cursor", -1, least=0, most=_POSITION_MAX)
+    begin, end = moment(request, "from"), moment(request, "to")
+    if begin is not None and end is not None and begin >= end:
+        raise Problem(422, "bad_to", "to is later than from: no bar begins between them", field="to")
+    newest_first = direction(request) == NEWEST_FIRST
+    cursor = number(request, "cursor", -1, least=0, most=_POSITION_MAX)
     limit = number(request, "limit", 100)
     kept = service.kept.get((instrument, interval), ())
-    found = [(seq, bar) for seq, bar in kept if seq > after and begin <= bar.ts_open < end]
+    if cursor >= 0 and (not kept or cursor > kept[-1][0]):
+        raise bad_cursor("page")
+    found = [
+        (seq, bar)
+        for seq, bar in (reversed(kept) if newest_first else kept)
+        if (cursor < 0 or (seq < cursor if newest_first else seq > cursor))
+        and (begin is None or begin <= bar.ts_open)
+        and (end is None or bar.ts_open < end)
+    ]
     page = found[:limit]
     return [bar for _, bar in page], page[-1][0] if len(found) > limit else None
-
-
-def _time(request: Request, name: str, default: int) -> int:
-    """A time of the query string in nanoseconds: a whole number of them, or as ISO 8601 writes it (UTC if not said)."""
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if text.isascii() and text.isdigit() and len(text) < 20:
-        return int(text)
-    try:
-        # A plus sign in a query that was not encoded is a space.
-        moment = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
-        raise Problem(
-            422, f"bad_{name}", f"{name} is a time such as 2026-01-31T09:30:00Z, or nanoseconds since 1970", field=name
-        ) from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000

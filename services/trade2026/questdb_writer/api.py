@@ -9,7 +9,7 @@ import msgspec
 from trade2026.domain.numbers import NumberError, to_nanos
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.parameters import LIMIT
-from trade2026.kit.queries import number, require_account
+from trade2026.kit.queries import NEWEST_FIRST, direction, number, require_account
 from trade2026.kit.views import time_text
 from trade2026.stores.timeseries.port import Answer, StoreError, TableStats
 from trade2026.stores.timeseries.schema import TABLES, TIMESTAMP, Column, Kind, Row, Table, misfit
@@ -122,9 +122,7 @@ def add_routes(app: App, service: "QuestDbWriterService") -> None:
             if table.column(name) is None:
                 raise Problem(422, "unknown_column", f"{table.name} has no column {name}", field=name)
         _require_accounts(request, table, equal)
-        order = request.query.get("order", "asc")
-        if order not in ("asc", "desc"):
-            raise Problem(422, "bad_order", "order is asc or desc", field="order")
+        order = direction(request)
         answer = await service.query(
             _store(service).scan,
             table.name,
@@ -132,7 +130,7 @@ def add_routes(app: App, service: "QuestDbWriterService") -> None:
             since_ns=_time(request, "since"),
             until_ns=_time(request, "until"),
             limit=number(request, "limit", 100, most=ROWS_PER_READ_MAX),
-            newest_first=order == "desc",
+            newest_first=order == NEWEST_FIRST,
         )
         return json_response({"table": table.name, "rows": _by_name(answer), "more": answer.more})
 

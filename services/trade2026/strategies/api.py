@@ -15,16 +15,15 @@ def add_routes(app: App, service: "StrategiesService") -> None:
 
     @app.route("GET", "/strategies", summary="Every strategy: status, position, orders, P&L")
     async def listing(request: Request) -> Response:
-        hosted = service.machine.hosted
-        names = [name for name in sorted(hosted) if may_see(request, hosted[name].definition.account)]
-        return json_response({"strategies": [view(service, name) for name in names]})
+        return json_response({"strategies": [view(service, name) for name in _visible(service, request)]})
 
     @app.route("GET", "/strategies/{name}", summary="One strategy with its parameters, positions and open orders")
     async def show(request: Request) -> Response:
         name = request.params["name"]
         hosted = service.hosted(name)
         if hosted is None or not may_see(request, hosted.definition.account):
-            raise Problem(404, "unknown_strategy", f"there is no strategy {name!r} here")
+            known = ", ".join(_visible(service, request)) or "none runs"
+            raise Problem(404, "unknown_strategy", f"there is no strategy {name[:80]!r} here; known: {known}")
         ctx = hosted.ctx
         return json_response(
             {
@@ -53,6 +52,12 @@ def add_routes(app: App, service: "StrategiesService") -> None:
                 ],
             }
         )
+
+
+def _visible(service: "StrategiesService", request: Request) -> list[str]:
+    """Names of the strategies whose accounts the principal may see."""
+    hosted = service.machine.hosted
+    return [name for name in sorted(hosted) if may_see(request, hosted[name].definition.account)]
 
 
 def view(service: "StrategiesService", name: str) -> dict[str, Any]:

@@ -69,11 +69,18 @@ async def test_a_broken_message_gets_an_error_and_the_line_stays():
     market, _ = _market()
     socket = Socket()
     serving = asyncio.ensure_future(market.serve(socket))
-    for text in ("{", '{"op":"shout","channels":["trades"]}', '{"op":"subscribe","channels":["x"]}', "[" * 5000):
+    for text, code in (
+        ("{", "malformed_json"),
+        ('{"op":"shout","channels":["trades"]}', "bad_op"),
+        ('{"op":"subscribe","channels":["x"]}', "bad_channel"),
+        ('{"op":"subscribe","channels":[]}', "bad_channel"),
+        ('{"op":"subscribe"}', "missing_field"),
+        ('{"op":"subscribe","channels":["books"],"symbols":["NOPE"]}', "unknown_symbol"),
+        ("[" * 5000, "too_deep"),
+    ):
         socket.say(text)
-        assert "error" in await socket.outbox.get()
-    socket.say('{"op":"subscribe","channels":["books"],"symbols":["NOPE"]}')
-    assert "unknown symbol" in (await socket.outbox.get())["error"]
+        answer = await socket.outbox.get()
+        assert (answer["code"], bool(answer["error"])) == (code, True)
     socket.leave()
     await serving
 
