@@ -8,7 +8,7 @@ import difflib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -16,13 +16,25 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from generate_cli import cli_page
 from generate_endpoints import endpoint_sections
+from generate_problems import problem_page
 from pydantic import BaseModel
 
+from trade2026.archive.service import ArchiveConfig
 from trade2026.controls import limits
 from trade2026.domain import events, rejects
+from trade2026.gateway.venues import ReplayConfig, SyntheticConfig
+from trade2026.hot_cache.service import HotCacheConfig
 from trade2026.kit import settings
+from trade2026.normalizer.machine import Rules
+from trade2026.normalizer.prints import BadPrintRule
+from trade2026.pnl.service import PnlConfig
+from trade2026.ptrc.service import PtrcConfig
+from trade2026.questdb_writer.service import WriterConfig
+from trade2026.sink_ticks.service import SinkTicksConfig
 from trade2026.stack import facts, model
+from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS
 from trade2026.stack.strategy import Strategy
+from trade2026.strategies.service import StrategiesConfig
 
 DOCS = Path(__file__).parent
 REFERENCE = DOCS / "reference"
@@ -45,6 +57,20 @@ EVENTS: dict[str, UnionType | tuple[type, ...]] = {
     "strategies.events": events.StrategyEvent,
     "exeq.events": events.ExecutionEvent | events.OwnerStarted,
 }
+
+
+SERVICES: dict[str, type] = {
+    "pnl": PnlConfig,
+    "ptrc": PtrcConfig,
+    "normalizer": Rules,
+    "hot_cache": HotCacheConfig,
+    "archive": ArchiveConfig,
+    "strategies": StrategiesConfig,
+    "sink-ticks": SinkTicksConfig,
+    "questdb_writer": WriterConfig,
+}
+VENUES: dict[str, type] = {"replay": ReplayConfig, "synthetic": SyntheticConfig}
+"""What reads the `config` of each service, and of each type of venue."""
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -97,12 +123,14 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def struct_table(cls: type) -> Iterator[str]:
-    """Yield a table of a struct's fields."""
+def struct_table(cls: type, only: Container[str] | None = None) -> Iterator[str]:
+    """Yield a table of a struct's fields, or of some of them."""
     notes = field_docs(cls)
     yield "| field | type | default | |"
     yield "|---|---|---|---|"
     for field in msgspec.structs.fields(cls):
+        if only is not None and field.encode_name not in only:
+            continue
         kind = cell(type_text(cls, field.name))
         note = cell(notes.get(field.name, ""))
         yield f"| `{field.encode_name}` | `{kind}` | {cell(default_text(field))} | {note} |"
@@ -115,7 +143,7 @@ def reject_codes() -> str:
         "# Reject codes",
         "",
         "Why an order was refused, in one word that scripts may rely on. [Controls](../controls.md) says which rule",
-        "gives which code, and which test proves it.",
+        "gives which code, and which test proves it; a row is one of its table.",
         "",
         "| code | note |",
         "|---|---|",
@@ -174,6 +202,24 @@ def setting_tables() -> str:
     return NOTICE.format(source="trade2026.kit.settings") + "\n".join(lines) + "\n"
 
 
+def config_tables() -> str:
+    """Return the page of what `config` of a service and of a venue may hold."""
+    assert (SERVICES.keys(), VENUES.keys()) == (SERVICE_CONFIGS.keys(), VENUE_CONFIGS.keys())
+    lines = [
+        "# Config of services and venues",
+        "",
+        "What may stand under `spec.services.NAME.config` and under a venue's `config` in a",
+        "[manifest](manifest.md). `trade2026 validate` refuses another name or a value out of range, and says",
+        "which is meant. A service that is not here has none.",
+    ]
+    for title, known, configs in (("service", SERVICE_CONFIGS, SERVICES), ("venue of type", VENUE_CONFIGS, VENUES)):
+        for name, cls in configs.items():
+            lines += ["", f"## {title} {name}", "", *struct_table(cls, known[name])]
+            if cls is Rules:
+                lines += ["", "### bad_prints", "", summary(BadPrintRule), "", *struct_table(BadPrintRule)]
+    return NOTICE.format(source="the config type of each service") + "\n".join(lines) + "\n"
+
+
 def limit_tables() -> str:
     """Return the page of limits."""
     lines = [
@@ -222,6 +268,11 @@ def service_tables() -> str:
 def cli_reference() -> str:
     """Return the page of commands."""
     return NOTICE.format(source="trade2026.cli") + cli_page()
+
+
+def problem_reference() -> str:
+    """Return the page of problem codes."""
+    return NOTICE.format(source="where services raise them") + problem_page()
 
 
 def nested(cls: type[BaseModel]) -> Iterator[type[BaseModel]]:
@@ -296,6 +347,8 @@ PAGES = {
     "manifest.md": manifest_tables,
     "services.md": service_tables,
     "settings.md": setting_tables,
+    "config.md": config_tables,
+    "problems.md": problem_reference,
 }
 
 

@@ -11,6 +11,8 @@ import sqlite3
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from trade2026 import __version__
 from trade2026.archive import api
 from trade2026.archive.integrity import Integrity
@@ -35,8 +37,6 @@ log = logging.getLogger(__name__)
 ORDERS = "orders.events"
 FOLLOWED = (ORDERS, "venue.reports", "positions", "pnl", "exeq.events")
 OWNERS = {topic.name: topic.owner for topic in TOPICS}
-_RETENTION_DAYS = 30
-_RETENTION_DAYS_MIN = 7
 _SNAPSHOT_EVENTS = 50_000
 """Between two snapshots; more where there are so many orders that writing them would take its share."""
 _ORDERS_PER_EVENT = 4
@@ -48,6 +48,13 @@ _ORDERS_PRUNED_MAX = 500
 _DAY = 86_400 * 10**9
 _RETRY_SECONDS_MIN = 0.1
 _RETRY_SECONDS_MAX = 5.0
+
+
+class ArchiveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`config` of the service."""
+
+    retention_days: int = 30
+    """How long closed orders are kept, and their client order ids known; at least 7."""
 
 
 class ArchiveService(Service):
@@ -65,8 +72,8 @@ class ArchiveService(Service):
         self.reader = HistoryReader(self.path)
         self.traces = Traces(context.bus, self.reader, (topic.name for topic in self.settings.topics))
         self.snapshots = SnapshotStore(snapshot_directory(state, "oms"), "oms")
-        days = int(self.settings.config.get(self.name, {}).get("retention_days", _RETENTION_DAYS))
-        self.retention_ns = max(days, _RETENTION_DAYS_MIN) * _DAY
+        config = msgspec.convert(self.settings.config.get(self.name, {}), ArchiveConfig, strict=False)
+        self.retention_ns = config.retention_days * _DAY
         self._store: HistoryStore | None = None
         self._followers: dict[str, Follower] = {}
         self._index: dict[str, list[IndexRow]] = {topic: [] for topic in FOLLOWED}

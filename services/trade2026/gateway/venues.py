@@ -57,6 +57,7 @@ class ReplayConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     speed: Decimal = Decimal(60)
     """Recorded seconds in one second."""
     loop: bool = True
+    """Begin anew at the end."""
     seed: int = 7
     """Of the derived book."""
     gap_seconds_max: float = 5.0
@@ -86,6 +87,7 @@ class SyntheticConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     prices: dict[str, Decimal] = {}
     """By symbol."""
     trades_per_second: float = 10.0
+    """Of each instrument, on average."""
     volatility_bps: float = 1.0
     """How far one trade typically is from the one before."""
     quantity: Decimal = Decimal("0.1")

@@ -41,7 +41,9 @@ class HotCacheConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`config` of the service: bounds of what users keep here."""
 
     user_keys_max: int = USER_KEYS_MAX
+    """Keys under `user:`, of everyone together."""
     user_bytes_max: int = USER_BYTES_MAX
+    """Of their values."""
 
 
 class HotCacheService(Service):

@@ -26,6 +26,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a venue's messages are judged and folded."""
 
     intervals: tuple[str, ...] = INTERVALS
+    """Which bars are made: of time, trades, quantity or value."""
     window_ms: int = 2_000
     """How long a message waits for those before it, and how long after its end a bar may get trades."""
     jitter_ms: int = 0
@@ -33,6 +34,7 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session_seconds: int = 86_400
     """Bars of trades, quantity and value begin anew with each such span since the epoch; 0: never."""
     bad_prints: BadPrintRule = BadPrintRule()
+    """When a print is set aside."""
 
 
 _DEFAULT = Rules()

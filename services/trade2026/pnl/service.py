@@ -30,6 +30,7 @@ class PnlConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`config` of the service."""
 
     method: Method = "average"
+    """Which lots a sale closes."""
 
 
 class PnlService(Service):

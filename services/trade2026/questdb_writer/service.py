@@ -48,12 +48,15 @@ class WriterConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The service's `config` in the manifest."""
 
     batch_rows: int = 10_000
+    """So many do not wait for others."""
     batch_seconds: float = 0.7
+    """A row waits so long."""
     memory_mib_max: int = 96
     """Of DuckDB, for rows and queries together."""
     retention_days: dict[str, int] = {}
-    """By table; 0 keeps everything."""
+    """By table, for another than its own; 0 keeps everything."""
     query_seconds_max: float = 10.0
+    """Then a query is ended."""
 
 
 class QuestDbWriterService(Service):

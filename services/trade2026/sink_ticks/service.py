@@ -33,6 +33,7 @@ class SinkTicksConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     batch_rows: int = 50_000
     """So many do not wait."""
     compact_minutes: float = 10.0
+    """How often small files are made one."""
     retention_hours: int = 24
     """How far back a table can be read as it was."""
 

@@ -16,6 +16,8 @@ Check = Callable[[Any], str]
 
 _SEED_MAX = 2**63 - 1
 _DAYS_MAX = 36_500
+_ORDER_DAYS_MIN = 7
+"""A client order id is known at least so long."""
 _SETTLEMENT_DAYS_MAX = 30
 _INTERVALS_MAX = 32
 _INTERVAL = re.compile(r"(?=[\d.]*[1-9])\d{1,9}((\.\d{1,6})?(ms|s|m|h|d|volume|dollar)|tick)", re.ASCII).fullmatch
@@ -169,7 +171,7 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
         "bad_prints": _bad_prints,
     },
     "hot_cache": {"user_keys_max": _whole(1, _USER_KEYS_MAX), "user_bytes_max": _whole(1, _USER_BYTES_MAX)},
-    "archive": {"retention_days": _whole(1, _DAYS_MAX)},
+    "archive": {"retention_days": _whole(_ORDER_DAYS_MIN, _DAYS_MAX)},
     "strategies": {"catch_up_seconds": _positive},
     "sink-ticks": {
         "batch_seconds": _positive,

@@ -185,8 +185,8 @@ WRONG: list[tuple[str, str, str]] = [
     ),
     (
         "placement: compact",
-        "services: {archive: {config: {retention_days: 0}}}",
-        "spec.services.archive.config.retention_days: must be a whole number from 1 to",
+        "services: {archive: {config: {retention_days: 6}}}",
+        "spec.services.archive.config.retention_days: must be a whole number from 7 to",
     ),
     ("placement: compact", "services: {oms: {replicas: 2}}", "spec.services.oms.replicas: is no field here"),
     ("placement: compact", "bus: {type: embedded, replicas: 3}", "spec.bus.replicas: is no field here; known: type"),
