@@ -254,13 +254,13 @@ def service_tables() -> str:
         "",
         "[Events](events.md) says what is in them.",
         "",
-        "| topic | owner | durable | partitions | kept |",
+        "| topic | owner | durable | keyed by account | kept |",
         "|---|---|---|---|---|",
     ]
     for topic in facts.TOPICS:
         kept = f"{topic.retention_bytes_max // 1024**2} MiB" if topic.retention_bytes_max else "everything"
-        durable = "yes" if topic.durable else "no"
-        lines.append(f"| `{topic.name}` | {topic.owner} | {durable} | {topic.partitions} | {kept} |")
+        durable, keyed = ("yes" if flag else "no" for flag in (topic.durable, topic.by_account))
+        lines.append(f"| `{topic.name}` | {topic.owner} | {durable} | {keyed} | {kept} |")
     lines += endpoint_sections()
     return NOTICE.format(source="trade2026.stack.facts and the routes of each service") + "\n".join(lines) + "\n"
 

@@ -103,5 +103,5 @@ def open_bus(stack: Stack) -> SqliteBus:
     """The stack's bus, for reading."""
     return SqliteBus(
         stack.state_dir / "bus",
-        [TopicConfig(name=topic.name, partitions=topic.partitions, durable=topic.durable) for topic in TOPICS],
+        [TopicConfig(name=topic.name, durable=topic.durable) for topic in TOPICS],
     )

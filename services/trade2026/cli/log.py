@@ -270,7 +270,6 @@ def open_bus(state: "StateDir") -> "Bus":
     topics = [
         TopicConfig(
             name=topic.name,
-            partitions=topic.partitions,
             durable=topic.durable,
             segment_bytes_max=topic.segment_bytes_max,
             retention_bytes_max=topic.retention_bytes_max,

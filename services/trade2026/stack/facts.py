@@ -19,7 +19,8 @@ class TopicFacts:
     name: str
     owner: str
     durable: bool
-    partitions: int = 1
+    by_account: bool = False
+    """It has as many partitions as the manifest says, and an account's records are in the account's own."""
     segment_bytes_max: int = 256 * _MIB
     retention_bytes_max: int = 0
     """0 keeps everything."""
@@ -71,13 +72,17 @@ class ServiceFacts:
 
 
 TOPICS: tuple[TopicFacts, ...] = (
-    TopicFacts("orders.events", "oms", durable=True),
-    TopicFacts("venue.reports", "gateway", durable=True),
+    TopicFacts("orders.events", "oms", durable=True, by_account=True),
+    TopicFacts("venue.reports", "gateway", durable=True, by_account=True),
     TopicFacts("risk.events", "risk", durable=True),
     TopicFacts("strategies.events", "strategies", durable=True),
-    TopicFacts("exeq.events", "exeq", durable=True),
-    TopicFacts("positions", "ptrc", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB),
-    TopicFacts("pnl", "pnl", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB),
+    TopicFacts("exeq.events", "exeq", durable=True, by_account=True),
+    TopicFacts(
+        "positions", "ptrc", durable=False, by_account=True, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB
+    ),
+    TopicFacts(
+        "pnl", "pnl", durable=False, by_account=True, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB
+    ),
     TopicFacts("market.raw", "gateway", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB),
     TopicFacts(
         "market.ticks", "normalizer", durable=False, segment_bytes_max=64 * _MIB, retention_bytes_max=256 * _MIB

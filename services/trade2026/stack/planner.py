@@ -141,7 +141,7 @@ def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
         "topics": [
             {
                 "name": topic.name,
-                "partitions": topic.partitions,
+                "partitions": 1,
                 "durable": topic.durable,
                 "segment_bytes_max": topic.segment_bytes_max,
                 "retention_bytes_max": topic.retention_bytes_max,
