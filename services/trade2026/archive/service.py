@@ -25,7 +25,7 @@ from trade2026.domain.events import Envelope
 from trade2026.kit import tracing
 from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
-from trade2026.kit.history import HistoryReader
+from trade2026.kit.history import HistoryReader, history_path
 from trade2026.kit.http import App
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
@@ -66,7 +66,7 @@ class ArchiveService(Service):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         state = self.settings.state
-        self.path = state / "archive" / "history.db"
+        self.path = history_path(state)
         self.instruments = {instrument.instrument_id: instrument for instrument in self.settings.instruments}
         self.machine = HistoryMachine(self.instruments)
         self.reader = HistoryReader(self.path)

@@ -135,6 +135,13 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
         return self.status not in CLOSED
 
 
+def partition_of_id(order_id: str) -> int:
+    """Return the partition that an order id names: 3 for `o3-12`; -1 if it is no order id of ours."""
+    name, dash, _ = order_id.partition("-")
+    number = name[1:]
+    return int(number) if dash and name[:1] == "o" and number.isascii() and number.isdigit() and len(number) < 3 else -1
+
+
 def number_of(order_id: str) -> int:
     """Return the place of an order among those of its partition: 12 for `o0-12`; -1 if it is no order id of ours."""
     _, dash, number = order_id.partition("-")

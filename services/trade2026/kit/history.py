@@ -18,22 +18,27 @@ ORDERS_LOOKED_AT_MAX = 10_000
 _POSITION = "SELECT next_seq FROM positions WHERE topic = ?"
 
 Rows = list[tuple[Any, ...]]
-_PREFIX = "o0-"
-"""Of order ids: the history is that of partition 0."""
-
 Page = tuple[list[Order], str | None]
 
 
+def history_path(state: Path, partition: int = 0) -> Path:
+    """Where the history of one partition of the order log lies in a stack's state directory."""
+    return state / "archive" / (f"history-{partition}.db" if partition else "history.db")
+
+
 class HistoryReader:
-    """Reads `history.db`. Until the archive has made the file, it is an empty history.
+    """Reads the history of one partition. Until the archive has made the file, it is an empty history.
+
+    Args:
+        path: See `history_path`.
 
     Raises (every question): `sqlite3.Error` when the file is there and cannot be read: an answer "no such
     order" would be a lie then. So it would be of a file that was lost and is being built again, up to
     `relied_on`.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, partition: int = 0) -> None:
+        self.path, self.partition = path, partition
         self.relied_on = 0
         """Whoever asks has forgotten orders whose events are before this position: the history must have them."""
         self._connection: sqlite3.Connection | None = None
@@ -69,7 +74,7 @@ class HistoryReader:
         orders = self.between(newest, oldest, account, status, limit)
         if len(orders) == limit:
             oldest = number_of(orders[-1].order_id)
-        return orders, f"{_PREFIX}{oldest}" if self.has_before(oldest) else None
+        return orders, f"o{self.partition}-{oldest}" if self.has_before(oldest) else None
 
     def between(
         self, newest: int, oldest: int, account: str | None = None, status: str | None = None, limit: int = 100

@@ -204,6 +204,6 @@ class Projection:
         self._snapshot_seq = next_seq
 
 
-def snapshot_directory(state: Path, name: str) -> Path:
-    """Where the snapshots of a fold lie in a stack's state directory."""
-    return state / "snapshots" / name
+def snapshot_directory(state: Path, name: str, partition: int = 0) -> Path:
+    """Where the snapshots of the fold of one partition lie in a stack's state directory."""
+    return state / "snapshots" / (f"{name}-{partition}" if partition else name)

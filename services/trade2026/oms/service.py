@@ -29,7 +29,7 @@ from trade2026.domain.positions import Position
 from trade2026.kit import tracing
 from trade2026.kit.bus.port import BusCorrupt, Record
 from trade2026.kit.follower import Follower
-from trade2026.kit.history import HistoryReader
+from trade2026.kit.history import HistoryReader, history_path
 from trade2026.kit.http import App, Problem
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
 from trade2026.kit.projection import snapshot_directory
@@ -88,7 +88,7 @@ class OmsService(Service):
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, "oms"), "oms")
         self.risk = RiskFollower(context.bus, self.owner, context.clock, self.book)
         self.references = ReferenceCache(on_trades=self._on_trades)
-        self.history = HistoryReader(settings.state / "archive" / "history.db")
+        self.history = HistoryReader(history_path(settings.state))
         self.orders = OrderLookup(self.owner, self.history, context.clock)
         self.stream = EventStream(context.bus, TOPIC, self.orders.account_of)
         self.latency = context.metrics.histogram(
