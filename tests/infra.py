@@ -1,4 +1,4 @@
-"""Fixtures: real Kafka, QuestDB and Valkey, each started at most once a run, and only when a test asks for it."""
+"""Fixtures: real Kafka, QuestDB, ClickHouse and Valkey, each started at most once a run, and only when a test asks for it."""
 
 import contextlib
 import os
@@ -7,7 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from trade2026.local.infra.artefacts import jars
+from trade2026.local.infra.clickhouse import PACKAGES as clickhouse_packages
+from trade2026.local.infra.clickhouse import VERSION as clickhouse_version
+from trade2026.local.infra.clickhouse import ClickHouse
 from trade2026.local.infra.component import Component, InfraError
+from trade2026.local.infra.debian import unpacked
 from trade2026.local.infra.kafka import VERSION as kafka_version
 from trade2026.local.infra.kafka import Kafka
 from trade2026.local.infra.questdb import VERSION as questdb_version
@@ -58,6 +62,12 @@ def questdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
 
 
 @pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
+    """A ClickHouse that all tests share; none stops it, and each has a database of its own."""
+    yield from _once(ClickHouse(tmp_path_factory.mktemp("clickhouse")))
+
+
+@pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
     """A Valkey that all tests share; none stops it."""
     yield from _once(Valkey(tmp_path_factory.mktemp("valkey")))
@@ -65,9 +75,14 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
 
 def fetch() -> None:
     """Fetch what the fixtures need, once, so that no test waits for a download."""
-    for component, version in (("kafka", kafka_version), ("questdb", questdb_version)):
+    fetches = (
+        lambda: jars("kafka", kafka_version),
+        lambda: jars("questdb", questdb_version),
+        lambda: unpacked("clickhouse", clickhouse_version, clickhouse_packages),
+    )
+    for fetched in fetches:
         try:
-            jars(component, version)
+            fetched()
         except InfraError as error:
             print(f"its tests are skipped: {error}")
 

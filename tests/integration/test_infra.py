@@ -14,13 +14,14 @@ import pytest
 from tests.infra import started
 from tests.waiting import until
 
+from trade2026.local.infra.clickhouse import ClickHouse
 from trade2026.local.infra.component import HOST, Component
 from trade2026.local.infra.kafka import Kafka
 from trade2026.local.infra.questdb import QuestDb
 from trade2026.local.infra.valkey import Valkey
 
 ROOT = Path(__file__).parents[2]
-EVERY = [Kafka, Valkey]
+EVERY = [ClickHouse, Kafka, Valkey]
 """QuestDB has a test of its own: each start takes seconds."""
 STARTER = """
 import sys, time

@@ -1,0 +1,1 @@
+"""Analytics: rows by key for SQL, on ClickHouse: embedded (chdb) or a server, behind one port."""
