@@ -63,6 +63,10 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
         """The state directory of the stack."""
         return Path(self.state_dir)
 
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has; more than one only those that are split by account."""
+        return next((config.partitions for config in self.topics if config.name == topic), 1)
+
     def url(self, service: str) -> str:
         """Base URL of a service of this stack."""
         return f"http://{self.host}:{self.ports[service]}"
