@@ -196,10 +196,10 @@ def environment() -> dict[str, str]:
 
 def open_bus(state_dir: Path) -> Any:
     """The bus of a stack, to be read beside it."""
-    from trade2026.kit import process
+    from trade2026.kit.bus import choice
     from trade2026.kit.settings import load
 
-    return process.open_bus(load(state_dir / "run" / "orders.json"))
+    return choice.open_bus(load(state_dir / "run" / "orders.json"))
 
 
 def read_log(state_dir: Path, topic: str, from_seq: int = 0) -> list[Any]:

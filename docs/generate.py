@@ -48,6 +48,7 @@ EVENTS: dict[str, UnionType | tuple[type, ...]] = {
     "orders.events": events.OrderEvent,
     "venue.reports": events.ReportEvent,
     "risk.events": events.RiskEvent,
+    "audit": events.AuditEvent,
     "positions": (events.PositionChanged,),
     "pnl": (events.PnlRealized,),
     "market.raw": (events.VenueMessage,),

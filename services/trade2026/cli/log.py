@@ -264,9 +264,9 @@ def open_bus(state: "StateDir") -> "Bus":
     if not state.path.exists():
         raise CliError(f"{state.path} does not exist", USAGE)
     if (settings := _settings_of(state)) is not None and settings.bus["type"] != "embedded":
-        from trade2026.kit import process
+        from trade2026.kit.bus import choice
 
-        return process.open_bus(settings)
+        return choice.open_bus(settings)
     topics = [
         TopicConfig(
             name=topic.name,

@@ -5,6 +5,7 @@ this machine too, so Host (DNS rebinding) and Origin (cross-site requests) have 
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from trade2026.kit.identity import ROLES, Keyring, Principal, is_loopback
@@ -19,11 +20,18 @@ _GOOD_HOSTS_MAX = 64
 Headers = Mapping[bytes, bytes]
 
 
+class Witness(Protocol):
+    """Is told of the keys that are shown."""
+
+    def used(self, principal: Principal) -> None: ...
+    def refused(self) -> None: ...
+
+
 class Access:
     """Decides about every request and WebSocket of a process."""
 
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
+    def __init__(self, keyring: Keyring, witness: Witness | None = None) -> None:
+        self._keyring, self._witness = keyring, witness
         self._good_hosts: set[bytes] = set()
 
     @property
@@ -50,7 +58,11 @@ class Access:
         if principal is None:
             if not header:
                 raise Problem(401, "missing_key", "send the header: Authorization: Bearer KEY")
+            if self._witness is not None:
+                self._witness.refused()
             raise Problem(401, "wrong_key", "this is no key that is known here; send: Authorization: Bearer KEY")
+        if self._witness is not None and not self._keyring.open:
+            self._witness.used(principal)
         if _RANK.get(principal.role, -1) < _RANK[role]:
             raise Problem(403, "role_needed", f"this needs the role {role}; {principal.name} is {principal.role}")
         return principal

@@ -19,14 +19,16 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import Any, NoReturn
 
-import msgspec
 import uvicorn
 
 from trade2026 import __version__
+from trade2026.domain.events import ProcessStarted, ProcessStopping
 from trade2026.kit import log as process_log
 from trade2026.kit import tracing
 from trade2026.kit.access import Access
+from trade2026.kit.audit import AuditTrail, KeyUse
 from trade2026.kit.bounded import BoundedWebSocket
+from trade2026.kit.bus.choice import open_bus
 from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import WallClock
 from trade2026.kit.connections import HttpConnection
@@ -171,12 +173,14 @@ async def serve(
         ConfigurationError: open on a foreign address, a port is taken, the bus is unknown.
     """
     stop = stop or _stop_on_signals()
-    access = Access(Keyring(settings.keys_file, settings.host))
+    keyring = Keyring(settings.keys_file, settings.host)
     tracing.configure(
         settings.otlp_endpoint, service=settings.release, version=__version__, sampling=settings.trace_sampling
     )
     clock, own_bus = WallClock(), bus is None
     context = Context(settings, bus or open_bus(settings), clock, Metrics(clock))
+    trail = _trail(context)
+    access = Access(keyring, KeyUse(trail, settings.release))
     heartbeat = Heartbeat()
     beating = asyncio.create_task(_beat(heartbeat, context.metrics), name="heartbeat")
     peers = Peers(settings)
@@ -186,40 +190,31 @@ async def serve(
             hosted.append(_host(factory(context), access, heartbeat, peers))
         peers.start()
         _add_process_metrics(context.metrics, heartbeat)
+        trail.start()
+        trail.say(
+            ProcessStarted(
+                release=settings.release,
+                services=settings.services,
+                code_version=__version__,
+                config_hash=settings.config_hash,
+            )
+        )
         code = await _live(hosted, stop)
     finally:
         stop.set()
         await peers.stop()
+        trail.say(ProcessStopping(release=settings.release, services=settings.services))
+        await trail.stop()  # before the services: who keeps the audit log may be one of them
         drained = await _drain(hosted, context.bus if own_bus else None)
         beating.cancel()
     return code if drained else 1
 
 
-def open_bus(settings: ProcessSettings) -> Bus:
-    """Open the bus that the settings name. Raises `ConfigurationError` for an unknown type."""
-    kind = settings.bus.get("type")
-    if kind == "embedded":
-        from trade2026.kit.bus.sqlite import SqliteBus
-
-        return SqliteBus(settings.state / "bus", settings.topics)
-    if kind == "memory":
-        from trade2026.kit.bus.memory import MemoryBus
-
-        return MemoryBus(settings.topics)
-    if kind == "kafka":
-        return _open_kafka(settings)
-    raise ConfigurationError(f"bus.type is embedded, kafka or memory, not {kind!r}")
-
-
-def _open_kafka(settings: ProcessSettings) -> Bus:
-    try:
-        from trade2026.kit.bus.kafka import KafkaBus
-        from trade2026.kit.bus.kafka_client import KafkaSettings
-    except ImportError as error:
-        raise ConfigurationError("bus.type kafka needs `pip install trade2026[data]`") from error
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what concerns us comes as an exception, once
-    brokers = msgspec.convert({**settings.bus["kafka"], "prefix": settings.stack}, KafkaSettings)
-    return KafkaBus(brokers, settings.topics)
+def _trail(context: Context) -> AuditTrail:
+    settings = context.settings
+    topics = [topic.name for topic in settings.topics]
+    owner = f"{settings.release}-{context.instance}"
+    return AuditTrail(context.bus, topics, stack=settings.stack, owner=owner, clock=context.clock)
 
 
 def listen(host: str, port: int, service: str) -> socket.socket:

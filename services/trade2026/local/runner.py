@@ -15,6 +15,7 @@ from typing import Any
 from trade2026 import __version__
 from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.local import probe
+from trade2026.local.deployments import Deployments
 from trade2026.local.infra.attendant import Attendant
 from trade2026.local.infra.component import Component, InfraError
 from trade2026.local.infra.wanted import wanted, with_addresses
@@ -160,6 +161,7 @@ class Runner:
         self._keys = self._keys_digest(self.plan, base)
         self._server: asyncio.AbstractServer | None = None
         self._ousted = False
+        self._deployments = Deployments()
         self._infra = Attendant(self._components() if with_infra else [], say)
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
@@ -185,6 +187,9 @@ class Runner:
             write_atomically(self.state.path / "manifest.yaml", self._text.encode())
             self._write_running()
             await self._infra.start()
+            self._deployments.start(self._settings(self.plan.releases[0]))
+            names = [release.name for release in self.plan.releases]
+            self._deployments.applied(self._text, self.plan.config_hash, names)
             for release in self.plan.releases:
                 self._write_settings(release)
                 await self._launch(release)
@@ -192,7 +197,10 @@ class Runner:
         except InfraError as error:
             raise RunError(str(error)) from error
         finally:
+            self._deployments.stopping()
+            await self._deployments.written()
             await self._stop_all()
+            await self._deployments.close()
             await self._infra.stop()
             for task in tasks:
                 task.cancel()
@@ -495,12 +503,14 @@ class Runner:
                 "unchanged": [name for name in differences if name not in changed],
                 "removed": removed,
             }
+            self._deployments.applied(text, new.config_hash, changed, removed)
             for name in removed:
                 await self._remove(name)
             self.plan, self._base = new, base
             for number, name in enumerate(changed, 1):
                 if reason := await self._replace(name):
                     self._say(f"going back to the manifest before: {reason}")
+                    self._deployments.taken_back(old.config_hash, reason)
                     self.plan, self._base = old, old_base
                     for touched in changed[:number]:
                         await (self._remove(touched) if touched in added else self._replace(touched))

@@ -77,6 +77,7 @@ TOPICS: tuple[TopicFacts, ...] = (
     TopicFacts("risk.events", "risk", durable=True),
     TopicFacts("strategies.events", "strategies", durable=True),
     TopicFacts("exeq.events", "exeq", durable=True, by_account=True),
+    TopicFacts("audit", "every process", durable=True),
     TopicFacts(
         "positions", "ptrc", durable=False, by_account=True, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB
     ),

@@ -2,17 +2,23 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.waiting import until
 
+from trade2026.domain.events import ManifestTakenBack, decode
+from trade2026.kit.bus.port import TopicConfig
+from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.local import control
 from trade2026.local import runner as runner_module
+from trade2026.local.deployments import user
 from trade2026.local.runner import RunError, Runner, check_ports, prepare
 from trade2026.local.state import Held, StateDir
 from trade2026.stack.facts import GROUPS
@@ -100,6 +106,32 @@ async def test_an_apply_whose_process_does_not_start_is_taken_back(
         await runner.apply(manifest.replace("retention_days: 30", "retention_days: 13"), tmp_path)
     assert runner.plan == before
     assert runner.ready
+
+
+async def test_what_is_applied_and_taken_back_is_in_the_log(
+    runner: Runner, state: StateDir, manifest: str, tmp_path: Path
+) -> None:
+    changed = manifest.replace("speed: 1", "speed: 2")
+    await runner.apply(changed, tmp_path)
+    with pytest.raises(RunError, match="taken back"):
+        await runner.apply(changed.replace("retention_days: 30", "retention_days: 13"), tmp_path)
+    bus = SqliteBus(state.path / "bus", [TopicConfig(name="audit")])
+
+    async def said() -> list[Any]:
+        return [decode(record.body).data for record in await bus.read("audit", 0, 0, 100)]
+
+    await until(lambda: _has_four(said), "all of it is written")
+    first, second, third, back = await said()
+    assert (first.changed, second.changed, third.changed) == (PLANNED, ["venue"], ["projections"])
+    assert second.manifest_sha256 == hashlib.sha256(changed.encode()).hexdigest()
+    assert (second.config_hash, second.by) == (runner.plan.config_hash, user())
+    assert back == ManifestTakenBack(config_hash=second.config_hash, reason=back.reason)
+    assert "told to fail" in back.reason
+    await bus.close()
+
+
+async def _has_four(said: Callable[[], Awaitable[list[Any]]]) -> bool:
+    return len(await said()) == 4
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,16 @@ Amounts are integers of 10⁻⁹ inside the log (decimal strings at every edge).
 older version; a field is only ever added, with a default. An unknown event type stops its reader.
 """
 
+from trade2026.domain.events.audit import (
+    AuditEvent,
+    KeyRefused,
+    KeyUsed,
+    ManifestApplied,
+    ManifestTakenBack,
+    ProcessStarted,
+    ProcessStopping,
+    StackStopping,
+)
 from trade2026.domain.events.base import Event, OwnerStarted
 from trade2026.domain.events.envelope import AnyEvent, Envelope, UnknownEvent, decode, encode
 from trade2026.domain.events.execution import (
@@ -75,6 +85,7 @@ __all__ = [
     "AlertRaised",
     "AmendDecided",
     "AnyEvent",
+    "AuditEvent",
     "Bar",
     "Book",
     "CancelDecided",
@@ -89,10 +100,14 @@ __all__ = [
     "Envelope",
     "Event",
     "ExecutionEvent",
+    "KeyRefused",
+    "KeyUsed",
     "Killed",
     "LimitsAdopted",
     "LimitsChanged",
     "ListedOrder",
+    "ManifestApplied",
+    "ManifestTakenBack",
     "OrderAccepted",
     "OrderCanceled",
     "OrderDecided",
@@ -116,6 +131,8 @@ __all__ = [
     "ParentStopping",
     "PnlRealized",
     "PositionChanged",
+    "ProcessStarted",
+    "ProcessStopping",
     "ReplaceRejected",
     "ReplaceRequested",
     "ReportEvent",
@@ -123,6 +140,7 @@ __all__ = [
     "RiskEvent",
     "Run",
     "SliceReached",
+    "StackStopping",
     "StopTrailed",
     "StrategyEvent",
     "StrategyFailed",

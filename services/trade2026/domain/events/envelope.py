@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from trade2026.domain.events.audit import AuditEvent
 from trade2026.domain.events.execution import ExecutionEvent
 from trade2026.domain.events.orders import OrderEvent
 from trade2026.domain.events.positions import PnlRealized, PositionChanged
@@ -20,6 +21,7 @@ AnyEvent = (
     | PnlRealized
     | StrategyEvent
     | ExecutionEvent
+    | AuditEvent
     | Trade
     | Book
     | Bar
