@@ -5,8 +5,11 @@ import struct
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
+from trade2026.domain.events import Envelope, encode
+from trade2026.domain.market import Trade
 from trade2026.kit.bus.kafka import KafkaPartition
 from trade2026.kit.bus.kafka_client import Fetched
 from trade2026.kit.bus.kafka_log import Skips, decode_batches, encode_batch, encode_claim
@@ -14,6 +17,7 @@ from trade2026.kit.bus.kafka_writer import KafkaWriter
 from trade2026.kit.bus.port import BusCorrupt, BusUncertain, Fenced, TopicConfig
 
 CONFIG = TopicConfig(name="orders.events")
+TRADE = Trade(instrument="BTCUSDT.SIM", trade_id="1", price=1, quantity=1)
 
 
 class Broker:
@@ -150,6 +154,18 @@ def test_a_damaged_batch_is_never_read() -> None:
     broken[-10] ^= 1
     with pytest.raises(BusCorrupt, match="its checksum differs"):
         list(decode_batches(bytes(broken), 0, "log"))
+
+
+def test_whatever_describes_a_record_its_batch_has_room_for_it() -> None:
+    events = [TRADE, msgspec.structs.replace(TRADE, instrument="x" * 3_000)]
+    bodies = [
+        encode(Envelope(0, 1, 1, 1, "desk", "local", about, "", trace, event))
+        for event in events
+        for about in ("", "order " * 500)
+        for trace in ("", "00-" + "a" * 5_000)
+    ]
+    (batch,) = decode_batches(encode_batch(bodies * 20, seq=0, epoch=1, at=0, ts_ms=0), 0, "log")
+    assert batch.bodies == bodies * 20
 
 
 def test_a_claim_holds_no_record() -> None:

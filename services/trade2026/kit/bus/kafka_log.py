@@ -16,11 +16,12 @@ import msgspec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
+from trade2026.kit.bus.kafka_headers import Header, describe, size_of
 from trade2026.kit.bus.port import BusCorrupt
 
 BATCH_OVERHEAD_BYTES = 61
 RECORD_OVERHEAD_BYTES = 100
-"""Upper bound of what a record takes beside its body: lengths, and our three headers."""
+"""Upper bound of what a record takes beside its body and what describes it: lengths, and our three headers."""
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -90,17 +91,14 @@ class Skips:
 
 
 def encode_batch(bodies: Sequence[bytes], *, seq: int, epoch: int, at: int, ts_ms: int) -> bytes:
-    """One batch for the broker: a record a body, each with headers by which any reader can judge it."""
+    """One batch for the broker: a record a body, each with headers by which any reader can judge and sort it."""
+    described = [describe(body) for body in bodies]
     size = BATCH_OVERHEAD_BYTES + sum(map(len, bodies)) + RECORD_OVERHEAD_BYTES * len(bodies)
-    builder = _builder(size)
+    builder = _builder(size + sum(size_of(key, headers) for key, headers in described))
     by = str(epoch).encode()
-    for n, body in enumerate(bodies):
-        headers: list[tuple[str, bytes | None]] = [
-            ("seq", b"%d" % (seq + n)),
-            ("epoch", by),
-            ("at", b"%d" % (at + n)),
-        ]
-        added = builder.append(n, ts_ms, None, body, headers)
+    for n, (body, (key, about)) in enumerate(zip(bodies, described, strict=True)):
+        headers: list[Header] = [("seq", b"%d" % (seq + n)), ("epoch", by), ("at", b"%d" % (at + n)), *about]
+        added = builder.append(n, ts_ms, key, body, headers)
         assert added is not None, "the batch was measured too small"
     return bytes(builder.build())
 
@@ -108,7 +106,7 @@ def encode_batch(bodies: Sequence[bytes], *, seq: int, epoch: int, at: int, ts_m
 def encode_claim(owner: str, epoch: int, ts_ms: int) -> bytes:
     """A batch with a claim alone."""
     builder = _builder(BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES + len(owner))
-    headers: list[tuple[str, bytes | None]] = [("kind", b"claim"), ("epoch", b"%d" % epoch), ("owner", owner.encode())]
+    headers: list[Header] = [("kind", b"claim"), ("epoch", b"%d" % epoch), ("owner", owner.encode())]
     builder.append(0, ts_ms, None, None, headers)
     return bytes(builder.build())
 
