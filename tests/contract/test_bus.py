@@ -8,12 +8,16 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from tests.waiting import until
 
 from trade2026.kit.bus.kafka import KafkaBus
 from trade2026.kit.bus.kafka_client import KafkaSettings
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, Fenced, Reader, Record, TopicConfig, Trimmed
 from trade2026.kit.bus.sqlite import SqliteBus
+from trade2026.kit.clock import ManualClock
+from trade2026.kit.lag import LagWatch, Position
+from trade2026.kit.metrics import Metrics
 
 ORDERS = "orders.events"
 TICKS = "market.ticks"
@@ -105,6 +109,32 @@ async def test_the_next_position_is_known_before_the_append_is_durable(bus: Bus)
     second = writer.append([b"c"])
     assert writer.next_seq == 3
     assert await asyncio.gather(first, second) == [1, 2]
+
+
+async def test_whoever_follows_is_seen_to_be_behind_in_records_and_in_seconds(bus: Bus) -> None:
+    metrics, clock = Metrics(), ManualClock()
+    writer = await bus.claim(ORDERS, 1, "oms")
+    await writer.append([b'{"ts_init":%d}' % (clock.now() - age * 10**9) for age in (9, 5, 2)])
+    position = {"next_seq": 1}
+    watch = LagWatch(bus, clock, metrics)
+    watching = asyncio.create_task(watch.run(lambda: [("pnl", [Position(ORDERS, 1, position["next_seq"])])], 0.01))
+
+    async def shown(events: int, seconds: float) -> None:
+        labels = f'{{partition="1",service="pnl",topic="{ORDERS}"}}'
+        expected = [f"trade2026_follower_lag_events{labels} {events}\n"]
+        expected.append(f"trade2026_follower_lag_seconds{labels} {seconds}\n")
+        await until(lambda: all(line in metrics.text("pnl") for line in expected), f"a lag of {events}")
+        assert watch.of("pnl") == {f"{ORDERS}/1": {"events": events, "seconds": seconds}}
+        assert watch.of("ptrc") == {}
+
+    try:
+        await shown(2, 5.0)
+        clock.advance(10**9)
+        await shown(2, 6.0)
+        position["next_seq"] = 3
+        await shown(0, 0.0)
+    finally:
+        watching.cancel()
 
 
 async def test_partitions_are_independent(bus: Bus) -> None:

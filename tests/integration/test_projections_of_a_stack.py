@@ -156,3 +156,21 @@ def test_the_market_is_pushed_to_whoever_subscribes(stack: OneProcess) -> None:
         while "error" not in (message := json.loads(socket.recv(SECONDS_MAX))):
             pass
         assert "channels" in message["error"]
+
+
+def test_each_service_tells_how_far_it_is_behind_in_each_topic_that_it_follows(stack: OneProcess) -> None:
+    send(stack, MARKET)
+    planned = {name: SERVICES[name].follows for name in stack.services}
+    del planned["exeq"]  # it follows while there are parents
+
+    def told() -> bool:
+        follows = {name: stack.call(name, "GET", "/stats").json["follows"] for name in planned}
+        missing = {
+            name: [topic for topic in topics if f"{topic}/0" not in follows[name]] for name, topics in planned.items()
+        }
+        print({name: topics for name, topics in missing.items() if topics})
+        return not any(missing.values())
+
+    stack.wait_until(told, "every topic that the facts name is followed, and told of")
+    lag = 'trade2026_follower_lag_seconds{partition="0",service="ptrc",topic="orders.events"}'
+    assert lag in stack.call("ptrc", "GET", "/metrics").body.decode()

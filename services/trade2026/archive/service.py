@@ -8,6 +8,7 @@ at least seven days; a snapshot of the order log is never ahead of the history.
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader, history_path
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
@@ -213,6 +215,9 @@ class ArchiveService(Service):
     def replaced(self) -> str:
         return self._replaced
 
+    def followed(self) -> Iterable[Followed]:
+        return list(self._followers.values())
+
     def health(self) -> dict[str, Health]:
         checks = {
             topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
@@ -231,7 +236,6 @@ class ArchiveService(Service):
             "as_of": self.as_of,
             "spans_dropped": self._spans.dropped,
             "lag": sum(follower.lag for follower in self._followers.values()),
-            "lag_by_topic": {topic: follower.lag for topic, follower in self._followers.items()},
             "snapshot_as_of": self._snapshot_seq - 1,
             "integrity_rounds": self.integrity.rounds,
         }

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from trade2026.exeq.tape import Tape, VolumeProfile
 from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App, Problem
+from trade2026.kit.lag import Followed
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
@@ -181,6 +183,9 @@ class ExeqService(Service):
 
     def replaced(self) -> str:
         return f"{TOPIC}: {self.owner.detail}" if self.owner.fenced else ""
+
+    def followed(self) -> Iterable[Followed]:
+        return [part for part in (self._orders, self.tape.followed) if part is not None]
 
     def health(self) -> dict[str, Health]:
         orders_error = self._orders.error if self._orders is not None else ""

@@ -45,6 +45,11 @@ class Tape:
             await follower.stop()
 
     @property
+    def followed(self) -> Follower | None:
+        """Trades as they are followed; None while nobody needs them."""
+        return self._follower
+
+    @property
     def error(self) -> str:
         """Why it no longer follows; empty while it does, or needs not."""
         return self._follower.error if self._follower is not None else ""

@@ -7,6 +7,7 @@ caused it, so after any crash the venue goes on after the last event that it has
 import asyncio
 import logging
 from collections import ChainMap
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -29,6 +30,7 @@ from trade2026.gateway.venues import make_source, read_configs
 from trade2026.kit.bus.port import Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed
 from trade2026.kit.owner import Owner, Unavailable
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
@@ -224,6 +226,9 @@ class GatewayService(Service):
         if self.owner.fenced:
             return f"{REPORTS}: {self.owner.detail}"
         return self.feed.error if self.feed is not None and self.feed.fenced else ""
+
+    def followed(self) -> Iterable[Followed]:
+        return [self._orders] if self._orders is not None else []
 
     def health(self) -> dict[str, Health]:
         checks = {

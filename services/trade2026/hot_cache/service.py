@@ -7,6 +7,7 @@ newest events; what it has not seen live says so. Users' own values live in memo
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from trade2026.hot_cache.watch import Watch
 from trade2026.kit.bus.port import Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
@@ -100,6 +102,9 @@ class HotCacheService(Service):
             if not follower.caught_up:
                 return False, follower.error or follower.progress
         return self.machine.live, "ready" if self.machine.live else "reading a snapshot"
+
+    def followed(self) -> Iterable[Followed]:
+        return list(self.followers.values())
 
     def health(self) -> dict[str, Health]:
         unreadable = "; ".join(f"{name}: {reason}" for name, reason in self._store.unreadable.items())

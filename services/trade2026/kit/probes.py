@@ -39,10 +39,16 @@ class Lifecycle:
 
     Args:
         peers: How the services are that it depends on; that shows in `/health` and never in readiness.
+        lags: How far it is behind in each partition that it follows.
     """
 
-    def __init__(self, service: Service, peers: Callable[[], dict[str, Health]] = dict) -> None:
-        self.service, self._peers = service, peers
+    def __init__(
+        self,
+        service: Service,
+        peers: Callable[[], dict[str, Health]] = dict,
+        lags: Callable[[], dict[str, dict[str, float]]] = dict,
+    ) -> None:
+        self.service, self.lags, self._peers = service, lags, peers
         self.born_at = time.monotonic()
         self.started = False
         self.draining = False
@@ -173,6 +179,7 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
                 "uptime_seconds": _uptime(life),
                 "ready": not life.not_ready(),
                 "requests": _requests(app),
+                "follows": life.lags(),
             }
             | _own_stats(service)
         )

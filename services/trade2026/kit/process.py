@@ -34,6 +34,7 @@ from trade2026.kit.clock import WallClock
 from trade2026.kit.connections import HttpConnection
 from trade2026.kit.http import App
 from trade2026.kit.identity import ConfigurationError, Keyring
+from trade2026.kit.lag import Followed, LagWatch
 from trade2026.kit.metrics import Metrics
 from trade2026.kit.peers import Peers
 from trade2026.kit.probes import Heartbeat, Lifecycle, add_standard_routes
@@ -184,10 +185,12 @@ async def serve(
     heartbeat = Heartbeat()
     beating = asyncio.create_task(_beat(heartbeat, context.metrics), name="heartbeat")
     peers = Peers(settings)
+    lags = LagWatch(context.bus, clock, context.metrics)
     hosted: list[Hosted] = []
+    looking = asyncio.create_task(lags.run(lambda: _followed(hosted)), name="lag")
     try:
         for factory in factories.values() if isinstance(factories, Mapping) else factories:
-            hosted.append(_host(factory(context), access, heartbeat, peers))
+            hosted.append(_host(factory(context), access, heartbeat, peers, lags))
         peers.start()
         _add_process_metrics(context.metrics, heartbeat)
         trail.start()
@@ -202,6 +205,7 @@ async def serve(
         code = await _live(hosted, stop)
     finally:
         stop.set()
+        looking.cancel()
         await peers.stop()
         trail.say(ProcessStopping(release=settings.release, services=settings.services))
         await trail.stop()  # before the services: who keeps the audit log may be one of them
@@ -238,9 +242,13 @@ def listen(host: str, port: int, service: str) -> socket.socket:
     return listener
 
 
-def _host(service: Service, access: Access, heartbeat: Heartbeat, peers: Peers) -> Hosted:
+def _followed(hosted: list[Hosted]) -> list[tuple[str, list[Followed]]]:
+    return [(host.service.name, list(host.service.followed())) for host in hosted if host.touched]
+
+
+def _host(service: Service, access: Access, heartbeat: Heartbeat, peers: Peers, lags: LagWatch) -> Hosted:
     settings, registry = service.settings, service.context.metrics
-    life = Lifecycle(service, partial(peers.health, service.name))
+    life = Lifecycle(service, partial(peers.health, service.name), partial(lags.of, service.name))
     app = _app(service, access, life)
     add_standard_routes(app, life, heartbeat, registry)
     service.routes(app)

@@ -108,6 +108,11 @@ class Projection:
             await outlet.close()
 
     @property
+    def followed(self) -> Follower | None:
+        """The topic as it is followed; None before that."""
+        return self._follower
+
+    @property
     def as_of(self) -> int:
         """Position of the newest record that answers contain; -1 before the first."""
         return self.machine.next_seq - 1

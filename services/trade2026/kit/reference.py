@@ -51,7 +51,7 @@ class ReferenceCache:
         self._windows: dict[str, _Window] = {}
         self._tops: dict[str, tuple[int, int]] = {}
         self._batch: dict[str, Reference] = {}
-        self._followers: list[Follower] = []
+        self.followed: list[Follower] = []
 
     async def follow(self, bus: Bus) -> None:
         """Begin at the last trades that are known, then go on."""
@@ -60,18 +60,18 @@ class ReferenceCache:
         trades = Follower(bus, "market.ticks", self.on_trade, from_seq=start, on_batch=self._batch_done)
         books_end = await bus.end("market.books", 0)
         books = Follower(bus, "market.books", lambda envelope, _: self.on_book(envelope), from_seq=books_end)
-        self._followers = [trades, books]
-        for follower in self._followers:
+        self.followed = [trades, books]
+        for follower in self.followed:
             await follower.start()
 
     async def stop(self) -> None:
-        for follower in self._followers:
+        for follower in self.followed:
             await follower.stop()
 
     @property
     def error(self) -> str:
         """Why it no longer follows; empty while it does."""
-        return next((follower.error for follower in self._followers if follower.error), "")
+        return next((follower.error for follower in self.followed if follower.error), "")
 
     def age(self, now: int) -> int | None:
         """Nanoseconds since the newest trade; None before the first."""

@@ -1,7 +1,7 @@
 """What a service is to the process that hosts it."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import Clock
 from trade2026.kit.disk import free_bytes
+from trade2026.kit.lag import Followed
 from trade2026.kit.settings import ProcessSettings
 
 if TYPE_CHECKING:
@@ -77,6 +78,10 @@ class Service:
     def replaced(self) -> str:
         """Which other process owns what is ours now; empty while none does. It ends this process."""
         return ""
+
+    def followed(self) -> Iterable[Followed]:
+        """What it follows of the log now, each partition once."""
+        return ()
 
     def disk(self) -> Health:
         """Whether there is room for new orders: below the floor, what is left belongs to cancels and fills."""

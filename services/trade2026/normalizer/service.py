@@ -6,6 +6,7 @@ from memory, which follows the own topic.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from trade2026.domain.market import Bar, Book, Trade
 from trade2026.kit.bus.port import Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed
 from trade2026.kit.projection import Projection
 from trade2026.kit.service import Context, Health, Service
 from trade2026.normalizer import api
@@ -71,6 +73,9 @@ class NormalizerService(Service):
 
     def replaced(self) -> str:
         return self.projection.replaced
+
+    def followed(self) -> Iterable[Followed]:
+        return [part for part in (self.projection.followed, self._bars) if part is not None]
 
     def health(self) -> dict[str, Health]:
         checks = self.projection.health()

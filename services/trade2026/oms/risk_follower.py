@@ -55,6 +55,11 @@ class RiskFollower:
             await self._follower.stop()
 
     @property
+    def followed(self) -> list[Follower]:
+        """The log of risk as it is followed; nothing before that."""
+        return [self._follower] if self._follower is not None else []
+
+    @property
     def error(self) -> str:
         """Why nothing is read any more; empty while all is well."""
         return self._follower.error if self._follower is not None else ""

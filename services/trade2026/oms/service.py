@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from trade2026.kit.bus.port import BusCorrupt, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader, history_path
 from trade2026.kit.http import App, Problem
+from trade2026.kit.lag import Followed
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.reference import ReferenceCache
@@ -199,6 +201,9 @@ class OmsService(Service):
 
     def replaced(self) -> str:
         return f"{TOPIC}: {self.owner.detail}" if self.owner.fenced else ""
+
+    def followed(self) -> Iterable[Followed]:
+        return [part for part in (self._reports, *self.risk.followed, *self.references.followed) if part is not None]
 
     def health(self) -> dict[str, Health]:
         age = self.references.age(self.context.clock.now())

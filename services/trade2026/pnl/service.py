@@ -5,6 +5,7 @@ trade, one `PnlRealized` per fill, an equity curve with at most one point per se
 the last fill's price is the mark.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from trade2026.domain.market import Trade
 from trade2026.kit.bus.port import Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed
 from trade2026.kit.projection import Projection
 from trade2026.kit.service import Context, Health, Service
 from trade2026.pnl import api
@@ -73,6 +75,9 @@ class PnlService(Service):
 
     def replaced(self) -> str:
         return self.projection.replaced
+
+    def followed(self) -> Iterable[Followed]:
+        return [part for part in (self.projection.followed, self._ticks) if part is not None]
 
     def health(self) -> dict[str, Health]:
         checks = self.projection.health()

@@ -6,6 +6,7 @@ them, be it uploaded or the venue's own log; what is to settle when. It needs no
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from trade2026.domain.events import PositionChanged, decode
 from trade2026.domain.instruments import Instruments
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed
 from trade2026.kit.projection import Projection
 from trade2026.kit.service import Context, Health, Service
 from trade2026.ptrc import api
@@ -93,6 +95,9 @@ class PtrcService(Service):
 
     def replaced(self) -> str:
         return self.projection.replaced
+
+    def followed(self) -> Iterable[Followed]:
+        return [self.projection.followed] if self.projection.followed is not None else []
 
     def health(self) -> dict[str, Health]:
         return self.projection.health()

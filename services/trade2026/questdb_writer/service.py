@@ -7,7 +7,7 @@ log: a damaged one is put aside and made again, as far as the topics reach.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import msgspec
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App, Problem
+from trade2026.kit.lag import Followed
 from trade2026.kit.service import Context, Health, Service
 from trade2026.questdb_writer import api, questdb
 from trade2026.questdb_writer.machine import ORDERS, RowMachine
@@ -116,6 +117,9 @@ class QuestDbWriterService(Service):
             return False, behind[0] if behind else self._detail
         return True, "ready"
 
+    def followed(self) -> Iterable[Followed]:
+        return list(self._followers.values())
+
     def health(self) -> dict[str, Health]:
         checks = {
             topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
@@ -141,7 +145,6 @@ class QuestDbWriterService(Service):
             "skipped": sum(self.skipped.values()),
             "open_orders": len(self.writing.collector.machine.fold.open) if self.writing else 0,
             "lag": sum(follower.lag for follower in self._followers.values()),
-            "lag_by_topic": {topic: follower.lag for topic, follower in self._followers.items()},
         }
 
     async def query(self, ask: Callable[..., T], *values: Any, **named: Any) -> T:

@@ -8,6 +8,7 @@ before it is logged.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.calls import Post, post
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
@@ -107,6 +109,9 @@ class RiskService(Service):
         if self._orders is None:
             return False, "claiming the log"
         return self._timer is not None, self._orders.progress
+
+    def followed(self) -> Iterable[Followed]:
+        return [part for part in (self._orders, *self.references.followed) if part is not None]
 
     def health(self) -> dict[str, Health]:
         age = self.references.age(self.context.clock.now())

@@ -8,6 +8,7 @@ The lake is called on two threads: one writes, one reads and tidies up, so that 
 """
 
 import asyncio
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ import msgspec
 
 from trade2026.domain.instruments import Instruments
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed, Position
 from trade2026.kit.service import Context, Health, Service
 from trade2026.sink_ticks import api
 from trade2026.sink_ticks.sink import Call, Measured, TopicSink
@@ -84,6 +86,9 @@ class SinkTicksService(Service):
     def readiness(self) -> tuple[bool, str]:
         return self._started, "opening the tables"
 
+    def followed(self) -> Iterable[Followed]:
+        return [Position(sink.topic, 0, sink.stored_to) for sink in self.sinks.values() if sink.intake is not None]
+
     def health(self) -> dict[str, Health]:
         checks: dict[str, Health] = {}
         for sink in self.sinks.values():
@@ -95,7 +100,6 @@ class SinkTicksService(Service):
         return {
             "lag": sum(sink.lag for sink in sinks),
             "rows": {sink.feed.spec.name: sink.measured.rows.value for sink in sinks},
-            "lag_by_topic": {sink.topic: sink.lag for sink in sinks},
             "late": sum(sink.intake.late for sink in sinks if sink.intake is not None),
             "lost": sum(sink.intake.lost for sink in sinks if sink.intake is not None),
             "files_deleted": self.upkeep.files_deleted,

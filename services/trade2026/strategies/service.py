@@ -8,6 +8,7 @@ shares this process with orders.
 import asyncio
 import logging
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from trade2026.domain.instruments import Instruments
 from trade2026.kit.calls import post
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed, Position
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
@@ -97,6 +99,9 @@ class StrategiesService(Service):
 
     def readiness(self) -> tuple[bool, str]:
         return self.runner.ready, self.runner.detail
+
+    def followed(self) -> Iterable[Followed]:
+        return [Position(topic, 0, cursor) for topic, cursor in self.machine.cursors.items()]
 
     def health(self) -> dict[str, Health]:
         checks = {
