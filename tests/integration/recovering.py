@@ -18,6 +18,7 @@ from trade2026.archive.service import ArchiveService
 from trade2026.controls.limits import LimitBook
 from trade2026.domain import events as ev
 from trade2026.domain.market import Trade
+from trade2026.domain.orders import partition_of_id
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.kit.clock import WallClock
 from trade2026.kit.http import App
@@ -27,10 +28,20 @@ from trade2026.kit.publisher import Publisher
 from trade2026.kit.service import Context
 from trade2026.kit.settings import ProcessSettings
 from trade2026.oms.service import OmsService
+from trade2026.stack.facts import TOPICS
 
 UNIT = 10**9
 PRICE = 45_000 * UNIT
 ORDER = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "price": "45000"}
+
+
+def split(settings: ProcessSettings, partitions: int) -> ProcessSettings:
+    """The same stack with so many partitions of the topics that are keyed by account."""
+    keyed = {topic.name for topic in TOPICS if topic.by_account}
+    topics = [
+        msgspec.structs.replace(topic, partitions=partitions if topic.name in keyed else 1) for topic in settings.topics
+    ]
+    return msgspec.structs.replace(settings, topics=topics)
 
 
 class Hosted:
@@ -66,22 +77,22 @@ class Hosted:
 class Desk:
     """The processes of a stack, the venue, and what the test wants to know of them."""
 
-    def __init__(self, state: Path) -> None:
-        self.settings = settings_of(state, ["oms", "archive"])
+    def __init__(self, state: Path, partitions: int = 1) -> None:
+        self.settings = split(settings_of(state, ["oms", "archive"]), partitions)
         self.state = state
         self.started: list[Hosted] = []
         self.clock = WallClock()
         self.venue_bus = SqliteBus(state / "bus", self.settings.topics)
-        self.reports = self._publisher("venue.reports")
+        self.reports = [self._publisher("venue.reports", partition) for partition in range(partitions)]
         self.ticks = self._publisher("market.ticks")
         self.risk = self._publisher("risk.events")
         self.executions = 0
 
-    def _publisher(self, topic: str) -> Publisher:
-        return Publisher(self.venue_bus, topic, tenant="edges", clock=self.clock, owner="test")
+    def _publisher(self, topic: str, partition: int = 0) -> Publisher:
+        return Publisher(self.venue_bus, topic, tenant="edges", clock=self.clock, owner="test", partition=partition)
 
     async def start(self) -> None:
-        for publisher in (self.reports, self.ticks, self.risk):
+        for publisher in (*self.reports, self.ticks, self.risk):
             await publisher.start()
         now = self.clock.now()
         await self.ticks.publish(Trade(instrument="BTCUSDT.SIM", trade_id="1", price=PRICE, quantity=UNIT, ts_recv=now))
@@ -112,16 +123,19 @@ class Desk:
         await self.venue_bus.close()
 
     async def say(self, *reports: ev.ReportEvent) -> None:
-        """The venue reports."""
-        await self.reports.append([self.reports.stamp(report, offset=n) for n, report in enumerate(reports)])
+        """The venue reports, each in the partition of its order."""
+        for publisher in self.reports:
+            own = [report for report in reports if partition_of_id(report.order_id) == publisher.partition]
+            if own:
+                await publisher.append([publisher.stamp(report, offset=n) for n, report in enumerate(own)])
 
     def fill(self, order_id: str, quantity: int = UNIT // 1000, price: int = PRICE) -> ev.VenueFilled:
         self.executions += 1
         return ev.VenueFilled(order_id=order_id, exec_id=f"x{self.executions}", last_qty=quantity, last_px=price)
 
-    async def log(self) -> list[ev.Envelope]:
-        """The whole order log."""
-        records = await self.venue_bus.read("orders.events", 0, 0, 10**7)
+    async def log(self, partition: int = 0) -> list[ev.Envelope]:
+        """The whole order log of a partition."""
+        records = await self.venue_bus.read("orders.events", partition, 0, 10**7)
         return [ev.decode(record.body) for record in records]
 
     def history(self) -> sqlite3.Connection:

@@ -19,7 +19,7 @@ from trade2026.kit.outlet import Outlet
 from trade2026.kit.owner import Owner
 from trade2026.oms import lists
 from trade2026.oms.machine import OrderMachine
-from trade2026.oms.service import OmsService
+from trade2026.oms.venue_follower import VenueFollower
 
 Patches = list[tuple[Any, str, Callable[..., Any]]]
 
@@ -47,7 +47,7 @@ _claim, _venue_apply, _apply_fill = (
     PaperVenue.apply,
     Position.apply_fill,
 )
-_write, _decide_reports = HistoryStore.write, OmsService._decide_reports
+_write, _decide_reports = HistoryStore.write, VenueFollower._decide
 
 
 def _answer_at_once(self: Owner, answered: Any) -> None:
@@ -117,7 +117,7 @@ def _write_without_orders(self: HistoryStore, topic: str, next_seq: int, index: 
     _write(self, topic, next_seq, index)
 
 
-async def _decide_by_any_machine(self: OmsService, machine: Any) -> None:
+async def _decide_by_any_machine(self: VenueFollower, machine: Any) -> None:
     await _decide_reports(self, self.owner.machine)
 
 
@@ -132,7 +132,7 @@ MUTATIONS = (
     Mutation("the time of the log is forgotten by a restart", [(Owner, "start", _start_without_time)], (f.ClockJump, f.Crash)),
     Mutation("a failed commit stays in memory", [(Owner, "_recover", _recover_with_what_memory_has)], (f.CommitFailure,)),
     Mutation("the position of a report is not kept", [(OrderMachine, "_report", _report_without_position)], (f.Crash,)),
-    Mutation("reports of before a recovery are decided after it", [(OmsService, "_decide_reports", _decide_by_any_machine)], (f.CommitFailure, f.SlowCommits)),
+    Mutation("reports of before a recovery are decided after it", [(VenueFollower, "_decide", _decide_by_any_machine)], (f.CommitFailure, f.SlowCommits)),
     Mutation("a fill counts twice", [(Position, "apply_fill", _fill_twice)], (f.Crash,)),
     Mutation("the venue forgets what it has answered", [(PaperVenue, "apply", _forget_what_was_answered), (PaperVenue, "find", _nothing)], (f.GracefulRestart,)),
     Mutation("a fill is published again after a restart", [(Outlet, "claim", _claim_without_looking)], (f.Crash, f.GracefulRestart)),

@@ -7,12 +7,14 @@ from starlette.websockets import WebSocket
 
 from trade2026.controls.scopes import BadScope, resolve_scope
 from trade2026.domain import commands as cmd
-from trade2026.domain.orders import OrdStatus, number_of
+from trade2026.domain.orders import OrdStatus
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
 from trade2026.kit.parameters import ACCOUNT, ORDERS
 from trade2026.kit.queries import bad_cursor, listed_account, number, order_status, require_scope
 from trade2026.kit.views import OrderView, SubmitView, event_view, order_view, position_view, submit_view
+from trade2026.oms import pages
+from trade2026.oms.cell import TOPIC
 from trade2026.oms.entry import (
     BATCH_ORDERS_MAX,
     amend_one,
@@ -31,7 +33,10 @@ if TYPE_CHECKING:
 
 BATCH_BYTES_MAX = 1024 * 1024
 
-EVENTS = {"from": "begin with the event of this seq; with the next one if omitted", **ACCOUNT}
+EVENTS = {
+    "from": "begin with the event of this seq (PARTITION:SEQ of several); with the next one if omitted",
+    **ACCOUNT,
+}
 
 
 REASON_MAX = 512
@@ -146,10 +151,11 @@ def add_order_entry(app: App, service: "OmsService") -> None:
             specs=specs,
             reference=service.reference(specs[0].instrument) if specs else None,
         )
-        service.admit(*specs)
-        orders = await service.list_answered_before(specs)
+        cell = service.cell_of(specs[0].account if specs else service.settings.default_account)
+        service.admit(cell, *specs)
+        orders = await cell.list_answered_before(specs)
         if orders is None:
-            orders = await decided(service.submit(command, in_request=True))
+            orders = await decided(cell.submit(command, in_request=True))
         return json_response({"list_id": orders[0].list_id, "orders": [submit_view(order) for order in orders]})
 
 
@@ -175,7 +181,7 @@ def add_changes(app: App, service: "OmsService") -> None:
         scope = permitted_scope(service, principal, body.scope)
         reason = body.reason[:REASON_MAX]
         command = cmd.CancelAll(ts=request.received_ns, principal=principal.name, scope=scope, reason=reason)
-        return json_response({"scope": scope, "asked": await decided(service.submit(command, reduces_risk=True))})
+        return json_response({"scope": scope, "asked": await decided(service.cancel_all(command))})
 
     @app.route(
         "POST",
@@ -208,24 +214,33 @@ def add_questions(app: App, service: "OmsService") -> None:
 
     @app.route("GET", "/orders/{order_id}", summary="An order with its history", response_schema=OrderView)
     async def show(request: Request) -> Response:
-        order = await find_visible(service, request.params["order_id"], request.principal)
-        history = [event_view(envelope) for envelope in await service.events_of(order)]
+        order_id = request.params["order_id"]
+        cell = service.cell_of_order(order_id)
+        order = await find_visible(cell, order_id, request.principal)
+        history = [event_view(event, TOPIC, cell.partition) for event in await cell.events_of(order)]
         return json_response(order_view(order, history))
 
     @app.route("GET", "/orders", summary="Orders, newest first", query=ORDERS)
     async def listing(request: Request) -> Response:
         account, status, limit = listed_account(request), order_status(request), number(request, "limit", 100)
-        cursor = request.query.get("cursor")
-        if cursor is not None and not 0 <= number_of(cursor) < service.owner.machine.fold.order_count:
-            raise bad_cursor("order")
-        orders, cursor = await service.orders.page(account=account, status=status, cursor=cursor, limit=limit)
+        cells = service.cells if account is None else {(cell := service.cell_of(account)).partition: cell}
+        try:
+            orders, cursor = await pages.merged(
+                {partition: cell.orders for partition, cell in cells.items()},
+                request.query.get("cursor"),
+                limit,
+                account=account,
+                status=status,
+            )
+        except pages.BadCursor as error:
+            raise bad_cursor("order") from error
         return json_response({"orders": [order_view(order) for order in orders], "cursor": cursor})
 
     @app.route("GET", "/positions/{account}", summary="Positions of an account, as of an event")
     async def positions(request: Request) -> Response:
         account = request.params["account"]
         require_own(request.principal, account)
-        held, as_of = await service.positions(account)
+        held, as_of = await service.cell_of(account).positions(account)
         found = [position_view(name, position) for name, position in sorted(held.items())]
         return json_response({"account": account, "as_of": as_of, "positions": found})
 

@@ -1,5 +1,6 @@
 """What order entry does, whichever way a request came in: read it, ask the owner, answer in words."""
 
+import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from trade2026.oms.order_input import TEXT_MAX, AmendInput, OrderInput, amount
 from trade2026.oms.refusals import OrderClosed, OrderError, Refused, UnknownOrder
 
 if TYPE_CHECKING:
+    from trade2026.oms.cell import OrderCell
     from trade2026.oms.service import OmsService
 
 BATCH_ORDERS_MAX = 1_000
@@ -61,8 +63,9 @@ async def submit_one(
     key = idempotency_key(request) if request is not None else ""
     spec = service.spec(order, now, key)
     require_own(principal, spec.account)
-    service.admit(spec)
-    known = service.answered_before(spec)
+    cell = service.cell_of(spec.account)
+    service.admit(cell, spec)
+    known = service.answered_before(cell, spec)
     if known is not None:
         return known
     command = cmd.SubmitOrder(
@@ -73,7 +76,7 @@ async def submit_one(
         spec=spec,
         reference=service.reference(spec.instrument),
     )
-    return await decided(service.submit(command, in_request=request is not None, caller=origin.traceparent))
+    return await decided(cell.submit(command, in_request=request is not None, caller=origin.traceparent))
 
 
 def idempotency_key(request: Request) -> str:
@@ -90,18 +93,20 @@ async def submit_many(
 ) -> list[SubmitView | dict[str, Any]]:
     """Submit independent orders; a wrong one spoils only its own answer."""
     results: list[Any] = []
-    commands: list[cmd.Command] = []
-    places: list[int] = []
+    batches: dict[OrderCell, tuple[list[int], list[cmd.Command]]] = {}
+    """For each cell the places of its orders, and their commands."""
     for order in orders:
         try:
             spec = service.spec(order, now)
             require_own(principal, spec.account)
-            service.admit(spec)
-            known = service.answered_before(spec)
+            cell = service.cell_of(spec.account)
+            service.admit(cell, spec)
+            known = service.answered_before(cell, spec)
         except Problem as problem:
             results.append(problem.body())
             continue
         if known is None:
+            places, commands = batches.setdefault(cell, ([], []))
             places.append(len(results))
             commands.append(
                 cmd.SubmitOrder(
@@ -113,13 +118,18 @@ async def submit_many(
                 )
             )
         results.append(submit_view(known) if known is not None else None)
-    try:
-        answers = await service.submit_many(commands)
-    except Problem as problem:
-        answers = [problem] * len(commands)
-    for place, answer in zip(places, answers, strict=True):
-        results[place] = submit_view(answer) if isinstance(answer, Order) else problem_met(answer).body()
+    answered = await asyncio.gather(*(_answers(cell, commands) for cell, (_, commands) in batches.items()))
+    for (places, _), answers in zip(batches.values(), answered, strict=True):
+        for place, answer in zip(places, answers, strict=True):
+            results[place] = submit_view(answer) if isinstance(answer, Order) else problem_met(answer).body()
     return results
+
+
+async def _answers(cell: "OrderCell", commands: list[cmd.Command]) -> list[Any]:
+    try:
+        return await cell.submit_many(commands)
+    except Problem as problem:
+        return [problem] * len(commands)
 
 
 def problem_met(error: Exception) -> Problem:
@@ -133,9 +143,9 @@ def problem_met(error: Exception) -> Problem:
     raise error
 
 
-async def find_visible(service: "OmsService", order_id: str, principal: Principal) -> Order:
+async def find_visible(cell: "OrderCell", order_id: str, principal: Principal) -> Order:
     """Return an order; for one of another's account the same 404 as for none, so that ids tell nothing."""
-    order = await service.orders.find(order_id)
+    order = await cell.orders.find(order_id)
     if order is None or (principal.accounts is not None and order.spec.account not in principal.accounts):
         raise problem_of(UnknownOrder(order_id))
     return order
@@ -143,16 +153,17 @@ async def find_visible(service: "OmsService", order_id: str, principal: Principa
 
 async def cancel_one(service: "OmsService", order_id: str, principal: Principal, now: int, cause: str = "") -> Order:
     """Ask for the cancellation of one order."""
-    order_to_change(service, order_id, principal)
+    cell = service.cell_of_order(order_id)
+    order_to_change(cell, order_id, principal)
     reason = f"asked by {principal.name}"
     command = cmd.CancelOrder(ts=now, principal=principal.name, causation_id=cause, order_id=order_id, reason=reason)
-    return await decided(service.submit(command, reduces_risk=True))
+    return await decided(cell.submit(command, reduces_risk=True))
 
 
-def order_to_change(service: "OmsService", order_id: str, principal: Principal) -> Order:
+def order_to_change(cell: "OrderCell", order_id: str, principal: Principal) -> Order:
     """Return an open order; 409 for a closed one, and the same 404 for another's as for none."""
     try:
-        order = service.orders.to_change(order_id)
+        order = cell.orders.to_change(order_id)
     except OrderClosed as error:
         hidden = principal.accounts is not None and error.account not in principal.accounts
         raise problem_of(UnknownOrder(order_id) if hidden else error) from error
@@ -169,10 +180,11 @@ async def amend_one(
     service: "OmsService", order_id: str, body: AmendInput, principal: Principal, now: int, cause: str = ""
 ) -> Order:
     """Ask for new terms of one order."""
-    order = order_to_change(service, order_id, principal)
+    cell = service.cell_of_order(order_id)
+    order = order_to_change(cell, order_id, principal)
     terms: dict[str, Any] = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
     service.check_steps(order.spec.instrument, terms)
-    service.admit(order.spec)
+    service.admit(cell, order.spec)
     command = cmd.AmendOrder(
         ts=now,
         principal=principal.name,
@@ -181,4 +193,4 @@ async def amend_one(
         reference=service.reference(order.spec.instrument),
         **terms,
     )
-    return await decided(service.submit(command))
+    return await decided(cell.submit(command))

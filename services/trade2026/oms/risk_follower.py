@@ -19,7 +19,6 @@ from trade2026.kit.follower import Follower
 from trade2026.kit.owner import Owner, Unavailable
 
 TOPIC = "risk.events"
-_GROUP = "oms"
 _RETRY_SECONDS = 0.2
 
 
@@ -32,6 +31,7 @@ class RiskFollower:
 
     def __init__(self, bus: Bus, owner: Owner, clock: Clock, ceilings: LimitBook) -> None:
         self.bus, self.owner, self.clock, self.ceilings = bus, owner, clock, ceilings
+        self._group = f"oms-{owner.partition}" if owner.partition else "oms"
         self._follower: Follower | None = None
         self._tightened: list[Tightening] | None = None
         """As risk last said; None until it has: then our own log says it."""
@@ -44,7 +44,7 @@ class RiskFollower:
 
     async def start(self) -> None:
         """Go on after the last batch that was decided."""
-        begin = await self.bus.committed(_GROUP, TOPIC, 0)
+        begin = await self.bus.committed(self._group, TOPIC, 0)
         begin = max(min(begin, await self.bus.end(TOPIC, 0)), await self.bus.start(TOPIC, 0))
         self._follower = Follower(self.bus, TOPIC, self._read, from_seq=begin, on_batch=self._decide)
         await self._follower.start()
@@ -106,7 +106,7 @@ class RiskFollower:
         if self._follower.lag or not await self._adopted():
             return
         with contextlib.suppress(BusError):  # read again after a restart, which changes nothing
-            await self.bus.commit(_GROUP, TOPIC, 0, self._follower.next_seq)
+            await self.bus.commit(self._group, TOPIC, 0, self._follower.next_seq)
 
     async def _adopted(self) -> bool:
         """Adopt, however often the log refuses; False if it has another owner by now."""

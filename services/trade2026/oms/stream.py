@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trade2026.domain.events import Envelope, decode
-from trade2026.kit.bus.port import Bus, Trimmed
+from trade2026.kit.bus.port import Bus, Record, Trimmed
 from trade2026.kit.identity import Principal
 from trade2026.kit.views import event_view
 
@@ -21,14 +21,15 @@ _SEND_SECONDS_MAX = 5.0
 class EventStream:
     """Serves `/ws/events?from=SEQ&account=NAME`; a reader that does not read is dropped, never buffered.
 
-    With an account, and for whoever may use only some, only events of orders of these accounts are sent.
+    With an account, and for whoever may use only some, only events of orders of these accounts are sent. Of several
+    partitions, `from` names each that does not begin at its end: `0:17,3:4`; their events come in no fixed order.
 
     Args:
         account_of: The account of an order, by its id; empty if it is not known.
     """
 
-    def __init__(self, bus: Bus, topic: str, account_of: Callable[[str], str]) -> None:
-        self.bus, self.topic, self.listeners = bus, topic, 0
+    def __init__(self, bus: Bus, topic: str, partitions: int, account_of: Callable[[str], str]) -> None:
+        self.bus, self.topic, self.partitions, self.listeners = bus, topic, partitions, 0
         self._account_of = account_of
 
     async def serve(self, ws: WebSocket, principal: Principal) -> None:
@@ -45,9 +46,9 @@ class EventStream:
             self.listeners -= 1
 
     async def _follow(self, ws: WebSocket, principal: Principal) -> None:
-        end = await self.bus.end(self.topic, 0)
         try:
-            reader = await self.bus.open_reader(self.topic, 0, _position(ws.query_params.get("from"), end))
+            begins = await self._begins(ws.query_params.get("from"))
+            readers = [await self.bus.open_reader(self.topic, partition, seq) for partition, seq in begins.items()]
         except (ValueError, Trimmed) as error:
             await ws.close(1008, str(error)[:120])
             return
@@ -56,25 +57,35 @@ class EventStream:
         if account is not None and principal.accounts is not None:
             accounts = principal.accounts & {account}
         gone = asyncio.ensure_future(_until_gone(ws))
+        reading = {asyncio.ensure_future(reader.read(_EVENTS_PER_TURN)): reader for reader in readers}
         try:
             while not gone.done():
-                reading = asyncio.ensure_future(reader.read(_EVENTS_PER_TURN))
-                await asyncio.wait({reading, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done():
-                    reading.cancel()
-                    break
-                for record in reading.result():
-                    envelope = decode(record.body)
-                    if accounts is None or self._owner(envelope) in accounts:
-                        message = msgspec.json.encode(event_view(envelope))
-                        await asyncio.wait_for(ws.send_bytes(message), _SEND_SECONDS_MAX)
+                done, _ = await asyncio.wait({*reading, gone}, return_when=asyncio.FIRST_COMPLETED)
+                for read in done - {gone}:
+                    reader = reading.pop(read)
+                    await self._send(ws, read.result(), accounts)
+                    reading[asyncio.ensure_future(reader.read(_EVENTS_PER_TURN))] = reader
         except TimeoutError:
             with contextlib.suppress(Exception):
                 goodbye = ws.close(1013, "too slow: read faster, or come back with ?from= the last seq you saw")
                 await asyncio.wait_for(goodbye, _SEND_SECONDS_MAX)  # it waits behind what is not read
         finally:
-            gone.cancel()
-            await reader.close()
+            for task in (gone, *reading):
+                task.cancel()
+            for reader in readers:
+                await reader.close()
+
+    async def _begins(self, text: str | None) -> dict[int, int]:
+        """Where to begin in each partition: what is not named begins at its end."""
+        ends = {partition: await self.bus.end(self.topic, partition) for partition in range(self.partitions)}
+        return ends | {partition: min(seq, ends[partition]) for partition, seq in _positions(text, self.partitions)}
+
+    async def _send(self, ws: WebSocket, records: list[Record], accounts: frozenset[str] | None) -> None:
+        for record in records:
+            envelope = decode(record.body)
+            if accounts is None or self._owner(envelope) in accounts:
+                message = msgspec.json.encode(event_view(envelope, self.topic, record.partition))
+                await asyncio.wait_for(ws.send_bytes(message), _SEND_SECONDS_MAX)
 
     def _owner(self, envelope: Envelope) -> str:
         """The account of an event; empty for what concerns no single one."""
@@ -89,12 +100,18 @@ class EventStream:
         return self._account_of(order_id) if order_id else ""
 
 
-def _position(text: str | None, end: int) -> int:
-    if text is None:
-        return end
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise ValueError("from is the seq of an event: a whole number from 0 up")
-    return min(int(text), end)
+def _positions(text: str | None, partitions: int) -> Iterator[tuple[int, int]]:
+    """Yield the partitions and positions that `from` names."""
+    for part in text.split(",") if text is not None else ():
+        partition, colon, seq = part.rpartition(":")
+        if not colon and partitions == 1:
+            partition = "0"
+        named = partition.isascii() and partition.isdigit() and len(partition) < 3 and int(partition) < partitions
+        if not (named and seq.isascii() and seq.isdigit() and len(seq) < 20):
+            what = "the seq of an event: a whole number from 0 up"
+            more = f", after its partition of {partitions}: 0:17,3:4" if partitions > 1 else ""
+            raise ValueError(f"from is {what}{more}")
+        yield int(partition), int(seq)
 
 
 async def _until_gone(ws: WebSocket) -> None:
