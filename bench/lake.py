@@ -15,8 +15,8 @@ def measure_lake(where: Path, seconds: float) -> Report:
     from trade2026.domain.events import Envelope, decode, encode
     from trade2026.domain.market import Trade
     from trade2026.domain.numbers import SCALE
-    from trade2026.sink_ticks.machine import Intake
     from trade2026.sink_ticks.tables import FEEDS
+    from trade2026.sinks.machine import Intake
     from trade2026.stores.delta import DeltaLake
 
     feed, begun_ns = FEEDS[0], time.time_ns()

@@ -16,8 +16,8 @@ from trade2026.domain.market import Book, Level, Trade
 from trade2026.domain.numbers import SCALE
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.kit.settings import ProcessSettings
-from trade2026.sink_ticks.machine import position_name
 from trade2026.sink_ticks.tables import DAY_NS, FEEDS
+from trade2026.sinks.machine import position_name
 from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import Selection
 

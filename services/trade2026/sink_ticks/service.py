@@ -20,9 +20,10 @@ from trade2026.kit.http import App
 from trade2026.kit.lag import Followed, Position
 from trade2026.kit.service import Context, Health, Service
 from trade2026.sink_ticks import api
-from trade2026.sink_ticks.sink import Call, Measured, TopicSink
-from trade2026.sink_ticks.tables import FEEDS, Feed
-from trade2026.sink_ticks.upkeep import Upkeep
+from trade2026.sink_ticks.tables import FEEDS, SPECS
+from trade2026.sinks.machine import Feed
+from trade2026.sinks.topic import Call, InLake, Measured, TopicSink
+from trade2026.sinks.upkeep import Upkeep
 from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import Lake, TableState
 
@@ -59,6 +60,7 @@ class SinkTicksService(Service):
             self.lake,
             context.clock,
             self.read,
+            SPECS,
             compact_seconds=self.config.compact_minutes * 60,
             retention_hours=self.config.retention_hours,
         )
@@ -118,7 +120,7 @@ class SinkTicksService(Service):
         write: Call = partial(_on, self._writer)
         sink = TopicSink(
             self.context.bus,
-            self.lake,
+            InLake(self.lake),
             self.context.clock,
             feed,
             call=write,

@@ -1,16 +1,11 @@
 """The tables of market data: their columns, and which row each event is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 from trade2026.domain.events import Envelope
 from trade2026.domain.market import Bar, Book, Trade
+from trade2026.sinks.machine import Feed, Row
 from trade2026.stores.lake import Column, Kind, TableSpec
 
 DAY_NS = 86_400 * 10**9
-
-Row = tuple[Any, ...]
 
 _PLACE = (
     Column("date", Kind.DATE),
@@ -71,16 +66,6 @@ BARS = TableSpec(
     order=("ts_open", "epoch", "seq"),
     cluster=("interval", "ts_open"),
 )
-
-
-@dataclass(frozen=True)
-class Feed:
-    """A topic, the table that it goes to, and how."""
-
-    topic: str
-    spec: TableSpec
-    row: Callable[[Envelope], Row | None]
-    """None for an event that is not for this table."""
 
 
 def tick_row(envelope: Envelope) -> Row | None:

@@ -5,8 +5,8 @@ import pytest
 from trade2026.domain.events import Envelope
 from trade2026.domain.market import Bar, Book, Level, Trade
 from trade2026.domain.numbers import COST_SCALE, SCALE
-from trade2026.sink_ticks.machine import Intake
-from trade2026.sink_ticks.tables import DAY_NS, FEEDS, Feed
+from trade2026.sink_ticks.tables import DAY_NS, FEEDS
+from trade2026.sinks.machine import Feed, Intake
 
 TICKS, BOOKS, BARS = FEEDS
 DAY = 20_000

@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from trade2026.domain.events import decode
 from trade2026.kit.bus.port import Bus, BusError, Trimmed
 from trade2026.kit.clock import Clock
 from trade2026.kit.metrics import Counter, LatencyHistogram
 from trade2026.kit.service import Health
-from trade2026.sink_ticks.machine import Intake, offset_names
-from trade2026.sink_ticks.tables import Feed
-from trade2026.stores.lake import Lake, LakeConflict, LakeError, NoSuchTable
+from trade2026.sinks.machine import Feed, Intake, offset_names
+from trade2026.stores.lake import Columns, Lake, LakeConflict, LakeError, NoSuchTable, TableSpec
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,47 @@ _KEPT_SHARE_MAX = 0.8
 """Lag beyond this share of what the log keeps is told: soon it drops what was not stored."""
 
 Call = Callable[..., Awaitable[Any]]
-"""Calls a function of the lake on the writer's thread."""
+"""Calls a function of the store on the writer's thread."""
+
+
+class Destination(Protocol):
+    """Where rows are kept together with the position in the topic that they reach to."""
+
+    failures: tuple[type[Exception], ...]
+    """What it raises when the same may work later."""
+
+    def offsets(self, table: str, names: Sequence[str]) -> dict[str, int]:
+        """The positions that were written; those that never were are left out."""
+        ...
+
+    def newest_day(self, table: str) -> int:
+        """Of the rows in the table, days since 1970; 0 where that is not known."""
+        ...
+
+    def append(self, spec: TableSpec, columns: Columns, offsets: Mapping[str, int]) -> object:
+        """Write rows and positions, so that writing them again changes nothing or is refused."""
+        ...
+
+
+class InLake:
+    """A lake as a destination."""
+
+    failures: tuple[type[Exception], ...] = (LakeError,)
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+
+    def offsets(self, table: str, names: Sequence[str]) -> dict[str, int]:
+        return self.lake.offsets(table, names)
+
+    def newest_day(self, table: str) -> int:
+        try:
+            return max((part.day for part in self.lake.state(table).parts), default=0)
+        except NoSuchTable:
+            return 0
+
+    def append(self, spec: TableSpec, columns: Columns, offsets: Mapping[str, int]) -> object:
+        return self.lake.append(spec, columns, offsets)
 
 
 @dataclass(frozen=True)
@@ -45,14 +84,14 @@ class TopicSink:
     """Follows one topic.
 
     Args:
-        call: Calls the lake.
+        call: Calls the destination.
         room: How the disk is: below the floor nothing is written, and the log keeps what it can.
     """
 
     def __init__(
         self,
         bus: Bus,
-        lake: Lake,
+        store: Destination,
         clock: Clock,
         feed: Feed,
         *,
@@ -62,7 +101,8 @@ class TopicSink:
         batch_rows: int,
         batch_seconds: float,
     ) -> None:
-        self.bus, self.lake, self.clock, self.feed = bus, lake, clock, feed
+        self.bus, self.store, self.clock, self.feed = bus, store, clock, feed
+        self._failures = (BusError, *store.failures)
         self.batch_rows, self.batch_seconds = batch_rows, batch_seconds
         self.measured = measured
         self.intake: Intake | None = None
@@ -94,12 +134,12 @@ class TopicSink:
         return max(0, self.end_seen - self.stored_to)
 
     async def start(self) -> None:
-        """Learn where to go on, and go on in the background. A lake that can't be read is asked again there."""
+        """Learn where to go on, and go on in the background. A store that can't be read is asked again there."""
         try:
             await self._open()
-        except (LakeError, BusError) as error:
+        except self._failures as error:
             self._failed(error)
-        self._task = asyncio.create_task(self._run(), name=f"{self.topic} to the lake")
+        self._task = asyncio.create_task(self._run(), name=f"{self.topic} to {self.feed.spec.name}")
 
     async def stop(self) -> None:
         """Store what is in the log, a batch at most, then end."""
@@ -138,7 +178,7 @@ class TopicSink:
                     await self._store()
                 self.error = "" if room.ok else f"waits at {self.stored_to}: {room.detail}"
                 delay = _RETRY_SECONDS_MIN
-            except (LakeError, BusError) as error:
+            except self._failures as error:
                 self._failed(error)
                 await self._pause(delay)
                 delay = min(2 * delay, _RETRY_SECONDS_MAX)
@@ -151,8 +191,8 @@ class TopicSink:
     async def _open(self) -> None:
         """What the table says, not what this process remembers: an append that failed may be there all the same."""
         table, topic = self.feed.spec.name, self.topic
-        offsets = await self._call(self.lake.offsets, table, offset_names(topic))
-        newest_day = await self._call(_newest_day, self.lake, table)
+        offsets = await self._call(self.store.offsets, table, offset_names(topic))
+        newest_day = await self._call(self.store.newest_day, table)
         begin, end = await self.bus.start(topic, 0), await self.bus.end(topic, 0)
         intake = Intake(self.feed, offsets, newest_day, begin)
         if intake.next_seq > end:
@@ -225,7 +265,7 @@ class TopicSink:
         assert intake is not None
         if intake.rows:  # without any, the position moves with the next
             begun = self.clock.now()
-            await self._call(self.lake.append, self.feed.spec, intake.columns(), intake.offsets())
+            await self._call(self.store.append, self.feed.spec, intake.columns(), intake.offsets())
             self.stored_at = self.clock.now()
             self._measure(intake, self.stored_at - begun)
             intake.rows = []
@@ -245,10 +285,3 @@ class TopicSink:
         again = "another process has stored it" if isinstance(error, LakeConflict) else str(error)
         self.error = f"not stored, tried again: {again}"
         log.warning("%s: %s", self.topic, self.error)
-
-
-def _newest_day(lake: Lake, table: str) -> int:
-    try:
-        return max((part.day for part in lake.state(table).parts), default=0)
-    except NoSuchTable:
-        return 0

@@ -5,14 +5,13 @@ What is to be done is seen from the files themselves, so nothing need be remembe
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from trade2026.kit.clock import Clock
 from trade2026.kit.service import Health
-from trade2026.sink_ticks.sink import Call
-from trade2026.sink_ticks.tables import DAY_NS, SPECS
-from trade2026.stores.lake import Lake, LakeError, Part
+from trade2026.sinks.topic import Call
+from trade2026.stores.lake import Lake, LakeError, Part, TableSpec
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +19,7 @@ FILES_MIN = 8
 """Fewer files of a day that still grows are left alone."""
 _VACUUM_NS = 3_600 * 10**9
 _HOUR_NS = 3_600 * 10**9
+_DAY_NS = 24 * _HOUR_NS
 
 
 @dataclass
@@ -38,11 +38,21 @@ class Upkeep:
     """Optimises one partition at a time, on the reader's thread: the sink goes on meanwhile.
 
     Args:
+        specs: Of the tables that are sorted when a day is over; others are made of fewer files only.
         retention_hours: Versions older than this may go.
     """
 
-    def __init__(self, lake: Lake, clock: Clock, call: Call, *, compact_seconds: float, retention_hours: int) -> None:
-        self.lake, self.clock = lake, clock
+    def __init__(
+        self,
+        lake: Lake,
+        clock: Clock,
+        call: Call,
+        specs: Mapping[str, TableSpec],
+        *,
+        compact_seconds: float,
+        retention_hours: int,
+    ) -> None:
+        self.lake, self.clock, self.specs = lake, clock, specs
         self.compact_seconds, self.retention_hours = compact_seconds, retention_hours
         self.error = ""
         self.optimised_at = 0
@@ -106,10 +116,10 @@ class Upkeep:
         return Health(not self.error, self.error)
 
     async def _optimise_part(self, result: Optimised, part: Part, files_min: int) -> None:
-        over = part.day < (self.clock.now() - _HOUR_NS) // DAY_NS  # an hour for what comes late
+        over = part.day < (self.clock.now() - _HOUR_NS) // _DAY_NS  # an hour for what comes late
         if part.files < (2 if over else files_min):
             return
-        spec = SPECS.get(result.table)
+        spec = self.specs.get(result.table)
         try:
             if over and spec is not None:
                 done = await self._call(self.lake.cluster, spec, part.day, part.symbol)

@@ -3,8 +3,25 @@
 Pure. Everything that it counts is a position of its own in the commit, so the counts are as exact as the rows.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 from trade2026.domain.events import Envelope
-from trade2026.sink_ticks.tables import Feed, Row
+from trade2026.stores.lake import TableSpec
+
+Row = tuple[Any, ...]
+"""A row of a table, in the order of its columns; the first is its day."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A topic, the table that it goes to, and how."""
+
+    topic: str
+    spec: TableSpec
+    row: Callable[[Envelope], Row | None]
+    """None for an event that is not for this table."""
 
 
 class Intake:
