@@ -1,6 +1,7 @@
 """What every lake promises; each implementation is held to it."""
 
 import contextlib
+import random
 import shutil
 import time
 from collections.abc import Callable
@@ -330,3 +331,83 @@ def test_a_data_file_that_is_gone_is_told_with_what_to_do(make: Make, tmp_path: 
         with pytest.raises(LakeError, match="restore this file, or move the table's folder away") as told:
             ask()
         assert not isinstance(told.value, NoSuchVersion)
+
+
+# ── as of a time ────────────────────────────────────────────────────────────────────────────────────
+
+NEWS = TableSpec(
+    name="news",
+    columns=(
+        Column("date", Kind.DATE),
+        Column("source", Kind.TEXT),
+        Column("symbol", Kind.TEXT),
+        Column("known", Kind.INTEGER),
+        Column("seq", Kind.INTEGER),
+    ),
+    order=("known", "seq"),
+    cluster=("symbol", "known"),
+    partition="source",
+    dated_by_time=False,
+)
+
+
+def news(*said: tuple[str, str, int, int], day: int = DAY) -> dict[str, list[Any]]:
+    """Rows of (source, symbol, known, seq), all of which came on one day."""
+    names = ("source", "symbol", "known", "seq")
+    return {"date": [day] * len(said)} | {name: [each[place] for each in said] for place, name in enumerate(names)}
+
+
+def test_the_latest_row_as_of_a_time_is_never_from_after_it(make: Make) -> None:
+    lake = make()
+    lake.append(NEWS, news(("wire", "BTC", 100, 0), ("wire", "BTC", 200, 2), ("blog", "BTC", 150, 3)), {OFFSET: 3})
+    lake.append(NEWS, news(("wire", "BTC", 200, 1), ("wire", "E'TH", 50, 4), day=DAY + 9), {OFFSET: 5})
+    asked = [("BTC", at) for at in (300, 99, 100, 199, 200)] + [("E'TH", 60), ("DOGE", 999), ("BTC", 300)]
+    answers = lake.latest(NEWS, "symbol", asked, {"source": "wire"})
+    assert [row and row["seq"] for row in answers] == [2, None, 0, 0, 2, 4, None, 2]
+    assert answers[2] == {"date": DAY, "source": "wire", "symbol": "BTC", "known": 100, "seq": 0}
+    assert lake.latest(NEWS, "symbol", [], {"source": "wire"}) == []
+    assert lake.latest(NEWS, "symbol", [("BTC", 300)], {"source": "none"}) == [None]
+    with pytest.raises(NoSuchTable):
+        lake.latest(replace(NEWS, name="nowhere"), "symbol", [("BTC", 1)], {})
+
+
+def test_many_times_are_asked_at_once_and_each_answer_is_the_one_that_looking_through_finds(make: Make) -> None:
+    chance = random.Random(7)
+    said = [("wire", chance.choice("ABC"), chance.randrange(2_000), seq) for seq in range(500)]
+    lake = make()
+    lake.append(NEWS, news(*said), {OFFSET: 500})
+    asked = [(chance.choice("ABCD"), chance.randrange(-10, 2_100)) for _ in range(1_000)]
+    expected = [
+        max((each[2:] for each in said if each[1] == symbol and each[2] <= at), default=None) for symbol, at in asked
+    ]
+    answers = lake.latest(NEWS, "symbol", asked, {"source": "wire"})
+    assert [row and (row["known"], row["seq"]) for row in answers] == expected
+
+
+def test_rows_are_found_by_words_and_from_a_place_on(make: Make) -> None:
+    lake = make()
+    said = [("wire", "AB"[seq % 2], 10 * (seq // 4), seq) for seq in range(20)]
+    lake.append(NEWS, news(*said), {OFFSET: 20})
+    wanted = Selection(equal={"source": "wire", "symbol": "A"}, limit=3)
+    pages, after = [], None
+    while True:
+        answer = lake.read(NEWS, replace(wanted, after=after))
+        pages.append([row["seq"] for row in answer.rows])
+        if not answer.more:
+            break
+        after = (answer.rows[-1]["known"], answer.rows[-1]["seq"])
+    assert pages == [[0, 2, 4], [6, 8, 10], [12, 14, 16], [18]]
+    assert [row["seq"] for row in lake.read(NEWS, Selection(from_ns=10, to_ns=20)).rows] == [4, 5, 6, 7]
+
+
+def test_a_table_may_be_parted_by_another_column_than_the_symbol(make: Make) -> None:
+    lake = make()
+    for seq in range(4):
+        lake.append(NEWS, news(("wire", f"S{seq}", seq, seq), ("blog", "S", seq, seq + 10)), {OFFSET: seq + 1})
+    assert [(part.day, part.symbol, part.files) for part in lake.state("news").parts] == [
+        (DAY, "blog", 4),
+        (DAY, "wire", 4),
+    ]
+    assert lake.compact("news", DAY, "wire").files_removed == 4
+    assert lake.cluster(NEWS, DAY, "blog").files_removed == 4
+    assert [row["seq"] for row in lake.read(NEWS, Selection(equal={"source": "wire"})).rows] == [0, 1, 2, 3]

@@ -8,7 +8,7 @@ Calls block; whoever has an event loop makes them on another thread.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -58,7 +58,7 @@ class TableSpec:
     """A table as its writer knows it.
 
     Columns are only ever added: what an older file lacks is read as None, and what a newer writer has added is left
-    empty by an older one. The files are partitioned by the columns `date` and `symbol`.
+    empty by an older one. The files are partitioned by the column `date` and by one other.
     """
 
     name: str
@@ -67,14 +67,16 @@ class TableSpec:
     """In which order rows are answered; they are made unique by it."""
     cluster: tuple[str, ...]
     """By which columns a closed day is sorted (Z-order)."""
+    partition: str = "symbol"
+    """The other column of the partitions; it is text."""
+    dated_by_time: bool = True
+    """`date` is the day of the first column of the order: a question about times needs only those days' files."""
 
     @property
     def time(self) -> str:
         """The column that a time range is about, nanoseconds."""
         return self.order[0]
 
-
-PARTITION_BY = ("date", "symbol")
 
 Columns = Mapping[str, Sequence[Any]]
 """Rows as one sequence a column, all of one length."""
@@ -91,6 +93,10 @@ class Selection:
     version: int | None = None
     at_ns: int | None = None
     """As the table was at that time."""
+    equal: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Values of text columns."""
+    after: tuple[int, ...] | None = None
+    """Only rows beyond this place in the table's order."""
 
     @property
     def is_now(self) -> bool:
@@ -110,7 +116,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Part:
-    """One partition: the files of a symbol on a day."""
+    """One partition: the files of a symbol, or of what else the table is partitioned by, on a day."""
 
     day: int
     symbol: str
@@ -176,6 +182,16 @@ class Lake(Protocol):
         Raises:
             NoSuchTable: nothing was ever written.
             NoSuchVersion: the version, or any as old as that, is not there.
+        """
+        ...
+
+    def latest(
+        self, spec: TableSpec, by: str, asked: Sequence[tuple[str, int]], equal: Mapping[str, str]
+    ) -> list[dict[str, Any] | None]:
+        """For each (value of `by`, time in ns): the last row, in the table's order, whose time is not after it.
+
+        Raises:
+            NoSuchTable: nothing was ever written.
         """
         ...
 
