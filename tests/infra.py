@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
@@ -57,8 +58,9 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
 
 @pytest.fixture(scope="session")
 def questdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
-    """A QuestDB that all tests share; none stops it."""
-    yield from _once(QuestDb(tmp_path_factory.mktemp("questdb")))
+    """A QuestDB that all tests share; none stops it. It lets a test suspend a table."""
+    with mock.patch.dict(os.environ, QDB_DEV_MODE_ENABLED="true"):
+        yield from _once(QuestDb(tmp_path_factory.mktemp("questdb")))
 
 
 @pytest.fixture(scope="session")

@@ -5,21 +5,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.questdb import emptied
 
 from trade2026.stores.timeseries.duckdb_store import DuckDbStore, set_aside
 from trade2026.stores.timeseries.memory import MemoryStore
 from trade2026.stores.timeseries.port import Batch, RowsRefused, StoreDamaged, StoreUnavailable, TimeSeriesStore
-from trade2026.stores.timeseries.schema import TABLES, Row
+from trade2026.stores.timeseries.questdb_store import QuestDbStore
+from trade2026.stores.timeseries.schema import TABLES, Column, Kind, Row, as_given
 
 START = 1_385_337_600 * 10**9
 """2013-11-25, in nanoseconds."""
 SECOND = 10**9
+DAY = 86_400
 SOURCE = ("market.ticks", 0)
 
 
-@pytest.fixture(params=["memory", "duckdb"])
+@pytest.fixture(params=["memory", "duckdb", "questdb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TimeSeriesStore]:
-    made = MemoryStore() if request.param == "memory" else DuckDbStore(tmp_path / "series.duckdb")
+    if request.param == "memory":
+        made: TimeSeriesStore = MemoryStore()
+    elif request.param == "duckdb":
+        made = DuckDbStore(tmp_path / "series.duckdb")
+    else:
+        made = QuestDbStore(emptied(request.getfixturevalue("questdb")), "contract")
     yield made
     made.close()
 
@@ -117,11 +125,48 @@ def test_a_scan_is_in_order_of_time_between_two_moments_and_of_what_is_asked_for
     assert store.scan("ticks", limit=4).more and not store.scan("ticks", limit=5).more
 
 
-def test_old_rows_are_dropped(store: TimeSeriesStore) -> None:
-    store.write(batch(*(tick(n, str(n)) for n in range(5))))
-    assert store.drop_before("ticks", START + 3 * SECOND) == 3
-    assert store.drop_before("ticks", START + 3 * SECOND) == 0
-    assert ids(store) == ["3", "4"]
+def test_old_rows_are_dropped_each_or_by_whole_days(store: TimeSeriesStore) -> None:
+    store.write(batch(*(tick(n, str(n)) for n in (0, 1, 2, DAY, DAY + 1))))
+    assert store.drop_before("ticks", START + SECOND) == (1 if store.can.drops_rows else 0)
+    assert store.drop_before("ticks", START + (DAY + 1) * SECOND) == 3
+    assert store.drop_before("ticks", START + (DAY + 1) * SECOND) == 0
+    assert ids(store)[-1] == str(DAY + 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["a b", "a,b=c", 'say "no"', "it's", "back\\slash", "two\nlines\r\n", "ü😀", "%d %s", "\t"]
+)
+def test_any_text_comes_back_as_it_was(store: TimeSeriesStore, text: str) -> None:
+    event = (START, text, text, "warning", text, "ann", text, 1, 1)
+    store.write(Batch({"risk_events": [event, (START, "plain", "", "", "", "", "", None, 2)]}, {}, {text: b"1"}))
+    assert store.scan("risk_events", equal={"type": text}).rows[0][1:7] == (text, text, "warning", text, "ann", text)
+    assert store.scan("risk_events", equal={"type": "plain"}).rows[0][2:8] == (None,) * 6
+    assert store.state() == {text: b"1"}
+
+
+def test_a_row_may_have_no_value_but_its_time(store: TimeSeriesStore) -> None:
+    for name, table in TABLES.items():
+        row = (START, *(None if column.name not in table.keys else key_of(column) for column in table.columns[1:]))
+        store.write(Batch({name: [row]}))
+        [found] = store.scan(name).rows
+        assert [value for value in found[1:] if value is not None] == [value for value in row[1:] if value is not None]
+
+
+def key_of(column: Column) -> object:
+    return 7 if column.kind is Kind.LONG else "key"
+
+
+def test_amounts_come_back_to_the_last_digit(store: TimeSeriesStore) -> None:
+    amounts = [1, 10**9 + 1, 123_456_789_012_345, -(10**17), 2**52, 0]
+    store.write(batch(*(tick(n, str(n), price=amount) for n, amount in enumerate(amounts))))
+    assert [as_given(TABLES["ticks"], row)[4] for row in store.scan("ticks").rows] == amounts
+
+
+def test_half_a_character_is_no_text(store: TimeSeriesStore) -> None:
+    if isinstance(store, MemoryStore):
+        return
+    with pytest.raises(RowsRefused):
+        store.write(Batch({"metrics": [(START, "\ud800", 1.5, "", "", "")]}))
 
 
 def test_closing_twice_is_one_close(store: TimeSeriesStore) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 from rig import SYMBOL, Rig, accepted, filled
+from tests.questdb import emptied, on_questdb
 
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, encode
@@ -29,10 +30,15 @@ EPOCH = 1_385_337_600 * SCALE
 
 
 @pytest_asyncio.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
     made = Rig(tmp_path, "data")
+    if getattr(request, "param", "embedded") == "questdb":
+        made.settings = on_questdb(made.settings, emptied(request.getfixturevalue("questdb")))
     yield made
     await made.close()
+
+
+on_each_store = pytest.mark.parametrize("rig", ["embedded", "questdb"], indirect=True)
 
 
 def trade(number: int, price: str = "800") -> Trade:
@@ -62,6 +68,7 @@ async def caught_up(rig: Rig, service: Any, said: dict[str, int]) -> None:
 # ── what is written ─────────────────────────────────────────────────────────────────────────────────
 
 
+@on_each_store
 async def test_every_event_is_a_row_of_its_table(rig: Rig) -> None:
     ends = {
         "market.ticks": await rig.say("market.ticks", trade(1), trade(2, "801")),
@@ -112,6 +119,7 @@ async def test_every_event_is_a_row_of_its_table(rig: Rig) -> None:
     ]
 
 
+@on_each_store
 async def test_an_order_is_one_row_as_it_is_now_also_over_restarts_and_late_executions(rig: Rig) -> None:
     end = await rig.say("orders.events", accepted("o1", quantity="2"), accepted("o2"))
     service = await rig.start(QuestDbWriterService)
@@ -136,6 +144,7 @@ async def test_an_order_is_one_row_as_it_is_now_also_over_restarts_and_late_exec
     assert await rows(rig, service, "SELECT count() FROM orders") == [[2]]
 
 
+@on_each_store
 async def test_the_first_order_is_counted_without_a_flush(rig: Rig) -> None:
     service = await rig.start(QuestDbWriterService)
     status, body = await execute(rig, service, "SELECT COUNT(*) FROM orders")
@@ -150,6 +159,7 @@ async def test_the_first_order_is_counted_without_a_flush(rig: Rig) -> None:
     assert service.config.batch_seconds < 0.8, "a row is visible within a second"
 
 
+@on_each_store
 async def test_rows_that_do_not_fit_are_put_aside_and_the_rest_is_written(rig: Rig, tmp_path: Path) -> None:
     service = await rig.start(QuestDbWriterService)
     huge = ev.PositionChanged(
@@ -174,6 +184,7 @@ def _fields(event: Any) -> dict[str, Any]:
 # ── what clients write and ask ──────────────────────────────────────────────────────────────────────
 
 
+@on_each_store
 async def test_clients_write_rows_that_are_durable_when_they_are_answered(rig: Rig) -> None:
     service = await rig.start(QuestDbWriterService)
     row = {"timestamp": "2013-11-25T10:00:00Z", "name": "var", "value": 1.5, "account": "main"}
@@ -185,6 +196,7 @@ async def test_clients_write_rows_that_are_durable_when_they_are_answered(rig: R
     status, body = await rig.ask(service, "GET", "/query/metrics?limit=1")
     assert body["rows"][0]["value"] == 1.5 and body["more"] is True
     status, body = await rig.ask(service, "GET", "/tables")
+    assert status == 200, body
     [metrics] = [table for table in body["tables"] if table["name"] == "metrics"]
     assert metrics["rows"] == 2 and metrics["first"] == "2013-11-25T10:00:00.000000Z"
 
@@ -207,6 +219,7 @@ async def test_a_row_that_does_not_fit_is_refused(rig: Rig, table: str, row: Any
     assert (found, body["code"]) == (status, code)
 
 
+@on_each_store
 async def test_answers_have_the_shape_of_questdb(rig: Rig) -> None:
     service = await rig.start(QuestDbWriterService)
     await caught_up(rig, service, {"market.ticks": await rig.say("market.ticks", *map(trade, range(10)))})
@@ -229,7 +242,9 @@ async def test_answers_have_the_shape_of_questdb(rig: Rig) -> None:
         {"query": "SELECT nosuch FROM ticks", "error": "Invalid column: nosuch", "position": 7},
     )
     assert (await execute(rig, service, ""))[1] == {"query": "", "error": "empty query", "position": 0}
-    assert (await execute(rig, service, "SELECT * FROM range(200000)"))[0] == 400
+    too_many = "SELECT * FROM " + ("long_sequence" if rig.settings.stores else "range") + "(200000)"
+    assert (await execute(rig, service, too_many))[0] == 400
+    assert (await execute(rig, service, "DROP TABLE ticks"))[0] == 400
     status, text = await rig.ask(
         service, "GET", f"/exp?query={quote('SELECT side, price, ts_source AS at FROM ticks LIMIT 1')}", port="questdb"
     )
@@ -341,8 +356,8 @@ ORDERS_PER_LIFE = 40
 class Child:
     """The writer as a process."""
 
-    def __init__(self, state: Path) -> None:
-        self.state = state
+    def __init__(self, state: Path, *arguments: str) -> None:
+        self.state, self.arguments = state, arguments
         self.process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -350,7 +365,9 @@ class Child:
         root = CHILD.parents[2]
         paths = [str(root), str(root / "services"), str(CHILD.parent)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        self.process = subprocess.Popen([sys.executable, str(CHILD), str(self.state)], env=environment)  # noqa: ASYNC220
+        self.process = subprocess.Popen(  # noqa: ASYNC220
+            [sys.executable, str(CHILD), str(self.state), *self.arguments], env=environment
+        )
         async with asyncio.timeout(SECONDS_MAX):
             while not (self.state / "ready").exists():
                 assert self.process.poll() is None, "the writer did not start"
@@ -362,9 +379,11 @@ class Child:
             self.process.wait()
 
 
-async def test_kill_9_in_the_middle_of_batches_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    settings = Rig(tmp_path, "data").settings
-    bus, child, rng = SqliteBus(tmp_path / "bus", settings.topics), Child(tmp_path), random.Random(7)
+@on_each_store
+async def test_kill_9_in_the_middle_of_batches_loses_and_doubles_nothing(rig: Rig, tmp_path: Path) -> None:
+    settings = rig.settings
+    child, rng = Child(tmp_path, *(store["url"] for store in settings.stores.values())), random.Random(7)
+    bus = SqliteBus(tmp_path / "bus", settings.topics)
     market, orders = await bus.claim("market.ticks", 0, "test"), await bus.claim("orders.events", 0, "test")
     ticks = taken = 0
 
@@ -388,13 +407,9 @@ async def test_kill_9_in_the_middle_of_batches_loses_and_doubles_nothing(tmp_pat
     finally:
         child.kill()
         await bus.close()
-    rig = Rig(tmp_path, "data")
-    try:
-        service = await rig.start(QuestDbWriterService)
-        count = "SELECT count(), count(DISTINCT seq), min(seq), max(seq) FROM ticks"
-        assert await rows(rig, service, count) == [[ticks, ticks, 0, ticks - 1]]
-        count = "SELECT count(), count(DISTINCT order_id) FROM orders WHERE status = 'PendingNew'"
-        assert await rows(rig, service, count) == [[taken, taken]]
-        assert len(service.writing.collector.machine.fold.open) == taken
-    finally:
-        await rig.close()
+    service = await rig.start(QuestDbWriterService)
+    count = "SELECT count(), count_distinct(seq), min(seq), max(seq) FROM ticks"
+    assert await rows(rig, service, count) == [[ticks, ticks, 0, ticks - 1]]
+    count = "SELECT count(), count_distinct(order_id) FROM orders WHERE status = 'PendingNew'"
+    assert await rows(rig, service, count) == [[taken, taken]]
+    assert len(service.writing.collector.machine.fold.open) == taken

@@ -16,7 +16,7 @@ from trade2026.stores.timeseries.schema import TABLES, TIMESTAMP, Column, Kind, 
 
 if TYPE_CHECKING:
     from trade2026.questdb_writer.service import QuestDbWriterService
-    from trade2026.stores.timeseries.duckdb_store import DuckDbStore
+    from trade2026.stores.timeseries.port import QueryableStore
 
 ROWS_PER_WRITE_MAX = 10_000
 ROWS_PER_READ_MAX = 10_000
@@ -230,7 +230,7 @@ def _require_accounts(request: Request, table: Table, values: dict[str, Any]) ->
     require_account(request, account)
 
 
-def _store(service: "QuestDbWriterService") -> "DuckDbStore":
+def _store(service: "QuestDbWriterService") -> "QueryableStore":
     assert service.store is not None
     return service.store
 

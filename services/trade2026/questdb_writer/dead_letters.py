@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from trade2026.stores.timeseries.port import Batch
+from trade2026.stores.timeseries.port import Batch, RowsRefused
 from trade2026.stores.timeseries.schema import TABLES, Row, misfit
 
 
@@ -19,14 +19,17 @@ class DeadLetters:
             with path.open("rb") as lines:
                 self.count = sum(1 for _ in lines)
 
-    def take_from(self, batch: Batch) -> int:
-        """Move the rows that don't fit out of a batch; return how many. Blocks until they are on the disk."""
+    def take_from(self, batch: Batch, refused: RowsRefused) -> int:
+        """Move the rows that don't fit, and the one that the store won't have, out of a batch; return how many.
+
+        Blocks until they are on the disk.
+        """
         found: list[tuple[str, Row, str]] = []
         for name, rows in batch.rows.items():
-            bad = [(row, reason) for row in rows if (reason := misfit(TABLES[name], row))]
+            bad = [(row, reason) for row in rows if (reason := _fault(name, row, refused))]
             if bad:
                 found += [(name, row, reason) for row, reason in bad]
-                batch.rows[name] = [row for row in rows if not misfit(TABLES[name], row)]
+                batch.rows[name] = [row for row in rows if not _fault(name, row, refused)]
         if found:
             self._append([_line(*each) for each in found])
             self.count += len(found)
@@ -37,6 +40,10 @@ class DeadLetters:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _fault(table: str, row: Row, refused: RowsRefused) -> str:
+    return misfit(TABLES[table], row) or (str(refused) if row is refused.row else "")
 
 
 def _line(table: str, row: Row, reason: str) -> str:

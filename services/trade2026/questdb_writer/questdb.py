@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trade2026.kit.http import App, Problem, Request, Response, json_response
-from trade2026.stores.timeseries.port import Answer, QueryRefused, StoreError
+from trade2026.stores.timeseries.port import Answer, QueryRefused
 
 if TYPE_CHECKING:
     from trade2026.questdb_writer.service import QuestDbWriterService
@@ -105,8 +105,6 @@ async def _answered(service: "QuestDbWriterService", request: Request, show: Any
         return await service.query(_answer, service, request, sql, show)
     except QueryRefused as error:
         return json_response({"query": sql, "error": str(error), "position": error.position}, 400)
-    except StoreError as error:
-        raise Problem(503, "unavailable", str(error), retry_after=1) from error
 
 
 def _answer(service: "QuestDbWriterService", request: Request, sql: str, show: Any) -> Response:

@@ -2,7 +2,8 @@
 
 What it promises: every event's rows are in the store exactly once, whatever is killed when, because the positions are
 written with the rows; a row is visible within a second; a query never stalls the writer. The store is a fold of the
-log: a damaged one is put aside and made again, as far as the topics reach.
+log: a damaged one is put aside and made again, as far as the topics reach. One that is away is waited for, also at the
+start, and nothing else of the process waits with it.
 """
 
 import asyncio
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from trade2026.questdb_writer.batches import Collector
     from trade2026.questdb_writer.dead_letters import DeadLetters
     from trade2026.questdb_writer.writing import Writing
-    from trade2026.stores.timeseries.duckdb_store import DuckDbStore
-    from trade2026.stores.timeseries.port import Partition
+    from trade2026.stores.timeseries.port import Partition, Place, QueryableStore
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,8 @@ class QuestDbWriterService(Service):
         self.path: Path = self.settings.state / "timeseries" / "series.duckdb"
         known = {topic.name for topic in self.settings.topics}
         self.topics = sorted({table.topic for table in TABLES.values() if table.topic in known})
-        self.store: DuckDbStore | None = None
+        self.place: Place | None = None
+        self.store: QueryableStore | None = None
         self.writing: Writing | None = None
         self.dead: DeadLetters | None = None
         self.queries = ThreadPoolExecutor(QUERIES_MAX, thread_name_prefix="query")
@@ -84,6 +85,8 @@ class QuestDbWriterService(Service):
         self._asked = 0
         self._followers: dict[str, Follower] = {}
         self._detail = "not started"
+        self._away = ""
+        """Why there is no store to write to now."""
         self._damage = ""
         self._repair: asyncio.Task[None] | None = None
         self._housekeeper: asyncio.Task[None] | None = None
@@ -96,11 +99,19 @@ class QuestDbWriterService(Service):
 
     async def start(self) -> None:
         from trade2026.questdb_writer.dead_letters import DeadLetters
+        from trade2026.stores.timeseries.places import place_of
+        from trade2026.stores.timeseries.port import StoreUnavailable
 
         self._detail = "opening the store"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.dead = DeadLetters(self.path.with_name("dead-letters.jsonl"))
-        await self._open_and_follow()
+        named = self.settings.stores.get("timeseries")
+        memory = self.config.memory_mib_max
+        self.place = place_of(named, self.path, memory_mib_max=memory, stack=self.settings.stack)
+        try:
+            await self._open_and_follow()
+        except StoreUnavailable as error:
+            self._begin_again(str(error))
         self._housekeeper = asyncio.create_task(self._keep_house(), name="housekeeping of the time series")
 
     async def stop(self) -> None:
@@ -125,14 +136,18 @@ class QuestDbWriterService(Service):
             topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
             for topic, follower in self._followers.items()
         }
-        if self.writing is not None:
-            writes = self.writing.health()
-            checks["store"] = Health(writes.ok, self._damage) if writes.ok and self._damage else writes
+        checks["store"] = self._store_health()
         if self.dead is not None and self.dead.count:
             said = f"{self.dead.count} rows don't fit their tables: look at {self.dead.path}, and move it away"
             checks["dead_letters"] = Health(False, said)
         checks["disk"] = self.disk()
         return checks
+
+    def _store_health(self) -> Health:
+        if self._away:
+            return Health(False, self._away)
+        writes = self.writing.health() if self.writing is not None else Health(False, self._detail)
+        return Health(True, self._damage) if writes.ok and self._damage else writes
 
     def stats(self) -> dict[str, Any]:
         written = self.writing.written if self.writing is not None else None
@@ -151,20 +166,27 @@ class QuestDbWriterService(Service):
         """Ask the store in a thread of its own, a few at a time.
 
         Raises:
-            Problem: 429 when too many wait already.
+            QueryRefused: the query is to blame.
+            Problem: 429 when too many wait already, 503 when the store can't answer.
         """
+        from trade2026.stores.timeseries.port import QueryRefused, StoreError
+
         if self._asked >= QUERIES_MAX + QUERIES_WAITING_MAX:
             raise Problem(429, "overloaded", "too many queries wait; ask again in a moment", retry_after=1)
         self._asked += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self.queries, partial(ask, *values, **named))
+        except QueryRefused:
+            raise
+        except StoreError as error:
+            raise Problem(503, "unavailable", str(error), retry_after=1) from error
         finally:
             self._asked -= 1
 
     # ── its life ────────────────────────────────────────────────────────────────────────────
 
-    async def _open_and_follow(self) -> None:
-        # DuckDB costs 60 MB: only the process that stores pays for it.
+    async def _open_and_follow(self) -> bool:
+        """Go on where the store ends; returns whether it begins anew."""
         from trade2026.questdb_writer.batches import Collector
         from trade2026.questdb_writer.writing import Limits, Writing
 
@@ -173,7 +195,7 @@ class QuestDbWriterService(Service):
         offsets, state = await asyncio.to_thread(store.offsets), await asyncio.to_thread(store.state)
         if lost := await self._lost(offsets):
             await asyncio.to_thread(store.close)
-            self._put_aside(lost)
+            await asyncio.to_thread(self._put_aside, lost)
             self.store = store = await asyncio.to_thread(self._open)
             offsets, state = {}, {}
         positions = {topic: await self._position(topic, offsets.get((topic, 0), 0)) for topic in self.topics}
@@ -185,21 +207,21 @@ class QuestDbWriterService(Service):
             self._detail = f"following {topic}"
             await self._follow(topic, position, collector)
         self._detail = "ready"
+        return not offsets
 
-    def _open(self) -> "DuckDbStore":
-        from trade2026.stores.timeseries.duckdb_store import DuckDbStore
+    def _open(self) -> "QueryableStore":
         from trade2026.stores.timeseries.port import StoreDamaged
 
+        assert self.place is not None
         try:
-            return DuckDbStore(self.path, memory_mib_max=self.config.memory_mib_max)
+            return self.place.open()
         except StoreDamaged as error:
             self._put_aside(str(error))
-            return DuckDbStore(self.path, memory_mib_max=self.config.memory_mib_max)
+            return self.place.open()
 
     def _put_aside(self, reason: str) -> None:
-        from trade2026.stores.timeseries.duckdb_store import set_aside
-
-        self._damage = f"the store is made again from the log: {reason}; the old one is {set_aside(self.path)}"
+        assert self.place is not None
+        self._damage = f"the store is made again from the log: {reason}; the old one is {self.place.set_aside()}"
         log.error("%s", self._damage)
 
     async def _lost(self, offsets: "dict[Partition, int]") -> str:
@@ -235,25 +257,27 @@ class QuestDbWriterService(Service):
     def _begin_again(self, reason: str) -> None:
         """Open the store once more, or make it again."""
         if self._repair is None or self._repair.done():
-            self._detail = f"the store is opened again: {reason}"
+            self._away = self._detail = f"the store is opened again: {reason}"
             self._repair = asyncio.create_task(self._repaired(reason), name="repair of the time series")
 
     async def _repaired(self, reason: str) -> None:
         while True:
             try:
                 await self._let_go()
-                if not self.path.exists():
+                self._followers, self.writing, self.store = {}, None, None
+                if await self._open_and_follow() and not self._damage:
                     self._damage = f"the store is made again from the log: {reason}"
-                self._followers = {}
-                await self._open_and_follow()
+                self._away = ""
                 return
             except Exception as error:
-                self._detail = f"the store can't be opened: {error}"
-                log.exception(self._detail)
+                away = f"the store can't be opened: {error}"
+                if away != self._away:
+                    log.warning("%s", away)
+                self._away = self._detail = away
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _keep_house(self) -> None:
-        """Lag, and rows that are older than their table keeps them."""
+        """Lag, whether the store answers, and rows that are older than their table keeps them."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -263,11 +287,28 @@ class QuestDbWriterService(Service):
                     await follower.measure_lag()
                 except BusError as error:
                     log.warning("the end of %s is not known: %s", topic, error)
+            await self._ask_the_store()
             if loop.time() >= due and self.store is not None:
                 due = loop.time() + _RETENTION_SECONDS
                 await asyncio.to_thread(partial(self._drop_old, self.store, self.context.clock.now()))
 
-    def _drop_old(self, store: "DuckDbStore", now_ns: int) -> None:
+    async def _ask_the_store(self) -> None:
+        """A store that is away is told of although nothing is to be written."""
+        from trade2026.stores.timeseries.port import StoreDamaged, StoreUnavailable
+
+        store = self.store
+        if store is None or self.writing is None or (self._repair is not None and not self._repair.done()):
+            return
+        try:
+            await asyncio.to_thread(store.check)
+            self._away = ""
+        except StoreDamaged as error:
+            self._begin_again(str(error))
+        except StoreUnavailable as error:
+            if store is self.store:
+                self._away = str(error)
+
+    def _drop_old(self, store: "QueryableStore", now_ns: int) -> None:
         from trade2026.stores.timeseries.port import StoreError
 
         for table in TABLES.values():

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from trade2026.kit.service import Health
 from trade2026.questdb_writer.batches import Collected, Collector
 from trade2026.questdb_writer.dead_letters import DeadLetters
-from trade2026.stores.timeseries.duckdb_store import DuckDbStore
-from trade2026.stores.timeseries.port import RowsRefused, StoreDamaged, StoreUnavailable
+from trade2026.stores.timeseries.port import QueryableStore, RowsRefused, StoreDamaged, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS_MIN = 0.1
 _RETRY_SECONDS_MAX = 2.0
+_SLOW_SECONDS = 5.0
+"""A batch that is under way for longer is told of."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Writing:
 
     def __init__(
         self,
-        store: DuckDbStore,
+        store: QueryableStore,
         collector: Collector,
         dead: DeadLetters,
         limits: Limits,
@@ -57,6 +58,8 @@ class Writing:
         self.store, self.collector, self.limits = store, collector, limits
         self.written = Written()
         self.error = ""
+        self._began = 0.0
+        """When the batch that is under way was given to the store, by the monotonic clock; 0 without one."""
         self._dead, self._damaged = dead, damaged
         self._now = asyncio.Event()
         self._room = asyncio.Event()
@@ -98,6 +101,9 @@ class Writing:
     def health(self) -> Health:
         """Whether it writes."""
         waiting = self.collector.size
+        under_way = time.monotonic() - self._began if self._began else 0.0
+        if under_way > _SLOW_SECONDS and not self.error:
+            return Health(False, f"the store has not answered for {under_way:.0f} s; {waiting} rows wait")
         return Health(not self.error, self.error or (f"{waiting} rows wait" if waiting else ""))
 
     async def _run(self) -> None:
@@ -121,7 +127,7 @@ class Writing:
         """Write one batch, however often that takes; False if the store is of no use."""
         delay = _RETRY_SECONDS_MIN
         while True:
-            began = time.monotonic()
+            self._began = began = time.monotonic()
             try:
                 await asyncio.to_thread(self._write_once, collected)
                 self.error = ""
@@ -137,6 +143,8 @@ class Writing:
                 self.error = f"rows can't be written: {error}"
             except RowsRefused as error:
                 self.error = f"rows are refused, and none of them is known to be wrong: {error}"
+            finally:
+                self._began = 0.0
             log.warning("%s", self.error)
             self.written.retries += 1
             if self._stopping:
@@ -147,9 +155,9 @@ class Writing:
 
     def _write_once(self, collected: Collected) -> None:
         batch = collected.complete(self.store)
-        try:
-            self.store.write(batch)
-        except RowsRefused:
-            if not self._dead.take_from(batch):
-                raise
-            self.store.write(batch)
+        while True:
+            try:
+                return self.store.write(batch)
+            except RowsRefused as refused:
+                if not self._dead.take_from(batch, refused):
+                    raise

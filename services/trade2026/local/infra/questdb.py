@@ -36,6 +36,7 @@ class QuestDb(Component):
             "telemetry.enabled": "false",
             "metrics.enabled": "true",
             "shared.worker.count": 2,  # by default it takes every core
+            "cairo.commit.mode": "sync",  # acknowledged is fsynced
         }
         conf = self.folder / "conf"
         conf.mkdir(exist_ok=True)

@@ -21,6 +21,7 @@ from trade2026.stores.timeseries.duckdb_queries import DuckDbQueries
 from trade2026.stores.timeseries.port import (
     Answer,
     Batch,
+    Capabilities,
     Partition,
     RowsRefused,
     StoreDamaged,
@@ -54,7 +55,7 @@ _NOT_A_DATABASE = ("not a valid DuckDB", "Corrupt", "corrupt", "checksum")
 
 
 class DuckDbStore:
-    """See `TimeSeriesStore`.
+    """See `QueryableStore`.
 
     Args:
         path: The file; made when it is missing.
@@ -64,6 +65,8 @@ class DuckDbStore:
         StoreDamaged: the file is no database any more; `set_aside` makes room for a new one.
         StoreUnavailable: another process has it, or it can't be reached.
     """
+
+    can = Capabilities(duckdb_sql=True)
 
     def __init__(self, path: Path, *, memory_mib_max: int = MEMORY_MIB_MAX) -> None:
         self.path = path
@@ -163,6 +166,10 @@ class DuckDbStore:
                 [[name for name, _ in kept], [value for _, value in kept]],
             )
 
+    def check(self) -> None:
+        """See `TimeSeriesStore`."""
+        self._check_file()
+
     def _check_file(self) -> None:
         """What is written to a file that was deleted, or replaced, is lost at the end of the process."""
         try:
@@ -228,7 +235,7 @@ class DuckDbStore:
         return int(found[0]) if found else 0
 
     def interrupt_queries(self) -> int:
-        """End every query that runs: the writer needs the memory. Returns how many there were."""
+        """See `SqlQueries`: the memory is shared."""
         return self._queries.interrupt_all()
 
     def close(self) -> None:

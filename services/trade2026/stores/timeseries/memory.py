@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from trade2026.stores.timeseries.port import Answer, Batch, Partition, RowsRefused, TableStats
+from trade2026.stores.timeseries.port import Answer, Batch, Capabilities, Partition, RowsRefused, TableStats
 from trade2026.stores.timeseries.schema import EPOCH, TABLES, Column, Kind, Row, Table
 
 _TYPES: dict[Kind, type] = {
@@ -18,10 +18,15 @@ _TYPES: dict[Kind, type] = {
 class MemoryStore:
     """See `TimeSeriesStore`."""
 
+    can = Capabilities()
+
     def __init__(self) -> None:
         self._rows: dict[str, dict[Row, Row]] = {name: {} for name in TABLES}
         self._offsets: dict[Partition, int] = {}
         self._state: dict[str, bytes] = {}
+
+    def check(self) -> None:
+        pass
 
     def offsets(self) -> dict[Partition, int]:
         return dict(self._offsets)

@@ -1,7 +1,8 @@
 """What a time-series store promises, whichever it is.
 
-Rows and the positions that they were read to are written in one transaction: what was killed in between is read
-again from the log and written once. All backends pass one contract suite under `tests/contract`.
+The positions that rows were read to are written with the rows, and never before them: what was killed in between is
+read again from the log, and a row with the keys of an older one takes its place. All backends pass one contract suite
+under `tests/contract`; what one of them can't do is said by its `Capabilities`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,15 @@ class StoreDamaged(StoreError):
 
 
 class RowsRefused(StoreError):
-    """A row that doesn't fit its table is among them: nothing was written, and trying again is of no use."""
+    """A row that doesn't fit its table is among them: nothing was written, and trying again is of no use.
+
+    Attributes:
+        row: Which one, where the store says it.
+    """
+
+    def __init__(self, message: str, row: Row | None = None) -> None:
+        super().__init__(message)
+        self.row = row
 
 
 class QueryRefused(StoreError):
@@ -87,8 +96,34 @@ class Answer:
     more: bool = False
 
 
+@dataclass(frozen=True)
+class Capabilities:
+    """What a store can do beyond the least that all of them promise.
+
+    Attributes:
+        atomic: A batch is there as a whole, in all of its tables, or not at all. Without it a batch whose writing
+            failed or was killed may be there in part, until it is written again: never its positions without its rows.
+        drops_rows: `drop_before` drops each row that is older. Without it, whole days.
+        duckdb_sql: Answers any SELECT of DuckDB beside QuestDB's SQL.
+    """
+
+    atomic: bool = True
+    drops_rows: bool = True
+    duckdb_sql: bool = False
+
+
 class TimeSeriesStore(Protocol):
     """Tables of rows in time. Blocks; methods may be called from several threads, `write` from one at a time."""
+
+    can: Capabilities
+
+    def check(self) -> None:
+        """Ask whether it could take rows now; soon answered.
+
+        Raises:
+            StoreUnavailable, StoreDamaged: it could not.
+        """
+        ...
 
     def offsets(self) -> dict[Partition, int]:
         """Where each partition that was written goes on."""
@@ -99,10 +134,11 @@ class TimeSeriesStore(Protocol):
         ...
 
     def write(self, batch: Batch) -> None:
-        """Write all of it or nothing; durable and visible to every query when it returns.
+        """Write all of it; durable and visible to every query when it returns.
 
         Raises:
-            StoreUnavailable, StoreDamaged, RowsRefused: nothing was written.
+            StoreUnavailable, StoreDamaged: it is not written, but for a part of its rows where the store is not atomic.
+            RowsRefused: nothing is written.
         """
         ...
 
@@ -130,7 +166,7 @@ class TimeSeriesStore(Protocol):
         ...
 
     def drop_before(self, table: str, before_ns: int) -> int:
-        """Drop rows that are older; return how many."""
+        """Drop rows that are older, as far as `can.drops_rows`; return how many."""
         ...
 
     def close(self) -> None:
@@ -152,4 +188,32 @@ class SqlQueries(Protocol):
 
     def count(self, sql: str, *, seconds_max: float) -> int:
         """How many rows a query has; raises as `ask`."""
+        ...
+
+    def interrupt_queries(self) -> int:
+        """End every query that runs, where the writer needs what it uses; return how many that were."""
+        ...
+
+
+class QueryableStore(TimeSeriesStore, SqlQueries, Protocol):
+    """What the time-series service works on."""
+
+
+class Place(Protocol):
+    """Where a store is, also while it can't be opened."""
+
+    name: str
+    """What a person calls it."""
+
+    def open(self) -> QueryableStore:
+        """Open it, and make it if it is missing.
+
+        Raises:
+            StoreUnavailable: not now.
+            StoreDamaged: it is of no use any more; `set_aside` makes room for a new one.
+        """
+        ...
+
+    def set_aside(self) -> str:
+        """Put what is there aside, if there is anything, and say where that is. The store is closed."""
         ...

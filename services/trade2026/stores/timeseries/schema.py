@@ -5,6 +5,7 @@ the order of the columns. `TIMESTAMP` is given in nanoseconds since the epoch an
 `DOUBLE` that is an `amount` is given in nanos (an integer), any other as a float. None is a missing value.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -197,14 +198,25 @@ def misfit(table: Table, row: Row) -> str:
                 return "it has no timestamp"
             continue
         if column.kind in (Kind.SYMBOL, Kind.VARCHAR):
-            fits = isinstance(value, str)
+            fits = isinstance(value, str) and _is_unicode(value)
         elif column.kind is Kind.DOUBLE and not column.amount:
-            fits = isinstance(value, int | float)
+            fits = isinstance(value, int | float) and math.isfinite(value)
         else:
             fits = isinstance(value, int) and -_INTEGER_MAX <= value < _INTEGER_MAX
         if not fits:
             return f"{column.name}: {str(value)[:80]!r} is no {column.kind} of 64 bits"
+        if column.name == TIMESTAMP and int(value) <= 0:
+            return f"its timestamp {value} is not after 1970"
     return ""
+
+
+def _is_unicode(text: str) -> bool:
+    """Half a surrogate pair can't be written anywhere."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def as_given(table: Table, answered: Row) -> Row:
