@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from trade2026.kit.bus.kafka import KafkaBus
-from trade2026.kit.bus.kafka_client import KafkaClient, KafkaSettings
+from trade2026.kit.bus.kafka_client import KafkaClient
+from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import Bus, TopicConfig
 from trade2026.kit.bus.sqlite import SqliteBus

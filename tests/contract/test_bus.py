@@ -11,7 +11,7 @@ import pytest_asyncio
 from tests.waiting import until
 
 from trade2026.kit.bus.kafka import KafkaBus
-from trade2026.kit.bus.kafka_client import KafkaSettings
+from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, Fenced, Reader, Record, TopicConfig, Trimmed
 from trade2026.kit.bus.sqlite import SqliteBus

@@ -20,7 +20,7 @@ from tests.waiting import until
 
 import trade2026
 from trade2026.kit.bus.kafka import KafkaBus
-from trade2026.kit.bus.kafka_client import KafkaSettings
+from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.port import BusError, BusUncertain, Fenced, Reader, Record, TopicConfig
 from trade2026.local.infra.component import Component
 from trade2026.local.infra.kafka import Kafka
@@ -34,7 +34,7 @@ Open = Callable[[], KafkaBus]
 _CHILD = """
 import asyncio, sys
 from trade2026.kit.bus.kafka import KafkaBus
-from trade2026.kit.bus.kafka_client import KafkaSettings
+from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.port import BusUncertain, TopicConfig
 
 async def produce(writer):

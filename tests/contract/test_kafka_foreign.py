@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from trade2026.domain import events as ev
 from trade2026.domain.market import Trade
 from trade2026.kit.bus.kafka import KafkaBus
-from trade2026.kit.bus.kafka_client import KafkaSettings
+from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.local.infra.component import Component
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from trade2026 import __version__
+from trade2026.kit.bus.port import BusRefused
 from trade2026.kit.identity import ConfigurationError, Keyring
-from trade2026.local import probe
+from trade2026.local import brokers, probe
 from trade2026.local.deployments import Deployments
 from trade2026.local.infra.attendant import Attendant
 from trade2026.local.infra.component import Component, InfraError
@@ -187,6 +188,8 @@ class Runner:
             write_atomically(self.state.path / "manifest.yaml", self._text.encode())
             self._write_running()
             await self._infra.start()
+            if waits := await brokers.check(self._settings(self.plan.releases[0])):
+                self._say(f"{waits}; the stack waits for it")
             self._deployments.start(self._settings(self.plan.releases[0]))
             names = [release.name for release in self.plan.releases]
             self._deployments.applied(self._text, self.plan.config_hash, names)
@@ -194,7 +197,7 @@ class Runner:
                 self._write_settings(release)
                 await self._launch(release)
             await self._stop.wait()
-        except InfraError as error:
+        except (BusRefused, InfraError) as error:
             raise RunError(str(error)) from error
         finally:
             self._deployments.stopping()
@@ -253,10 +256,14 @@ class Runner:
         settings = {**release.settings, "host": HOST, "state_dir": str(self.state.path)}
         if settings["keys_file"]:
             settings["keys_file"] = str((self._base / settings["keys_file"]).absolute())
+        settings["bus"] = brokers.with_files(settings["bus"], self._base)
         return with_addresses(settings, self._infra.components)
 
     def _components(self) -> list[Component]:
-        found = wanted(self.plan, self.state.path / "infra", self._port_offset)
+        try:
+            found = wanted(self.plan, self.state.path / "infra", self._port_offset)
+        except InfraError as error:
+            raise RunError(f"--with-infra: {error}") from error
         if not found:
             raise RunError("--with-infra: the manifest asks for nothing that could be started: all is embedded")
         return found

@@ -23,6 +23,7 @@ from trade2026.domain.instruments import DEFAULT_SESSION
 from trade2026.domain.numbers import to_text
 from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS, check
 from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES
+from trade2026.stack.kafka import Kafka
 from trade2026.stack.nearest import nearest
 from trade2026.stack.stores import Stores
 from trade2026.stack.strict import Model
@@ -160,40 +161,6 @@ class Venue(Model):
         if kind in VENUE_CONFIGS:
             check(value, VENUE_CONFIGS[kind], f"a {kind}")
         return value
-
-
-class Kafka(Model):
-    """Brokers of Apache Kafka, and how topics are made there."""
-
-    bootstrap_servers: str = Field(
-        pattern=r"^[A-Za-z0-9._\[\]:-]+:\d+(,[A-Za-z0-9._\[\]:-]+:\d+)*$",
-        description="Where to ask first: HOST:PORT, several with commas between. Topics begin with the stack's name.",
-    )
-    replication: int = Field(default=1, ge=1, le=9, description="Copies of each topic; 1 makes every append an fsync.")
-    min_insync_replicas: int = Field(
-        default=1, ge=1, le=9, description="As many copies hold what is acknowledged; below that nothing is."
-    )
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="How brokers are spoken to."
-    )
-    ca_file: str = Field(default="", description="Certificates that are trusted; empty: those of the system.")
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        default="PLAIN", description="How we prove who we are, with a SASL protocol."
-    )
-    sasl_username: str = Field(default="", description="Who we are, with a SASL protocol.")
-    sasl_password_file: str = Field(
-        default="", description="Holds the password; empty: the environment variable TRADE2026_KAFKA_PASSWORD does."
-    )
-
-    @model_validator(mode="after")
-    def _copies_suffice(self) -> "Kafka":
-        if self.min_insync_replicas > self.replication:
-            raise ValueError(
-                f"minInsyncReplicas {self.min_insync_replicas} is more than replication {self.replication}"
-            )
-        if self.security_protocol.startswith("SASL") and not self.sasl_username:
-            raise ValueError(f"saslUsername is missing, which {self.security_protocol} needs")
-        return self
 
 
 class Bus(Model):

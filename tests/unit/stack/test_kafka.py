@@ -1,8 +1,15 @@
 """A stack on Kafka is the same stack with another bus."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 from bench.stack import ROOT
 
+from trade2026.kit.bus.kafka_settings import KafkaSettings, Sasl
+from trade2026.local.brokers import with_files
+from trade2026.local.infra.component import InfraError
+from trade2026.local.infra.wanted import wanted
 from trade2026.stack.manifest import ManifestError, load_all
 from trade2026.stack.planner import plan
 
@@ -37,8 +44,10 @@ def test_every_process_is_told_where_the_brokers_are() -> None:
             'kafka: {bootstrapServers: "a:1,b:2", minInsyncReplicas: 2}',
             "minInsyncReplicas 2 is more than replication 1",
         ),
-        ('kafka: {bootstrapServers: "a:1", securityProtocol: SASL_SSL}', "saslUsername is missing"),
-        ('kafka: {bootstrapServers: "a:1", saslPassword: secret}', "saslPassword"),
+        ('kafka: {bootstrapServers: "a:1", tls: {certFile: our.pem}}', r"keyFile is missing"),
+        ('kafka: {bootstrapServers: "a:1", sasl: {mechanism: PLAIN}}', r"in the clear; add tls"),
+        ('kafka: {bootstrapServers: "a:1", sasl: {mechanism: GSSAPI}}', r"sasl\.mechanism"),
+        ('kafka: {bootstrapServers: "a:1", sasl: {password: secret}}', r"sasl\.password"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_with_its_name(brokers: str, fault: str) -> None:
@@ -49,3 +58,19 @@ def test_what_does_not_fit_together_is_refused_with_its_name(brokers: str, fault
 def test_brokers_beside_the_embedded_bus_are_a_mistake() -> None:
     with pytest.raises(ManifestError, match="for type kafka only"):
         load_all(KAFKA.replace("type: kafka", "type: embedded"))
+
+
+def test_processes_are_told_whom_to_trust_and_where_secrets_are_and_never_a_secret() -> None:
+    brokers = 'kafka: {bootstrapServers: "a:1", tls: {caFile: ca.pem}, sasl: {passwordFile: /run/password}}'
+    bus = plan(load_all(KAFKA.replace(BROKERS, brokers)).stack).releases[0].settings["bus"]
+    bus = with_files(bus, Path("/etc/desk"))
+    assert bus["kafka"]["tls"]["ca_file"] == "/etc/desk/ca.pem"
+    settings = msgspec.convert({**bus["kafka"], "prefix": "desk"}, KafkaSettings)
+    assert settings.security_protocol == "SASL_SSL"
+    assert settings.sasl == Sasl(mechanism="SCRAM-SHA-512", password_file="/run/password")
+
+
+def test_a_broker_that_is_started_here_has_no_locks(tmp_path: Path) -> None:
+    planned = plan(load_all(KAFKA.replace(BROKERS, 'kafka: {bootstrapServers: "a:1", tls: {}}')).stack)
+    with pytest.raises(InfraError, match=r"neither TLS nor SASL"):
+        wanted(planned, tmp_path, 0)

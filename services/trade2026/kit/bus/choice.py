@@ -28,7 +28,7 @@ def open_bus(settings: ProcessSettings) -> Bus:
 def _open_kafka(settings: ProcessSettings) -> Bus:
     try:
         from trade2026.kit.bus.kafka import KafkaBus
-        from trade2026.kit.bus.kafka_client import KafkaSettings
+        from trade2026.kit.bus.kafka_settings import KafkaSettings
     except ImportError as error:
         raise ConfigurationError("bus.type kafka needs `pip install trade2026[data]`") from error
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what concerns us comes as an exception, once

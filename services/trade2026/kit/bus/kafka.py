@@ -9,10 +9,11 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
 
-from trade2026.kit.bus.kafka_client import KafkaClient, KafkaSettings
+from trade2026.kit.bus.kafka_client import KafkaClient
 from trade2026.kit.bus.kafka_log import Batch, Skips, Tail, decode_batches, encode_claim, valid_records
+from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.kafka_writer import KafkaWriter
-from trade2026.kit.bus.port import BusCorrupt, BusError, BusUncertain, Record, TopicConfig, Trimmed
+from trade2026.kit.bus.port import BusCorrupt, BusError, BusRefused, BusUncertain, Record, TopicConfig, Trimmed
 
 _FETCH_BYTES = 1024 * 1024
 _FETCH_BYTES_MIN = 16 * 1024
@@ -43,7 +44,7 @@ class KafkaBus:
         self._readers: list[KafkaReader] = []
 
     async def claim(self, topic: str, partition: int, owner: str) -> KafkaWriter:
-        """See `Bus.claim`. Raises `BusUncertain` (no answer) or `BusCorrupt`."""
+        """See `Bus.claim`. Raises `BusUncertain` (no answer), `BusRefused` or `BusCorrupt`."""
         log = self._partitions[topic, partition]
         writer = KafkaWriter(log, await log.claim(owner))
         self._writers = [*(other for other in self._writers if not other.closed), writer]
@@ -119,7 +120,7 @@ class KafkaPartition:
                     if tail.seq < self.durable_seq:
                         raise BusCorrupt(f"{self.label}: it ended at {self.durable_seq}, and now at {tail.seq}")
                     return tail
-        except (BusCorrupt, BusUncertain):
+        except (BusCorrupt, BusRefused, BusUncertain):
             raise
         except BusError as error:
             raise BusUncertain(f"{self.label}: not claimed: {error}") from error

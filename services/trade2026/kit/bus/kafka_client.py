@@ -7,10 +7,7 @@ tell.
 
 import asyncio
 import contextlib
-import os
-import ssl
 from collections.abc import Hashable, Iterable
-from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -23,9 +20,10 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import TopicPartition
 
+from trade2026.kit.bus.kafka_connect import bootstrap, make
+from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.port import BusCorrupt, BusError, BusUncertain, TopicConfig
 
-PASSWORD_VARIABLE = "TRADE2026_KAFKA_PASSWORD"
 APPEND_BYTES_MAX = 32 * 1024 * 1024
 """The largest append in one piece."""
 _REQUEST_SECONDS_MAX = 5.0
@@ -45,34 +43,6 @@ _MOVED = (
     errors.NotCoordinatorForGroupError,
 )
 """Nothing was done: another broker is to be asked, or the same a little later."""
-
-
-class KafkaSettings(msgspec.Struct, kw_only=True, frozen=True):
-    """Where the brokers are, and how topics are made there."""
-
-    bootstrap_servers: str
-    prefix: str
-    """Of the names of topics and groups, so that stacks can share brokers."""
-    security_protocol: str = "PLAINTEXT"
-    ca_file: str = ""
-    sasl_mechanism: str = "PLAIN"
-    sasl_username: str = ""
-    sasl_password_file: str = ""
-    replication: int = 1
-    min_insync_replicas: int = 1
-
-    def password(self) -> str | None:
-        """From the file, else from the environment; None without SASL. Raises `BusError`: there is none."""
-        if not self.security_protocol.startswith("SASL"):
-            return None
-        if not self.sasl_password_file:
-            if PASSWORD_VARIABLE in os.environ:
-                return os.environ[PASSWORD_VARIABLE]
-            raise BusError(f"set {PASSWORD_VARIABLE}, or name a file in spec.bus.kafka.saslPasswordFile")
-        try:
-            return Path(self.sasl_password_file).read_text("utf-8").strip()
-        except OSError as error:
-            raise BusError(f"spec.bus.kafka.saslPasswordFile can't be read: {error}") from error
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -99,6 +69,10 @@ class KafkaClient:
     def topic(self, name: str) -> str:
         """A topic's name there."""
         return f"{self.settings.prefix}.{name}"
+
+    async def connect(self) -> None:
+        """Connect now, and see that the topics are there. Raises `BusRefused` or `BusError`."""
+        await self._started()
 
     async def produce(self, topic: str, partition: int, batch: bytes, lane: Hashable) -> int:
         """Append one batch; return the offset of its first record once all in-sync replicas have it.
@@ -203,39 +177,17 @@ class KafkaClient:
             if self._closed:
                 raise BusError("the bus is closed")
             if self._client is None:
-                client = self._make()
+                client = make(self.settings, _REQUEST_SECONDS_MAX)
                 try:
-                    await client.bootstrap()
+                    await bootstrap(client, self.settings)
                     await self._make_topics(client)
                 except BaseException as error:
                     await client.close()
                     if isinstance(error, errors.KafkaError | OSError | TimeoutError):
-                        raise BusError(
-                            f"Kafka does not answer on {self.settings.bootstrap_servers}: {error!r}; start it, "
-                            "or correct spec.bus.kafka.bootstrapServers"
-                        ) from error
+                        raise BusError(f"topics of {self.settings.prefix} can't be asked for: {error!r}") from error
                     raise
                 self._client = client
             return self._client
-
-    def _make(self) -> AIOKafkaClient:
-        settings = self.settings
-        secure = settings.security_protocol.endswith("SSL")
-        context = None
-        if secure:
-            if settings.ca_file and not Path(settings.ca_file).is_file():
-                raise BusError(f"spec.bus.kafka.caFile: there is no file {settings.ca_file}")
-            context = ssl.create_default_context(cafile=settings.ca_file or None)
-        return AIOKafkaClient(
-            bootstrap_servers=settings.bootstrap_servers,
-            client_id=f"trade2026-{settings.prefix}",
-            request_timeout_ms=int(_REQUEST_SECONDS_MAX * 1000),
-            security_protocol=settings.security_protocol,
-            ssl_context=context,
-            sasl_mechanism=settings.sasl_mechanism,
-            sasl_plain_username=settings.sasl_username or None,
-            sasl_plain_password=settings.password(),
-        )
 
     async def _make_topics(self, client: AIOKafkaClient) -> None:
         """Make those that are missing, and wait until each partition has a leader."""

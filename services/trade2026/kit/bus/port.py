@@ -35,6 +35,10 @@ class Trimmed(BusError):
     """The position asked for is older than what is retained."""
 
 
+class BusRefused(BusError):
+    """The log can't be used as things are, and waiting does not help: a person must change what the message says."""
+
+
 class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How a topic is kept. `durable` decides whether an append is fsynced before it is acknowledged."""
 

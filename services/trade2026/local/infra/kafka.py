@@ -35,8 +35,18 @@ class Kafka(Component):
         return self._java("kafka.Kafka", str(self._properties))
 
     def prepare(self) -> None:
-        data = self.folder / "data"
-        settings = {
+        self._properties.write_text("".join(f"{name}={value}\n" for name, value in self.settings().items()))
+        if not (self.data / "meta.properties").exists():
+            self._format()
+
+    @property
+    def data(self) -> Path:
+        """Where its log lies."""
+        return self.folder / "data"
+
+    def settings(self) -> dict[str, object]:
+        """What it is told, as Kafka names it."""
+        return {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
@@ -44,7 +54,7 @@ class Kafka(Component):
             "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{HOST}:{self._controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "log.dirs": data,
+            "log.dirs": self.data,
             "auto.create.topics.enable": "false",
             "unclean.leader.election.enable": "false",
             # One broker: there is no second copy of anything.
@@ -62,13 +72,14 @@ class Kafka(Component):
             "num.io.threads": 4,
             "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,
         }
-        self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        if not (data / "meta.properties").exists():
-            self._format()
+
+    def format_options(self) -> list[str]:
+        """Of the tool that makes its folder."""
+        return []
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ("format", "--cluster-id", cluster, "--config", str(self._properties))
+        arguments = ("format", "--cluster-id", cluster, "--config", str(self._properties), *self.format_options())
         try:
             done = subprocess.run(
                 self._java("kafka.tools.StorageTool", *arguments),

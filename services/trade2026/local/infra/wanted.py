@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from trade2026.local.infra.component import Component
+from trade2026.local.infra.component import Component, InfraError
 from trade2026.local.infra.kafka import Kafka
 from trade2026.local.infra.questdb import QuestDb
 from trade2026.stack.planner import Plan
@@ -19,10 +19,17 @@ def wanted(plan: Plan, folder: Path, port_offset: int) -> list[Component]:
 
     Args:
         folder: Of all components; each has one of its own in it.
+
+    Raises:
+        InfraError: what it asks for can't be started.
     """
     found: list[Component] = []
     bus = plan.releases[0].settings["bus"]
     if bus["type"] == "kafka":
+        if bus["kafka"]["tls"] is not None or bus["kafka"]["sasl"] is not None:
+            raise InfraError(
+                "the broker that is started here has neither TLS nor SASL; leave them out of spec.bus.kafka"
+            )
         _, _, port = bus["kafka"]["bootstrap_servers"].rpartition(":")
         found.append(Kafka(folder / Kafka.name, int(port) + port_offset))
     stores = {name: store for release in plan.releases for name, store in release.settings["stores"].items()}
