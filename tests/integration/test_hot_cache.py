@@ -194,7 +194,7 @@ async def test_values_are_forgotten_by_key_by_prefix_and_when_their_time_is_over
     for name in ("a:1", "a:2", "b", "c"):
         body = {"key": f"user:local:{name}", "value": name, "ttl_seconds": 0.000001 if name == "c" else None}
         assert (await rig.ask(service, "PUT", "/set", body))[0] == 200
-    await rig.until(lambda: service.cache.size[1] == 3, "the shortest has expired")
+    await rig.until(lambda: service.feeder.size[1] == 3, "the shortest has expired")
     assert (await rig.ask(service, "DELETE", "/keys/user:local:b"))[1] == {"deleted": 1}
     assert (await rig.ask(service, "DELETE", "/keys/user:local:b"))[1] == {"deleted": 0}
     assert (await rig.ask(service, "DELETE", "/keys?prefix=user:local:a:"))[1] == {"deleted": 2}

@@ -44,7 +44,10 @@ def up(
         bool, typer.Option("--detach", "-d", help="Run in the background; return when all is ready.")
     ] = False,
     with_infra: Annotated[
-        bool, typer.Option("--with-infra", help="Start what the manifest asks of others, such as Kafka, here, too.")
+        bool,
+        typer.Option(
+            "--with-infra", help="Start what the manifest asks of others, such as Kafka and Valkey, here, too."
+        ),
     ] = False,
     no_table: Annotated[bool, typer.Option("--no-table", help="Print lines instead of a live table.")] = False,
     as_json: AsJson = False,

@@ -1,6 +1,7 @@
 """The cache over HTTP and WebSocket (port 8088)."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from starlette.websockets import WebSocket
@@ -11,7 +12,7 @@ from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
 from trade2026.kit.parameters import PAGE
 from trade2026.kit.queries import number
-from trade2026.stores.cache import Entry, EntryTooLarge
+from trade2026.stores.cache import CacheUnavailable, Entry, EntryTooLarge
 
 if TYPE_CHECKING:
     from trade2026.hot_cache.service import HotCacheService
@@ -20,6 +21,8 @@ KEYS_PER_REQUEST_MAX = 1_000
 VALUE_BYTES_MAX = 64 * 1024
 TTL_SECONDS_MAX = 30 * 86_400
 _SECOND = 10**9
+
+Answer = TypeVar("Answer")
 
 
 class KeysInput(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,7 +48,7 @@ def add_routes(app: App, service: "HotCacheService") -> None:
         for key in wanted:
             if not may_read(request.principal, key):
                 raise Problem(403, "key_not_permitted", f"{request.principal.name} may not see {key[:80]}", field="key")
-        entries = await service.cache.get(wanted)
+        entries = await _answered(service.cache.get(wanted))
         found = sum(entry is not None for entry in entries)
         service.hits.inc(found)
         service.misses.inc(len(entries) - found)
@@ -72,7 +75,8 @@ def add_routes(app: App, service: "HotCacheService") -> None:
     @app.route("GET", "/keys", summary="Keys by prefix, sorted", query={"prefix": "how they begin", **PAGE})
     async def list_keys(request: Request) -> Response:
         limit = number(request, "limit", KEYS_PER_REQUEST_MAX, most=KEYS_PER_REQUEST_MAX)
-        found = await service.cache.keys(request.query.get("prefix", ""), request.query.get("cursor", ""), limit)
+        prefix, cursor = request.query.get("prefix", ""), request.query.get("cursor", "")
+        found = await _answered(service.cache.keys(prefix, cursor, limit))
         cursor = found[-1] if len(found) == limit else None
         return json_response({"keys": [key for key in found if may_read(request.principal, key)], "cursor": cursor})
 
@@ -98,7 +102,7 @@ def _add_user_keys(app: App, service: "HotCacheService") -> None:
         now = service.context.clock.now()
         entry = Entry(bytes(given.value), now, expires_at=_expiry(given.ttl_seconds, now))
         try:
-            await service.put(key, entry)
+            await _answered(service.put(key, entry))
         except EntryTooLarge as error:
             raise Problem(413, "value_too_large", str(error), field="value", bytes_max=error.bytes_max) from error
         return json_response(entry_view(key, entry, now))
@@ -106,7 +110,7 @@ def _add_user_keys(app: App, service: "HotCacheService") -> None:
     @app.route("DELETE", "/keys/{key}", summary="Forget a value of one's own", role="trader")
     async def delete(request: Request) -> Response:
         key = _own_key(request.principal, request.params["key"])
-        return json_response({"deleted": int(await service.delete(key))})
+        return json_response({"deleted": int(await _answered(service.cache.delete(key)))})
 
     @app.route(
         "DELETE",
@@ -118,7 +122,20 @@ def _add_user_keys(app: App, service: "HotCacheService") -> None:
     async def invalidate(request: Request) -> Response:
         prefix = request.query.get("prefix", "")
         _require_own(request.principal, prefix, "prefix")
-        return json_response({"deleted": await service.delete_prefix(prefix)})
+        return json_response({"deleted": len(await _answered(service.cache.delete_prefix(prefix)))})
+
+
+async def _answered(answer: Awaitable[Answer]) -> Answer:
+    """What the cache answers; 503 while it is a server that does not."""
+    try:
+        return await answer
+    except CacheUnavailable as error:
+        raise unavailable(error) from error
+
+
+def unavailable(error: CacheUnavailable) -> Problem:
+    """What a client is told while the cache does not answer; who asks again soon may get an answer."""
+    return Problem(503, "cache_unavailable", str(error), retry_after=1)
 
 
 def may_read(principal: Principal, key: str) -> bool:

@@ -132,7 +132,15 @@ class HotMachine:
     def take_changes(self) -> dict[str, Change]:
         """Return the newest value of each key that has changed since the last call."""
         changed, self._changed = self._changed, {}
-        return {key: self._pnl[key] if key in self._pnl else _change(self.facts[key]) for key in changed}
+        return {key: self.newest(key) for key in changed}
+
+    def keys(self) -> list[str]:
+        """Every key that has a value."""
+        return [*self.facts, *self._pnl]
+
+    def newest(self, key: str) -> Change:
+        """The newest value of a key that has one."""
+        return self._pnl[key] if key in self._pnl else _change(self.facts[key])
 
     def snapshot(self) -> bytes:
         """The machine as JSON, to go on from with `restore`."""

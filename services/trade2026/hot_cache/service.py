@@ -2,12 +2,14 @@
 
 What it promises: the newest value of each key, with the position of the event that made it and its age. After a
 restart it answers when it has folded the log to the end, from a snapshot or, of the market without one, from the
-newest events; what it has not seen live says so. Users' own values live in memory: a restart forgets them.
+newest events; what it has not seen live says so. Users' own values live in memory, and a restart forgets them, unless
+the cache is a server: then all replicas share them, and while it does not answer, questions get 503 and nothing else
+waits for it.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -17,15 +19,18 @@ from trade2026 import __version__
 from trade2026.domain.events import Envelope
 from trade2026.domain.instruments import Instruments
 from trade2026.hot_cache import api
+from trade2026.hot_cache.feeder import Feeder
 from trade2026.hot_cache.machine import ORDERS, TICKS, HotMachine
 from trade2026.hot_cache.views import entry_of
 from trade2026.hot_cache.watch import Watch
 from trade2026.kit.bus.port import Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
+from trade2026.kit.identity import ConfigurationError
 from trade2026.kit.lag import Followed
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.settings import ProcessSettings
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.stores.cache import USER_BYTES_MAX, USER_KEYS_MAX, Cache, Entry, MemoryCache
 
@@ -37,6 +42,7 @@ _EVENTS_AT_START = 20_000
 _VALUE_SECONDS = 0.25
 """P&L follows prices at most so often."""
 _SNAPSHOT_NS = 30 * 10**9
+_KEYS_AT_ONCE = 200
 
 
 class HotCacheConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -46,6 +52,24 @@ class HotCacheConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Keys under `user:`, of everyone together."""
     user_bytes_max: int = USER_BYTES_MAX
     """Of their values."""
+
+
+def open_cache(settings: ProcessSettings, config: HotCacheConfig, now: Callable[[], int]) -> Cache:
+    """Open the cache that the manifest names. Raises `ConfigurationError`: what it needs is not installed."""
+    store = settings.stores.get("cache")
+    if store is None:
+        return MemoryCache(now, user_keys_max=config.user_keys_max, user_bytes_max=config.user_bytes_max)
+    try:
+        from trade2026.stores.valkey_cache import ValkeyCache, ValkeySettings
+    except ImportError as error:
+        raise ConfigurationError("spec.stores.cache.type valkey needs `pip install trade2026[data]`") from error
+    return ValkeyCache(
+        msgspec.convert(store, ValkeySettings),
+        settings.stack,
+        now,
+        user_keys_max=config.user_keys_max,
+        user_bytes_max=config.user_bytes_max,
+    )
 
 
 class HotCacheService(Service):
@@ -58,13 +82,13 @@ class HotCacheService(Service):
         super().__init__(context)
         config = msgspec.convert(self.settings.config.get(self.name, {}), HotCacheConfig)
         now = context.clock.now
-        self.cache: Cache = MemoryCache(now, user_keys_max=config.user_keys_max, user_bytes_max=config.user_bytes_max)
+        self.cache: Cache = open_cache(self.settings, config, now)
         self.watch = Watch(self.cache, api.may_read, now)
         self.machine = self._empty()
         self.followers: dict[str, Follower] = {}
         self._store = SnapshotStore(snapshot_directory(self.settings.state, self.name), self.name)
         self._snapshot_ts = now()
-        self._publishing = asyncio.Lock()
+        self.feeder = Feeder(self.cache, self._everything, self.watch.tell)
         self._valuing: asyncio.Task[None] | None = None
         self._error = ""
         self._add_metrics()
@@ -85,6 +109,8 @@ class HotCacheService(Service):
             await self.followers[topic].start()
         self.machine.value()
         await self._publish()
+        await self.feeder.start()
+        self.cache.listen(self.watch.tell)
         self.machine.live = True
         self._valuing = asyncio.ensure_future(self._keep_valued())
 
@@ -94,8 +120,10 @@ class HotCacheService(Service):
             await asyncio.gather(self._valuing, return_exceptions=True)
         for follower in self.followers.values():
             await follower.stop()
+        await self.feeder.stop()
         if self.machine.live:
             await self._snapshot()
+        await self.cache.close()
 
     def readiness(self) -> tuple[bool, str]:
         for follower in self.followers.values():
@@ -113,12 +141,13 @@ class HotCacheService(Service):
                 topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
                 for topic, follower in self.followers.items()
             },
-            "cache": Health(not self._error, self._error),
+            "cache": Health(not self.feeder.error, self.feeder.error),
+            "P&L": Health(not self._error, self._error),
             "snapshots": Health(not unreadable, unreadable),
         }
 
     def stats(self) -> dict[str, Any]:
-        system, users, size = self.cache.size
+        system, users, size = self.feeder.size
         return {
             "keys": system,
             "user_keys": users,
@@ -129,26 +158,13 @@ class HotCacheService(Service):
             "readers": len(self.watch.readers),
             "readers_dropped": self.watch.dropped,
             "as_of": {topic: follower.next_seq - 1 for topic, follower in self.followers.items()},
+            "fills": self.feeder.fills,
             "lag": sum(follower.lag for follower in self.followers.values()),
         }
 
     async def put(self, key: str, entry: Entry) -> None:
-        """Keep a user's value, and tell who watches. Raises `EntryTooLarge`."""
+        """Keep a user's value. Raises `EntryTooLarge`, `CacheUnavailable`."""
         self.evictions.inc(await self.cache.put(key, entry))
-        self.watch.tell({key: entry})
-
-    async def delete(self, key: str) -> bool:
-        """Forget a user's value; returns whether there was one."""
-        found = await self.cache.delete(key)
-        if found:
-            self.watch.tell({key: None})
-        return found
-
-    async def delete_prefix(self, prefix: str) -> int:
-        """Forget users' values, and return how many."""
-        found = await self.cache.delete_prefix(prefix)
-        self.watch.tell(dict.fromkeys(found))
-        return len(found)
 
     def _empty(self) -> HotMachine:
         return HotMachine(Instruments(self.settings.instruments).by_id, self.settings.base_currency)
@@ -162,13 +178,19 @@ class HotCacheService(Service):
         self.machine.apply(topic, envelope)
 
     async def _publish(self) -> None:
-        """Keep what has changed. One at a time, so that an older value never comes after a newer one."""
-        async with self._publishing:
-            changes = self.machine.take_changes()
-            if changes:
-                entries = {key: entry_of(change) for key, change in changes.items()}
-                await self.cache.keep(entries)
-                self.watch.tell(entries)
+        """Tell what has changed."""
+        changes = self.machine.take_changes()
+        if changes:
+            self.feeder.offer({key: entry_of(change) for key, change in changes.items()})
+
+    async def _everything(self) -> dict[str, Entry]:
+        """All that was folded; what changes meanwhile is told as usual."""
+        entries: dict[str, Entry] = {}
+        for count, key in enumerate(self.machine.keys(), 1):
+            entries[key] = entry_of(self.machine.newest(key))
+            if count % _KEYS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return entries
 
     async def _keep_valued(self) -> None:
         while True:
@@ -206,7 +228,11 @@ class HotCacheService(Service):
             (("keys", "The platform's keys"), ("user_keys", "Users' keys"), ("user_bytes", "Of users' values"))
         ):
             metrics.gauge(
-                f"trade2026_cache_{kind}", help, lambda position=position: self.cache.size[position], service=name
+                f"trade2026_cache_{kind}", help, lambda position=position: self.feeder.size[position], service=name
             )
+        metrics.gauge(
+            "trade2026_cache_up", "Whether the cache is what was folded", lambda: not self.feeder.error, service=name
+        )
+        metrics.gauge("trade2026_cache_fills", "How often it was filled anew", lambda: self.feeder.fills, service=name)
         metrics.gauge("trade2026_cache_readers", "Who watches", lambda: len(self.watch.readers), service=name)
         metrics.gauge("trade2026_cache_lag_events", "Known and not folded", lambda: self.stats()["lag"], service=name)

@@ -5,7 +5,7 @@ bounded. One that does not read for seconds, or would have too many keys to read
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from trade2026.kit.body import parse
 from trade2026.kit.identity import Principal
 from trade2026.kit.problem import Problem
 from trade2026.kit.readers import READERS_MAX, TRY_AGAIN_LATER
-from trade2026.stores.cache import Cache, Entry
+from trade2026.stores.cache import Cache, CacheUnavailable, Changes, Entry
 
 PREFIXES_MAX = 100
 WAITING_KEYS_MAX = 20_000
@@ -26,9 +26,6 @@ _ANSWERS_MAX = 100
 _KEYS_PER_READ = 1_000
 
 _encode = msgspec.json.encode
-
-Changes = Mapping[str, Entry | None]
-"""The newest value of each key, None where it was deleted."""
 
 
 class Subscription(msgspec.Struct, forbid_unknown_fields=True):
@@ -117,6 +114,8 @@ class Watch:
                 await self._subscribe(reader, parse(raw, Subscription))
             except Problem as problem:
                 reader.answer({"error": problem.detail, "code": problem.code})
+            except CacheUnavailable as error:
+                reader.answer({"error": f"{error}; what changes from now on is told", "code": "cache_unavailable"})
 
         try:
             if await readers.serve(ws, self._send(ws, reader), readers.received(ws, take)):

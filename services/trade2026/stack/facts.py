@@ -190,6 +190,7 @@ SERVICES: dict[str, ServiceFacts] = {
             "data",
             follows=("orders.events", *_MARKET, "market.bars"),
             slo=Slo(0.999, 50),
+            stores=("cache",),
             factory="trade2026.hot_cache.service:HotCacheService",
         ),
         ServiceFacts(

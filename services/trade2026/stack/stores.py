@@ -39,7 +39,27 @@ class TimeSeries(Store):
     )
 
 
+class Cache(Store):
+    """The newest values by key."""
+
+    type: Literal["embedded", "valkey"] = Field(
+        default="embedded",
+        description="embedded: in the memory of the process that answers; valkey: a Valkey or Redis server.",
+    )
+    url: str = Field(
+        default="",
+        pattern=r"^$|^rediss?://[A-Za-z0-9._\[\]:-]+:\d+(/\d+)?$",
+        description="redis://HOST:PORT, with /NUMBER at its end for another database; rediss:// for TLS.",
+    )
+    username: str = Field(default="", description="Who we are; empty: the server's default user.")
+    password_file: str = Field(
+        default="", description="Holds the password; empty: the environment variable TRADE2026_VALKEY_PASSWORD may."
+    )
+    ca_file: str = Field(default="", description="Certificates that are trusted; empty: those of the system.")
+
+
 class Stores(Model):
     """A store for each purpose; what is omitted is embedded."""
 
     timeseries: TimeSeries = Field(default_factory=TimeSeries, description="Ticks, bars, orders, fills, P&L in time.")
+    cache: Cache = Field(default_factory=Cache, description="Newest values by key. Several stacks may share one.")

@@ -39,6 +39,10 @@ def test_a_store_that_is_not_named_is_not_spoken_of() -> None:
         ('{timeseries: {type: questdb, url: "http://admin:quest@127.0.0.1:9010"}}', "url"),
         ('{timeseries: {type: influx, url: "http://127.0.0.1:9010"}}', "questdb"),
         ('{timeseries: {type: questdb, url: "http://127.0.0.1:9010", password: quest}}', "password"),
+        ("{cache: {type: valkey}}", "type valkey needs url"),
+        ('{cache: {type: valkey, url: "redis://me:secret@127.0.0.1:6379"}}', "url"),
+        ('{cache: {type: valkey, url: "redis://127.0.0.1"}}', "url"),
+        ('{cache: {type: valkey, url: "redis://127.0.0.1:6379", password: quest}}', "password"),
         ("{timeserie: {type: questdb}}", "timeseries"),
     ],
 )
@@ -55,3 +59,13 @@ def test_a_store_that_we_start_is_found_where_it_was_started(tmp_path: Path) -> 
     assert data is not None
     assert with_addresses(data.settings, [questdb])["stores"]["timeseries"]["url"] == "http://127.0.0.1:10010"
     assert with_addresses(data.settings, [])["stores"] == data.settings["stores"]
+
+
+def test_a_cache_server_is_told_to_the_process_of_the_cache_and_keeps_its_database(tmp_path: Path) -> None:
+    manifest = with_stores('{cache: {type: valkey, url: "redis://cache.example:6379/3"}}')
+    planned = plan(load_all(manifest).stack, port_offset=1000)
+    (valkey,) = wanted(planned, tmp_path, 1000)
+    assert (valkey.name, valkey.port) == ("valkey", 7379)
+    data = planned.release("data")
+    assert data is not None
+    assert with_addresses(data.settings, [valkey])["stores"]["cache"]["url"] == "redis://127.0.0.1:7379/3"

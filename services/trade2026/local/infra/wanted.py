@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 from trade2026.local.infra.component import Component, InfraError
 from trade2026.local.infra.kafka import Kafka
 from trade2026.local.infra.questdb import QuestDb
+from trade2026.local.infra.valkey import Valkey
 from trade2026.stack.planner import Plan
 
-_STORES: Mapping[str, type[Component]] = {"questdb": QuestDb}
+_STORES: Mapping[str, type[Component]] = {"questdb": QuestDb, "valkey": Valkey}
 """Servers that we can start, by the type of the store."""
 
 
