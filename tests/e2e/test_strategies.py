@@ -146,6 +146,10 @@ def test_a_strategy_that_fails_is_killed_with_its_orders_and_mended_by_another_f
     assert strategies(stack)["broken"]["status"] == "halted"
     cli(stack, "release", "broken", "--reason", "mended")
     wait_for("it runs", lambda: strategies(stack)["broken"]["status"] == "running", WAIT_SECONDS)
+    path.write_text(BROKEN.replace('raise RuntimeError("out of luck")', "while True:\n                pass"))
+    stack.cli("strategy", "run", str(path), "--account", "lucky")
+    wait_for("it is ended", lambda: "did not return" in strategies(stack)["broken"]["reason"], 60)
+    wait_for("its orders are cancelled", lambda: {o["status"] for o in orders(stack, "lucky")} == {"Canceled"}, 60)
     cli(stack, "stop", "broken")
     assert "strategies" not in stack.pids()
     assert "no strategy" in stack.cli("strategy", "stop", "broken").stderr

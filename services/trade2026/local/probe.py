@@ -7,6 +7,10 @@ from typing import Any
 _BODY_BYTES_MAX = 4 * 1024 * 1024
 
 
+SILENT = "does not answer in time"
+"""Of one that listens."""
+
+
 async def get(host: str, port: int, path: str, *, key: str = "", timeout_seconds: float = 2.0) -> tuple[int, Any]:
     """Return the status and the JSON of an answer; status 0, with the reason as text, where there is none.
 
@@ -25,7 +29,7 @@ async def get(host: str, port: int, path: str, *, key: str = "", timeout_seconds
             finally:
                 writer.close()
     except TimeoutError:
-        return 0, "does not answer in time"
+        return 0, SILENT
     except OSError as error:
         return 0, "not listening yet" if isinstance(error, ConnectionRefusedError) else str(error)
     lines = said.split(b"\r\n")

@@ -84,6 +84,12 @@ class ReleaseProcess:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    def kill(self) -> None:
+        """End the process at once, as if it had died: it is started again."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
     async def _spawn(self) -> None:
         with contextlib.suppress(OSError):  # a full disk: it goes on growing
             rotate(self.log)

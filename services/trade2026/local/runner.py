@@ -20,6 +20,7 @@ from trade2026.local.deployments import Deployments
 from trade2026.local.infra.attendant import Attendant
 from trade2026.local.infra.component import Component, InfraError
 from trade2026.local.infra.wanted import wanted, with_addresses
+from trade2026.local.liveness import SECONDS_MAX, Liveness
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
 from trade2026.local.state import KEY_VARIABLE, Held, StateDir, StateError, rotate, tail, write_atomically
@@ -152,6 +153,7 @@ class Runner:
         self._port_offset, self._services, self._say, self._command = port_offset, services, say, command
         self.plan = prepare(text, base=base, port_offset=port_offset, services=services)
         self.processes: dict[str, ReleaseProcess] = {}
+        self._liveness = Liveness()
         self._readings: dict[str, dict[str, Any]] = {}
         self._strategies: list[dict[str, Any]] = []
         self._was_ready = False
@@ -374,8 +376,18 @@ class Runner:
             self._readings[name] = {**reading, "pid": pid}
         self._strategies = await self._ask_strategies() if "strategies" in asked else []
         for release in self.plan.releases:
-            if release.name in self.processes and self._release_ready(release):
+            if release.name not in self.processes:
+                continue
+            if self._release_ready(release):
                 self.processes[release.name].failures = 0
+            self._end_if_hung(release)
+
+    def _end_if_hung(self, release: Release) -> None:
+        process = self.processes[release.name]
+        answers = any(self._reading(release, name)["detail"] != probe.SILENT for name in release.services)
+        if self._liveness.is_hung(release.name, process.pid, answers) and not self._stop.is_set():
+            self._say(f"{release.name}: has not answered for {SECONDS_MAX:g} s and is ended, to be started again")
+            process.kill()
 
     async def _ask(self, service: str) -> dict[str, Any]:
         port = self.plan.ports[service]

@@ -70,6 +70,10 @@ class Saved(msgspec.Struct, kw_only=True):
     """What `Strategy.save` returned, as JSON; None before it has started."""
 
 
+class TakesTooLong(BaseException):
+    """A method did not return in time. Not an `Exception`: a strategy that catches those is ended all the same."""
+
+
 class Hosted:
     """A strategy, its context, and what it has decided.
 
@@ -89,6 +93,9 @@ class Hosted:
         """Why it failed or stopped."""
         self.decided = 0
         """How many decisions it has made."""
+        self.calls = 0
+        self.calling = ""
+        """The method that is being called; empty between two calls. For whoever watches from another thread."""
         self.muted = False
         """Whether its methods are not called: what it decided then was decided by other code, and is told."""
         self.ctx = Context(definition.name, definition.account, instruments, definition.seed)
@@ -175,6 +182,7 @@ class Hosted:
 
     def adopt(self, decision: ev.Decision) -> None:
         """Take a decision from the log: other code has made it, but the orders are ours."""
+        self.decided += 1
         self.ctx._number = max(self.ctx._number, decision.number + 1)
         for spec in _specs(decision):
             if self.ctx._orders.find(spec.client_order_id) is None:
@@ -220,14 +228,27 @@ class Hosted:
         if self.muted or (self.status != "running" and not self.ctx.warming):
             return
         before = len(self.ctx._decisions)
+        self.calls += 1
+        self.calling = method.__name__
         try:
-            method(*args)
+            try:
+                method(*args)
+            finally:
+                self.calling = ""
+        except TakesTooLong as error:  # where it was then is another place each time: a replay must say the same
+            self.calling = ""
+            self._take_back(before)
+            self.fail(str(error))
         except Exception as error:
-            for decision in self.ctx._decisions[before:]:
-                self.forget(decision)
-            del self.ctx._decisions[before:]
+            self._take_back(before)
             place = "".join(traceback.format_tb(error.__traceback__)[1:])
             self.fail(f"{type(error).__name__}: {error}\n{place}"[:_TRACEBACK_MAX].rstrip())
+
+    def _take_back(self, before: int) -> None:
+        """Forget what a call has decided that failed."""
+        for decision in self.ctx._decisions[before:]:
+            self.forget(decision)
+        del self.ctx._decisions[before:]
 
     def _on_market(self, envelope: ev.Envelope) -> None:
         event, ctx, strategy = envelope.data, self.ctx, self.strategy

@@ -172,7 +172,7 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
     },
     "hot_cache": {"user_keys_max": _whole(1, _USER_KEYS_MAX), "user_bytes_max": _whole(1, _USER_BYTES_MAX)},
     "archive": {"retention_days": _whole(_ORDER_DAYS_MIN, _DAYS_MAX)},
-    "strategies": {"catch_up_seconds": _positive},
+    "strategies": {"catch_up_seconds": _positive, "callback_seconds_max": _positive},
     "sink-ticks": {
         "batch_seconds": _positive,
         "batch_rows": _whole(1, _ROWS_MAX),

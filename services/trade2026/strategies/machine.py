@@ -362,6 +362,7 @@ class StrategiesMachine:
         for event in self._expected.pop(name, []):
             if isinstance(event, _DECISIONS):
                 hosted.forget(event)
+                hosted.decided -= 1
         hosted.take()
         hosted.fail(f"in a replay it {what}. Time, randomness and everything else must come from ctx")
         hosted.muted = True

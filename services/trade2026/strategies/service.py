@@ -23,9 +23,10 @@ from trade2026.kit.snapshots import SnapshotStore
 from trade2026.sdk.hosted import Hosted
 from trade2026.strategies import api
 from trade2026.strategies.loading import StrategySettings, load
-from trade2026.strategies.machine import StrategiesMachine
+from trade2026.strategies.machine import Parked, StrategiesMachine
 from trade2026.strategies.order_entry import Answered, OrderEntry
 from trade2026.strategies.runner import Runner
+from trade2026.strategies.watchdog import HungStrategies, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class StrategiesConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     strategies: list[StrategySettings] = []
     catch_up_seconds: float = 10.0
     """Market data that is older when the process begins is not delivered any more."""
+    callback_seconds_max: float = 5.0
+    """Of processor time: a strategy whose method takes longer has failed."""
 
 
 class StrategiesService(Service):
@@ -55,6 +58,11 @@ class StrategiesService(Service):
         self.config = msgspec.convert(settings.config.get(self.name, {}), StrategiesConfig, strict=False)
         self.instruments = Instruments(settings.instruments).by_id
         self.loaded = {one.name: load(one, settings.instruments) for one in self.config.strategies}
+        self.hung = HungStrategies(settings.state / "strategies" / "hung.json")
+        for name, hung in self.hung.read().items():
+            one = self.loaded.get(name)
+            if one is not None and one.code == hung.code and not one.trouble:
+                self.loaded[name] = msgspec.structs.replace(one, make=Parked, trouble=hung.reason)
         for name, one in self.loaded.items():
             if one.trouble:
                 log.error("strategy %s can't run: %s", name, one.trouble)
@@ -77,6 +85,9 @@ class StrategiesService(Service):
             reacted=self.reaction.observe_ns,
             catch_up_ns=int(self.config.catch_up_seconds * 1e9),
         )
+        self.watchdog = Watchdog(
+            lambda: tuple(self.machine.hosted.values()), self.config.callback_seconds_max, self._end_process
+        )
         self._killing: set[asyncio.Task[None]] = set()
 
     @property
@@ -88,12 +99,14 @@ class StrategiesService(Service):
         api.add_routes(app, self)
 
     async def start(self) -> None:
+        self.watchdog.start()
         self.entry.start()
         await self.runner.start()
 
     async def stop(self) -> None:
         await self.runner.stop()
         await self.entry.stop(_DRAIN_SECONDS_MAX)
+        self.watchdog.stop()
         for task in self._killing:
             task.cancel()
 
@@ -152,6 +165,10 @@ class StrategiesService(Service):
 
     def _answered(self, answer: Answered) -> None:
         self.runner.refuse(answer.decision, answer.code, answer.reason)
+
+    def _end_process(self, hosted: Hosted) -> None:
+        name, one = hosted.definition.name, self.loaded.get(hosted.definition.name)
+        self.hung.end_process(name, one.code if one is not None else "", hosted.calling)
 
     def _kill(self, strategy: str, reason: str) -> None:
         """A strategy that has failed must not leave orders behind, and must not trade until a person says so."""
