@@ -568,3 +568,17 @@ LIST = [
     {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "price": str(price)}
     for price in (PRICE // UNIT - 10, PRICE // UNIT - 20)
 ]
+
+
+@pytest.mark.parametrize(
+    ("terms", "field"),
+    [({}, "quantity"), ({"quantity": "0.0005"}, "quantity"), ({"price": "0"}, "price")],
+)
+async def test_an_amendment_that_says_nothing_or_hides_more_than_all_is_refused(
+    desk: Desk, terms: dict[str, str], field: str
+) -> None:
+    oms = await desk.oms()
+    order_id = await accepted(oms, order_type="ICEBERG", display_quantity="0.001", quantity="0.002")
+    refused = await oms.ask("PATCH", f"/orders/{order_id}", terms)
+    assert (refused.status_code, refused.json()["field"]) == (422, field)
+    assert (await oms.ask("PATCH", f"/orders/{order_id}", {"quantity": "0.001"})).status_code == 200

@@ -185,9 +185,16 @@ def listing(
         "avg_px": ">AT",
         "created_at": "CREATED",
     }
-    show_rows(answer["orders"], columns, "no orders")
+    rows = [{**order, "price": _price(order)} for order in answer["orders"]]
+    show_rows(rows, columns, "no orders")
     if answer.get("cursor"):
         typer.echo(f"\nmore: --cursor {answer['cursor']}")
+
+
+def _price(order: dict[str, Any]) -> str:
+    """The limit, and the price at which the order is triggered."""
+    stop = f"stop {order['stop_price']}" if order.get("stop_price") else ""
+    return " ".join(part for part in (order.get("price", ""), stop) if part)
 
 
 @app.command("show", no_args_is_help=True)

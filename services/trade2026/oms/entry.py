@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from trade2026.domain import commands as cmd
+from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import Order
 from trade2026.kit import tracing
 from trade2026.kit.http import Problem, Request
@@ -183,7 +184,12 @@ async def amend_one(
     cell = service.cell_of_order(order_id)
     order = order_to_change(cell, order_id, principal)
     terms: dict[str, Any] = {name: amount(getattr(body, name), name) for name in ("quantity", "price", "stop_price")}
+    if not any(terms.values()):
+        raise Problem(422, "missing_field", "say what is to change: quantity, price or stop_price", field="quantity")
     service.check_steps(order.spec.instrument, terms)
+    if 0 < terms["quantity"] < order.spec.display_quantity:
+        shown = to_text(order.spec.display_quantity)
+        raise Problem(422, "bad_display_quantity", f"an iceberg that shows {shown} has at least that", field="quantity")
     service.admit(cell, order.spec)
     command = cmd.AmendOrder(
         ts=now,

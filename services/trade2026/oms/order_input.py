@@ -76,12 +76,8 @@ def amount(value: Amount | None, field: str) -> int:
 def _step(nanos: int, step: int, code: str, field: str) -> None:
     if nanos % step:
         below = nanos - nanos % step
-        _bad(
-            code,
-            f"{field} {to_text(nanos)} is no multiple of {to_text(step)}; the nearest are "
-            f"{to_text(below)} and {to_text(below + step)}",
-            field,
-        )
+        nearest = f"the nearest are {to_text(below)} and {to_text(below + step)}" if below else "that is the least"
+        _bad(code, f"{field} {to_text(nanos)} is no multiple of {to_text(step)}; {nearest}", field)
 
 
 def _expiry(tif: TimeInForce, expire_at: str | None, now: int) -> int:
@@ -158,6 +154,8 @@ class OrderReader:
             _bad("below_min_notional", f"price × quantity must reach {to_text(instrument.min_notional)}", "quantity")
         strategy, trader, desk, client = order.strategy, order.trader, order.desk, order.client
         given_id, account, algo, parent = order.client_order_id, order.account, order.algo, order.parent_order_id
+        if given_id == "":  # most likely a variable that was not set: sent twice, it would be two orders
+            _bad("bad_text", "client_order_id is empty: give one, or leave it out", "client_order_id")
         if strategy or trader or desk or client or given_id or account or algo or parent:
             _check_names(order)
         timed = order.expire_at is not None or tif is TimeInForce.DAY or tif is TimeInForce.GTD
@@ -245,7 +243,10 @@ def _check_prices(order_type: OrderType, price: int, stop_price: int, order: Ord
 
 def _check_display(order_type: OrderType, display: int, quantity: int, instrument: Instrument) -> None:
     _step(display, instrument.lot_size, "off_lot", "display_quantity")
-    if order_type is OrderType.ICEBERG and not 0 < display <= quantity:
+    if order_type is OrderType.ICEBERG and display > quantity:
+        shown, whole = to_text(display), to_text(quantity)
+        _bad("bad_display_quantity", f"it can't show {shown} of {whole}: give less", "display_quantity")
+    if order_type is OrderType.ICEBERG and not display:
         _bad("bad_display_quantity", "an iceberg shows part of its quantity: give display_quantity", "display_quantity")
     if display and order_type is not OrderType.ICEBERG:
         _bad("unexpected_field", "display_quantity goes with order_type ICEBERG", "display_quantity")

@@ -81,7 +81,7 @@ class OrderSocket:
     async def _send(self) -> None:
         while True:
             answer = await self._answers.get()
-            await self.ws.send_bytes(await asyncio.shield(answer))
+            await self.ws.send_text((await asyncio.shield(answer)).decode())
 
     async def _answer(self, raw: str | bytes) -> bytes:
         body = raw if isinstance(raw, bytes) else raw.encode()

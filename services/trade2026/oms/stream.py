@@ -78,14 +78,20 @@ class EventStream:
     async def _begins(self, text: str | None) -> dict[int, int]:
         """Where to begin in each partition: what is not named begins at its end."""
         ends = {partition: await self.bus.end(self.topic, partition) for partition in range(self.partitions)}
-        return ends | {partition: min(seq, ends[partition]) for partition, seq in _positions(text, self.partitions)}
+        begins = dict(_positions(text, self.partitions))
+        for partition, seq in begins.items():
+            if seq > ends[partition]:
+                raise ValueError(
+                    f"from is beyond the end: the next event of {self.topic}/{partition} is {ends[partition]}"
+                )
+        return ends | begins
 
     async def _send(self, ws: WebSocket, records: list[Record], accounts: frozenset[str] | None) -> None:
         for record in records:
             envelope = decode(record.body)
             if accounts is None or self._owner(envelope) in accounts:
                 message = msgspec.json.encode(event_view(envelope, self.topic, record.partition))
-                await asyncio.wait_for(ws.send_bytes(message), _SEND_SECONDS_MAX)
+                await asyncio.wait_for(ws.send_text(message.decode()), _SEND_SECONDS_MAX)
 
     def _owner(self, envelope: Envelope) -> str:
         """The account of an event; empty for what concerns no single one."""

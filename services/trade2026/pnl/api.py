@@ -85,6 +85,7 @@ def account_totals(machine: PnlMachine, account: str) -> dict[str, Any]:
         **pnl_line(total),
         "drawdown": money(max(curve.peak, total.total) - total.total),
         "max_drawdown": money(max(curve.max_drawdown, curve.peak - total.total)),
+        "marked_since": time_text(machine.marked_since),
         "not_converted": missing,
     }
 

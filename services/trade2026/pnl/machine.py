@@ -132,6 +132,7 @@ class State(msgspec.Struct):
     marks: dict[str, int]
     curves: dict[str, Curve]
     closes: dict[str, list[Close]]
+    marked_since: int = 0
 
 
 class PnlMachine:
@@ -157,6 +158,8 @@ class PnlMachine:
         self.curves: dict[str, Curve] = {}
         self.closes: dict[str, list[Close]] = {}
         """Per account, the oldest day first."""
+        self.marked_since = 0
+        """When this fold began to see prices between fills (ns): curves before it know those of fills only."""
         self._accounts: dict[str, dict[str, Holding]] = {}
         self._totals: dict[tuple[str, str], list[int]] = {}
         self._changed: set[str] = set()
@@ -211,6 +214,7 @@ class PnlMachine:
 
     def sample(self, ts: int) -> None:
         """Note the equity of every account that the prices since the last call have moved."""
+        self.marked_since = self.marked_since or ts
         if not self._changed:
             return
         for account, positions in self._accounts.items():
@@ -282,6 +286,7 @@ class PnlMachine:
                 self.marks,
                 self.curves,
                 self.closes,
+                self.marked_since,
             )
         )
 
@@ -296,6 +301,7 @@ class PnlMachine:
             raise ValueError(f"it tells P&L by {state.method}, this is {self.method}")
         self.next_seq, self.last_fill_seq = state.next_seq, state.last_fill_seq
         self.marks, self.curves, self.closes = state.marks, state.curves, state.closes
+        self.marked_since = state.marked_since
         self.by_strategy = {
             (account, strategy, instrument): position for account, strategy, instrument, position in state.by_strategy
         }

@@ -105,6 +105,7 @@ def test_a_day_order_ends_with_its_day(reader: OrderReader) -> None:
         ({"order_type": "STOP_LIMIT", "stop_price": "1.001"}, ("off_tick", "stop_price")),
         ({"trailing_offset": "1"}, ("bad_trailing_offset", "trailing_offset")),
         ({"order_type": "TRAILING_STOP", "price": None, "stop_price": 9}, ("bad_trailing_offset", "trailing_offset")),
+        ({"client_order_id": ""}, ("bad_text", "client_order_id")),
         ({"order_type": "ICEBERG"}, ("bad_display_quantity", "display_quantity")),
         ({"order_type": "ICEBERG", "display_quantity": "0.6"}, ("bad_display_quantity", "display_quantity")),
         ({"display_quantity": "0.1"}, ("unexpected_field", "display_quantity")),

@@ -37,7 +37,7 @@ class FakeSocket:
         self.taken += 1
         return message
 
-    async def send_bytes(self, data: bytes) -> None:
+    async def send_text(self, data: str) -> None:
         await self.reads.wait()
         async with self.news:
             self.sent.append(msgspec.json.decode(data))

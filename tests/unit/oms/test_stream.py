@@ -23,7 +23,7 @@ class Deaf:
     async def receive(self) -> dict[str, Any]:
         return await asyncio.Future()
 
-    async def send_bytes(self, data: bytes) -> None:
+    async def send_text(self, data: str) -> None:
         await asyncio.Future()
 
     async def close(self, code: int, reason: str) -> None:

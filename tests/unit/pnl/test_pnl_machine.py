@@ -247,4 +247,5 @@ def test_prices_move_the_equity_of_those_who_hold_the_instrument() -> None:
     machine.sample(10 * UNIT)
     assert machine.curves["main"].points[-1].equity == -20
     assert machine.curves["main"].max_drawdown == 20
+    assert machine.marked_since > 0, "what is worth between fills is known from here on"
     assert machine.curves["second"].points[-1].ts < 10 * UNIT
