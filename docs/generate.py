@@ -25,6 +25,7 @@ from trade2026.domain import events, rejects
 from trade2026.gateway.venues import ReplayConfig, SyntheticConfig
 from trade2026.hot_cache.service import HotCacheConfig
 from trade2026.kit import settings
+from trade2026.logger.service import LoggerConfig
 from trade2026.normalizer.machine import Rules
 from trade2026.normalizer.prints import BadPrintRule
 from trade2026.pnl.service import PnlConfig
@@ -67,6 +68,7 @@ SERVICES: dict[str, type] = {
     "hot_cache": HotCacheConfig,
     "archive": ArchiveConfig,
     "strategies": StrategiesConfig,
+    "logger": LoggerConfig,
     "sink-ticks": SinkTicksConfig,
     "questdb_writer": WriterConfig,
 }

@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from trade2026.cli import (
     accounts,
+    audit,
     cache,
     data,
     doctor,
@@ -96,6 +97,7 @@ app.add_typer(log.events, name="events", rich_help_panel=_LOG)
 app.command("replay", rich_help_panel=_LOG)(log.replay)
 app.command("backup", rich_help_panel=_LOG, no_args_is_help=True)(data.backup)
 app.command("restore", rich_help_panel=_LOG, no_args_is_help=True)(data.restore)
+app.add_typer(audit.app, name="audit", rich_help_panel=_LOG)
 app.add_typer(lake.app, name="lake", rich_help_panel=_DATA)
 app.command("doctor", rich_help_panel=_TOOLS)(doctor.doctor)
 app.add_typer(keys.app, name="keys", rich_help_panel=_TOOLS)

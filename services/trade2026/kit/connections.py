@@ -272,7 +272,7 @@ class Exchange:
             )
             self._coroutine = route.handler(request)  # type: ignore[assignment]
         except Exception as error:
-            self._answer(connection.app.answer_to(error, route))
+            self._answer(connection.app.answer_to(error, route, headers))
             return
         if route.inline:
             self._step()
@@ -289,7 +289,7 @@ class Exchange:
             self._give_up(error)
             raise
         except Exception as error:
-            response = self._connection.app.answer_to(error, self.head.route)
+            response = self._connection.app.answer_to(error, self.head.route, self._headers)
         self._answer(response)
 
     def _step(self, _: Any = None) -> None:
@@ -302,12 +302,12 @@ class Exchange:
         except asyncio.CancelledError as error:
             self._give_up(error)
         except Exception as error:
-            self._answer(self._connection.app.answer_to(error, self.head.route))
+            self._answer(self._connection.app.answer_to(error, self.head.route, self._headers))
         else:
             if not getattr(awaited, "_asyncio_future_blocking", False):
                 self._coroutine.close()
                 error = RuntimeError(f"an inline handler awaits futures only, not {awaited!r}")
-                self._answer(self._connection.app.answer_to(error, self.head.route))
+                self._answer(self._connection.app.answer_to(error, self.head.route, self._headers))
                 return
             # What a task does: the future says that it is awaited, and calls when it is done.
             awaited._asyncio_future_blocking = False

@@ -249,7 +249,7 @@ class App:
         except _ClientGone:
             return
         except Exception as error:
-            response = self.answer_to(error, route)
+            response = self.answer_to(error, route, headers)
         await _send(response, send)
         self.measure(route, response.status, headers, received_ns)
 
@@ -262,10 +262,11 @@ class App:
             raise _not_ready(reason)
         return principal
 
-    def answer_to(self, error: Exception, route: Route) -> Response:
+    def answer_to(self, error: Exception, route: Route, headers: Mapping[bytes, bytes]) -> Response:
         """What a client is told when its handler raised."""
         if not isinstance(error, Problem):
-            error = _problem_of(error, route.method, route.path)
+            span = headers.get(SPAN, b"") or headers.get(b"traceparent", b"")
+            error = _problem_of(error, route.method, route.path, span[3:35].decode("latin-1"))
         return problem_response(error)
 
     async def _answer(
@@ -466,14 +467,14 @@ def _not_allowed(method: str, allowed: Iterable[str]) -> Problem:
     return Problem(405, "method_not_allowed", f"not {method} but {', '.join(sorted(allowed))}")
 
 
-def _problem_of(error: Exception, method: str, path: str) -> Problem:
+def _problem_of(error: Exception, method: str, path: str, trace_id: str) -> Problem:
     """What a client is told of an error that no handler expected."""
     if isinstance(error, Overloaded):
         return Problem(429, "overloaded", str(error), retry_after=1)
     if isinstance(error, Unavailable | BusError | sqlite3.Error):
-        log.warning("%s %s: %s", method, path, error)
+        log.warning("%s %s: %s", method, path, error, extra={"trace_id": trace_id})
         return Problem(503, "unavailable", str(error), retry_after=1)
-    log.error("%s %s failed", method, path, exc_info=error)
+    log.error("%s %s failed", method, path, exc_info=error, extra={"trace_id": trace_id})
     return Problem(500, "internal_error", "this is our mistake, not yours; the service's log has the details")
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes time (RFC 3339 UTC), level, process, logger, message and, of an error, the traceback."""
+    """Writes time (RFC 3339 UTC), level, process, logger, message, the trace if one is given, and tracebacks."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -24,6 +24,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if trace_id := getattr(record, "trace_id", ""):
+            line["trace_id"] = trace_id
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line).decode()

@@ -78,6 +78,10 @@ def _boolean(value: Any) -> str:
     return "" if isinstance(value, bool) else f"must be true or false, not {_shown(value)}"
 
 
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) else f"must be text, not {_shown(value)}"
+
+
 def _whole(least: int, most: int) -> Check:
     def fault(value: Any) -> str:
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
@@ -178,6 +182,13 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
         "batch_rows": _whole(1, _ROWS_MAX),
         "compact_minutes": _positive,
         "retention_hours": _whole(1, 24 * _DAYS_MAX),
+    },
+    "logger": {
+        "key_file": _text,
+        "batch_seconds": _positive,
+        "checkpoint_records": _whole(1, _ROWS_MAX),
+        "checkpoint_seconds": _positive,
+        "retention_days": _whole(0, _DAYS_MAX),
     },
     "questdb_writer": {
         "batch_rows": _whole(1, _ROWS_MAX),

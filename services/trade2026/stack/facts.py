@@ -225,6 +225,15 @@ SERVICES: dict[str, ServiceFacts] = {
             other_ports=(PortFacts("questdb", 9000, "QuestDB's REST API"),),
             factory="trade2026.questdb_writer.service:QuestDbWriterService",
         ),
+        ServiceFacts(
+            "logger",
+            8115,
+            "Audit log",
+            "data",
+            follows=("orders.events", "risk.events", "exeq.events", "strategies.events", "audit"),
+            slo=Slo(0.99, 1_000),
+            factory="trade2026.logger.service:LoggerService",
+        ),
     )
 }
 

@@ -194,7 +194,11 @@ def _release(
         "release": group,
         "services": names,
         "peers": {
-            facts.name: [{"name": peer.name, "port": shared["ports"][peer.name]} for peer in peers_of(facts)]
+            facts.name: [
+                {"name": peer.name, "port": shared["ports"][peer.name]}
+                for peer in peers_of(facts)
+                if strategies or not peer.needs_strategies
+            ]
             for facts in hosted
         },
         "venues": [

@@ -1,6 +1,8 @@
 """What a process says for the audit log is written, whoever else writes there and whatever fails meanwhile."""
 
 import asyncio
+import json
+import logging
 
 import pytest
 from tests.waiting import until
@@ -12,6 +14,7 @@ from trade2026.kit.audit import REFUSED_AGAIN_NS, TOPIC, USED_AGAIN_NS, WAITING_
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import BusFull, TopicConfig
 from trade2026.kit.identity import Keyring, Principal
+from trade2026.kit.log import JsonFormatter
 from trade2026.kit.problem import Problem
 
 
@@ -139,3 +142,10 @@ def test_a_wrong_key_is_told(bus: MemoryBus, tmp_path) -> None:  # type: ignore[
     with pytest.raises(Problem):
         access.admit({b"authorization": b"Bearer nobody's"}, "viewer")
     assert [type(event) for event, _, _ in trail._waiting] == [KeyRefused]
+
+
+def test_a_line_of_the_log_names_the_trace_that_it_is_of() -> None:
+    record = logging.LogRecord("kit", logging.ERROR, "", 0, "%s failed", ("GET /orders",), None)
+    record.trace_id = "0af7651916cd43dd8448eb211c80319c"
+    line = json.loads(JsonFormatter("orders").format(record))
+    assert (line["trace_id"], line["message"], line["process"]) == (record.trace_id, "GET /orders failed", "orders")
