@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from trade2026.cli.definitions import Running, described
 from trade2026.cli.output import CliError
-from trade2026.cli.strategy import Running, described
 
 MOMENTUM = "trade2026.sdk.examples.momentum:Momentum"
 STACK = """\
