@@ -1,15 +1,19 @@
 """Strategies as documents of a manifest: what a command line means, and what a running stack has."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trade2026.cli.output import UNREACHABLE, USAGE, CliError
+from trade2026.cli.output import FAILED, UNREACHABLE, USAGE, CliError
 
 if TYPE_CHECKING:
+    from trade2026.domain.instruments import Instrument
     from trade2026.local.state import StateDir
+    from trade2026.stack.manifest import Manifest
+    from trade2026.strategies.loading import StrategySettings
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,30 @@ class Running:
 
 
 def described(
-    source: str, name: str, symbols: list[str], params: list[str], account: str, running: Running
+    source: str,
+    name: str,
+    symbols: list[str],
+    params: list[str],
+    account: str,
+    running: Running,
+    *,
+    reset: bool = False,
 ) -> list[dict[str, Any]]:
     """The `Strategy` documents that a command line means.
 
     What a command line does not say of a strategy that runs already stays as it is, its ceilings above all.
 
+    Args:
+        reset: Its parameters do not stay: those that are not said are the class's own.
+
     Raises:
         CliError: one of this name runs from another source.
     """
     if source.endswith((".yaml", ".yml", ".json")):
-        if name or symbols or params or account:
-            raise CliError("what a manifest says is not said again: leave --name, --symbol, --param, --account", USAGE)
+        if name or symbols or params or account or reset:
+            raise CliError(
+                "what a manifest says is not said again: leave --name, --symbol, --param, --reset, --account", USAGE
+            )
         return _from_manifest(Path(source))
     place, _, make = source.partition(":")
     is_file = place.endswith(".py")
@@ -73,11 +89,65 @@ def described(
     spec: dict[str, Any] = {"symbols": [running.first_symbol], **(before or {}), "source": code}
     if symbols:
         spec["symbols"] = symbols
-    if params:
-        spec["parameters"] = dict(_parameter(text) for text in params)
+    kept = {} if reset else spec.pop("parameters", {})
+    spec["parameters"] = {**kept, **dict(_parameter(text) for text in params)}
+    if not spec["parameters"]:
+        del spec["parameters"]
     if account:
         spec["account"] = account
     return [{"apiVersion": "trade2026.io/v1alpha1", "kind": "Strategy", "metadata": {"name": name}, "spec": spec}]
+
+
+def refuse_what_cannot_run(running: Running, names: Collection[str]) -> None:
+    """Raise a `CliError` if one of these strategies would fail as soon as it begins, or do nothing.
+
+    Args:
+        running: As it would be with them.
+    """
+    import msgspec
+
+    from trade2026.domain.instruments import Instrument
+    from trade2026.stack.planner import PlanError, plan
+    from trade2026.strategies.loading import StrategySettings
+
+    manifest = _fitting(running.text)
+    wanted = [strategy for strategy in manifest.strategies if strategy.metadata.name in names]
+    try:
+        release = plan(manifest.stack, wanted).release("strategies")
+    except PlanError as error:
+        raise CliError(str(error), USAGE) from error
+    assert release is not None
+    instruments = msgspec.convert(release.settings["instruments"], list[Instrument])
+    settings = release.settings["config"]["strategies"]["strategies"]
+    for one in msgspec.convert(settings, list[StrategySettings]):
+        if trouble := _trouble(one, instruments):
+            hint = "; --reset begins with the class's own parameters" if one.parameters else ""
+            raise CliError(f"{one.name} can't run, and nothing was changed: {trouble}{hint}", FAILED)
+
+
+def _fitting(text: str) -> "Manifest":
+    from trade2026.stack.manifest import ManifestError, load_all
+
+    try:
+        return load_all(text)
+    except ManifestError as error:
+        told = [fault.message if not fault.path else f"{fault.path}: {fault.message}" for fault in error.faults]
+        raise CliError("the strategy does not fit the stack:\n  " + "\n  ".join(told), USAGE) from error
+
+
+def _trouble(one: "StrategySettings", instruments: "list[Instrument]") -> str:
+    """Why a strategy can't run; "" also where only the stack's own process could say."""
+    from importlib.util import find_spec
+
+    from trade2026.sdk.lint import doubts
+    from trade2026.strategies.loading import find_class, load
+
+    if one.module and find_spec(one.module.partition(".")[0].partition(":")[0]) is None:
+        return ""  # it is on the path of the stack, not on ours
+    if trouble := load(one, instruments).trouble:
+        return trouble
+    make, source = find_class(one.module, one.file)
+    return "\n".join(map(str, doubts(make, source.decode())))
 
 
 def _name_of(words: str) -> str:

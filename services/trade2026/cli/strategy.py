@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trade2026.cli.definitions import Running, described, manifest_of, names_of, split, with_documents
+from trade2026.cli.definitions import (
+    Running,
+    described,
+    manifest_of,
+    names_of,
+    refuse_what_cannot_run,
+    split,
+    with_documents,
+)
 from trade2026.cli.output import (
     FAILED,
     UNREACHABLE,
@@ -81,7 +89,7 @@ def check(
     file: Annotated[Path, typer.Argument(help="A strategy's source.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Say what in a strategy would break a replay: clocks, randomness, I/O, threads.
+    """Say what in a strategy would break a replay (clocks, randomness, I/O, threads), and which methods nobody calls.
 
     Example: trade2026 strategy check dip.py
     """
@@ -93,14 +101,17 @@ def check(
         findings = lint.check(place.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CliError(f"{place} can't be read: {error}", USAGE) from error
-    if findings:
+    make = None
+    try:
+        if not findings:
+            make, source = find_class(file=str(file))
+            findings = lint.doubts(make, source.decode())
+    except NotLoadable as error:
+        raise CliError(str(error), FAILED) from error
+    if findings or make is None:
         told = "\n".join(f"{place}: {finding}" for finding in findings)
         show({"ok": False, "findings": [{"line": f.line, "message": f.message} for f in findings]}, as_json, told)
         raise typer.Exit(FAILED)
-    try:
-        make, _ = find_class(file=str(file))
-    except NotLoadable as error:
-        raise CliError(str(error), FAILED) from error
     show({"ok": True, "strategy": make.__name__}, as_json, f"{place}: {make.__name__} is right")
 
 
@@ -110,25 +121,31 @@ def run(
     name: Annotated[str, typer.Option(help="Its name; that of the file if omitted.")] = "",
     symbol: Annotated[list[str] | None, typer.Option(help="What it trades; may be given again.")] = None,
     param: Annotated[list[str] | None, typer.Option("-p", "--param", help="name=value; may be given again.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Begin with the class's own parameters again.")] = False,
     account: Annotated[str, typer.Option(help="Account of its orders.")] = "",
     state_dir: StatePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a strategy on a stack that is up, or run it anew, until the stack is brought up from its manifest again.
 
-    Of one that runs already, what is not said stays as it is: symbols, parameters, account, ceilings.
+    Of one that runs already, what is not said stays as it is: symbols, each parameter, account, ceilings. What can't
+    run is refused before anything changes.
 
     Examples:
 
     trade2026 strategy run dip.py --symbol BTCUSDT --param quantity=0.02
 
+    trade2026 strategy run dip.py --reset --param trades=30
+
     trade2026 strategy run trade2026.sdk.examples.momentum:Momentum
     """
     state = find_state(state_dir)
     running = Running(manifest_of(state), state.running().get("base", "."))
-    documents = described(source, name, symbol or [], param or [], account, running)
+    documents = described(source, name, symbol or [], param or [], account, running, reset=reset)
     names = [document["metadata"]["name"] for document in documents]
-    _apply(state, with_documents(running.text, documents, remove=set(names)))
+    text = with_documents(running.text, documents, remove=set(names))
+    refuse_what_cannot_run(Running(text, running.base), names)
+    _apply(state, text)
     target = find(state.path)
     rows = [_begun(target, each) for each in names]
     if as_json:
@@ -307,13 +324,7 @@ def _first_of(target: Target, path: str, body: dict[str, Any]) -> dict[str, Any]
 
 def _apply(state: "StateDir", text: str) -> None:
     from trade2026.local.control import NotRunning, Refused, ask
-    from trade2026.stack.manifest import ManifestError, load_all
 
-    try:
-        load_all(text)
-    except ManifestError as error:
-        told = [fault.message if not fault.path else f"{fault.path}: {fault.message}" for fault in error.faults]
-        raise CliError("the strategy does not fit the stack:\n  " + "\n  ".join(told), USAGE) from error
     base = state.running().get("base", str(Path().absolute()))
     try:
         ask(state, "apply", timeout_seconds=_APPLY_SECONDS_MAX, manifest=text, base=base)
