@@ -12,7 +12,7 @@ _RETRY_SECONDS = 5.0
 
 
 class Attendant:
-    """Looks after components from a thread that lives as long as they do: they end with it.
+    """Looks after components from threads that live as long as they do: they end with them.
 
     Args:
         say: Told every event worth a line, on the loop.
@@ -21,14 +21,16 @@ class Attendant:
     def __init__(self, components: Sequence[Component], say: Callable[[str], None]) -> None:
         self.components = list(components)
         self._say = say
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="infra")
+        self._threads = ThreadPoolExecutor(max(1, len(self.components)), thread_name_prefix="infra")
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start all, and look after them from now on. Raises `InfraError`: one does not come up."""
+        """Start all, side by side, and look after them from now on. Raises `InfraError`: one does not come up."""
         for component in self.components:
             self._say(f"{component.name}: starting on {component.address}")
-            await self._do(component.start)
+        starts = (self._do(component.start) for component in self.components)
+        for failed in filter(None, await asyncio.gather(*starts, return_exceptions=True)):
+            raise failed
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
@@ -41,7 +43,7 @@ class Attendant:
             if component.pid is not None:
                 self._say(f"{component.name}: stopping")
             await self._do(component.stop)
-        self._thread.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
 
     def status(self) -> list[dict[str, Any]]:
         """Each component: name, process id, address and log."""
@@ -63,4 +65,4 @@ class Attendant:
                         await asyncio.sleep(_RETRY_SECONDS)
 
     async def _do(self, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        await asyncio.get_running_loop().run_in_executor(self._threads, work)
