@@ -15,7 +15,7 @@ from typing import Any
 from trade2026 import __version__
 from trade2026.kit.bus.port import BusRefused
 from trade2026.kit.identity import ConfigurationError, Keyring
-from trade2026.local import brokers, probe
+from trade2026.local import brokers, probe, stores
 from trade2026.local.deployments import Deployments
 from trade2026.local.infra.attendant import Attendant
 from trade2026.local.infra.component import Component, InfraError
@@ -259,6 +259,7 @@ class Runner:
         if settings["keys_file"]:
             settings["keys_file"] = str((self._base / settings["keys_file"]).absolute())
         settings["bus"] = brokers.with_files(settings["bus"], self._base)
+        settings["stores"] = stores.with_files(settings["stores"], self._base)
         return with_addresses(settings, self._infra.components)
 
     def _components(self) -> list[Component]:

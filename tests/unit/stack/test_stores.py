@@ -6,6 +6,7 @@ import pytest
 from bench.stack import ROOT
 
 from trade2026.local.infra.wanted import wanted, with_addresses
+from trade2026.local.stores import with_files
 from trade2026.stack.manifest import ManifestError, load_all
 from trade2026.stack.planner import plan
 
@@ -69,3 +70,10 @@ def test_a_cache_server_is_told_to_the_process_of_the_cache_and_keeps_its_databa
     data = planned.release("data")
     assert data is not None
     assert with_addresses(data.settings, [valkey])["stores"]["cache"]["url"] == "redis://127.0.0.1:7379/3"
+
+
+def test_files_of_a_store_are_meant_from_where_the_manifest_is(tmp_path: Path) -> None:
+    named = {"cache": {"type": "valkey", "url": "redis://h:1", "password_file": "secret", "ca_file": "/etc/ca.pem"}}
+    found = with_files({**named, "timeseries": {"type": "questdb", "password_file": ""}}, tmp_path)
+    assert found["cache"]["password_file"] == str(tmp_path / "secret")
+    assert found["cache"]["ca_file"] == "/etc/ca.pem" and found["timeseries"]["password_file"] == ""
