@@ -53,7 +53,7 @@ class Market:
             trades = [Trade(SYMBOL, str(n), 800 * SCALE, SCALE, "BUY", n, EPOCH, EPOCH) for n in self._next(50)]
             await self.rig.say("market.ticks", *trades)
             await self.rig.say("orders.events", *(accepted(f"o{trade.venue_seq}") for trade in trades[:5]))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
     def _next(self, count: int) -> range:
         self.said += count
@@ -64,6 +64,7 @@ class Market:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
+@pytest.mark.timeout(600)
 async def test_the_writer_waits_for_questdb_says_so_and_goes_on_by_itself(
     rig: Rig, questdb_of_one: Component, monkeypatch: pytest.MonkeyPatch
 ) -> None:

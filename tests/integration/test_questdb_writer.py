@@ -379,6 +379,7 @@ class Child:
             self.process.wait()
 
 
+@pytest.mark.timeout(600)
 @on_each_store
 async def test_kill_9_in_the_middle_of_batches_loses_and_doubles_nothing(rig: Rig, tmp_path: Path) -> None:
     settings = rig.settings
