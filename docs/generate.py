@@ -26,6 +26,8 @@ from trade2026.gateway.venues import ReplayConfig, SyntheticConfig
 from trade2026.hot_cache.service import HotCacheConfig
 from trade2026.kit import settings
 from trade2026.logger.service import LoggerConfig
+from trade2026.monitoring import files as monitoring
+from trade2026.monitoring.service import MonitoringConfig
 from trade2026.normalizer.machine import Rules
 from trade2026.normalizer.prints import BadPrintRule
 from trade2026.pnl.service import PnlConfig
@@ -69,6 +71,7 @@ SERVICES: dict[str, type] = {
     "archive": ArchiveConfig,
     "strategies": StrategiesConfig,
     "logger": LoggerConfig,
+    "monitoring": MonitoringConfig,
     "sink-ticks": SinkTicksConfig,
     "questdb_writer": WriterConfig,
 }
@@ -243,12 +246,12 @@ def service_tables() -> str:
         "",
         "Names and ports are fixed. Services of one release share a process under compact placement.",
         "",
-        "| service | port | | release | owns | follows | latency objective |",
+        "| service | port | | release | owns | follows | objectives |",
         "|---|---|---|---|---|---|---|",
     ]
     for service in facts.SERVICES.values():
         owns, follows = (", ".join(f"`{topic}`" for topic in topics) for topics in (service.owns, service.follows))
-        slo = f"{service.slo.objective:.2%} under {service.slo.under_ms:g} ms"
+        slo = f"{service.slo.objective:.2%} under {service.slo.under_ms:g} ms, {service.slo.answers:.2%} without 5xx"
         cells = (f"`{service.name}`", str(service.port), service.title, service.group, owns, follows, slo)
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
@@ -350,6 +353,8 @@ PAGES = {
     "manifest.md": manifest_tables,
     "services.md": service_tables,
     "settings.md": setting_tables,
+    "monitoring/trade2026.rules.yaml": monitoring.rules_yaml,
+    "monitoring/grafana-dashboard.json": monitoring.dashboard_json,
     "config.md": config_tables,
     "problems.md": problem_reference,
 }

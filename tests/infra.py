@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -18,6 +19,8 @@ from trade2026.local.infra.kafka import Kafka
 from trade2026.local.infra.questdb import VERSION as questdb_version
 from trade2026.local.infra.questdb import QuestDb
 from trade2026.local.infra.valkey import Valkey
+
+PROMETHEUS_VERSION = "2.42.0"
 
 
 def started(component: Component) -> Component:
@@ -75,12 +78,29 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
     yield from _once(Valkey(tmp_path_factory.mktemp("valkey")))
 
 
+def prometheus_files() -> Path:
+    """Debian's Prometheus, unpacked and not installed: its promtool checks rules."""
+    return unpacked("prometheus", PROMETHEUS_VERSION, ("prometheus",))
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The program that checks rules, and runs their tests."""
+    try:
+        return str(prometheus_files() / "usr" / "bin" / "promtool")
+    except InfraError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"without promtool: {error}")
+
+
 def fetch() -> None:
     """Fetch what the fixtures need, once, so that no test waits for a download."""
     fetches = (
         lambda: jars("kafka", kafka_version),
         lambda: jars("questdb", questdb_version),
         lambda: unpacked("clickhouse", clickhouse_version, clickhouse_packages),
+        prometheus_files,
     )
     for fetched in fetches:
         try:

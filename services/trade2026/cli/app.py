@@ -15,6 +15,7 @@ from trade2026.cli import (
     lake,
     log,
     manifests,
+    monitoring,
     orders,
     parents,
     query,
@@ -80,6 +81,7 @@ app.command("up", rich_help_panel=_STACK, no_args_is_help=True)(run.up)
 app.command("apply", rich_help_panel=_STACK, no_args_is_help=True)(run.apply)
 app.command("down", rich_help_panel=_STACK)(run.down)
 app.command("status", rich_help_panel=_STACK)(run.status)
+app.add_typer(monitoring.app, name="monitoring", rich_help_panel=_STACK)
 app.command("validate", rich_help_panel=_STACK, no_args_is_help=True)(manifests.validate)
 app.command("plan", rich_help_panel=_STACK, no_args_is_help=True)(manifests.plan)
 app.add_typer(orders.app, name="order", rich_help_panel=_TRADE)

@@ -40,6 +40,11 @@ async def post(
     return await _call("POST", url, body, authorization, origin, seconds_max)
 
 
+async def get(url: str, *, seconds_max: float = 2.0) -> Answer:
+    """GET what everyone may see; never raises for what the other side does."""
+    return await _call("GET", url, b"", "", NOWHERE, seconds_max)
+
+
 async def delete(url: str, *, authorization: str = "", origin: Origin = NOWHERE, seconds_max: float = 2.0) -> Answer:
     """DELETE; never raises for what the other side does."""
     return await _call("DELETE", url, b"", authorization, origin, seconds_max)
@@ -73,6 +78,15 @@ async def _exchange(method: str, url: str, body: bytes, authorization: str, orig
         await writer.drain()
         head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
         status = int(head[0].split()[1])
-        return Answer(status, await reader.read(_ANSWER_BYTES_MAX))
+        return Answer(status, await _rest(reader))
     finally:
         writer.close()
+
+
+async def _rest(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the other side closes, to the bound."""
+    parts, size = [], 0
+    while size < _ANSWER_BYTES_MAX and (part := await reader.read(_ANSWER_BYTES_MAX - size)):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)

@@ -183,6 +183,7 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
         "compact_minutes": _positive,
         "retention_hours": _whole(1, 24 * _DAYS_MAX),
     },
+    "monitoring": {"look_seconds": _positive, "scrape_seconds": _positive},
     "logger": {
         "key_file": _text,
         "batch_seconds": _positive,

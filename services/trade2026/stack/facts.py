@@ -28,11 +28,39 @@ class TopicFacts:
 
 @dataclass(frozen=True)
 class Slo:
-    """A latency objective: this share of requests answers within `under_ms`, over `window_days`."""
+    """Objectives over `window_days`: this share of requests answers within `under_ms`, and `answers` without a 5xx."""
 
     objective: float
     under_ms: float
     window_days: int = 30
+    answers: float = 0.999
+
+
+@dataclass(frozen=True)
+class BurnAlert:
+    """Fires while an error budget burns `rate` times as fast as it lasts, over both windows (SRE workbook, chapter 5).
+
+    The short window ends it soon after the cause has ended.
+    """
+
+    severity: str
+    rate: float
+    long_seconds: int
+    short_seconds: int
+
+
+BURN_ALERTS = (
+    BurnAlert("page", 14.4, 3_600, 300),
+    BurnAlert("page", 6, 6 * 3_600, 1_800),
+    BurnAlert("ticket", 3, 86_400, 2 * 3_600),
+    BurnAlert("ticket", 1, 3 * 86_400, 6 * 3_600),
+)
+BAD_REQUESTS_MIN = 10
+"""In the long window: a slow request in a quiet night pages nobody."""
+NOT_READY_SECONDS = 30
+"""A service that is not ready for so long pages somebody."""
+UNWELL_SECONDS = 120
+"""One whose `/health` says that something is wrong for so long is a ticket."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +252,14 @@ SERVICES: dict[str, ServiceFacts] = {
             stores=("timeseries",),
             other_ports=(PortFacts("questdb", 9000, "QuestDB's REST API"),),
             factory="trade2026.questdb_writer.service:QuestDbWriterService",
+        ),
+        ServiceFacts(
+            "monitoring",
+            8116,
+            "Health and service levels",
+            "projections",
+            slo=Slo(0.99, 250),
+            factory="trade2026.monitoring.service:MonitoringService",
         ),
         ServiceFacts(
             "logger",

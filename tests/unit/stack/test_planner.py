@@ -52,7 +52,7 @@ def test_compact_placement_is_five_processes_with_the_order_path_alone(stack: Tr
         "orders": ("oms",),
         "venue": ("gateway", "normalizer"),
         "risk": ("risk", "exeq"),
-        "projections": ("ptrc", "pnl", "archive"),
+        "projections": ("ptrc", "pnl", "archive", "monitoring"),
         "data": ("hot_cache", "sink-ticks", "questdb_writer", "logger"),
     }
 
@@ -75,6 +75,7 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
         "hot_cache": [("oms", 9099), ("normalizer", 9091)],
         "sink-ticks": [("normalizer", 9091)],
         "questdb_writer": [("oms", 9099), ("risk", 9103), ("normalizer", 9091), ("ptrc", 9109), ("pnl", 9100)],
+        "monitoring": [],
         "logger": [("oms", 9099), ("risk", 9103), ("exeq", 9095)],
     }
 

@@ -1,0 +1,1 @@
+"""Health and service levels of the whole stack: error budgets, burn rates, alerts, incidents."""
