@@ -42,6 +42,11 @@ def names(store: QuestDbStore) -> list[str]:
     return sorted(row[1] for row in store.scan("metrics").rows)
 
 
+def a_second_later(store: QuestDbStore) -> None:
+    """It is not believed any more what was seen a second ago."""
+    store._seen_ours = 0.0
+
+
 def test_what_was_written_is_there_for_the_next_writer(store: QuestDbStore, settings: QuestDbSettings) -> None:
     store.write(metrics("var"))
     store.write(Batch({}, {SOURCE: 5, ("pnl", 0): 2}, {"a": None, "b": b"\x00\xff"}))
@@ -56,6 +61,7 @@ def test_a_writer_that_was_replaced_writes_no_more_and_its_positions_count_for_n
 ) -> None:
     store.write(metrics("var"))
     with contextlib.closing(QuestDbStore(settings, "desk")) as heir:
+        a_second_later(store)
         with pytest.raises(StoreUnavailable, match="another writer has claimed"):
             store.write(Batch({}, {SOURCE: 99}, {"a": b"late"}))
         store._remember(Batch({}, {SOURCE: 99}, {"a": b"late"}))  # as if it had slept between asking and writing
@@ -99,6 +105,7 @@ def test_a_table_that_was_dropped_is_damage_also_for_the_next_writer(
     http.rows("DROP TABLE metrics")
     if again:
         http.rows("CREATE TABLE metrics (timestamp TIMESTAMP, name SYMBOL) TIMESTAMP(timestamp) PARTITION BY DAY WAL")
+    a_second_later(store)
     for _ in range(2):
         with pytest.raises(StoreDamaged, match="metrics was dropped"):
             store.write(metrics("late"))

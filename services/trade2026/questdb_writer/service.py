@@ -90,6 +90,12 @@ class QuestDbWriterService(Service):
         self._damage = ""
         self._repair: asyncio.Task[None] | None = None
         self._housekeeper: asyncio.Task[None] | None = None
+        context.metrics.gauge(
+            "trade2026_timeseries_up",
+            "Whether the store of time series takes rows",
+            lambda: self._store_health().ok,
+            service=self.name,
+        )
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)

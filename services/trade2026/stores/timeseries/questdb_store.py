@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 APPLIED_SECONDS_MAX = 20.0
 """For QuestDB to apply what it acknowledged; it is waited for again after that."""
 _CHECK_SECONDS_MAX = 5.0
+_OURS_SECONDS = 1.0
+"""For so long it is believed that the tables are ours, once that was seen: asking takes QuestDB as long as 1,000 rows."""
 _OURS = frozenset((*TABLES, *progress.DDL))
 _POLL_SECONDS_MIN, _POLL_SECONDS_MAX = 0.002, 0.05
 
@@ -59,6 +61,8 @@ class QuestDbStore:
         self._queries = QuestDbQueries(settings)
         self._lock = threading.Lock()
         """One request at a time on the writer's connection."""
+        self._seen_ours = 0.0
+        """When the tables were last seen to be ours, by the monotonic clock, which goes on while a process is stopped."""
         self._accepted: Batch | None = None
         """Acknowledged by QuestDB, and not known to be applied."""
         try:
@@ -129,13 +133,16 @@ class QuestDbStore:
 
     def offsets(self) -> dict[Partition, int]:
         """See `TimeSeriesStore`."""
-        with self._lock:
-            return self._progress.read()[0]
+        return self._read_progress()[0]
 
     def state(self) -> dict[str, bytes]:
         """See `TimeSeriesStore`."""
+        return self._read_progress()[1]
+
+    def _read_progress(self) -> tuple[dict[Partition, int], dict[str, bytes]]:
         with self._lock:
-            return self._progress.read()[1]
+            self._wait_applied([progress.JOURNAL])
+            return self._progress.read()
 
     def write(self, batch: Batch) -> None:
         """See `TimeSeriesStore`."""
@@ -153,7 +160,7 @@ class QuestDbStore:
                 if remembers:
                     self._remember(batch)
                 self._accepted = batch
-            self._wait_applied([*names, progress.JOURNAL])
+            self._wait_applied(names)
             self._accepted = None
             if self._progress.is_long:
                 self._claim()
@@ -172,6 +179,8 @@ class QuestDbStore:
 
     def _check_ours(self) -> None:
         """A table that is gone would be made by the first line for it, with other types and without keys."""
+        if time.monotonic() - self._seen_ours < _OURS_SECONDS:
+            return
         self._check_folders(self._folders)
         newest = self._progress.newest_epoch()
         if newest != self._progress.epoch:
@@ -179,6 +188,7 @@ class QuestDbStore:
                 f"another writer has claimed QuestDB at {self.settings.url} (epoch {newest}, ours is "
                 f"{self._progress.epoch}): stop one of them; this one goes on when it is started again"
             )
+        self._seen_ours = time.monotonic()
 
     def _check_folders(self, folders: Mapping[str, str]) -> None:
         now = self._folders_now()
