@@ -186,7 +186,7 @@ class Metrics:
                     lines.extend(metric.lines(name, labels))
                 else:
                     value = metric.value if isinstance(metric, Counter) else metric()
-                    lines.append(f"{name}{_text(labels)} {value}")
+                    lines.append(f"{name}{_text(labels)} {int(value) if isinstance(value, bool) else value}")
         return "\n".join([*lines, "# EOF", ""])
 
     def _member(self, name: str, kind: str, help: str, labels: dict[str, str], make: Callable[[], Metric]) -> Metric:

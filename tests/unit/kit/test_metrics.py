@@ -86,3 +86,9 @@ def test_the_same_name_and_labels_are_the_same_metric() -> None:
     metrics = Metrics()
     assert metrics.counter("a_total", "A", x="1", y="2") is metrics.counter("a_total", "A", y="2", x="1")
     assert metrics.counter("a_total", "A") is not metrics.counter("a_total", "A", x="1")
+
+
+def test_whether_something_is_so_is_a_number_to_a_scraper() -> None:
+    metrics = Metrics(ManualClock())
+    metrics.gauge("up", "Whether it is", lambda: False)
+    assert "\nup 0\n" in metrics.text()
