@@ -4,9 +4,9 @@ measured where that is asked for."""
 import pytest
 from hypothesis import settings
 from tests.coverage_floors import measurement
-from tests.infra import clickhouse, kafka, promtool, questdb, valkey
+from tests.infra import clickhouse, kafka, promtool, questdb, seaweedfs, valkey
 
-__all__ = ["clickhouse", "kafka", "promtool", "questdb", "valkey"]
+__all__ = ["clickhouse", "kafka", "promtool", "questdb", "seaweedfs", "valkey"]
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

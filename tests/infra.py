@@ -1,4 +1,4 @@
-"""Fixtures: real Kafka, QuestDB, ClickHouse and Valkey, each started at most once a run, and only when a test asks for it."""
+"""Fixtures: real Kafka, QuestDB, SeaweedFS and Valkey, each started at most once a run, and only when a test asks for it."""
 
 import contextlib
 import os
@@ -18,9 +18,11 @@ from trade2026.local.infra.kafka import VERSION as kafka_version
 from trade2026.local.infra.kafka import Kafka
 from trade2026.local.infra.questdb import VERSION as questdb_version
 from trade2026.local.infra.questdb import QuestDb
+from trade2026.local.infra.seaweedfs import SeaweedFs
 from trade2026.local.infra.valkey import Valkey
 
 PROMETHEUS_VERSION = "2.42.0"
+S3_KEYS = ("trade2026", "open-sesame")
 
 
 def started(component: Component) -> Component:
@@ -92,6 +94,12 @@ def promtool() -> str:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"without promtool: {error}")
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Component]:
+    """A store of objects that all tests share, with the keys `S3_KEYS`; none stops it."""
+    yield from _once(SeaweedFs(tmp_path_factory.mktemp("seaweedfs"), keys=S3_KEYS))
 
 
 def fetch() -> None:

@@ -310,6 +310,6 @@ def test_whatever_is_done_it_answers_as_a_plain_list_would(opened: Open) -> None
             done(self.cache.close())
 
     try:
-        run_state_machine_as_test(Comparison, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
+        run_state_machine_as_test(Comparison, settings=settings(max_examples=30, stateful_step_count=30, deadline=None))
     finally:
         loop.close()

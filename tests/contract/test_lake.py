@@ -4,15 +4,19 @@ import contextlib
 import random
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import httpx
 import pytest
 from deltalake import DeltaTable
+from tests.infra import S3_KEYS
 
 from trade2026.domain.numbers import COST_SCALE, SCALE
+from trade2026.local.infra.seaweedfs import SeaweedFs
 from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import (
     Column,
@@ -25,7 +29,10 @@ from trade2026.stores.lake import (
     Selection,
     TableSpec,
 )
+from trade2026.stores.s3 import S3Settings
 
+_IS_FOLDER = 1 << 31
+"""In the mode of a file, as the store tells it."""
 DAY_NS = 86_400 * 10**9
 DAY = 20_000
 SPEC = TableSpec(
@@ -47,12 +54,83 @@ EVERYTHING = Selection(limit=10_000)
 Make = Callable[[], Lake]
 
 
-@pytest.fixture(params=["folder", "url"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
+class Files(Protocol):
+    """What lies below the root of a lake, as somebody sees it who harms it."""
+
+    def names(self, folder: str) -> list[str]:
+        """Every file below a folder, from the root on."""
+        ...
+
+    def write(self, name: str, text: str) -> None: ...
+    def remove(self, name: str) -> None: ...
+    def checkpoint(self, table: str) -> None: ...
+
+
+class Folder:
+    """A lake in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def names(self, folder: str) -> list[str]:
+        return [str(path.relative_to(self.root)) for path in (self.root / folder).rglob("*") if path.is_file()]
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).write_text(text)
+
+    def remove(self, name: str) -> None:
+        path = self.root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def checkpoint(self, table: str) -> None:
+        DeltaTable(str(self.root / table)).create_checkpoint()
+
+
+class Bucket:
+    """A lake in the bucket of a store, whose files are reached by a way of the store's own."""
+
+    def __init__(self, store: SeaweedFs) -> None:
+        self.prefix = uuid.uuid4().hex
+        self.url = f"s3://{store.bucket}/{self.prefix}"
+        access, secret = S3_KEYS
+        settings = S3Settings(url=self.url, endpoint=f"http://{store.address}")
+        self.options = settings.options({"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret})
+        self._client = httpx.Client(base_url=f"http://{store.filer}/buckets/{store.bucket}/{self.prefix}")
+
+    def names(self, folder: str) -> list[str]:
+        found: list[str] = []
+        answer = self._client.get(f"/{folder}/", params={"limit": 10_000}, headers={"Accept": "application/json"})
+        for entry in answer.raise_for_status().json()["Entries"] or []:
+            name = f"{folder}/{entry['FullPath'].rpartition('/')[2]}".lstrip("/")
+            found += self.names(name) if entry["Mode"] & _IS_FOLDER else [name]
+        return found
+
+    def write(self, name: str, text: str) -> None:
+        self._client.put(f"/{name}", content=text).raise_for_status()
+
+    def remove(self, name: str) -> None:
+        self._client.delete(f"/{name}", params={"recursive": "true"}).raise_for_status()
+
+    def checkpoint(self, table: str) -> None:
+        DeltaTable(f"{self.url}/{table}", storage_options=self.options).create_checkpoint()
+
+
+@pytest.fixture(params=["folder", "url", "s3"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
+    if request.param == "s3":
+        return Bucket(request.getfixturevalue("seaweedfs"))
+    return Folder(tmp_path / "lake")
+
+
+@pytest.fixture
+def make(request: pytest.FixtureRequest, files: Files) -> Make:
     """Makes lakes over the same files, as a restarted process does."""
-    if request.param == "url":  # as object storage is named, with its options
-        return lambda: DeltaLake(f"file://{tmp_path}/lake", {"timeout": "30s"})
-    return lambda: DeltaLake(tmp_path / "lake")
+    if isinstance(files, Bucket):
+        return lambda: DeltaLake(files.url, files.options, names=["prints"])
+    assert isinstance(files, Folder)
+    if request.node.callspec.params["files"] == "url":  # as object storage is named, with its options
+        return lambda: DeltaLake(f"file://{files.root}", {"timeout": "30s"})
+    return lambda: DeltaLake(files.root)
 
 
 def rows(first: int, count: int, *, symbol: str = "BTCUSDT.SIM", day: int = DAY) -> dict[str, list[Any]]:
@@ -275,9 +353,9 @@ def test_another_retention_is_adopted_by_the_next_writer(tmp_path: Path) -> None
     assert "SET TBLPROPERTIES" in operations
 
 
-def commit(root: Path, version: int) -> Path:
+def commit(version: int) -> str:
     """The file of one commit."""
-    return root / "lake" / "prints" / "_delta_log" / f"{version:020d}.json"
+    return f"prints/_delta_log/{version:020d}.json"
 
 
 def versions(make: Make, count: int) -> Lake:
@@ -290,30 +368,30 @@ def versions(make: Make, count: int) -> Lake:
 
 @pytest.mark.parametrize("cleaned", [(0, 1, 2), (0,), (2,)], ids=["with all before it", "its base", "alone"])
 def test_a_version_whose_commits_were_cleaned_up_is_no_longer_kept(
-    make: Make, tmp_path: Path, cleaned: tuple[int, ...]
+    make: Make, files: Files, cleaned: tuple[int, ...]
 ) -> None:
     lake = versions(make, 4)
-    DeltaTable(str(tmp_path / "lake" / "prints")).create_checkpoint()
+    files.checkpoint("prints")
     for version in cleaned:
-        commit(tmp_path, version).unlink()
+        files.remove(commit(version))
     with pytest.raises(NoSuchVersion, match="version 2 of prints is no longer kept"):
         lake.read(SPEC, Selection(version=2))
     assert seqs(lake) == list(range(4))
 
 
-def test_a_version_that_cannot_be_read_is_not_called_unkept(make: Make, tmp_path: Path) -> None:
+def test_a_version_that_cannot_be_read_is_not_called_unkept(make: Make, files: Files) -> None:
     lake = versions(make, 4)
-    DeltaTable(str(tmp_path / "lake" / "prints")).create_checkpoint()
-    commit(tmp_path, 2).write_text("nonsense")
+    files.checkpoint("prints")
+    files.write(commit(2), "nonsense")
     with pytest.raises(LakeError, match="Json") as told:
         lake.read(SPEC, Selection(version=2))
     assert not isinstance(told.value, NoSuchVersion)
 
 
 @pytest.mark.parametrize("taken", ["", "prints", "prints/_delta_log"], ids=["lake", "table", "log"])
-def test_a_table_that_was_taken_away_is_made_again(make: Make, tmp_path: Path, taken: str) -> None:
+def test_a_table_that_was_taken_away_is_made_again(make: Make, files: Files, taken: str) -> None:
     lake = versions(make, 2)
-    shutil.rmtree(tmp_path / "lake" / taken)
+    files.remove(taken)
     with pytest.raises(LakeError):
         lake.append(SPEC, rows(2, 1), {OFFSET: 3})
     with contextlib.suppress(LakeError):  # what was open is closed first
@@ -323,9 +401,9 @@ def test_a_table_that_was_taken_away_is_made_again(make: Make, tmp_path: Path, t
     assert seqs(lake) == seqs(make()) == [0, 1, 2]
 
 
-def test_a_data_file_that_is_gone_is_told_with_what_to_do(make: Make, tmp_path: Path) -> None:
+def test_a_data_file_that_is_gone_is_told_with_what_to_do(make: Make, files: Files) -> None:
     lake = versions(make, 1)
-    next((tmp_path / "lake").rglob("part-*.parquet")).unlink()
+    files.remove(next(name for name in files.names("prints") if name.endswith(".parquet")))
     lake.append(SPEC, rows(1, 1), {OFFSET: 2})
     for ask in (lambda: lake.read(SPEC, Selection()), lambda: lake.compact("prints", DAY, "BTCUSDT.SIM")):
         with pytest.raises(LakeError, match="restore this file, or move the table's folder away") as told:

@@ -21,10 +21,10 @@ from trade2026.kit.lag import Followed, Position
 from trade2026.kit.service import Context, Health, Service
 from trade2026.sink_ticks import api
 from trade2026.sink_ticks.tables import FEEDS, SPECS
+from trade2026.sinks.lake import is_folder, open_lake
 from trade2026.sinks.machine import Feed
 from trade2026.sinks.topic import Call, InLake, Measured, TopicSink
 from trade2026.sinks.upkeep import Upkeep
-from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import Lake, TableState
 
 
@@ -51,7 +51,7 @@ class SinkTicksService(Service):
         super().__init__(context)
         self.config = msgspec.convert(self.settings.config.get(self.name, {}), SinkTicksConfig, strict=False)
         self.instruments = Instruments(self.settings.instruments)
-        self.lake = lake or DeltaLake(self.settings.state / "lake", retention_hours=self.config.retention_hours)
+        self.lake = lake or open_lake(self.settings, names=SPECS, retention_hours=self.config.retention_hours)
         self._writer = ThreadPoolExecutor(1, "lake-writer")
         self._reader = ThreadPoolExecutor(1, "lake-reader")
         topics = {topic.name for topic in self.settings.topics}
@@ -95,7 +95,9 @@ class SinkTicksService(Service):
         checks: dict[str, Health] = {}
         for sink in self.sinks.values():
             checks |= sink.health()
-        return checks | {"upkeep": self.upkeep.health(), "disk": self.disk()}
+        if is_folder(self.settings):
+            checks["disk"] = self.disk()
+        return checks | {"upkeep": self.upkeep.health()}
 
     def stats(self) -> dict[str, Any]:
         sinks = self.sinks.values()
@@ -124,7 +126,7 @@ class SinkTicksService(Service):
             self.context.clock,
             feed,
             call=write,
-            room=self.disk,
+            room=self.disk if is_folder(self.settings) else lambda: Health(True),
             measured=Measured(
                 rows=metrics.counter("trade2026_lake_rows_total", "Rows stored", **labels),
                 commits=metrics.counter("trade2026_lake_commits_total", "Batches stored", **labels),

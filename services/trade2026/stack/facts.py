@@ -240,6 +240,7 @@ SERVICES: dict[str, ServiceFacts] = {
             "data",
             follows=(*_MARKET, "market.bars"),
             slo=Slo(0.99, 1_000),
+            stores=("lake",),
             factory="trade2026.sink_ticks.service:SinkTicksService",
         ),
         ServiceFacts(

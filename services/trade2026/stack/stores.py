@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from trade2026.stack.strict import Model
 
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
 
 class Store(Model):
     """One store: `type` says which, `url` where it is. A secret is never in a manifest."""
@@ -58,8 +60,45 @@ class Cache(Store):
     ca_file: str = Field(default="", description="Certificates that are trusted; empty: those of the system.")
 
 
+class Lake(Store):
+    """Tables of files, with all their versions."""
+
+    type: Literal["embedded", "s3"] = Field(
+        default="embedded",
+        description="embedded: Delta Lake in a folder of the state directory; s3: in a bucket that speaks S3.",
+    )
+    url: str = Field(
+        default="",
+        pattern=r"^$|^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9._=/-]*)?$",
+        description="s3://BUCKET/PREFIX. The bucket is there; a prefix serves one state directory of one stack.",
+    )
+    endpoint: str = Field(
+        default="",
+        pattern=r"^$|^https?://[A-Za-z0-9._\[\]:-]+:\d+$",
+        description="Where a store answers that is not Amazon's: https://HOST:PORT, or http:// without encryption.",
+    )
+    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]+$", description="Of the bucket.")
+    access_key_variable: str = Field(
+        default="AWS_ACCESS_KEY_ID",
+        pattern=_VARIABLE,
+        description="Name of the environment variable that holds the access key.",
+    )
+    secret_key_variable: str = Field(
+        default="AWS_SECRET_ACCESS_KEY",
+        pattern=_VARIABLE,
+        description="Name of the environment variable that holds the secret key.",
+    )
+
+    @model_validator(mode="after")
+    def _only_a_bucket_has_an_endpoint(self) -> "Lake":
+        if self.type == "embedded" and self.endpoint:
+            raise ValueError("endpoint is for a bucket; say its type, too")
+        return self
+
+
 class Stores(Model):
     """A store for each purpose; what is omitted is embedded."""
 
     timeseries: TimeSeries = Field(default_factory=TimeSeries, description="Ticks, bars, orders, fills, P&L in time.")
     cache: Cache = Field(default_factory=Cache, description="Newest values by key. Several stacks may share one.")
+    lake: Lake = Field(default_factory=Lake, description="Market data as tables that many tools read.")

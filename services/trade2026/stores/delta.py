@@ -9,8 +9,9 @@ program) and 20 MB that is not.
 
 import json
 import os
+import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,10 @@ _NO_TABLE = "No files in log segment"
 _NOT_KEPT = ("LogSegment end version", _NO_TABLE, "No table metadata or protocol found")
 """What the library says of a version whose commits were cleaned up: that one, those before it, or both."""
 _CONFLICT = "Concurrent transaction failed"
+_OBJECT_STORAGE = "Generic S3 error"
+_DECORATION = re.compile("\x1b\\[[0-9;]*m|↳")
+_PATH = re.compile(r"(https?://[^/\s]+)/\S*")
+_WORDS_MAX = 400
 
 
 class DeltaLake:
@@ -54,13 +59,20 @@ class DeltaLake:
     Args:
         root: A folder, or the address of object storage.
         storage_options: What object storage needs; see the documentation of deltalake.
+        names: Of tables that may be there already: object storage is not listed, a folder is.
         retention_hours: How far back versions are kept: the log, and the names of deleted files.
     """
 
     def __init__(
-        self, root: str | Path, storage_options: Mapping[str, str] | None = None, *, retention_hours: int = 24
+        self,
+        root: str | Path,
+        storage_options: Mapping[str, str] | None = None,
+        *,
+        names: Collection[str] = (),
+        retention_hours: int = 24,
     ) -> None:
         self.root = str(root).rstrip("/")
+        self._names = frozenset(names)
         self._options = dict(storage_options) if storage_options else None
         kept = f"interval {retention_hours} hours"
         self._properties = {
@@ -78,7 +90,7 @@ class DeltaLake:
         if "://" not in self.root:
             found = sorted(path.parent.name for path in Path(self.root).glob("*/_delta_log"))
             return [name for name in found if self._exists(name)]
-        return sorted(self._known)
+        return [name for name in sorted(self._known | self._names) if self._exists(name)]
 
     def offsets(self, table: str, names: Sequence[str]) -> dict[str, int]:
         with self._lock:
@@ -275,13 +287,24 @@ def _told(table: str) -> Iterator[None]:
     except Exception as error:
         if _CONFLICT in str(error):
             raise LakeConflict(f"{table}: another writer has stored these records") from error
-        lines = str(error).strip().splitlines()  # below the first there may be a backtrace
-        line = lines[0] if lines else type(error).__name__
+        line = _said(error)
         raise LakeError(f"{table}: {line}{_ADVICE if _GONE in line else ''}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":
             raise
         raise LakeError(f"{table}: {error}") from error
+
+
+def _said(error: Exception) -> str:
+    """The library's words in one line. Below the first there may be a backtrace, or what object storage has answered."""
+    lines = [_DECORATION.sub("", line).strip() for line in str(error).strip().splitlines()]
+    if not lines:
+        return type(error).__name__
+    if _OBJECT_STORAGE not in lines[0]:
+        return lines[0]
+    whole = _PATH.sub(r"\1/…", ": ".join(line for line in lines if line and not line.startswith("<")))
+    told = re.search("<Message>(.*?)</Message>", str(error))
+    return f"{told[1]} ({whole[:_WORDS_MAX]})" if told else whole[:_WORDS_MAX]
 
 
 def _version_at(table: "DeltaTable", at_ns: int) -> int | None:

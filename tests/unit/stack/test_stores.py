@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from bench.stack import ROOT
 
+from trade2026.local.infra.seaweedfs import SeaweedFs
 from trade2026.local.infra.wanted import wanted, with_addresses
 from trade2026.local.stores import with_files
 from trade2026.stack.manifest import ManifestError, load_all
@@ -44,6 +45,11 @@ def test_a_store_that_is_not_named_is_not_spoken_of() -> None:
         ('{cache: {type: valkey, url: "redis://me:secret@127.0.0.1:6379"}}', "url"),
         ('{cache: {type: valkey, url: "redis://127.0.0.1"}}', "url"),
         ('{cache: {type: valkey, url: "redis://127.0.0.1:6379", password: quest}}', "password"),
+        ("{lake: {type: s3}}", "type s3 needs url"),
+        ('{lake: {type: s3, url: "s3://lake", endpoint: "127.0.0.1:8333"}}', "endpoint"),
+        ('{lake: {endpoint: "http://127.0.0.1:8333"}}', "endpoint is for a bucket"),
+        ('{lake: {type: s3, url: "s3://lake", secretKey: quest}}', "secretKey"),
+        ('{lake: {type: s3, url: "s3://lake", secretKeyVariable: "open sesame"}}', "secretKeyVariable"),
         ("{timeserie: {type: questdb}}", "timeseries"),
     ],
 )
@@ -70,6 +76,20 @@ def test_a_cache_server_is_told_to_the_process_of_the_cache_and_keeps_its_databa
     data = planned.release("data")
     assert data is not None
     assert with_addresses(data.settings, [valkey])["stores"]["cache"]["url"] == "redis://127.0.0.1:7379/3"
+
+
+def test_a_bucket_is_started_where_its_endpoint_is_and_one_of_amazons_is_not(tmp_path: Path) -> None:
+    lake = 'lake: {type: s3, url: "s3://desk/quickstart", endpoint: "http://127.0.0.1:8333"}'
+    planned = plan(load_all(with_stores(f"{{{lake}}}")).stack, port_offset=1000)
+    (seaweedfs,) = wanted(planned, tmp_path, 1000)
+    assert isinstance(seaweedfs, SeaweedFs)
+    assert (seaweedfs.port, seaweedfs.bucket) == (9333, "desk")
+    data = planned.release("data")
+    assert data is not None
+    store = with_addresses(data.settings, [seaweedfs])["stores"]["lake"]
+    assert (store["url"], store["endpoint"]) == ("s3://desk/quickstart", "http://127.0.0.1:9333")
+    amazon = plan(load_all(with_stores('{lake: {type: s3, url: "s3://desk/quickstart"}}')).stack)
+    assert wanted(amazon, tmp_path, 0) == []
 
 
 def test_files_of_a_store_are_meant_from_where_the_manifest_is(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ class Component(ABC):
     """
 
     name = ""
+    stop_seconds_max = STOP_SECONDS_MAX
+    """After it was asked to end; then it is ended."""
 
     def __init__(self, folder: Path, port: int = 0) -> None:
         self.folder = folder
@@ -119,7 +121,7 @@ class Component(ABC):
             return
         process.terminate()
         try:
-            process.wait(STOP_SECONDS_MAX)
+            process.wait(self.stop_seconds_max)
         except subprocess.TimeoutExpired:
             self.kill()
 

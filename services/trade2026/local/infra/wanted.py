@@ -8,11 +8,16 @@ from urllib.parse import urlsplit
 from trade2026.local.infra.component import Component, InfraError
 from trade2026.local.infra.kafka import Kafka
 from trade2026.local.infra.questdb import QuestDb
+from trade2026.local.infra.seaweedfs import SeaweedFs
 from trade2026.local.infra.valkey import Valkey
 from trade2026.stack.planner import Plan
 
-_STORES: Mapping[str, type[Component]] = {"questdb": QuestDb, "valkey": Valkey}
-"""Servers that we can start, by the type of the store."""
+_STORES: Mapping[str, tuple[type[Component], str]] = {
+    "questdb": (QuestDb, "url"),
+    "valkey": (Valkey, "url"),
+    "s3": (SeaweedFs, "endpoint"),
+}
+"""Servers that we can start, by the type of the store, and the field with their address."""
 
 
 def wanted(plan: Plan, folder: Path, port_offset: int) -> list[Component]:
@@ -35,8 +40,12 @@ def wanted(plan: Plan, folder: Path, port_offset: int) -> list[Component]:
         found.append(Kafka(folder / Kafka.name, int(port) + port_offset))
     stores = {name: store for release in plan.releases for name, store in release.settings["stores"].items()}
     for store in stores.values():
-        if (make := _STORES.get(store["type"])) is not None:
-            found.append(make(folder / make.name, (urlsplit(store["url"]).port or 0) + port_offset))
+        make, field = _STORES.get(store["type"], (None, ""))
+        if make is not None and store[field]:
+            component = make(folder / make.name, (urlsplit(store[field]).port or 0) + port_offset)
+            if isinstance(component, SeaweedFs):
+                component.bucket = urlsplit(store["url"]).netloc
+            found.append(component)
     return found
 
 
@@ -51,6 +60,7 @@ def with_addresses(settings: dict[str, Any], components: Sequence[Component]) ->
 
 
 def _at(store: dict[str, Any], addresses: Mapping[str, str]) -> dict[str, Any]:
-    if store["type"] not in addresses:
+    make, field = _STORES.get(store["type"], (None, ""))
+    if make is None or make.name not in addresses or not store[field]:
         return store
-    return {**store, "url": urlsplit(store["url"])._replace(netloc=addresses[store["type"]]).geturl()}
+    return {**store, field: urlsplit(store[field])._replace(netloc=addresses[make.name]).geturl()}

@@ -1,0 +1,38 @@
+"""The lake of a process: a folder of its state directory, or the bucket that the manifest names."""
+
+from collections.abc import Collection
+
+import msgspec
+
+from trade2026.kit.identity import ConfigurationError
+from trade2026.kit.settings import ProcessSettings
+from trade2026.stores.delta import DeltaLake
+from trade2026.stores.lake import LakeError
+from trade2026.stores.s3 import S3Settings
+
+
+def is_folder(settings: ProcessSettings) -> bool:
+    """Whether the lake needs room on this machine's disk."""
+    return "lake" not in settings.stores
+
+
+def open_lake(settings: ProcessSettings, *parts: str, names: Collection[str] = (), retention_hours: int) -> DeltaLake:
+    """Open the lake; nothing is read or written yet.
+
+    Args:
+        parts: Below the lake's root, where it holds several.
+        names: Of the tables that may be there: objects are not listed.
+        retention_hours: How far back versions are kept.
+
+    Raises:
+        ConfigurationError: what the manifest says of it can't be.
+    """
+    if is_folder(settings):
+        return DeltaLake(settings.state.joinpath("lake", *parts), retention_hours=retention_hours)
+    bucket = msgspec.convert(settings.stores["lake"], S3Settings)
+    root = "/".join((bucket.url.rstrip("/"), *parts))
+    try:
+        options = bucket.options()
+    except LakeError as error:
+        raise ConfigurationError(str(error)) from error
+    return DeltaLake(root, options, names=names, retention_hours=retention_hours)
