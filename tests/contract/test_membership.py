@@ -3,22 +3,28 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from uuid import uuid4
 
+import msgspec
 import pytest
 import pytest_asyncio
 from tests.holders import Group, Holder
 from tests.waiting import until
 
+from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
+from trade2026.kit.bus.membership_kafka import kafka_membership
 from trade2026.kit.bus.membership_member import GroupMembership, Timing
 from trade2026.kit.bus.membership_memory import MemoryGroup
 
 P = 8
-TIMING = Timing(session_seconds=6.0, call_seconds_max=2.0)
+TIMING = Timing(session_seconds=300.0, call_seconds_max=2.0)
+"""No session ends because the machine is slow."""
+SHORT_SECONDS = {"memory": 2.0, "kafka": 6.0}
 """Shorter sessions Kafka refuses."""
 
 Make = Callable[[str], Membership]
-Several = Callable[[str], GroupMembership]
+Several = Callable[..., GroupMembership]
 
 
 @pytest.fixture
@@ -26,18 +32,31 @@ def group() -> Group:
     return Group(P)
 
 
-@pytest.fixture(params=["embedded", "memory"])
+@pytest.fixture(params=["embedded", "memory", "kafka"])
 def make(request: pytest.FixtureRequest) -> Make:
     """Makes a member, by name; of some memberships the only one."""
     if request.param == "embedded":
         return lambda name: EmbeddedMembership(member(name), P)
-    return several_of(request, request.param)
+    return several_of(request, request.param, TIMING)
 
 
-@pytest_asyncio.fixture(params=["memory"])
+@pytest_asyncio.fixture(params=["memory", "kafka"])
 async def several(request: pytest.FixtureRequest, group: Group) -> AsyncIterator[Several]:
-    """Makes members of one group, by name; they leave when the test ends."""
-    yield several_of(request, request.param)
+    """Makes members of one group, by name and port; they leave when the test ends."""
+    yield several_of(request, request.param, TIMING)
+    await end(group)
+
+
+@pytest_asyncio.fixture(params=["memory", "kafka"])
+async def hasty(request: pytest.FixtureRequest, group: Group) -> AsyncIterator[Several]:
+    """Makes members of a group whose sessions are short."""
+    timing = msgspec.structs.replace(TIMING, session_seconds=SHORT_SECONDS[request.param])
+    yield several_of(request, request.param, timing)
+    await end(group)
+
+
+async def end(group: Group) -> None:
+    """Let all leave, and see what was noted."""
     for holder in group.holders.values():
         holder.gate.set()
         with contextlib.suppress(asyncio.CancelledError):  # those that were killed
@@ -45,10 +64,12 @@ async def several(request: pytest.FixtureRequest, group: Group) -> AsyncIterator
     assert not group.faults
 
 
-def several_of(request: pytest.FixtureRequest, backend: str) -> Several:
-    assert backend == "memory"
-    memory = MemoryGroup(P, TIMING)
-    return lambda name: memory.member(member(name))
+def several_of(request: pytest.FixtureRequest, backend: str, timing: Timing) -> Several:
+    if backend == "kafka":
+        brokers = KafkaSettings(bootstrap_servers=request.getfixturevalue("kafka").address, prefix=uuid4().hex)
+        return lambda name, port=8001: kafka_membership(brokers, "oms", member(name, port), P, timing)
+    memory = MemoryGroup(P, timing)
+    return lambda name, port=8001: memory.member(member(name, port))
 
 
 def member(name: str, port: int = 8001) -> Member:
@@ -182,9 +203,9 @@ async def test_a_member_that_comes_back_under_its_name_gets_its_partitions_and_n
 
 
 async def test_what_a_silent_member_had_goes_to_others_when_its_session_is_over_and_not_before(
-    several: Several, group: Group
+    hasty: Several, group: Group
 ) -> None:
-    first, second, third = await grown(group, several, "a", "b", "c")
+    first, second, third = await grown(group, hasty, "a", "b", "c")
     had = first.membership.held
     await kill(first.membership)
     session_ends = first.membership._lease_until
@@ -223,7 +244,12 @@ async def test_more_members_than_partitions_wait_with_nothing_and_follow_when_on
         await each.membership.leave()
 
 
-async def test_looking_again_learns_what_is_so_now(several: Several, group: Group) -> None:
-    _, second = await grown(group, several, "a", "b")
+async def test_looking_again_learns_where_one_is_that_came_back_elsewhere(several: Several, group: Group) -> None:
+    first, second = await grown(group, several, "a", "b")
+    had = next(iter(first.membership.held))
+    await kill(first.membership)
+    back = await group.join(several("a", 9001))
+    assert second.membership.whose(had) == member("a"), "as was heard last"
     await second.membership.look()
+    assert second.membership.whose(had) == back.membership.me == member("a", 9001)
     assert group.settled

@@ -13,7 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 from starlette.applications import Starlette
@@ -238,7 +237,7 @@ class App:
         params: Mapping[str, str] = _NO_PARAMS
         route = self._exact.get((method, path))
         if route is None:
-            route, params = self._match(method, path, scope.get("raw_path") or b"")
+            route, params = self._match(method, path)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if route is None:
             await self._serve_other(scope, receive, send, headers)
@@ -289,16 +288,13 @@ class App:
             )
         )
 
-    def _match(self, method: str, path: str, raw: bytes) -> tuple[Route | None, Mapping[str, str]]:
-        if b"%2F" in raw.upper():  # a name with a slash, which would not be told from a path in what is decoded
-            route, params = self._match(method, raw.decode("latin-1"), b"")
-            return route, {name: unquote(value) for name, value in params.items()}
+    def _match(self, method: str, path: str) -> tuple[Route | None, Mapping[str, str]]:
         for its_method, pattern, route in self._patterns:
             if its_method == method and (match := pattern.fullmatch(path)):
                 return route, match.groupdict()
         if method == "HEAD":  # the server leaves the body out
             found = self._exact.get(("GET", path))
-            return (found, _NO_PARAMS) if found is not None else self._match("GET", path, raw)
+            return (found, _NO_PARAMS) if found is not None else self._match("GET", path)
         return None, _NO_PARAMS
 
     async def _serve_other(self, scope: Any, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:

@@ -36,8 +36,13 @@ def test_what_is_to_move_is_nobodys_until_its_holder_has_let_go() -> None:
 
 
 def test_what_is_free_goes_back_to_whose_it_was() -> None:
-    before = {0: "a", 1: "b", 2: "a", 3: "b"}
-    assert share({"a": frozenset(), "b": frozenset()}, 4, before) == {"a": frozenset({0, 2}), "b": frozenset({1, 3})}
+    had = {"a": {0, 2}, "b": {1, 3}, "gone": {0}}
+    assert share({"a": frozenset(), "b": frozenset()}, 4, had) == {"a": frozenset({0, 2}), "b": frozenset({1, 3})}
+
+
+def test_of_what_must_move_that_goes_first_which_another_had() -> None:
+    first = share({"a": {0, 1, 2, 3}, "b": frozenset()}, 4, {"a": {1, 3}, "b": {0, 2}})
+    assert first == {"a": frozenset({1, 3}), "b": frozenset()}
 
 
 def test_what_two_hold_is_given_to_none_of_them() -> None:

@@ -16,6 +16,7 @@ import msgspec
 from trade2026.kit.bus.membership import Holder, Member
 from trade2026.kit.bus.membership_group import (
     Coordinator,
+    Forgotten,
     GroupError,
     Rebalancing,
     Replaced,
@@ -58,6 +59,8 @@ class _Note(msgspec.Struct, frozen=True):
     name: str
     address: str
     held: list[int]
+    had: list[int]
+    """Its share before."""
     generation: int
     """The last it had a share of. It makes each note another one: a coordinator passes over what it knows already."""
 
@@ -84,6 +87,7 @@ class GroupMembership:
         self._coordinator, self._timing = coordinator, timing
         self._told: frozenset[int] = frozenset()
         """What the holder knows to be its own."""
+        self._had: frozenset[int] = frozenset()
         self._table: dict[int, Member] = {}
         self._member_id, self._generation = "", -1
         self._lease_until = _NEVER
@@ -98,7 +102,7 @@ class GroupMembership:
 
     @property
     def _connected(self) -> bool:
-        return self._now() <= self._lease_until
+        return self._lease_until != _NEVER and self._now() <= self._lease_until
 
     async def join(self, holder: Holder) -> None:
         """See `Membership.join`. Without a coordinator it waits for one."""
@@ -162,6 +166,7 @@ class GroupMembership:
 
     async def _session(self) -> None:
         """Join as one that holds nothing, and work until the group forgets us or can't be heard for too long."""
+        await self._require_name()
         self._member_id, self._generation = "", -1
         joined = asyncio.Event()
         rounds = asyncio.create_task(self._rounds(joined))
@@ -176,6 +181,12 @@ class GroupMembership:
             await self._go()
         finally:
             await _end(rounds, beats, leaving)
+
+    async def _require_name(self) -> None:
+        """Raise `Replaced` if another took our name while we were cut off: joining anew would take it back."""
+        if self._member_id:
+            with contextlib.suppress(Rebalancing, StaleGeneration, Forgotten):
+                await self._coordinator.heartbeat(self._member_id, self._generation)
 
     async def _go(self) -> None:
         """Let go, while heartbeats go on, and say goodbye."""
@@ -192,7 +203,7 @@ class GroupMembership:
             if table is None:
                 continue
             mine = frozenset(each for each, owner in table.items() if owner.name == self.me.name)
-            gone, new = self._told - mine, mine - self._told
+            self._had, gone, new = mine, self._told - mine, mine - self._told
             await self._call(self._take, new)
             await self._call(self._let_go, gone)
             self._settled.set()
@@ -205,7 +216,7 @@ class GroupMembership:
 
     async def _round(self, joined: asyncio.Event) -> dict[int, Member] | None:
         """Who has what from now on; None: it has changed meanwhile."""
-        note = _Note(self.me.name, self.me.address, sorted(self._told), self._generation)
+        note = _Note(self.me.name, self.me.address, sorted(self._told), sorted(self._had), self._generation)
         answer = await self._coordinator.join(self._member_id, msgspec.json.encode(note))
         self._member_id, self._generation = answer.member_id, answer.generation
         self._rejoin.clear()
@@ -228,8 +239,10 @@ class GroupMembership:
         if not notes:
             return {}
         members = {note.name: note for note in map(_decode_note, notes.values())}
-        before = {partition: member.name for partition, member in self._table.items()}
-        shares = share({name: frozenset(note.held) for name, note in members.items()}, self.partitions, before)
+        had = {name: set(note.had) for name, note in members.items()}
+        for partition, owner in self._table.items():
+            had.setdefault(owner.name, set()).add(partition)
+        shares = share({name: set(note.held) for name, note in members.items()}, self.partitions, had)
         table = msgspec.json.encode([_Share(name, members[name].address, sorted(shares[name])) for name in members])
         return dict.fromkeys(notes, table)
 
@@ -262,7 +275,7 @@ class GroupMembership:
         self.detail = ""
 
     def _beat_seconds(self) -> float:
-        if len(self._table) < self.partitions:
+        if len(self._table) < self.partitions and not self.detail:
             return _UNSETTLED_SECONDS
         return min(_BEAT_SECONDS_MAX, self._timing.session_seconds / _BEATS_PER_SESSION)
 
