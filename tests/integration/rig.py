@@ -25,10 +25,12 @@ from trade2026.kit.probes import Heartbeat, Lifecycle, add_standard_routes
 from trade2026.kit.publisher import Publisher
 from trade2026.kit.service import Context, Service
 from trade2026.kit.settings import ProcessSettings
+from trade2026.stack.facts import TOPICS
 from trade2026.stack.manifest import loads
 from trade2026.stack.planner import plan
 
 SYMBOL = "BTCUSDT.SIM"
+_BY_ACCOUNT = {topic.name for topic in TOPICS if topic.by_account}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 MANIFEST = """
@@ -86,18 +88,21 @@ class Rig:
 
     Args:
         release: Whose settings the services get.
+        partitions: Of the topics that are split by account.
     """
 
-    def __init__(self, state: Path, release: str, manifest: str = MANIFEST) -> None:
+    def __init__(self, state: Path, release: str, manifest: str = MANIFEST, partitions: int = 1) -> None:
         found = plan(loads(manifest)).release(release)
         assert found is not None
         raw = {**found.settings, "state_dir": str(state), "peers": {}, "free_bytes_min": 0}
+        for topic in raw["topics"]:
+            topic["partitions"] = partitions if topic["name"] in _BY_ACCOUNT else 1
         self.settings = msgspec.json.decode(json.dumps(raw), type=ProcessSettings)
         self.state, self.clock = state, WallClock()
         self.bus = FlakyBus(state / "bus", self.settings)
         self.services: list[Service] = []
         self._apps: dict[tuple[int, str], App] = {}
-        self._publishers: dict[str, Publisher] = {}
+        self._publishers: dict[tuple[str, int], Publisher] = {}
         self._lives = 0
 
     async def start(self, make: Callable[[Context], Service]) -> Any:
@@ -141,13 +146,16 @@ class Rig:
             await publisher.stop()
         await self.bus.close()
 
-    async def say(self, topic: str, *events: Any, traceparent: str = TRACE, reference: str = "") -> int:
+    async def say(
+        self, topic: str, *events: Any, traceparent: str = TRACE, reference: str = "", partition: int = 0
+    ) -> int:
         """Write what the owner of a topic would write; returns the position after it."""
-        publisher = self._publishers.get(topic)
+        publisher = self._publishers.get((topic, partition))
         if publisher is None:
-            publisher = Publisher(self.bus, topic, tenant="rig", clock=self.clock, owner="test")  # type: ignore[arg-type]
+            bus: Any = self.bus
+            publisher = Publisher(bus, topic, tenant="rig", clock=self.clock, owner="test", partition=partition)
             await publisher.start()
-            self._publishers[topic] = publisher
+            self._publishers[topic, partition] = publisher
         await publisher.append(
             [
                 publisher.stamp(
@@ -164,14 +172,14 @@ class Rig:
 
     async def say_newer(self, topic: str) -> None:
         """Write what only a later version understands."""
-        publisher = self._publishers[topic]
+        publisher = self._publishers[topic, 0]
         assert publisher._writer is not None
         await publisher._writer.append([b'{"seq":%d,"data":{"type":"OrderTeleported"}}' % publisher.next_seq])
 
-    async def said(self, topic: str) -> list[Envelope]:
-        """The whole log of a topic."""
-        start, end = await self.bus.start(topic, 0), await self.bus.end(topic, 0)
-        records = await self.bus.read(topic, 0, start, max(1, end - start)) if end > start else []
+    async def said(self, topic: str, partition: int = 0) -> list[Envelope]:
+        """The whole log of a partition of a topic."""
+        start, end = await self.bus.start(topic, partition), await self.bus.end(topic, partition)
+        records = await self.bus.read(topic, partition, start, max(1, end - start)) if end > start else []
         return [decode(record.body) for record in records]
 
     async def until(self, condition: Callable[[], Any], what: str = "it happens") -> Any:

@@ -58,7 +58,7 @@ async def trade_ids(rig: Rig) -> list[str]:
 
 
 async def until_answered(rig: Rig, venue: GatewayService, position: int) -> None:
-    await rig.until(lambda: venue.owner.ready and venue.machine.orders_next >= position, "the venue has answered")
+    await rig.until(lambda: venue.owner.ready and venue.machine.orders_next[0] >= position, "the venue has answered")
     await venue.owner.read(lambda machine: machine.next_seq)
 
 
@@ -231,7 +231,7 @@ async def test_an_event_that_it_does_not_understand_stops_it_and_health_says_whe
     detail = await rig.until(told, "health says so")
     assert "stopped at 1" in detail
     assert "OrderTeleported" in detail
-    assert venue.machine.orders_next == 1
+    assert venue.machine.orders_next == {0: 1}
     assert venue.machine.find("o2") is None
 
 

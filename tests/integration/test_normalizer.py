@@ -59,11 +59,11 @@ def tick(number: int) -> tuple[int, Trade]:
 
 async def print_trades(rig: Rig, first: int, last: int, lost: tuple[int, ...] = ()) -> int:
     """Say trades as the gateway does; returns the position after them."""
-    publisher = rig._publishers.get(RAW)
+    publisher = rig._publishers.get((RAW, 0))
     if publisher is None:
         publisher = Publisher(rig.bus, RAW, tenant="rig", clock=rig.clock, owner="test")  # type: ignore[arg-type]
         await publisher.start()
-        rig._publishers[RAW] = publisher
+        rig._publishers[RAW, 0] = publisher
     for number in range(first, last):
         if number not in lost:
             ts, trade = tick(number)

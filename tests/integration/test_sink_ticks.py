@@ -203,7 +203,7 @@ async def test_a_topic_that_lost_its_end_is_followed_from_there(rig: Rig, tmp_pa
 async def test_late_rows_go_to_their_day_and_are_counted_once(rig: Rig) -> None:
     service = await rig.start(SinkTicksService)
     await rig.say(TICKS, trade(0))
-    publisher = rig._publishers[TICKS]
+    publisher = rig._publishers[TICKS, 0]
     now = rig.clock.now()
     await publisher.publish(trade(1), ts_event=now - 2 * DAY_NS)
     await publisher.publish(trade(2), ts_event=now)
@@ -243,7 +243,7 @@ async def test_upkeep_compacts_what_grows_and_sorts_what_is_over(rig: Rig) -> No
     old = rig.clock.now() - 3 * DAY_NS
     for number in range(3):
         await rig.say(TICKS, trade(2 * number))
-        await rig._publishers[TICKS].publish(trade(2 * number + 1), ts_event=old + number)
+        await rig._publishers[TICKS, 0].publish(trade(2 * number + 1), ts_event=old + number)
         await stored(rig, service, 2 * number + 2)
 
     async def sorted_by_time() -> bool:

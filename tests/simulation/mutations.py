@@ -94,9 +94,9 @@ def _fill_twice(self: Position, *args: Any) -> int:
     return _apply_fill(self, *args)
 
 
-def _forget_what_was_answered(self: PaperVenue, envelope: ev.Envelope) -> None:
-    _venue_apply(self, envelope)
-    self.orders_next = 0
+def _forget_what_was_answered(self: PaperVenue, envelope: ev.Envelope, partition: int = 0) -> None:
+    _venue_apply(self, envelope, partition)
+    self.reports[partition].orders_next = 0
 
 
 async def _claim_without_looking(self: Outlet, end: int) -> None:

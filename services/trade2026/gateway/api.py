@@ -11,7 +11,8 @@ from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import DIRECT_ORDER_PREFIX, OrderSpec
 from trade2026.gateway import commands as cmd
 from trade2026.gateway.book import LEVELS
-from trade2026.gateway.order_input import PaperOrderInput, find_instrument, paper_order_id, read_order
+from trade2026.gateway.order_ids import paper_order_id
+from trade2026.gateway.order_input import PaperOrderInput, find_instrument, read_order
 from trade2026.gateway.resting import VenueOrder
 from trade2026.gateway.view import TRADES_KEPT, MarketView, instrument_view
 from trade2026.kit.http import App, Problem, Request, Response, json_response

@@ -5,7 +5,8 @@ its price, or by one at its price after those that stood there before. Participa
 recorded market, not with each other.
 
 Pure: time comes with the command, randomness does not exist. What was reported is folded from
-`venue.reports` alone. Two things are the market's and not ours to log: what is left in the book, and
+`venue.reports` alone, whose partitions are those of the orders: what is reported of an order is in the
+order's. The market is one for all of them. Two things are the market's and not ours to log: what is left in the book, and
 how far the queue ahead of an order has moved; after a restart, from a snapshot or without one, an order
 stands behind what the first book displays at its price.
 """
@@ -27,9 +28,10 @@ from trade2026.domain.numbers import BPS, cost_of, to_text
 from trade2026.domain.orders import HELD_TYPES, OrderSpec, OrderType, TimeInForce
 from trade2026.domain.rejects import RejectCode
 from trade2026.gateway import commands as cmd
+from trade2026.gateway.order_ids import partition_of_report
 from trade2026.gateway.resting import Level as RestingLevel
 from trade2026.gateway.resting import Side, VenueOrder, shown_of
-from trade2026.gateway.venue_state import VenuePiece, VenueState, decode, encode, pieces, thawed
+from trade2026.gateway.venue_state import ReportsState, VenuePiece, VenueState, decode, encode, pieces, thawed
 
 Emit = Callable[[ev.AnyEvent], None]
 
@@ -37,7 +39,6 @@ CLOSED_KEPT = 20_000
 """Orders that are over and still known, so that the same order is not taken twice."""
 FILLS_PER_PRINT_MAX = 2_000
 """A print fills at most this many of our orders on a side; the next print goes on."""
-ORDERS_LOG = "orders.events/0/"
 
 _PASSING = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 
@@ -76,24 +77,45 @@ def _copy(levels: list[Level]) -> list[list[int]]:
     return [[level.price, level.quantity] for level in levels]
 
 
+class Reports:
+    """How far one partition of the reports is."""
+
+    def __init__(self, partition: int, next_seq: int = 0, executions: int = 0, orders_next: int = 0) -> None:
+        self.next_seq, self.executions = next_seq, executions
+        self.orders_next = orders_next
+        """The position after the last event that was answered, in the same partition of `orders.events`."""
+        self.causes = f"orders.events/{partition}/"
+        self.names = f"-{partition}-" if partition else "-"
+        """Between the venue and the number of an execution: each partition counts its own."""
+
+    def saw(self, envelope: ev.Envelope) -> None:
+        """Another report is here."""
+        assert envelope.seq == self.next_seq, f"report {envelope.seq} follows {self.next_seq - 1}"
+        self.next_seq += 1
+        self.executions += isinstance(envelope.data, ev.VenueFilled)
+        cause = envelope.causation_id
+        if cause.startswith(self.causes):
+            self.orders_next = max(self.orders_next, int(cause[len(self.causes) :]) + 1)
+
+
 class PaperVenue:
     """Decides what the venue reports, and folds what it has reported.
 
     Args:
         instruments: By id; an order for another one is rejected.
         kills: Scopes in which new orders are refused, and why; the shell latches them here.
+        partitions: Of `venue.reports`, and of `orders.events`.
     """
 
-    def __init__(self, instruments: Mapping[str, Instrument], kills: Mapping[str, cmd.Kill] | None = None) -> None:
+    def __init__(
+        self, instruments: Mapping[str, Instrument], kills: Mapping[str, cmd.Kill] | None = None, partitions: int = 1
+    ) -> None:
         self.instruments = instruments
         self.kills: Mapping[str, cmd.Kill] = kills if kills is not None else {}
         self.orders: Records[VenuePiece, VenueOrder] = Records()
         self.closed: OrderedDict[str, VenueOrder] = OrderedDict()
-        self.next_seq = 0
-        self.executions = 0
+        self.reports = [Reports(partition) for partition in range(partitions)]
         self.accepted = 0
-        self.orders_next = 0
-        """The position in `orders.events` after the last event that was answered."""
         self.last_print: dict[str, str] = {}
         """Per instrument, the newest print that filled something."""
         self._resting: dict[str, tuple[Side, Side]] = {}
@@ -123,14 +145,30 @@ class PaperVenue:
         """Emit the reports that follow from a command; each is folded before the next is decided."""
         return self._deciders[type(command)](command, emit)
 
-    def apply(self, envelope: ev.Envelope) -> None:
-        """Fold one report."""
-        assert envelope.seq == self.next_seq, f"report {envelope.seq} follows {self.next_seq - 1}"
+    def apply(self, envelope: ev.Envelope, partition: int = 0) -> None:
+        """Fold the next report of a partition."""
+        self.reports[partition].saw(envelope)
         self._folds[type(envelope.data)](envelope.data, envelope)
-        self.next_seq += 1
-        cause = envelope.causation_id
-        if cause.startswith(ORDERS_LOG):
-            self.orders_next = max(self.orders_next, int(cause[len(ORDERS_LOG) :]) + 1)
+
+    def partition_of(self, order_id: str) -> int:
+        """Where it is reported what becomes of an order."""
+        partitions = len(self.reports)
+        return partition_of_report(order_id, partitions) if partitions > 1 else 0
+
+    @property
+    def next_seq(self) -> int:
+        """Reports that were folded: with one partition, the position of the next."""
+        return sum(part.next_seq for part in self.reports)
+
+    @property
+    def executions(self) -> int:
+        """Fills that were reported."""
+        return sum(part.executions for part in self.reports)
+
+    @property
+    def orders_next(self) -> dict[int, int]:
+        """By partition of `orders.events`, the position after the last event that was answered."""
+        return {partition: part.orders_next for partition, part in enumerate(self.reports)}
 
     def traceparent_of(self, order_id: str) -> str:
         """The trace of an order that is known, or empty."""
@@ -151,11 +189,16 @@ class PaperVenue:
 
     def snapshot(self) -> bytes:
         """All that the log has told, to go on from with `restore`."""
+        first, *others = (
+            ReportsState(next_seq=part.next_seq, executions=part.executions, orders_next=part.orders_next)
+            for part in self.reports
+        )
         state = VenueState(
-            next_seq=self.next_seq,
-            executions=self.executions,
+            next_seq=first.next_seq,
+            executions=first.executions,
             accepted=self.accepted,
-            orders_next=self.orders_next,
+            orders_next=first.orders_next,
+            others=others or msgspec.UNSET,
             last_print=self.last_print,
             orders=list(pieces(self.orders)),
             closed=list(self.closed.values()),
@@ -175,8 +218,12 @@ class PaperVenue:
             msgspec.MsgspecError: it is damaged or of another format.
         """
         state = decode(snapshot)
-        self.next_seq, self.executions, self.accepted = state.next_seq, state.executions, state.accepted
-        self.orders_next, self.last_print = state.orders_next, state.last_print
+        others = state.others if state.others is not msgspec.UNSET else []
+        self.reports = [
+            Reports(partition, part.next_seq, part.executions, part.orders_next)
+            for partition, part in enumerate((state, *others))
+        ]
+        self.accepted, self.last_print = state.accepted, state.last_print
         self.orders, self._expiries = Records(), []
         for piece in state.orders:
             Frozen(piece, thawed).stand_in(self.orders, piece.order_ids)
@@ -251,11 +298,12 @@ class PaperVenue:
 
     def _fill(self, order: VenueOrder, quantity: int, price: int, liquidity: Any, source: str, emit: Emit) -> None:
         instrument = self.instruments[order.spec.instrument]
+        reports = self.reports[self.partition_of(order.order_id)]
         bps = instrument.maker_fee_bps if liquidity == "MAKER" else instrument.taker_fee_bps
         emit(
             ev.VenueFilled(
                 order_id=order.order_id,
-                exec_id=f"{instrument.venue}-{self.executions}",
+                exec_id=f"{instrument.venue}{reports.names}{reports.executions}",
                 last_qty=quantity,
                 last_px=price,
                 fee=cost_of(price, quantity, instrument.multiplier) * bps // BPS,
@@ -424,7 +472,6 @@ class PaperVenue:
         assert 0 < event.last_qty <= order.leaves_qty, f"{event.order_id}: overfilled by {event.exec_id}"
         order.leaves_qty -= event.last_qty
         order.cum_qty += event.last_qty
-        self.executions += 1
         if event.liquidity == "MAKER":
             self.last_print[spec.instrument] = event.source
         elif (book := self._books.get(spec.instrument)) is not None:

@@ -6,7 +6,7 @@ import msgspec
 
 from trade2026.domain.instruments import Instrument, Instruments, UnknownInstrument
 from trade2026.domain.numbers import Amount, to_text
-from trade2026.domain.orders import DIRECT_ORDER_PREFIX, OrderSpec, OrderType, TimeInForce
+from trade2026.domain.orders import OrderSpec, OrderType, TimeInForce
 from trade2026.kit.http import Problem
 
 _TEXT_MAX = 64
@@ -27,12 +27,6 @@ class PaperOrderInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     post_only: bool = False
     account: str | None = None
     client_order_id: str | None = None
-
-
-def paper_order_id(account: str, client_order_id: str) -> str:
-    """Return the id of an order that is placed here; no two orders have the same, whatever dashes their names have."""
-    account = account.replace("~", "~~").replace("-", "~-")  # the first dash that is not marked ends the account
-    return f"{DIRECT_ORDER_PREFIX}{account}-{client_order_id}"
 
 
 def _bad(code: str, detail: str, field: str) -> NoReturn:

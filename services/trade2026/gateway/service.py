@@ -1,4 +1,4 @@
-"""The gateway: owns `venue.reports`, `market.raw`; follows `orders.events`.
+"""The gateway: owns `venue.reports`, `market.raw`; follows `orders.events`; all partitions of both.
 
 The OMS's log is its outbox: what was routed there is done here, once. Each report names the event that
 caused it, so after any crash the venue goes on after the last event that it has answered.
@@ -25,20 +25,20 @@ from trade2026.gateway.machine import PaperVenue
 from trade2026.gateway.outbox import asked_of_venue
 from trade2026.gateway.recording import load_bitstamp
 from trade2026.gateway.replay import Recording
+from trade2026.gateway.reports import REPORTS, ReportsOwner
 from trade2026.gateway.stream import MarketStream
 from trade2026.gateway.venues import make_source, read_configs
 from trade2026.kit.bus.port import Record
-from trade2026.kit.follower import Follower
+from trade2026.kit.followers import Followers
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed
-from trade2026.kit.owner import Owner, Unavailable
+from trade2026.kit.owner import Unavailable
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
 
 log = logging.getLogger(__name__)
 
-REPORTS = "venue.reports"
 ORDERS = "orders.events"
 _PENDING_MAX = 5_000
 """Order events that may wait for durable reports before reading goes on."""
@@ -72,11 +72,12 @@ class GatewayService(Service):
         self.stream = MarketStream(self.instruments)
         self.feed: Feed | None = None
         self.owner_name = f"{settings.release}-{context.instance}"
-        self.owner = Owner(
+        self.partitions = settings.partitions(ORDERS)
+        self.owner = ReportsOwner(
             context.bus,
-            REPORTS,
             self._make_venue,
             context.clock,
+            partitions=self.partitions,
             restore=self._restored,
             tenant=settings.stack,
             name=self.owner_name,
@@ -85,7 +86,7 @@ class GatewayService(Service):
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, self.name), self.name)
         self.acted = context.metrics.counter("trade2026_venue_orders_total", "Order events acted on", service="gateway")
         self._recording = recording
-        self._orders: Follower | None = None
+        self._orders: Followers | None = None
         self._last: asyncio.Future[Any] | None = None
         self._snapshot_seq = 0
         self._snapshot_error = ""
@@ -96,18 +97,21 @@ class GatewayService(Service):
 
     def _make_venue(self) -> PaperVenue:
         refused = {"stack": cmd.Kill(self.version_fault)} if self.version_fault else {}
-        return PaperVenue(self.instruments.by_id, ChainMap(refused, self.kills))  # type: ignore[arg-type]
+        kills = ChainMap(refused, self.kills)  # type: ignore[arg-type]
+        return PaperVenue(self.instruments.by_id, kills, self.partitions)
 
-    def _restored(self, end: int) -> PaperVenue | None:
-        """From the newest snapshot that can be read."""
+    def _restored(self, ends: list[int]) -> PaperVenue | None:
+        """From the newest snapshot that can be read; its position is how many reports it contains."""
 
         def make(state: bytes) -> PaperVenue:
             venue = self._make_venue()
             venue.restore(state)
             return venue
 
-        self.snapshots.refuse_lost_end(REPORTS, end)
-        venue = self.snapshots.restore(make, next_seq_max=end)
+        self.snapshots.refuse_lost_end(REPORTS, sum(ends))
+        venue = self.snapshots.restore(make, next_seq_max=sum(ends))
+        for partition, reports in enumerate(venue.reports if venue is not None else ()):
+            self.snapshots.refuse_lost(f"{REPORTS}/{partition}", ends[partition], reports.next_seq)
         self._snapshot_seq = venue.next_seq if venue is not None else 0
         return venue
 
@@ -144,11 +148,11 @@ class GatewayService(Service):
         return found
 
     async def _follow_orders(self) -> None:
-        self._orders = Follower(
+        self._orders = Followers(
             self.context.bus,
             ORDERS,
             self._on_order_event,
-            from_seq=self.machine.orders_next,
+            from_seqs=self.machine.orders_next,
             on_batch=self._wait_for_reports,
         )
         await self._orders.start()
@@ -228,7 +232,7 @@ class GatewayService(Service):
         return self.feed.error if self.feed is not None and self.feed.fenced else ""
 
     def followed(self) -> Iterable[Followed]:
-        return [self._orders] if self._orders is not None else []
+        return self._orders.each.values() if self._orders is not None else ()
 
     def health(self) -> dict[str, Health]:
         checks = {
@@ -268,7 +272,7 @@ class GatewayService(Service):
             "executions": machine.executions,
             "reports": machine.next_seq,
             "snapshot_as_of": self._snapshot_seq - 1,
-            "orders_next": machine.orders_next,
+            "orders_next": sum(machine.orders_next.values()),
             "lag": self._orders.lag if self._orders is not None else 0,
             "pending": self.owner.pending,
             "trades_published": self.feed.published if self.feed is not None else 0,

@@ -23,6 +23,14 @@ class VenuePiece(msgspec.Struct, array_like=True):
     """The orders."""
 
 
+class ReportsState(msgspec.Struct, kw_only=True):
+    """How far a partition of the reports is, from the second on."""
+
+    next_seq: int
+    executions: int
+    orders_next: int
+
+
 class VenueState(msgspec.Struct, kw_only=True):
     """What the log has told; another `format` is not read, the log is folded instead."""
 
@@ -31,6 +39,9 @@ class VenueState(msgspec.Struct, kw_only=True):
     executions: int
     accepted: int
     orders_next: int
+    """As `next_seq` and `executions`, of partition 0 of the reports."""
+    others: list[ReportsState] | msgspec.UnsetType = msgspec.UNSET
+    """Of the other partitions, where there are some."""
     last_print: dict[str, str]
     orders: list[VenuePiece]
     closed: list[VenueOrder]

@@ -235,6 +235,12 @@ class Owner:
 
     async def start(self) -> None:
         """Claim the partition, fold its log to the end, and be ready."""
+        await self._claim_and_fold()
+        self.ready, self.detail = True, "ready"
+        if self._on_started is not None:
+            await self._on_started()
+
+    async def _claim_and_fold(self) -> None:
         self.detail = "claiming the log"
         self._writer = await self.bus.claim(self.topic, self.partition, self.name)
         end = self._writer.next_seq
@@ -257,9 +263,6 @@ class Owner:
         if restored is not None and end:  # the last record may be older than the snapshot: its time still binds us
             last = await self.bus.read(self.topic, self.partition, end - 1, 1)
             self._ts_init = max(self._ts_init, decode(last[-1].body).ts_init)
-        self.ready, self.detail = True, "ready"
-        if self._on_started is not None:
-            await self._on_started()
 
     async def stop(self) -> None:
         """Answer what was accepted, then let the log go."""

@@ -102,9 +102,13 @@ class SnapshotStore:
             BusCorrupt: it does; the message says what to do.
         """
         newest = next((int(path.stem) for path in self._newest_first()), 0)
-        if newest > end:
+        self.refuse_lost(topic, end, newest)
+
+    def refuse_lost(self, topic: str, end: int, next_seq: int) -> None:
+        """The same, where it is known how far a snapshot is."""
+        if next_seq > end:
             raise BusCorrupt(
-                f"{topic} ends at {end}, but {self.directory} has its events to {newest}: the log has lost its end; "
+                f"{topic} ends at {end}, but {self.directory} has its events to {next_seq}: the log has lost its end; "
                 "put a backup back with `trade2026 restore`, or begin anew with another --state-dir"
             )
 

@@ -70,10 +70,15 @@ BOOK = book([("99", "1"), ("98", "2")], [("101", "1"), ("102", "2")])
 class Desk:
     """A venue with its log: commands in, reports out."""
 
-    def __init__(self, market: Book | None = BOOK, kills: dict[str, cmd.Kill] | None = None) -> None:
+    def __init__(
+        self, market: Book | None = BOOK, kills: dict[str, cmd.Kill] | None = None, partitions: int = 1
+    ) -> None:
         self.kills = kills if kills is not None else {}
-        self.venue = PaperVenue({NAME: BTC}, self.kills)
+        self.partitions = partitions
+        self.venue = PaperVenue({NAME: BTC}, self.kills, partitions)
         self.log: list[bytes] = []
+        self.homes: list[int] = []
+        """The partition of each record of the log."""
         self.prints = 0
         self.causes = 0
         if market is not None:
@@ -84,30 +89,32 @@ class Desk:
         reports: list[AnyEvent] = []
 
         def emit(event: AnyEvent) -> None:
-            trace = self.venue.traceparent_of(getattr(event, "order_id", ""))
-            envelope = Envelope(
-                len(self.log), 1, command.ts, command.ts, "t", "venue", "", command.causation_id, trace, event
-            )
-            self.venue.apply(envelope)
+            order_id = getattr(event, "order_id", "")
+            trace, home = self.venue.traceparent_of(order_id), self.venue.partition_of(order_id)
+            seq, cause = self.homes.count(home), command.causation_id
+            envelope = Envelope(seq, 1, command.ts, command.ts, "t", "venue", "", cause, trace, event)
+            self.venue.apply(envelope, home)
             self.log.append(encode(envelope))
+            self.homes.append(home)
             reports.append(event)
 
         self.venue.decide(command, emit)
         return reports
 
-    def _common(self) -> dict[str, Any]:
+    def _common(self, order_id: str) -> dict[str, Any]:
         self.causes += 1
-        return {"ts": self.causes, "causation_id": f"orders.events/0/{self.causes - 1}"}
+        home = self.venue.partition_of(order_id)
+        return {"ts": self.causes, "causation_id": f"orders.events/{home}/{self.causes - 1}"}
 
     def place(self, order_id: str, order: OrderSpec) -> list[AnyEvent]:
-        return self.decide(cmd.PlaceOrders(orders=[cmd.NewOrder(order_id, order)], **self._common()))
+        return self.decide(cmd.PlaceOrders(orders=[cmd.NewOrder(order_id, order)], **self._common(order_id)))
 
     def cancel(self, order_id: str) -> list[AnyEvent]:
-        return self.decide(cmd.CancelWorking(order_id=order_id, **self._common()))
+        return self.decide(cmd.CancelWorking(order_id=order_id, **self._common(order_id)))
 
     def replace(self, order_id: str, quantity: str, price: str) -> list[AnyEvent]:
         terms = {"quantity": to_nanos(quantity), "price": to_nanos(price)}
-        return self.decide(cmd.ReplaceWorking(order_id=order_id, **terms, **self._common()))
+        return self.decide(cmd.ReplaceWorking(order_id=order_id, **terms, **self._common(order_id)))
 
     def print(self, price: str, quantity: str, market: Book | None = None) -> list[AnyEvent]:
         self.prints += 1
@@ -119,11 +126,11 @@ class Desk:
 
     def rebuilt(self, snapshot: bytes | None = None) -> PaperVenue:
         """A venue that has only read the log, or a snapshot of it and the rest."""
-        venue = PaperVenue({NAME: BTC})
+        venue = PaperVenue({NAME: BTC}, partitions=self.partitions)
         if snapshot is not None:
             venue.restore(snapshot)
-        for body in self.log[venue.next_seq :]:
-            venue.apply(decode(body))
+        for body, home in list(zip(self.log, self.homes, strict=True))[venue.next_seq :]:
+            venue.apply(decode(body), home)
         return venue
 
 

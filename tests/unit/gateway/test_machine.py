@@ -267,7 +267,7 @@ order = st.builds(
     st.booleans(),
     st.sampled_from([0, 0, 0, 5, 20, 50]),
 )
-name = st.integers(0, 12).map(lambda number: f"o{number}")
+name = st.integers(0, 12).map(lambda number: f"o{number % 4}-{number}")
 action = st.one_of(
     st.tuples(st.just("place"), name, order),
     st.tuples(st.just("place"), name, order),
@@ -279,15 +279,15 @@ action = st.one_of(
 actions = st.lists(action, max_size=40)
 
 
-def run(script) -> tuple[Desk, list[tuple[tuple, list]]]:
-    desk = Desk()
+def run(script, partitions: int = 1) -> tuple[Desk, list[tuple[tuple, list]]]:
+    desk = Desk(partitions=partitions)
     return desk, [(step, getattr(desk, step[0])(*step[1:])) for step in script]
 
 
 @settings(max_examples=120)
-@given(script=actions)
-def test_no_order_is_overfilled_and_no_fill_is_worse_than_its_limit(script):
-    _, told = run(script)
+@given(script=actions, partitions=st.sampled_from([1, 4]))
+def test_no_order_is_overfilled_and_no_fill_is_worse_than_its_limit(script, partitions):
+    _, told = run(script, partitions)
     terms, filled, executions = {}, {}, []
     for _, reports in told:
         for report in reports:
@@ -318,9 +318,22 @@ def test_a_print_never_fills_more_than_it_traded_on_a_side(script):
 
 
 @settings(max_examples=120)
-@given(before=actions, after=actions)
-def test_a_snapshot_and_the_tail_equal_a_full_replay(before, after):
-    desk, _ = run(before)
+@given(script=actions)
+def test_the_market_is_one_for_all_partitions_of_the_reports(script):
+    def told(partitions):
+        return [[_without_id(report) for report in reports] for _, reports in run(script, partitions)[1]]
+
+    assert told(4) == told(1)
+
+
+def _without_id(report):
+    return changed(report, exec_id="") if isinstance(report, ev.VenueFilled) else report
+
+
+@settings(max_examples=120)
+@given(before=actions, after=actions, partitions=st.sampled_from([1, 4]))
+def test_a_snapshot_and_the_tail_equal_a_full_replay(before, after, partitions):
+    desk, _ = run(before, partitions)
     snapshot = desk.venue.snapshot()
     for step in after:
         getattr(desk, step[0])(*step[1:])
@@ -355,9 +368,9 @@ def test_an_order_that_does_not_work_rests_nowhere(script):
 
 
 @settings(max_examples=200)
-@given(before=actions, after=actions)
-def test_a_rebuilt_venue_goes_on_and_never_answers_an_event_twice(before, after):
-    desk, _ = run(before)
+@given(before=actions, after=actions, partitions=st.sampled_from([1, 4]))
+def test_a_rebuilt_venue_goes_on_and_never_answers_an_event_twice(before, after, partitions):
+    desk, _ = run(before, partitions)
     cause = desk.venue.orders_next
     desk.venue = desk.rebuilt()
     assert desk.venue.orders_next == cause
