@@ -7,7 +7,7 @@ import pytest
 from recovering import Desk, accepted
 from tests.waiting import until
 
-from trade2026.archive import service
+from trade2026.archive import keeper
 from trade2026.archive.service import ArchiveService
 from trade2026.archive.store import HistoryStore
 
@@ -30,14 +30,14 @@ async def test_making_the_history_again_is_tried_until_it_works(desk: Desk, monk
         refused.append(path)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(service, "HistoryStore", no_space)
-    history._begin_again("noise")  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(keeper, "HistoryStore", no_space)
+    history.keepers[0]._begin_again("noise")  # pyright: ignore[reportPrivateUsage]
     await until(lambda: len(refused) >= 2, "it has failed twice")
     check = history.health()["history"]
     assert (check.ok, "No space left" in check.detail) == (False, True)
     assert not history.readiness()[0]
-    monkeypatch.setattr(service, "HistoryStore", HistoryStore)
+    monkeypatch.setattr(keeper, "HistoryStore", HistoryStore)
     await until(lambda: history.readiness()[0], "it is made again")
     assert history.health()["history"].ok
-    assert history.path.with_name("history.db.damaged").exists()
+    assert history.keepers[0].path.with_name("history.db.damaged").exists()
     assert (await archive.ask("GET", f"/orders/{order_id}")).json()["order_id"] == order_id

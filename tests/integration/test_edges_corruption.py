@@ -11,7 +11,7 @@ import pytest
 from one_process import ORDER, OneProcess
 
 from trade2026.archive import integrity
-from trade2026.archive import service as archive_service
+from trade2026.archive import keeper as archive_keeper
 
 FAR = {**ORDER, "price": "30000"}
 
@@ -20,7 +20,7 @@ FAR = {**ORDER, "price": "30000"}
 def quick_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(integrity, "STEP_SECONDS", 0.01)
     monkeypatch.setattr(integrity, "ROUND_SECONDS", 0.1)
-    monkeypatch.setattr(archive_service, "_SNAPSHOT_EVENTS", 40)
+    monkeypatch.setattr(archive_keeper, "_SNAPSHOT_EVENTS", 40)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_whole_logs_are_checked_round_by_round(state: Path) -> None:
         )
         end = len(stack.events())
         stack.wait_until(
-            lambda: stack.hosted["archive"].integrity.checked["orders.events"] >= end, "it has come to the end"
+            lambda: stack.hosted["archive"].integrity.checked["orders.events", 0] >= end, "it has come to the end"
         )
         assert stack.call("archive", "GET", "/health").json["checks"]["integrity"]["status"] == "ok"
 

@@ -23,7 +23,7 @@ from tests.simulation.bus import Weather
 from tests.simulation.host import Host, seeded
 from tests.simulation.loop import SimLoop
 
-from trade2026.archive import service as archive_service
+from trade2026.archive import keeper as archive_keeper
 from trade2026.archive.service import ArchiveService
 from trade2026.archive.store import HistoryStore
 from trade2026.gateway import service as gateway_service
@@ -51,7 +51,7 @@ READY_SECONDS_MAX = 60.0
 _COPIES = 0.03
 """Share of the history's transactions after which the disk has all of it."""
 _SMALL: tuple[tuple[Any, str, int], ...] = (
-    (archive_service, "_SNAPSHOT_EVENTS", 60),
+    (archive_keeper, "_SNAPSHOT_EVENTS", 60),
     (projection, "_SNAPSHOT_EVENTS", 60),
     (follower, "RECORDS_PER_BATCH_MAX", 20),
     (gateway_service, "_SNAPSHOT_REPORTS", 40),
@@ -335,7 +335,7 @@ class World:
         try:
             with contextlib.ExitStack() as patches:
                 patches.enter_context(mock.patch.object(os, "fsync", self.fsync))
-                patches.enter_context(mock.patch.object(archive_service, "HistoryStore", Store))
+                patches.enter_context(mock.patch.object(archive_keeper, "HistoryStore", Store))
                 for module, name, value in _SMALL:
                     patches.enter_context(mock.patch.object(module, name, value))
                 return self.loop.run_until_complete(story)

@@ -6,7 +6,7 @@ when the good copies are long gone.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from trade2026.domain.events import UnknownEvent, decode
 from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, Trimmed
@@ -20,27 +20,31 @@ ROUND_SECONDS = 600.0
 """Between two rounds."""
 
 
+Place = tuple[str, int]
+"""A topic and one of its partitions."""
+
+
 class Integrity:
     """Checks the frames' checksums, the sequence without gaps, and that each record is an event.
 
     Args:
-        topics: The durable ones; partition 0 of each.
+        topics: The durable ones, with how many partitions each has.
     """
 
-    def __init__(self, bus: Bus, topics: Iterable[str]) -> None:
+    def __init__(self, bus: Bus, topics: Mapping[str, int]) -> None:
         self.bus = bus
-        self.checked = dict.fromkeys(topics, 0)
-        """By topic, the position up to which this round has come."""
-        self.faults: dict[str, str] = {}
-        """By topic, what is damaged; it stays until a whole round finds nothing."""
+        self.checked = {(topic, partition): 0 for topic, count in topics.items() for partition in range(count)}
+        """By partition, the position up to which this round has come."""
+        self.faults: dict[Place, str] = {}
+        """By partition, what is damaged; it stays until a whole round finds nothing."""
         self.rounds = 0
         self.step_seconds, self.round_seconds = STEP_SECONDS, ROUND_SECONDS
 
     async def run(self) -> None:
         """Check until cancelled."""
         while True:
-            for topic in self.checked:
-                await self._check(topic)
+            for place in self.checked:
+                await self._check(place)
             self.rounds += 1
             await asyncio.sleep(self.round_seconds)
 
@@ -49,43 +53,50 @@ class Integrity:
         """What is damaged, or how far the check has come, for a person."""
         if self.faults:
             return "; ".join(self.faults.values())
-        return ", ".join(f"{topic}: checked to {position}" for topic, position in self.checked.items())
+        return ", ".join(f"{_told(place)}: checked to {position}" for place, position in self.checked.items())
 
-    async def _check(self, topic: str) -> None:
-        self.checked[topic] = await self.bus.start(topic, 0)
+    async def _check(self, place: Place) -> None:
+        self.checked[place] = await self.bus.start(*place)
         while True:
             try:
-                more = await self._step(topic)
+                more = await self._step(place)
             except Trimmed:
-                self.checked[topic] = await self.bus.start(topic, 0)
+                self.checked[place] = await self.bus.start(*place)
                 continue
             except BusCorrupt as error:
-                self._found(topic, str(error))
+                self._found(place, str(error))
                 return
             except BusError as error:
-                log.warning("%s is checked again later: %s", topic, error)
+                log.warning("%s is checked again later: %s", _told(place), error)
                 return
             if not more:
-                self.faults.pop(topic, None)
+                self.faults.pop(place, None)
                 return
             await asyncio.sleep(self.step_seconds)
 
-    async def _step(self, topic: str) -> bool:
-        position = self.checked[topic]
-        records = await self.bus.read(topic, 0, position, RECORDS_PER_STEP)
+    async def _step(self, place: Place) -> bool:
+        topic, partition = place
+        position = self.checked[place]
+        records = await self.bus.read(topic, partition, position, RECORDS_PER_STEP)
         for record in records:
             try:
                 seq = decode(record.body).seq
             except UnknownEvent:
                 seq = record.seq  # of a version to come: whole, though not ours to read
             except ValueError as error:
-                raise BusCorrupt(f"{topic}/0: the record at {record.seq} is no event: {error}") from error
+                raise BusCorrupt(f"{topic}/{partition}: the record at {record.seq} is no event: {error}") from error
             if seq != record.seq:
-                raise BusCorrupt(f"{topic}/0: the record at {record.seq} says that it is {seq}")
-        self.checked[topic] = position + len(records)
+                raise BusCorrupt(f"{topic}/{partition}: the record at {record.seq} says that it is {seq}")
+        self.checked[place] = position + len(records)
         return bool(records)
 
-    def _found(self, topic: str, fault: str) -> None:
-        if self.faults.get(topic) != fault:
+    def _found(self, place: Place, fault: str) -> None:
+        if self.faults.get(place) != fault:
             log.error("damage was found: %s", fault)
-        self.faults[topic] = fault
+        self.faults[place] = fault
+
+
+def _told(place: Place) -> str:
+    """A partition for a person, who need not know that there are some."""
+    topic, partition = place
+    return f"{topic}/{partition}" if partition else topic

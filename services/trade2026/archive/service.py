@@ -1,55 +1,33 @@
-"""The archive: follows `orders.events`, `venue.reports`, `positions`, `pnl` and `exeq.events`; owns `history.db`
-and the snapshots of the order log.
+"""The archive: follows `orders.events`, `venue.reports`, `positions`, `pnl` and `exeq.events`, all partitions; owns
+`history.db` (of another partition `history-3.db`) and the snapshots of the order log.
 
 What it promises: every event is in the history exactly once, whatever is killed when; closed orders stay for
 at least seven days; a snapshot of the order log is never ahead of the history.
 """
 
 import asyncio
-import logging
-import sqlite3
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import msgspec
 
-from trade2026 import __version__
 from trade2026.archive import api
 from trade2026.archive.integrity import Integrity
-from trade2026.archive.machine import HistoryMachine, order_ids_of
+from trade2026.archive.keeper import FOLLOWED, ORDERS, HistoryKeeper
 from trade2026.archive.spans import WAIT_NS, OrderSpans
-from trade2026.archive.store import HistoryFenced, HistoryStore, IndexRow, fault_of, is_damaged, set_aside
 from trade2026.archive.traces import Traces
-from trade2026.controls import order_log
-from trade2026.domain.events import Envelope
 from trade2026.kit import tracing
-from trade2026.kit.bus.port import BusError, Record
-from trade2026.kit.follower import Follower
-from trade2026.kit.history import HistoryReader, history_path
+from trade2026.kit.followers import AsOf, as_of
+from trade2026.kit.history import Histories
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed
-from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
-from trade2026.kit.snapshots import SnapshotStore
 from trade2026.stack.facts import TOPICS
 
-log = logging.getLogger(__name__)
-
-ORDERS = "orders.events"
-FOLLOWED = (ORDERS, "venue.reports", "positions", "pnl", "exeq.events")
 OWNERS = {topic.name: topic.owner for topic in TOPICS}
-_SNAPSHOT_EVENTS = 50_000
-"""Between two snapshots; more where there are so many orders that writing them would take its share."""
-_ORDERS_PER_EVENT = 4
-"""Orders that a snapshot may write for each event since the last one."""
-_SNAPSHOT_NS = 60 * 10**9
 _HOUSEKEEPING_SECONDS = 1.0
 _EXPORT_SECONDS = 0.25
-_ORDERS_PRUNED_MAX = 500
 _DAY = 86_400 * 10**9
-_RETRY_SECONDS_MIN = 0.1
-_RETRY_SECONDS_MAX = 5.0
 
 
 class ArchiveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -67,127 +45,36 @@ class ArchiveService(Service):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        state = self.settings.state
-        self.path = history_path(state)
-        self.instruments = {instrument.instrument_id: instrument for instrument in self.settings.instruments}
-        self.machine = HistoryMachine(self.instruments)
-        self.reader = HistoryReader(self.path)
-        self.traces = Traces(context.bus, self.reader, (topic.name for topic in self.settings.topics))
-        self.snapshots = SnapshotStore(snapshot_directory(state, "oms"), "oms")
-        config = msgspec.convert(self.settings.config.get(self.name, {}), ArchiveConfig, strict=False)
-        self.retention_ns = config.retention_days * _DAY
-        self._store: HistoryStore | None = None
-        self._followers: dict[str, Follower] = {}
-        self._index: dict[str, list[IndexRow]] = {topic: [] for topic in FOLLOWED}
-        self._detail = "not started"
-        self._write_error = ""
-        self._replaced = ""
-        self._snapshot_error = ""
-        self._snapshot_seq = 0
-        self._snapshot_ts = context.clock.now()
-        self._housekeeper: asyncio.Task[None] | None = None
+        settings = self.settings
         self._spans = OrderSpans(since_ns=context.clock.now())
-        self._exporter: asyncio.Task[None] | None = None
-        self.integrity = Integrity(context.bus, [topic.name for topic in self.settings.topics if topic.durable])
-        self._scrubber: asyncio.Task[None] | None = None
-        self._repair: asyncio.Task[None] | None = None
-        self._fault = ""
-        """Why the history must be made again; empty once the damaged one is put aside."""
-        self._damage = ""
-        """What was once found damaged and made again; empty if nothing ever was."""
+        self.keepers = [
+            HistoryKeeper(context, partition, self._spans) for partition in range(settings.partitions(ORDERS))
+        ]
+        self.history = Histories([keeper.reader for keeper in self.keepers])
+        partitions = {topic.name: topic.partitions for topic in settings.topics}
+        self.traces = Traces(context.bus, self.history, partitions)
+        config = msgspec.convert(settings.config.get(self.name, {}), ArchiveConfig, strict=False)
+        self.retention_ns = config.retention_days * _DAY
+        durable = {topic.name: topic.partitions for topic in settings.topics if topic.durable}
+        self.integrity = Integrity(context.bus, durable)
+        self._tasks: list[asyncio.Task[None]] = []
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)
 
     async def start(self) -> None:
-        self._detail = "opening the history"
-        self._store = self._open()
-        try:
-            await self._catch_up()
-        except sqlite3.DatabaseError as error:
-            if not is_damaged(error):
-                raise
-            self._fault = str(error)
-            await self._make_again()
-        self._scrubber = asyncio.ensure_future(self._scrub())
-        self._housekeeper = asyncio.ensure_future(self._keep_house())
+        for keeper in self.keepers:
+            await keeper.start()
+        self._tasks = [asyncio.ensure_future(self._scrub()), asyncio.ensure_future(self._keep_house())]
         if tracing.is_on():
-            self._exporter = asyncio.ensure_future(self._export_spans())
+            self._tasks.append(asyncio.ensure_future(self._export_spans()))
 
     async def stop(self) -> None:
-        for task in (self._housekeeper, self._exporter, self._scrubber, self._repair):
-            if task is not None:
-                task.cancel()
-        for follower in self._followers.values():
-            await follower.stop()
+        for task in self._tasks:
+            task.cancel()
+        for keeper in self.keepers:
+            await keeper.stop()
         self._export(self.context.clock.now() + WAIT_NS)
-        if self._store is not None:
-            if self._detail == "ready" and self.machine.written_to >= self.machine.fold.next_seq > self._snapshot_seq:
-                await self._snapshot()
-            self._store.close()
-        self.reader.close()
-
-    def _open(self) -> HistoryStore:
-        try:
-            return HistoryStore(self.path)
-        except sqlite3.DatabaseError as error:
-            if not is_damaged(error):
-                raise
-            self._put_aside(str(error))
-            return HistoryStore(self.path)
-
-    async def _catch_up(self) -> None:
-        assert self._store is not None
-        self._restore(self._store.next_seq(ORDERS))
-        for topic in FOLLOWED:
-            self._detail = f"following {topic}"
-            await self._follow(topic)
-        self._detail = "ready"
-
-    def _put_aside(self, fault: str) -> None:
-        self._damage = (
-            f"the history was damaged ({fault}) and is made again from the log; the old file is kept beside it"
-        )
-        log.error("%s: %s", set_aside(self.path), self._damage)
-
-    def _begin_again(self, fault: str) -> None:
-        """Make the history again; nobody is told anything from it meanwhile. Idempotent."""
-        if self._repair is None or self._repair.done():
-            self._detail = "the history is damaged and is made again from the log"
-            self._fault = fault
-            self._repair = asyncio.ensure_future(self._repaired())
-
-    async def _repaired(self) -> None:
-        delay = _RETRY_SECONDS_MIN
-        while True:
-            try:
-                await self._make_again()
-                return
-            except HistoryFenced as error:
-                self._replaced = str(error)
-                return
-            except Exception as error:
-                if isinstance(error, sqlite3.DatabaseError) and is_damaged(error):
-                    self._fault = str(error)
-                self._write_error = f"the history was damaged and can't be made again yet: {error!r}"
-                log.exception(self._write_error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _RETRY_SECONDS_MAX)
-
-    async def _make_again(self) -> None:
-        for follower in self._followers.values():
-            await follower.stop()
-        self._followers = {}
-        if self._store is not None:
-            self._store.close()
-        self.reader.close()
-        if self._fault:  # an attempt that broke off goes on with what it has
-            self._put_aside(self._fault)
-            self._fault = ""
-        self._index = {topic: [] for topic in FOLLOWED}
-        self._store = self._open()
-        await self._catch_up()
-        self._write_error = ""
 
     async def _scrub(self) -> None:
         """Look for damage: in the durable logs all the time, in the history once a round."""
@@ -195,151 +82,16 @@ class ArchiveService(Service):
         try:
             while True:
                 await asyncio.sleep(self.integrity.round_seconds)
-                fault = await asyncio.to_thread(fault_of, self.path)
-                if fault:
-                    self._begin_again(fault)
+                for keeper in self.keepers:
+                    await keeper.look_for_damage()
         finally:
             rounds.cancel()
 
-    @property
-    def as_of(self) -> int:
-        """Position of the newest order event in the history; -1 before the first."""
-        return self.machine.fold.next_seq - 1
-
-    def readiness(self) -> tuple[bool, str]:
-        if self._detail != "ready":
-            follower = self._followers.get(ORDERS)
-            return False, follower.progress if follower is not None else self._detail
-        return True, "ready"
-
-    def replaced(self) -> str:
-        return self._replaced
-
-    def followed(self) -> Iterable[Followed]:
-        return list(self._followers.values())
-
-    def health(self) -> dict[str, Health]:
-        checks = {
-            topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
-            for topic, follower in self._followers.items()
-        }
-        checks["history"] = Health(not self._write_error, self._write_error or self._damage)
-        checks["snapshots"] = Health(not self._snapshot_error, self._snapshot_error)
-        checks["integrity"] = Health(not self.integrity.faults, self.integrity.summary)
-        checks["disk"] = self.disk()
-        return checks
-
-    def stats(self) -> dict[str, Any]:
-        return {
-            "orders": self._store.orders() if self._store is not None and self._detail == "ready" else 0,
-            "open_orders": len(self.machine.fold.open),
-            "as_of": self.as_of,
-            "spans_dropped": self._spans.dropped,
-            "lag": sum(follower.lag for follower in self._followers.values()),
-            "snapshot_as_of": self._snapshot_seq - 1,
-            "integrity_rounds": self.integrity.rounds,
-        }
-
-    async def _follow(self, topic: str) -> None:
-        assert self._store is not None
-        bus, position = self.context.bus, self._store.next_seq(topic)
-        end = await bus.end(topic, 0)
-        if position > end:
-            if self._durable(topic):
-                raise RuntimeError(
-                    f"{topic} ends at {end}, but {self.path} has its events to {position}: the log has lost its end, or is "
-                    "another one; put a backup back with `trade2026 restore`, or move the history away and it is made again"
-                )
-            self._store.rewind(topic, end)
-            position = end
-        position = max(position, await bus.start(topic, 0))
-        if topic == ORDERS:
-            # What is written already is folded once more: it lies between the snapshot and the history's end.
-            position = self.machine.fold.next_seq
-        follower = Follower(
-            bus,
-            topic,
-            self._fold_order if topic == ORDERS else self._fold_other,
-            from_seq=position,
-            on_batch=partial(self._write, topic),
-        )
-        self._followers[topic] = follower
-        await follower.start()
-
-    def _durable(self, topic: str) -> bool:
-        return next((config.durable for config in self.settings.topics if config.name == topic), True)
-
-    def _fold_order(self, envelope: Envelope, record: Record) -> None:
-        missing = self.machine.needs(envelope.data)
-        if missing and self._store is not None:
-            try:
-                order = self._store.order(missing)
-            except sqlite3.DatabaseError as error:
-                if is_damaged(error):
-                    self._begin_again(str(error))
-                raise
-            if order is not None:
-                self.machine.fold.recall(order)
-        if record.seq >= self.machine.written_to:
-            self._fold_other(envelope, record)
-        self.machine.apply(envelope)
-
-    def _fold_other(self, envelope: Envelope, record: Record) -> None:
-        rows = self._index[record.topic]
-        for order_id in order_ids_of(envelope):
-            rows.append(IndexRow(order_id, record.topic, record.partition, record.seq))
-        if tracing.is_on():
-            self._spans.add(record.topic, envelope)
-
-    async def _write(self, topic: str) -> None:
-        """Write the batch; the topic is not read on until this has worked."""
-        delay = _RETRY_SECONDS_MIN
-        while True:
-            try:
-                self._write_once(topic)
-                self._write_error = ""
-                break
-            except HistoryFenced as error:
-                self._replaced = str(error)
-                raise
-            except sqlite3.DatabaseError as error:
-                if is_damaged(error):
-                    if self._detail != "ready":
-                        raise
-                    self._begin_again(str(error))
-                    await asyncio.Event().wait()  # until this follower is stopped for a new one
-                self._write_error = f"the history cannot be written: {error}"
-                log.warning(self._write_error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _RETRY_SECONDS_MAX)
-        if topic == ORDERS:
-            await self._snapshot_if_due()
-
-    def _write_once(self, topic: str) -> None:
-        assert self._store is not None
-        next_seq, index, machine = self._followers[topic].next_seq, self._index[topic], self.machine
-        if topic != ORDERS:
-            self._store.write(topic, next_seq, index)
-        else:
-            if next_seq > machine.written_to:
-                self._store.write(topic, next_seq, index, machine.changed.values())
-            machine.written()
-        index.clear()
-
     async def _keep_house(self) -> None:
-        """Lag, what fsync does best beside the loop, and orders that are older than the retention."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-            await self._measure_lag()
-            now = self.context.clock.now()
-            try:
-                assert self._store is not None
-                await asyncio.to_thread(self._store.checkpoint)
-                self._store.prune(now - self.retention_ns, _ORDERS_PRUNED_MAX)
-            except sqlite3.DatabaseError as error:
-                if is_damaged(error):
-                    self._begin_again(str(error))
-                log.warning("the history was not tidied up: %s", error)
+            for keeper in self.keepers:
+                await keeper.tidy_up(self.context.clock.now() - self.retention_ns)
 
     async def _export_spans(self) -> None:
         """Make spans of what has been read, a moment after it happened."""
@@ -361,56 +113,48 @@ class ArchiveService(Service):
                 service=OWNERS[step.topic],
             )
 
-    async def _measure_lag(self) -> None:
-        for topic, follower in self._followers.items():
-            try:
-                await follower.measure_lag()
-            except BusError as error:
-                log.warning("the end of %s is not known: %s", topic, error)
+    @property
+    def as_of(self) -> AsOf:
+        """Position of the newest order event in the history; -1 before the first."""
+        return as_of([keeper.machine.fold.next_seq for keeper in self.keepers])
 
-    def _restore(self, written_to: int) -> None:
-        """Begin with the newest snapshot that the history covers; without one, with the whole log."""
+    def readiness(self) -> tuple[bool, str]:
+        behind = next((keeper for keeper in self.keepers if not keeper.ready), None)
+        return (True, "ready") if behind is None else (False, behind.detail)
 
-        def make(state: bytes) -> HistoryMachine:
-            machine = HistoryMachine(self.instruments, written_to)
-            order_log.restore(state, machine.fold, machine.controls)
-            return machine
+    def replaced(self) -> str:
+        return _first(keeper.replaced for keeper in self.keepers)
 
-        restored = self.snapshots.restore(make, next_seq_max=written_to)
-        self.machine = restored or HistoryMachine(self.instruments, written_to)
-        self._snapshot_seq = self.machine.fold.next_seq
+    def followed(self) -> Iterable[Followed]:
+        return [follower for keeper in self.keepers for follower in keeper.followers.values()]
 
-    async def _snapshot_if_due(self) -> None:
-        fold = self.machine.fold
-        behind = fold.next_seq - self._snapshot_seq
-        overdue = self.context.clock.now() - self._snapshot_ts >= _SNAPSHOT_NS
-        if behind >= max(_SNAPSHOT_EVENTS, len(fold.orders) // _ORDERS_PER_EVENT) or (behind and overdue):
-            await self._snapshot()
+    def health(self) -> dict[str, Health]:
+        checks: dict[str, Health] = {}
+        for topic in FOLLOWED:
+            followers = [keeper.followers[topic] for keeper in self.keepers if topic in keeper.followers]
+            error = "; ".join(follower.error for follower in followers if follower.error)
+            if followers:
+                checks[topic] = Health(not error, error or f"{sum(each.lag for each in followers)} behind")
+        write_error = _first(keeper.write_error for keeper in self.keepers)
+        snapshot_error = _first(keeper.snapshot_error for keeper in self.keepers)
+        checks["history"] = Health(not write_error, write_error or _first(keeper.damage for keeper in self.keepers))
+        checks["snapshots"] = Health(not snapshot_error, snapshot_error)
+        checks["integrity"] = Health(not self.integrity.faults, self.integrity.summary)
+        checks["disk"] = self.disk()
+        return checks
 
-    async def _snapshot(self) -> None:
-        """Keep the fold of the order log, once the history up to it is on the disk.
+    def stats(self) -> dict[str, Any]:
+        return {
+            "orders": sum(keeper.orders for keeper in self.keepers),
+            "open_orders": sum(len(keeper.machine.fold.open) for keeper in self.keepers),
+            "as_of": self.as_of,
+            "spans_dropped": self._spans.dropped,
+            "lag": sum(follower.lag for keeper in self.keepers for follower in keeper.followers.values()),
+            "snapshot_as_of": as_of([keeper.snapshot_seq for keeper in self.keepers]),
+            "integrity_rounds": self.integrity.rounds,
+        }
 
-        The order log is not read on meanwhile; everyone else has their turn between two slices.
-        """
-        assert self._store is not None
-        machine = self.machine
-        next_seq = machine.fold.next_seq
-        assert machine.written_to >= next_seq, "a snapshot is never ahead of the history"
-        self._snapshot_ts = self.context.clock.now()
-        try:
-            pieces: list[bytes] = []
-            for piece in order_log.slices(machine.fold, machine.controls):
-                pieces.append(piece)
-                await asyncio.sleep(0)
-            await asyncio.to_thread(self._keep_snapshot, pieces, next_seq)
-        except OSError as error:
-            self._snapshot_error = f"no snapshot at {next_seq}: {error}"
-            log.warning(self._snapshot_error)
-            return
-        self._snapshot_error = ""
-        self._snapshot_seq = next_seq
 
-    def _keep_snapshot(self, pieces: list[bytes], next_seq: int) -> None:
-        assert self._store is not None
-        self._store.make_durable()
-        self.snapshots.write(b"\n".join(pieces), next_seq, __version__)
+def _first(said: Iterable[str]) -> str:
+    """What is said of the first partition of which anything is."""
+    return next(filter(None, said), "")

@@ -76,37 +76,37 @@ class OrderSpans:
         self.since_ns = since_ns
         """Older events are history: a replay exports nothing again."""
         self.dropped = 0
-        self._waiting: deque[tuple[str, ev.Envelope]] = deque()
+        self._waiting: deque[tuple[str, int, ev.Envelope]] = deque()
         self._times: OrderedDict[str, tuple[int, str]] = OrderedDict()
         """When an event happened, and in which trace; the oldest are forgotten."""
         self._traces: OrderedDict[str, _Trace] = OrderedDict()
 
-    def add(self, topic: str, envelope: ev.Envelope) -> None:
-        """Take the next event of a topic."""
+    def add(self, topic: str, envelope: ev.Envelope, partition: int = 0) -> None:
+        """Take the next event of a partition of a topic."""
         if envelope.ts_init < self.since_ns or not envelope.traceparent:
             return
         if len(self._waiting) >= WAITING_MAX:
             self.dropped += 1
             return
-        self._times[_event_id(topic, envelope)] = envelope.ts_init, envelope.traceparent[3:35]
+        self._times[f"{topic}/{partition}/{envelope.seq}"] = envelope.ts_init, envelope.traceparent[3:35]
         if len(self._times) > _CAUSES_MAX:
             self._times.popitem(last=False)
-        self._waiting.append((topic, envelope))
+        self._waiting.append((topic, partition, envelope))
 
     def due(self, now_ns: int) -> list[OrderSpan]:
         """Return what should be exported by now, causes before effects."""
-        events: list[tuple[str, ev.Envelope]] = []
-        while self._waiting and self._waiting[0][1].ts_init <= now_ns - WAIT_NS:
+        events: list[tuple[str, int, ev.Envelope]] = []
+        while self._waiting and self._waiting[0][2].ts_init <= now_ns - WAIT_NS:
             events.append(self._waiting.popleft())
-        events.sort(key=lambda item: item[1].ts_init)
-        return [span for topic, envelope in events for span in self._exported(topic, envelope)]
+        events.sort(key=lambda item: item[2].ts_init)
+        return [span for event in events for span in self._exported(*event)]
 
-    def _exported(self, topic: str, envelope: ev.Envelope) -> Iterator[OrderSpan]:
+    def _exported(self, topic: str, partition: int, envelope: ev.Envelope) -> Iterator[OrderSpan]:
         context = parse_traceparent(envelope.traceparent)
         if context is None:
             return
         trace = self._trace(context)
-        span = self._span(topic, envelope, context, trace)
+        span = self._span(topic, f"{topic}/{partition}/{envelope.seq}", envelope, context, trace)
         if isinstance(envelope.data, ev.VenueAccepted):
             trace.venue_span_id = span.span_id
         if trace.kept:
@@ -127,9 +127,9 @@ class OrderSpans:
                 self._traces.popitem(last=False)
         return trace
 
-    def _span(self, topic: str, envelope: ev.Envelope, context: Traceparent, trace: _Trace) -> OrderSpan:
+    def _span(self, topic: str, event_id: str, envelope: ev.Envelope, context: Traceparent, trace: _Trace) -> OrderSpan:
         event, cause = envelope.data, envelope.causation_id
-        event_id, (caused_at, caused_in) = _event_id(topic, envelope), self._times.get(cause, (0, ""))
+        caused_at, caused_in = self._times.get(cause, (0, ""))
         parent_id, start_ns = context.span_id, envelope.ts_event
         if isinstance(event, _FIRST):
             pass  # caused by a request, which is the trace's own span, or under that of who decided it
@@ -151,7 +151,3 @@ class OrderSpans:
             order_id=getattr(event, "order_id", "") or getattr(event, "list_id", "") or getattr(event, "parent_id", ""),
             error=isinstance(event, _ERRORS),
         )
-
-
-def _event_id(topic: str, envelope: ev.Envelope) -> str:
-    return f"{topic}/0/{envelope.seq}"

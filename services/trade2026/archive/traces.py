@@ -1,49 +1,57 @@
 """Everything that belongs to an order or a parent: from what it was decided on to its profit and loss."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from trade2026.domain import events as ev
 from trade2026.domain.events import AnyEvent, Envelope, decode
 from trade2026.domain.orders import Order
 from trade2026.kit.bus.port import Bus, BusError, Trimmed
-from trade2026.kit.history import HistoryReader
+from trade2026.kit.history import Histories
 
 DECIDED_IN = ("strategies.events", "exeq.events")
 _MARKET = "market."
 _TOPIC_ORDER = ("market.books", "market.ticks", *DECIDED_IN, "orders.events", "venue.reports", "positions", "pnl")
 
-Located = tuple[str, Envelope]
-"""An event and its topic."""
+
+class Located(NamedTuple):
+    """An event, and where it lies."""
+
+    topic: str
+    partition: int
+    envelope: Envelope
 
 
 class Traces:
     """Reads events by where the history says that they are.
 
     Args:
-        topics: That this stack has.
+        topics: That this stack has, with how many partitions each.
     """
 
-    def __init__(self, bus: Bus, history: HistoryReader, topics: Iterable[str]) -> None:
-        self._bus, self._history, self._topics = bus, history, frozenset(topics)
+    def __init__(self, bus: Bus, history: Histories, topics: Mapping[str, int]) -> None:
+        self._bus, self._history, self._topics = bus, history, topics
 
     async def of_order(self, order: Order, limit: int) -> list[Located]:
         """The order's events, before them the decision that it was sent for, and what that was decided on."""
         found = await self._indexed(order.order_id, limit)
-        first = next((envelope for topic, envelope in found if topic == "orders.events"), None)
+        first = next((one.envelope for one in found if one.topic == "orders.events"), None)
         decided = await self._at(first.causation_id, DECIDED_IN) if first is not None else None
         # The cause is what the sender said: only a decision about this very order is believed.
-        if decided is not None and _is_about(decided[1].data, order):
+        if decided is not None and _is_about(decided.envelope.data, order):
             found.append(decided)
-            seen = await self._at(decided[1].causation_id, self._topics)
-            if seen is not None and seen[0].startswith(_MARKET):
+            seen = await self._at(decided.envelope.causation_id, self._topics)
+            if seen is not None and seen.topic.startswith(_MARKET):
                 found.append(seen)
         return _in_time(found)
 
     async def of_parent(self, parent_id: str, limit: int) -> list[Located]:
         """The parent's events and those of its children; none if the history does not have it."""
         found = await self._indexed(parent_id, limit)
-        account = next((e.data.spec.account for _, e in found if isinstance(e.data, ev.ParentAccepted)), "")
-        reports = [envelope.data for _, envelope in found if isinstance(envelope.data, ev.ChildReported)]
+        account = next(
+            (data.spec.account for one in found if isinstance(data := one.envelope.data, ev.ParentAccepted)), ""
+        )
+        reports = [data for one in found if isinstance(data := one.envelope.data, ev.ChildReported)]
         for order_id in dict.fromkeys(report.child_order_id for report in reports if report.child_order_id):
             order = self._history.by_id(order_id)
             if order is not None and order.spec.account == account and len(found) < limit:
@@ -58,19 +66,20 @@ class Traces:
                 records = await self._bus.read(topic, partition, seq, 1)
             except Trimmed:
                 continue
-            found += [(topic, decode(record.body)) for record in records if record.seq == seq]
+            found += [Located(topic, partition, decode(record.body)) for record in records if record.seq == seq]
         return found
 
     async def _at(self, event_id: str, topics: Iterable[str]) -> Located | None:
         """The event of an id, if it is in one of these topics of the stack, and still there."""
         topic, _, place = event_id.partition("/")
-        if topic not in topics or topic not in self._topics or not place.startswith("0/"):
+        partition, _, seq = place.partition("/")
+        if topic not in topics or not partition.isdecimal() or int(partition) >= self._topics.get(topic, 0):
             return None
         try:
-            records = await self._bus.read(topic, 0, int(place[2:]), 1)
+            records = await self._bus.read(topic, int(partition), int(seq), 1)
         except BusError:
             return None
-        return (topic, decode(records[0].body)) if records else None
+        return Located(topic, int(partition), decode(records[0].body)) if records else None
 
 
 def _is_about(event: AnyEvent, order: Order) -> bool:
@@ -84,7 +93,7 @@ def _is_about(event: AnyEvent, order: Order) -> bool:
 
 def _in_time(found: list[Located]) -> list[Located]:
     def moment(item: Located) -> tuple[int, int, int]:
-        topic, envelope = item
+        topic, _, envelope = item
         place = _TOPIC_ORDER.index(topic) if topic in _TOPIC_ORDER else len(_TOPIC_ORDER)
         return envelope.ts_init, place, envelope.seq
 

@@ -2,12 +2,15 @@
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from trade2026.domain.orders import Order, number_of
+from trade2026.domain.orders import Order, number_of, partition_of_id
+from trade2026.domain.shards import partition_of
+from trade2026.kit.pages import Page, merge, read_cursor
 
 TOPIC = "orders.events"
 
@@ -18,7 +21,6 @@ ORDERS_LOOKED_AT_MAX = 10_000
 _POSITION = "SELECT next_seq FROM positions WHERE topic = ?"
 
 Rows = list[tuple[Any, ...]]
-Page = tuple[list[Order], str | None]
 
 
 def history_path(state: Path, partition: int = 0) -> Path:
@@ -165,6 +167,49 @@ class HistoryReader:
             raise sqlite3.OperationalError(
                 f"{self.path} is at {next_seq} and must reach {self.relied_on}: it was lost and is being built again"
             )
+
+
+class Histories:
+    """The history of every partition, by one question.
+
+    Args:
+        readers: Of each partition, in order.
+
+    Raises (every question): as a `HistoryReader`.
+    """
+
+    def __init__(self, readers: Sequence[HistoryReader]) -> None:
+        self.readers = readers
+
+    def by_id(self, order_id: str) -> Order | None:
+        """The order, or None."""
+        reader = self._home_of(order_id)
+        return reader.by_id(order_id) if reader is not None else None
+
+    def index(self, subject: str, limit: int) -> Rows:
+        """Where the events of an order, or a parent, are: topic, partition, position."""
+        reader = self._home_of(subject)
+        return reader.index(subject, limit) if reader is not None else []
+
+    def list(
+        self, account: str | None = None, status: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page:
+        """Orders of one account or of all, newest first; as `HistoryReader.list`.
+
+        Raises:
+            BadCursor: no page of such a list has given it.
+        """
+        asked = self.readers if account is None else [self.readers[partition_of(account, len(self.readers))]]
+        begins = read_cursor(cursor, {reader.partition: reader.newest() + 1 for reader in asked})
+        pages = {
+            partition: self.readers[partition].list(account, status, begin, limit)
+            for partition, begin in begins.items()
+        }
+        return merge(begins, pages, limit)
+
+    def _home_of(self, subject: str) -> HistoryReader | None:
+        partition = partition_of_id(f"o{subject[1:]}") if subject[:1] in ("o", "e") else -1
+        return self.readers[partition] if 0 <= partition < len(self.readers) else None
 
 
 def _inode(path: Path) -> int:

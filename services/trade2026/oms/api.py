@@ -10,6 +10,7 @@ from trade2026.domain import commands as cmd
 from trade2026.domain.orders import OrdStatus
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
+from trade2026.kit.pages import BadCursor
 from trade2026.kit.parameters import ACCOUNT, ORDERS
 from trade2026.kit.queries import bad_cursor, listed_account, number, order_status, require_scope
 from trade2026.kit.views import OrderView, SubmitView, event_view, order_view, position_view, submit_view
@@ -232,7 +233,7 @@ def add_questions(app: App, service: "OmsService") -> None:
                 account=account,
                 status=status,
             )
-        except pages.BadCursor as error:
+        except BadCursor as error:
             raise bad_cursor("order") from error
         return json_response({"orders": [order_view(order) for order in orders], "cursor": cursor})
 

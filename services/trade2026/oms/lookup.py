@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from trade2026.domain import commands as cmd
 from trade2026.domain.orders import CLOSED, Order, OrderSpec, number_of
 from trade2026.kit.clock import Clock
-from trade2026.kit.history import HistoryReader, Page
+from trade2026.kit.history import HistoryReader
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
+from trade2026.kit.pages import Page
 from trade2026.oms.machine import OrderMachine
 from trade2026.oms.refusals import SOME_IN_USE, BadList, ClientOrderIdReused, OrderClosed, UnknownOrder
 
