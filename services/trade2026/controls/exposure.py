@@ -5,6 +5,8 @@ of leaves over a scope. Each change of a leaf moves its groups by the difference
 Money is at `COST_SCALE`, quantities and prices are nanos.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from trade2026.domain.numbers import SCALE
@@ -68,15 +70,7 @@ class Group:
 
     def exposure(self) -> Exposure:
         """What the sums say, for a report."""
-        return Exposure(
-            gross=self.gross // SCALE,
-            net=self.held // SCALE,
-            net_worst=max(abs(self.long), abs(self.short)) // SCALE,
-            reserved=(self.long - self.short) // SCALE,
-            open_orders=self.open_orders,
-            daily_pnl=self.pnl // SCALE,
-            day=self.day,
-        )
+        return sum_of([self])
 
 
 class Leaf:
@@ -143,3 +137,18 @@ class Leaf:
     def is_empty(self) -> bool:
         """Nothing ever happened here that a snapshot must keep."""
         return not (self.position.fills or self.buys or self.sells or self.buy_quantity or self.sell_quantity)
+
+
+def sum_of(groups: Sequence[Group]) -> Exposure:
+    """What groups say together that have no account in common."""
+    long, short = sum(group.long for group in groups), sum(group.short for group in groups)
+    day = max(group.day for group in groups)
+    return Exposure(
+        gross=sum(group.gross for group in groups) // SCALE,
+        net=sum(group.held for group in groups) // SCALE,
+        net_worst=max(abs(long), abs(short)) // SCALE,
+        reserved=(long - short) // SCALE,
+        open_orders=sum(group.open_orders for group in groups),
+        daily_pnl=sum(group.pnl for group in groups if group.day == day) // SCALE,
+        day=day,
+    )

@@ -8,7 +8,7 @@ rules apply is compiled once for each who and what (`plan`).
 import msgspec
 
 from trade2026.controls import rules as r
-from trade2026.controls.exposure import DAY_NS, Exposure
+from trade2026.controls.exposure import DAY_NS, Exposure, Group
 from trade2026.controls.ledger import Ledger
 from trade2026.controls.limits import LimitBook
 from trade2026.controls.plan import Plan, Step
@@ -146,8 +146,12 @@ class Controls:
 
     def exposure(self, kind: str, name: str = "") -> Exposure:
         """Return the exposure of `firm` (or `stack`), or of a named account, strategy, instrument, trader, desk, client."""
+        return self.group(kind, name).exposure()
+
+    def group(self, kind: str, name: str = "") -> Group:
+        """Return the sums of a scope, to be added to those of other accounts."""
         scope = "stack" if kind in ("firm", "stack") else f"{kind}:{name}"
-        return self._ledger.groups.get(scope, NOBODY).exposure()
+        return self._ledger.groups.get(scope, NOBODY)
 
     def multiplier(self, instrument: str) -> int:
         """Return the multiplier of an instrument, nanos."""

@@ -107,7 +107,7 @@ def add_questions(app: App, service: "RiskService") -> None:
     async def check(request: Request) -> Response:
         spec = read_order(service, request.json(CheckInput))
         require_account(request, spec.account)
-        return json_response(judge(service.explain(spec, request.received_ns), service.as_of))
+        return json_response(judge(service.explain(spec, request.received_ns), service.orders_of(spec.account).as_of))
 
     @app.route(
         "GET",
@@ -127,7 +127,7 @@ def add_questions(app: App, service: "RiskService") -> None:
             raise Problem(
                 403, "scope_not_permitted", f"{request.principal.name} may only ask for its accounts", field="scope"
             )
-        found = service.controls.exposure(kind, name)
+        found = service.exposure(kind, name)
         shown: dict[str, Any] = {
             field: to_text(getattr(found, field)) for field in ("gross", "net", "net_worst", "reserved", "daily_pnl")
         }
@@ -136,8 +136,9 @@ def add_questions(app: App, service: "RiskService") -> None:
     @app.route("GET", "/positions/{account}", summary="Positions of an account as the limits see them, as of an event")
     async def positions(request: Request) -> Response:
         account = require_account(request, request.params["account"])
-        found = [position_view(name, held) for name, held in service.controls.positions(account).items()]
-        return json_response({"account": account, "as_of": service.as_of, "positions": found})
+        orders = service.orders_of(account)
+        found = [position_view(name, held) for name, held in orders.controls.positions(account).items()]
+        return json_response({"account": account, "as_of": orders.as_of, "positions": found})
 
 
 def add_limits(app: App, service: "RiskService") -> None:

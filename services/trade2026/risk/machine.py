@@ -81,7 +81,7 @@ def unblocked(book: LimitBook, instrument: str) -> list[Tightening]:
     return kept
 
 
-def near_limits(scope: str, limits: LimitSet, exposure: Exposure, day: int, as_of: int) -> list[ev.AlertRaised]:
+def near_limits(scope: str, limits: LimitSet, exposure: Exposure, day: int, as_of: object) -> list[ev.AlertRaised]:
     """Return an alert for each limit of which nine tenths or more are used; one per scope, limit and UTC day."""
     alerts: list[ev.AlertRaised] = []
     for field, limit, used in (
@@ -153,9 +153,10 @@ class RiskMachine:
 
 
 class Watch:
-    """Finds in the order log what a risk officer must see; the same log gives the same alerts."""
+    """Finds in a partition of the order log what a risk officer must see; the same log gives the same alerts."""
 
-    def __init__(self) -> None:
+    def __init__(self, partition: int = 0) -> None:
+        self._names = f"-{partition}-" if partition else "-"
         self._minute = 0
         self._refusals: dict[tuple[str, str], int] = {}
 
@@ -169,7 +170,7 @@ class Watch:
             case ev.Killed() as stop:
                 word = "halted" if stop.halt else "killed"
                 return ev.AlertRaised(
-                    alert_id=f"{word}-{envelope.seq}",
+                    alert_id=f"{word}{self._names}{envelope.seq}",
                     severity="warning" if stop.cause == "person" else "critical",
                     scope=stop.scope,
                     message=f"{stop.scope} was {word} by {stop.by}: {stop.reason}",

@@ -72,6 +72,12 @@ class Risk:
         self.tightened: list[Tightening] = []
         self.stops = SimpleNamespace(kill=self._kill, unconfirmed=lambda scope: [])
 
+    def orders_of(self, account: str) -> Any:
+        return SimpleNamespace(controls=self.controls, as_of=self.as_of)
+
+    def exposure(self, kind: str, name: str = "") -> Any:
+        return self.controls.exposure(kind, name)
+
     def explain(self, spec: OrderSpec, now: int) -> Any:
         return self.controls.explain(spec, None, now)
 

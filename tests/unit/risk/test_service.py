@@ -15,20 +15,22 @@ from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instrument
 from trade2026.domain.market import Trade
 from trade2026.domain.orders import OrderSpec, OrderType
+from trade2026.domain.shards import partition_of
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.clock import ManualClock
 from trade2026.kit.publisher import Publisher
 from trade2026.kit.service import Context
 from trade2026.kit.settings import ProcessSettings, VenueSettings
-from trade2026.risk import service
+from trade2026.risk import orders_seen
 from trade2026.risk.machine import REFUSALS_PER_MINUTE, WouldWiden
+from trade2026.risk.orders_seen import OrdersSeen
 from trade2026.risk.service import RiskService
 
 UNIT = 10**9
 SECOND = 10**9
 PRICE = 45_000 * UNIT
-TOPICS = [TopicConfig(name=name) for name in ("orders.events", "risk.events", "market.ticks", "market.books")]
+OTHER_TOPICS = [TopicConfig(name=name) for name in ("risk.events", "market.ticks", "market.books")]
 CEILINGS = LimitBook(
     stack=LimitSet(max_order_value=100_000 * UNIT), account_default=LimitSet(max_gross_exposure=100_000 * UNIT)
 )
@@ -74,20 +76,23 @@ class Peer:
 class Desk:
     """A risk service with the bus, clock and peers around it."""
 
-    def __init__(self, state: Path) -> None:
-        self.bus, self.clock, self.state = MemoryBus(TOPICS), ManualClock(), state
+    def __init__(self, state: Path, partitions: int = 1) -> None:
+        self.topics = [TopicConfig(name="orders.events", partitions=partitions), *OTHER_TOPICS]
+        self.bus, self.clock, self.state = MemoryBus(self.topics), ManualClock(), state
         self.oms, self.gateway = Peer(), Peer()
         self.ports: dict[str, int] = {}
-        self.orders = self._publisher("orders.events")
+        self.partitions = [self._publisher("orders.events", partition) for partition in range(partitions)]
+        self.orders = self.partitions[0]
         self.ticks = self._publisher("market.ticks")
         self.risk: RiskService | None = None
 
-    def _publisher(self, topic: str) -> Publisher:
-        return Publisher(self.bus, topic, tenant="desk", clock=self.clock, owner="test")
+    def _publisher(self, topic: str, partition: int = 0) -> Publisher:
+        return Publisher(self.bus, topic, tenant="desk", clock=self.clock, owner="test", partition=partition)
 
     async def start(self) -> None:
         self.ports = {"oms": await self.oms.start(), "gateway": await self.gateway.start(), "risk": 0}
-        await self.orders.start()
+        for orders in self.partitions:
+            await orders.start()
         await self.ticks.start()
 
     async def run(self, ceilings: LimitBook = CEILINGS) -> RiskService:
@@ -106,7 +111,7 @@ class Desk:
                 )
             ],
             venues=[VenueSettings(name="SIM", type="replay")],
-            topics=TOPICS,
+            topics=self.topics,
             ports=self.ports,
             risk=msgspec.Raw(msgspec.json.encode(ceilings)),
             state_dir=str(self.state),
@@ -121,10 +126,14 @@ class Desk:
         await self.oms.stop()
         await self.gateway.stop()
 
-    async def order_events(self, *events: ev.AnyEvent) -> None:
+    async def order_events(self, *events: ev.AnyEvent, partition: int = 0) -> None:
         for event in events:
-            await self.orders.publish(event)
-        await until(lambda: self.risk is None or self.risk.as_of == self.orders.next_seq - 1, "risk has read them")
+            await self.partitions[partition].publish(event)
+        await until(self._is_read, "risk has read them")
+
+    def _is_read(self) -> bool:
+        written = [orders.next_seq for orders in self.partitions]
+        return self.risk is None or [orders.fold.next_seq for orders in self.risk.orders] == written
 
     async def trade(self, price: int = PRICE) -> None:
         await self.ticks.publish(Trade("BTCUSDT.SIM", "t", price, UNIT))
@@ -140,6 +149,15 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     desk = Desk(tmp_path)
+    await desk.start()
+    yield desk
+    await desk.stop()
+
+
+@pytest.fixture
+async def split_desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """Its order log has four partitions."""
+    desk = Desk(tmp_path, partitions=4)
     await desk.start()
     yield desk
     await desk.stop()
@@ -171,33 +189,38 @@ async def test_a_check_counts_what_the_order_log_shows(desk: Desk) -> None:
     assert codes(risk, order(2)) == {"CREDIT_THRESHOLD"}
 
 
+def keep_snapshot(orders: OrdersSeen) -> None:
+    """As the archive does."""
+    state = b"\n".join(order_log.slices(orders.fold, orders.controls))
+    orders.snapshots.write(state, orders.fold.next_seq, "1")
+
+
 async def test_a_restart_begins_with_the_snapshot_of_the_order_log_and_misses_no_alert(desk: Desk) -> None:
     risk = await desk.run()
     await desk.order_events(accepted(), ev.Killed(scope="strategy:mm", reason="runaway", by="ann"))
     await risk.look_around()
-    state = b"\n".join(order_log.slices(risk.fold, risk.controls))
-    risk.snapshots.write(state, risk.fold.next_seq, "1")
+    keep_snapshot(risk.orders[0])
     await desk.order_events(ev.Killed(scope="strategy:xx", reason="runaway", by="ann"))
     again = await desk.run()
     assert again.as_of == 2
     assert codes(again, order(2)) == {"CREDIT_THRESHOLD"}
     assert sorted(again.stopped()) == ["strategy:mm", "strategy:xx"]
     assert sorted(again.log.machine.alerts) == ["killed-1", "killed-2"]
-    assert again.snapshots.unreadable == {}
+    assert again.orders[0].snapshots.unreadable == {}
 
 
 @pytest.mark.parametrize(("pause", "alerts"), [(0, 1), (2 * 60 * SECOND, 0)])
 async def test_refusals_of_the_same_minute_before_a_snapshot_count_after_a_restart(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, pause: int, alerts: int
 ) -> None:
-    monkeypatch.setattr(service, "_RECORDS_PER_READ", 3)
+    monkeypatch.setattr(orders_seen, "_RECORDS_PER_READ", 3)
     refused = ev.OrderRefused(order_id="o", spec=accepted().spec, reject_code="RESTRICTED", reason="listed")
     risk = await desk.run()
     await desk.order_events(*[refused] * (REFUSALS_PER_MINUTE - 1))
     desk.clock.advance(pause)
     await desk.order_events(ev.Resumed(scope="stack", reason="test", by="ann"))
     await risk.look_around()
-    risk.snapshots.write(b"\n".join(order_log.slices(risk.fold, risk.controls)), risk.fold.next_seq, "1")
+    keep_snapshot(risk.orders[0])
     again = await desk.run()
     assert again.as_of == REFUSALS_PER_MINUTE - 1
     await desk.order_events(refused)
@@ -208,10 +231,9 @@ async def test_refusals_of_the_same_minute_before_a_snapshot_count_after_a_resta
 async def test_a_snapshot_beyond_what_was_looked_at_is_not_used(desk: Desk) -> None:
     risk = await desk.run()
     await desk.order_events(ev.Killed(scope="strategy:mm", reason="runaway", by="ann"))
-    state = b"\n".join(order_log.slices(risk.fold, risk.controls))
-    risk.snapshots.write(state, risk.fold.next_seq, "1")
+    keep_snapshot(risk.orders[0])
     again = await desk.run()
-    assert len(again.snapshots.unreadable) == 1
+    assert len(again.orders[0].snapshots.unreadable) == 1
     assert sorted(again.log.machine.alerts) == ["killed-0"]
 
 
@@ -436,3 +458,68 @@ async def test_stale_market_data_shows_in_health(desk: Desk) -> None:
     assert risk.health()["market_data"].ok
     desk.clock.advance(11 * SECOND)
     assert not risk.health()["market_data"].ok
+
+
+# ── several partitions of the order log ─────────────────────────────────────────────────────────
+
+ACCOUNTS = {partition_of(account, 4): account for account in map("account{}".format, range(40))}
+"""One of each partition."""
+
+
+def accepted_by(account: str, quantity: int = 1) -> ev.OrderAccepted:
+    return ev.OrderAccepted(order_id=f"o-{account}", spec=order(quantity, account=account), reserved_price=PRICE)
+
+
+async def test_a_check_is_as_of_the_partition_of_its_account(split_desk: Desk) -> None:
+    risk = await split_desk.run()
+    for partition in (1, 3):
+        await split_desk.order_events(accepted_by(ACCOUNTS[partition]), partition=partition)
+    assert codes(risk, order(2, account=ACCOUNTS[1])) == {"CREDIT_THRESHOLD"}
+    assert codes(risk, order(2, account=ACCOUNTS[2])) == set()
+    assert (risk.orders_of(ACCOUNTS[1]).as_of, risk.orders_of(ACCOUNTS[2]).as_of) == (0, -1)
+    assert risk.as_of == {0: -1, 1: 0, 2: -1, 3: 0}
+
+
+async def test_exposure_of_the_stack_is_that_of_all_partitions(split_desk: Desk) -> None:
+    risk = await split_desk.run()
+    await split_desk.order_events(accepted_by(ACCOUNTS[0]))
+    sold = msgspec.structs.replace(accepted_by(ACCOUNTS[2]), spec=order(3, account=ACCOUNTS[2], side="SELL"))
+    await split_desk.order_events(sold, partition=2)
+    found, of_one = risk.exposure("stack"), risk.exposure("account", ACCOUNTS[2])
+    assert (found.open_orders, found.gross, found.net_worst) == (2, 4 * PRICE, 3 * PRICE)
+    assert (of_one.open_orders, of_one.gross, of_one.net_worst) == (1, 3 * PRICE, 3 * PRICE)
+
+
+async def test_a_stop_is_shown_by_all_partitions_and_told_once(split_desk: Desk) -> None:
+    risk = await split_desk.run()
+    stop = ev.Killed(scope="stack", reason="enough", by="ann")
+    await risk.stops.kill(stop, "")
+    for partition in range(3):
+        await split_desk.order_events(stop, partition=partition)
+    assert "stack" in risk.stops.latched, "one partition does not know of it yet"
+    await split_desk.order_events(stop, partition=3)
+    assert (risk.stops.latched, list(risk.stopped())) == ({}, ["stack"])
+    tripped = ev.Killed(scope="strategy:mm", reason="lost", by="controls", halt=True, cause="breach")
+    await split_desk.order_events(tripped, partition=2)
+    account = ev.Killed(scope=f"account:{ACCOUNTS[3]}", reason="enough", by="ann")
+    await split_desk.order_events(account, partition=3)
+    await risk.look_around()
+    assert sorted(risk.log.machine.alerts) == ["halted-2-1", "killed-0", "killed-3-1"]
+    await split_desk.order_events(ev.Resumed(scope="stack", reason="well", by="ann"))
+    assert "stack" in risk.stopped(), "one partition is released, three are not"
+
+
+async def test_each_partition_begins_with_its_own_snapshot_and_misses_no_alert(split_desk: Desk) -> None:
+    risk = await split_desk.run()
+    for partition, account in ACCOUNTS.items():
+        await split_desk.order_events(accepted_by(account), partition=partition)
+    await risk.look_around()
+    for orders in risk.orders[1:]:
+        keep_snapshot(orders)
+    refused = [ev.OrderRefused(order_id="o", spec=order(account=ACCOUNTS[3]), reject_code="RESTRICTED", reason="x")]
+    await split_desk.order_events(*refused * REFUSALS_PER_MINUTE, partition=3)
+    again = await split_desk.run()
+    await again.look_around()
+    assert again.exposure("stack").open_orders == 4
+    assert [alert.scope for alert in again.log.machine.alerts.values()] == [f"account:{ACCOUNTS[3]}"]
+    assert [orders.snapshots.unreadable for orders in again.orders] == [{}] * 4
