@@ -15,7 +15,10 @@ from trade2026.strategies import runner
 from trade2026.strategies.loading import StrategySettings, load
 from trade2026.strategies.machine import Decision, StrategiesMachine
 
-TOPICS = [TopicConfig(name=name, durable=not name.startswith("market")) for name in (*runner.FOLLOWED, runner.TOPIC)]
+TOPICS = [
+    TopicConfig(name=name, durable=not name.startswith("market"))
+    for name in (runner.ORDERS, *runner.MARKET, runner.TOPIC)
+]
 EXAMPLES = "trade2026.sdk.examples"
 STRATEGIES = [
     StrategySettings(

@@ -89,7 +89,7 @@ def test_bars_that_are_made_for_a_strategy_are_those_of_the_normalizer(day: list
 
 
 async def test_a_strategy_that_begins_has_seen_the_bars_that_it_wants_and_goes_on_with_the_next(tmp_path: Path) -> None:
-    topics = [TopicConfig(name=name, durable=False) for name in (*runner.FOLLOWED, runner.TOPIC)]
+    topics = [TopicConfig(name=name, durable=False) for name in (runner.ORDERS, *runner.MARKET, runner.TOPIC)]
     bus, clock = MemoryBus(topics), ManualClock(EPOCH)
     loaded = {"keeper": Loaded(keeper(*INTERVALS).definition, Keeper, "code")}
 

@@ -24,6 +24,11 @@ def partition_of(account: str, partitions: int) -> int:
     return shard_of(account) % partitions
 
 
+def place_of(topic: str, partition: int) -> str:
+    """The name of a partition in what is kept: partition 0 has its topic's, as before there were others."""
+    return f"{topic}/{partition}" if partition else topic
+
+
 def shards_of(partition: int, partitions: int) -> range:
     """The shards that a partition holds."""
     return range(partition, SHARDS, partitions)

@@ -14,6 +14,7 @@ import xxhash
 
 from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instrument
+from trade2026.domain.shards import place_of
 from trade2026.sdk.hosted import Definition, Hosted
 from trade2026.sdk.strategy import Strategy
 
@@ -65,7 +66,7 @@ class Replayed(msgspec.Struct):
 
     deliveries: list[Delivery]
     cursors: dict[str, int]
-    """Per topic, the position after the last record of the runs, found or not."""
+    """By partition, the position after the last record of the runs, found or not."""
     trouble: str = ""
     """Why something is missing."""
 
@@ -107,9 +108,9 @@ class Runs:
             self.runs.append(ev.Run(topic, partition, seq))
         self._digest.update(body)
 
-    def place(self, topic: str, seq: int) -> None:
-        """What comes next of a topic is the record at `seq`."""
-        self.runs.append(ev.Run(topic, 0, seq, 0))
+    def place(self, topic: str, partition: int, seq: int) -> None:
+        """What comes next of a partition is the record at `seq`."""
+        self.runs.append(ev.Run(topic, partition, seq, 0))
 
     def pass_time(self, ts: int) -> None:
         """Time has passed."""
@@ -137,7 +138,7 @@ class StrategiesMachine:
         self.unconfirmed: dict[str, dict[int, Decision]] = {}
         """Decisions of which the order log has said nothing yet."""
         self.cursors: dict[str, int] = {}
-        """Per topic, the position after the last record that was delivered."""
+        """By partition (see `place_of`), the position after the last record that was delivered."""
         self._runs = Runs()
         self._failed: set[str] = set()
         self._expected: dict[str, list[ev.AnyEvent]] = {}
@@ -158,7 +159,7 @@ class StrategiesMachine:
 
     def deliver(self, topic: str, partition: int, seq: int, body: bytes, envelope: ev.Envelope) -> list[ev.AnyEvent]:
         """Give every strategy the next record; return what must be recorded before any of it leaves."""
-        self.cursors[topic] = seq + 1
+        self.cursors[place_of(topic, partition)] = seq + 1
         self._runs.add(topic, partition, seq, body)
         for name, hosted in self.hosted.items():
             hosted.deliver(envelope)
@@ -166,11 +167,12 @@ class StrategiesMachine:
                 self._confirm(name, envelope.data)
         return self._collect()
 
-    def place(self, topic: str, cursor: int) -> None:
-        """Go on with a topic from a position, which is recorded with what is recorded next."""
-        if self.cursors.get(topic) != cursor:
-            self.cursors[topic] = cursor
-            self._runs.place(topic, cursor)
+    def place(self, topic: str, cursor: int, partition: int = 0) -> None:
+        """Go on with a partition from a position, which is recorded with what is recorded next."""
+        place = place_of(topic, partition)
+        if self.cursors.get(place) != cursor:
+            self.cursors[place] = cursor
+            self._runs.place(topic, partition, cursor)
 
     def pass_time(self, ts: int) -> list[ev.AnyEvent]:
         """It is `ts` (ns); return what must be recorded."""
@@ -320,7 +322,7 @@ class StrategiesMachine:
                     hosted.pass_time(one.seq)
             else:
                 assert one.envelope is not None
-                self.cursors[one.topic] = one.seq + 1
+                self.cursors[place_of(one.topic, one.partition)] = one.seq + 1
                 for name, hosted in self.hosted.items():
                     hosted.deliver(one.envelope)
                     if one.topic == ORDERS and self.unconfirmed[name]:

@@ -15,6 +15,7 @@ from trade2026 import __version__
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
 from trade2026.domain.market import Bar, Book
+from trade2026.domain.shards import place_of
 from trade2026.kit import tracing
 from trade2026.kit.bus.port import Bus, BusError, Fenced, Record, Trimmed
 from trade2026.kit.clock import Clock
@@ -31,7 +32,6 @@ TICKS = "market.ticks"
 BOOKS = "market.books"
 BARS = "market.bars"
 MARKET = (BARS, TICKS, BOOKS)
-FOLLOWED = (ORDERS, *MARKET)
 SNAPSHOT_NS = 60 * 10**9
 _RECORDS_PER_TURN = 200
 _REPLAY_BATCH = 1_000
@@ -54,6 +54,7 @@ class Runner:
         failed: Told that a strategy has failed, with the reason; not during a replay.
         reacted: Told the nanoseconds from a trade or book at the venue to the answer to an order that it led to.
         catch_up_ns: Market data that is older than this when the runner begins is not delivered any more.
+        partitions: Of the order log.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Runner:
         failed: Callable[[str, str], None],
         reacted: Callable[[int], None] = lambda ns: None,
         catch_up_ns: int = 10 * 10**9,
+        partitions: int = 1,
     ) -> None:
         self.bus, self.clock, self.snapshots = bus, clock, snapshots
         self.machine = machine()
@@ -79,6 +81,8 @@ class Runner:
         self.deliveries = 0
         self._make, self._send, self._failed, self._catch_up_ns = machine, send, failed, catch_up_ns
         self._reacted = reacted
+        self.followed = [*((ORDERS, partition) for partition in range(partitions)), *((topic, 0) for topic in MARKET)]
+        """Every partition that is delivered."""
         self._led_by: dict[tuple[str, int], int] = {}
         """When what led to an order that is not answered yet happened at the venue, ns."""
         self._log = Publisher(bus, TOPIC, tenant=tenant, clock=clock, owner=owner)
@@ -107,7 +111,7 @@ class Runner:
         await self._begin_and_end()
         self.ready, self.detail = True, "ready"
         self._snapshot_at = self.clock.now()
-        self._tasks = [asyncio.create_task(self._follow(topic), name=topic) for topic in FOLLOWED]
+        self._tasks = [asyncio.create_task(self._follow(*place), name=place_of(*place)) for place in self.followed]
         self._tasks += [
             asyncio.create_task(self._tick(), name="timers"),
             asyncio.create_task(self._keep(), name="flush"),
@@ -198,14 +202,14 @@ class Runner:
             if run.topic == CLOCK:
                 found.deliveries.append(Delivery(CLOCK, 0, run.first))
                 continue
-            found.cursors[run.topic] = run.first + run.count
+            found.cursors[place_of(run.topic, run.partition)] = run.first + run.count
             try:
                 records = await self._read_run(run)
             except Trimmed as error:
                 found.trouble = str(error)
                 continue
             if len(records) < run.count:
-                found.trouble = f"{run.topic} ends before {run.first + run.count}"
+                found.trouble = f"{place_of(run.topic, run.partition)} ends before {run.first + run.count}"
             for record in records:
                 check.update(record.body)
                 found.deliveries.append(_delivery(record))
@@ -226,7 +230,10 @@ class Runner:
     async def _place_cursors(self) -> None:
         """Where to go on: the order log where we were; the market too, but not with what is stale by now."""
         cursors = self.machine.cursors
-        self.machine.place(ORDERS, max(cursors.get(ORDERS, 0), await self.bus.start(ORDERS, 0)))
+        for topic, partition in self.followed:
+            if topic == ORDERS:
+                at = max(cursors.get(place_of(topic, partition), 0), await self.bus.start(topic, partition))
+                self.machine.place(topic, at, partition)
         fresh_from = self.clock.now() - self._catch_up_ns
         for topic in MARKET:
             end = await self.bus.end(topic, 0)
@@ -241,10 +248,13 @@ class Runner:
 
     async def _read_orders(self) -> None:
         """Fold the order log to its end, so that what has arrived is not sent again."""
-        end = await self.bus.end(ORDERS, 0)
-        while (at := self.machine.cursors[ORDERS]) < end:
-            self._deliver(await self.bus.read(ORDERS, 0, at, _REPLAY_BATCH))
-            await self._wait_for_commits()
+        for topic, partition in self.followed:
+            if topic != ORDERS:
+                continue
+            end = await self.bus.end(topic, partition)
+            while (at := self.machine.cursors[place_of(topic, partition)]) < end:
+                self._deliver(await self.bus.read(topic, partition, at, _REPLAY_BATCH))
+                await self._wait_for_commits()
 
     async def _begin_and_end(self) -> None:
         for name in self.machine.to_end:
@@ -282,8 +292,8 @@ class Runner:
 
     # ── deliveries ──────────────────────────────────────────────────────────────────────────
 
-    async def _follow(self, topic: str) -> None:
-        reader = await self.bus.open_reader(topic, 0, self.machine.cursors[topic])
+    async def _follow(self, topic: str, partition: int) -> None:
+        reader = await self.bus.open_reader(topic, partition, self.machine.cursors[place_of(topic, partition)])
         try:
             while True:
                 records = await reader.read(_RECORDS_PER_TURN)

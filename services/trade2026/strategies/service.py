@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from trade2026.domain.instruments import Instruments
+from trade2026.domain.shards import place_of
 from trade2026.kit.calls import post
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed, Position
@@ -84,6 +85,7 @@ class StrategiesService(Service):
             failed=self._kill,
             reacted=self.reaction.observe_ns,
             catch_up_ns=int(self.config.catch_up_seconds * 1e9),
+            partitions=settings.partitions("orders.events"),
         )
         self.watchdog = Watchdog(
             lambda: tuple(self.machine.hosted.values()), self.config.callback_seconds_max, self._end_process
@@ -114,7 +116,8 @@ class StrategiesService(Service):
         return self.runner.ready, self.runner.detail
 
     def followed(self) -> Iterable[Followed]:
-        return [Position(topic, 0, cursor) for topic, cursor in self.machine.cursors.items()]
+        cursors = self.machine.cursors
+        return [Position(*each, cursors[name]) for each in self.runner.followed if (name := place_of(*each)) in cursors]
 
     def health(self) -> dict[str, Health]:
         checks = {

@@ -12,6 +12,7 @@ from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode, encode
 from trade2026.domain.market import Trade as Print
 from trade2026.domain.numbers import SCALE
+from trade2026.domain.shards import place_of
 from trade2026.sdk import Parameters, Strategy, Timer, Trade
 from trade2026.sdk.hosted import Definition
 from trade2026.sdk.testing import BTCUSDT, EPOCH, SECOND
@@ -69,11 +70,14 @@ def loaded(make: type = Trader, *names: str, code: str = "c1") -> dict[str, Load
 class World:
     """A machine with the logs around it, in memory."""
 
-    def __init__(self, strategies: dict[str, Loaded]) -> None:
+    def __init__(self, strategies: dict[str, Loaded], partitions: int = 1) -> None:
         self.strategies = strategies
+        self.partitions = partitions
         self.machine = StrategiesMachine(strategies, {"BTCUSDT.SIM": BTCUSDT})
         self.now = EPOCH
-        self.topics: dict[str, list[bytes]] = {ORDERS: [], TICKS: []}
+        self.topics: dict[tuple[str, int], list[bytes]] = {(ORDERS, n): [] for n in range(partitions)} | {
+            (TICKS, 0): []
+        }
         self.log: list[ev.AnyEvent] = []
         self.snapshot = (b"", 0)
 
@@ -83,24 +87,26 @@ class World:
         for name in self.machine.to_begin:
             self.log += self.machine.begin(name, self.now, [])
 
-    def publish(self, topic: str, event: Any) -> None:
+    def publish(self, topic: str, event: Any, partition: int = 0) -> None:
         """A record is written and delivered."""
         self.now += SECOND
-        seq = len(self.topics[topic])
+        seq = len(self.topics[topic, partition])
         body = encode(Envelope(seq, 1, self.now, self.now, "test", "local", "", "", "", event))
-        self.topics[topic].append(body)
-        self.log += self.machine.deliver(topic, 0, seq, body, decode(body))
+        self.topics[topic, partition].append(body)
+        self.log += self.machine.deliver(topic, partition, seq, body, decode(body))
 
     def trade(self, price: int) -> None:
-        number = len(self.topics[TICKS]) + 1
+        number = len(self.topics[TICKS, 0]) + 1
         self.publish(TICKS, Print("BTCUSDT.SIM", f"t{number}", price * SCALE, SCALE, venue_seq=number))
 
     def accept(self) -> None:
         """The order service takes the oldest order that it has not taken yet."""
         for decision in self.machine.to_send():
             if isinstance(decision, ev.OrderDecided):
-                order_id = f"o0-{len(self.topics[ORDERS])}"
-                self.publish(ORDERS, ev.OrderAccepted(order_id=order_id, spec=decision.spec, reserved_price=0))
+                number = sum(len(self.topics[ORDERS, n]) for n in range(self.partitions))
+                order_id, partition = f"o0-{number}", number % self.partitions
+                accepted = ev.OrderAccepted(order_id=order_id, spec=decision.spec, reserved_price=0)
+                self.publish(ORDERS, accepted, partition)
                 return
 
     def wait(self) -> None:
@@ -122,10 +128,9 @@ class World:
             runs = event.runs if isinstance(event, ev.Delivered | ev.StrategyWarmed) else None
             self.machine.replay(event, self.read(runs, lost) if runs is not None else None)
         self.machine.settle()
-        for topic in (ORDERS, TICKS):
-            for seq in range(self.machine.cursors.get(topic, 0), len(self.topics[topic])):
-                body = self.topics[topic][seq]
-                self.log += self.machine.deliver(topic, 0, seq, body, decode(body))
+        for (topic, partition), bodies in self.topics.items():
+            for seq in range(self.machine.cursors.get(place_of(topic, partition), 0), len(bodies)):
+                self.log += self.machine.deliver(topic, partition, seq, bodies[seq], decode(bodies[seq]))
 
     def read(self, runs: list[ev.Run], lost: bool) -> Replayed:
         found = Replayed([], {}, "they are gone" if lost else "")
@@ -133,11 +138,11 @@ class World:
             if run.topic == CLOCK:
                 found.deliveries.append(Delivery(CLOCK, 0, run.first))
                 continue
-            found.cursors[run.topic] = run.first + run.count
+            found.cursors[place_of(run.topic, run.partition)] = run.first + run.count
             for seq in range(run.first, run.first + run.count):
                 if not lost or run.topic == ORDERS:
-                    body = self.topics[run.topic][seq]
-                    found.deliveries.append(Delivery(run.topic, 0, seq, body, decode(body)))
+                    body = self.topics[run.topic, run.partition][seq]
+                    found.deliveries.append(Delivery(run.topic, run.partition, seq, body, decode(body)))
         return found
 
     @property
@@ -153,11 +158,11 @@ def act(world: World, step: str | int) -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(steps, st.sets(st.integers(0, 50), max_size=3))
+@given(steps, st.sets(st.integers(0, 50), max_size=3), st.sampled_from([1, 4]))
 def test_after_any_crash_the_decisions_are_those_of_an_uninterrupted_run(
-    taken: list[str | int], crashes: set[int]
+    taken: list[str | int], crashes: set[int], partitions: int
 ) -> None:
-    whole, crashed = World(loaded(Trader, "ann", "bob")), World(loaded(Trader, "ann", "bob"))
+    whole, crashed = (World(loaded(Trader, "ann", "bob"), partitions) for _ in range(2))
     for world in (whole, crashed):
         world.begin()
     for number, step in enumerate(taken):
@@ -311,8 +316,9 @@ def test_a_strategy_that_cannot_be_loaded_is_parked() -> None:
     assert world.machine.to_begin == []
 
 
-def test_a_snapshot_and_the_tail_equal_a_full_replay() -> None:
-    world = World(loaded())
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_a_snapshot_and_the_tail_equal_a_full_replay(partitions: int) -> None:
+    world = World(loaded(), partitions)
     world.begin()
     for price in (102, 103, 105, 110, 108):
         world.trade(price)
