@@ -62,7 +62,7 @@ async def rows(rig: Rig, service: Any, query: str) -> list[list[Any]]:
 async def caught_up(rig: Rig, service: Any, said: dict[str, int]) -> None:
     """Wait until every record was read."""
     followers = service._followers
-    await rig.until(lambda: all(followers[topic].next_seq >= end for topic, end in said.items()), "all is read")
+    await rig.until(lambda: all(followers[topic, 0].next_seq >= end for topic, end in said.items()), "all is read")
 
 
 # ── what is written ─────────────────────────────────────────────────────────────────────────────────
@@ -413,4 +413,4 @@ async def test_kill_9_in_the_middle_of_batches_loses_and_doubles_nothing(rig: Ri
     assert await rows(rig, service, count) == [[ticks, ticks, 0, ticks - 1]]
     count = "SELECT count(), count_distinct(order_id) FROM orders WHERE status = 'PendingNew'"
     assert await rows(rig, service, count) == [[taken, taken]]
-    assert len(service.writing.collector.machine.fold.open) == taken
+    assert len(service.writing.collector.machine.folds[0].open) == taken

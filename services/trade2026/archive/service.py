@@ -13,11 +13,11 @@ import msgspec
 
 from trade2026.archive import api
 from trade2026.archive.integrity import Integrity
-from trade2026.archive.keeper import FOLLOWED, ORDERS, HistoryKeeper
+from trade2026.archive.keeper import ORDERS, HistoryKeeper
 from trade2026.archive.spans import WAIT_NS, OrderSpans
 from trade2026.archive.traces import Traces
 from trade2026.kit import tracing
-from trade2026.kit.followers import AsOf, as_of
+from trade2026.kit.followers import AsOf, as_of, health_of
 from trade2026.kit.history import Histories
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed
@@ -129,12 +129,7 @@ class ArchiveService(Service):
         return [follower for keeper in self.keepers for follower in keeper.followers.values()]
 
     def health(self) -> dict[str, Health]:
-        checks: dict[str, Health] = {}
-        for topic in FOLLOWED:
-            followers = [keeper.followers[topic] for keeper in self.keepers if topic in keeper.followers]
-            error = "; ".join(follower.error for follower in followers if follower.error)
-            if followers:
-                checks[topic] = Health(not error, error or f"{sum(each.lag for each in followers)} behind")
+        checks = health_of(follower for keeper in self.keepers for follower in keeper.followers.values())
         write_error = _first(keeper.write_error for keeper in self.keepers)
         snapshot_error = _first(keeper.snapshot_error for keeper in self.keepers)
         checks["history"] = Health(not write_error, write_error or _first(keeper.damage for keeper in self.keepers))

@@ -24,7 +24,7 @@ def partition_of(account: str, partitions: int) -> int:
     return shard_of(account) % partitions
 
 
-def place_of(topic: str, partition: int) -> str:
+def partition_name(topic: str, partition: int) -> str:
     """The name of a partition in what is kept: partition 0 has its topic's, as before there were others."""
     return f"{topic}/{partition}" if partition else topic
 

@@ -51,6 +51,7 @@ class Fact(msgspec.Struct):
     """The newest value of a key, and the event that made it."""
 
     topic: str
+    """The name of its partition (see `partition_name`)."""
     seq: int
     ts: int
     data: Trade | Book | Bar | Holding
@@ -86,6 +87,7 @@ class HotMachine:
     def __init__(self, instruments: dict[str, Instrument], base_currency: str) -> None:
         self.instruments, self.base_currency = instruments, base_currency
         self.next_seq: dict[str, int] = {}
+        """By partition."""
         self.facts: dict[str, Fact] = {}
         self.live = False
         """What is folded from now on happens now; before, it is what has been."""
@@ -102,11 +104,11 @@ class HotMachine:
         self._rates = {item.base: name for name, item in instruments.items() if item.quote == base_currency}
 
     def apply(self, topic: str, envelope: Envelope) -> None:
-        """Fold the next event of a topic."""
+        """Fold the next event of a partition, which is named as `partition_name` does."""
         self.next_seq[topic] = envelope.seq + 1
         event = envelope.data
         if isinstance(event, OrderFilled):
-            self._fill(event, envelope)
+            self._fill(event, topic, envelope)
         elif isinstance(event, Trade | Book | Bar) and event.instrument in self.instruments:
             fact = Fact(topic, envelope.seq, envelope.ts_init, event, not self.live)
             self._set(_market_key(event), fact)
@@ -150,17 +152,17 @@ class HotMachine:
         """Take over a snapshot, into a machine that is empty.
 
         Args:
-            ends: Where each topic ends. What the snapshot knows from beyond was lost with the power: a price stays
+            ends: Where each partition ends. What the snapshot knows from beyond was lost with the power: a price stays
                 until there is a newer one, positions are folded from the beginning.
         """
         state = msgspec.json.decode(snapshot, type=State)
         for topic, next_seq in state.next_seq.items():
             if topic in ends:
                 self.next_seq[topic] = min(next_seq, ends[topic])
-        if state.next_seq.get(ORDERS, 0) > ends.get(ORDERS, 0):
-            self.next_seq[ORDERS] = 0
+                if next_seq > ends[topic] and _is_of_orders(topic):
+                    self.next_seq[topic] = 0
         for fact in state.facts:
-            if fact.topic not in ends or (fact.topic == ORDERS and not self.next_seq[ORDERS]):
+            if fact.topic not in ends or (_is_of_orders(fact.topic) and not self.next_seq[fact.topic]):
                 continue
             fact.restored = True
             if fact.seq >= ends[fact.topic]:
@@ -176,7 +178,7 @@ class HotMachine:
         elif data.instrument in self.instruments:
             self._set(_market_key(data), fact)
 
-    def _fill(self, fill: OrderFilled, envelope: Envelope) -> None:
+    def _fill(self, fill: OrderFilled, topic: str, envelope: Envelope) -> None:
         signed = fill.last_qty if fill.side == "BUY" else -fill.last_qty
         for strategy in (None, fill.strategy):
             key = keys.position(fill.account, fill.instrument, strategy)
@@ -184,7 +186,7 @@ class HotMachine:
             holding = before.data if before is not None else Holding(fill.account, fill.instrument, strategy)
             assert isinstance(holding, Holding)
             holding.position.apply_fill(signed, fill.last_px, fill.fee, fill.multiplier)
-            fact = Fact(ORDERS, envelope.seq, envelope.ts_init, holding, not self.live)
+            fact = Fact(topic, envelope.seq, envelope.ts_init, holding, not self.live)
             self._set(key, fact)
             if strategy is None:
                 self._hold(holding, fact)
@@ -211,20 +213,21 @@ class HotMachine:
         trade = tick.data if tick is not None else None
         if tick is None or not isinstance(trade, Trade):
             found = Pnl(account, instrument, currency, position.realized, 0, position.fees)
-            return Change(ORDERS, held.seq, held.ts, found, held.restored)
+            return Change(held.topic, held.seq, held.ts, found, held.restored)
         unrealized = position.unrealized(trade.price)
         found = Pnl(account, instrument, currency, position.realized, unrealized, position.fees, trade.price, tick.seq)
-        return Change(ORDERS, held.seq, max(held.ts, tick.ts), found, held.restored and tick.restored)
+        return Change(held.topic, held.seq, max(held.ts, tick.ts), found, held.restored and tick.restored)
 
     def _total(self, account: str) -> Change:
         """P&L in all instruments, in the base currency."""
         realized = unrealized = fees = 0
         missing: set[str] = set()
-        seq, ts, restored = LOST, 0, True
+        topic, seq, ts, restored = ORDERS, LOST, 0, True
         for instrument in self._accounts[account]:
             one = self._pnl.get(keys.pnl(account, instrument)) or self._value(account, instrument)
             assert isinstance(one.data, Pnl)
-            seq, ts, restored = max(seq, one.seq), max(ts, one.ts), restored and one.restored
+            topic, seq = one.topic, max(seq, one.seq)  # all of an account is in one partition
+            ts, restored = max(ts, one.ts), restored and one.restored
             rate = self._rate(one.data.currency)
             if rate is None:
                 missing.add(one.data.currency)
@@ -233,7 +236,7 @@ class HotMachine:
             unrealized += one.data.unrealized * rate // SCALE
             fees += one.data.fees * rate // SCALE
         found = Pnl(account, "", self.base_currency, realized, unrealized, fees, not_converted=sorted(missing))
-        return Change(ORDERS, seq, ts, found, restored)
+        return Change(topic, seq, ts, found, restored)
 
     def _currency(self, instrument: str) -> str:
         known = self.instruments.get(instrument)
@@ -251,6 +254,10 @@ def _market_key(data: Trade | Book | Bar) -> str:
     if isinstance(data, Trade):
         return keys.tick(data.instrument)
     return keys.book(data.instrument) if isinstance(data, Book) else keys.bar(data.instrument, data.interval)
+
+
+def _is_of_orders(partition: str) -> bool:
+    return partition.partition("/")[0] == ORDERS
 
 
 def _position(fact: Fact) -> Position:

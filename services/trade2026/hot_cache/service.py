@@ -18,6 +18,7 @@ import msgspec
 from trade2026 import __version__
 from trade2026.domain.events import Envelope
 from trade2026.domain.instruments import Instruments
+from trade2026.domain.shards import partition_name
 from trade2026.hot_cache import api
 from trade2026.hot_cache.feeder import Feeder
 from trade2026.hot_cache.machine import ORDERS, TICKS, HotMachine
@@ -25,6 +26,7 @@ from trade2026.hot_cache.views import entry_of
 from trade2026.hot_cache.watch import Watch
 from trade2026.kit.bus.port import Record
 from trade2026.kit.follower import Follower
+from trade2026.kit.followers import health_of
 from trade2026.kit.http import App
 from trade2026.kit.identity import ConfigurationError
 from trade2026.kit.lag import Followed
@@ -86,6 +88,7 @@ class HotCacheService(Service):
         self.watch = Watch(self.cache, api.may_read, now)
         self.machine = self._empty()
         self.followers: dict[str, Follower] = {}
+        """By the name of their partition."""
         self._store = SnapshotStore(snapshot_directory(self.settings.state, self.name), self.name)
         self._snapshot_ts = now()
         self.feeder = Feeder(self.cache, self._everything, self.watch.tell)
@@ -98,15 +101,22 @@ class HotCacheService(Service):
 
     async def start(self) -> None:
         bus = self.context.bus
-        ends = {topic: await bus.end(topic, 0) for topic in TOPICS}
+        places = [(topic, part) for topic in TOPICS for part in range(self.settings.partitions(topic))]
+        ends = {partition_name(*place): await bus.end(*place) for place in places}
         self.machine = self._store.restore(partial(self._restored, ends)) or self._empty()
-        for topic in TOPICS:
-            begin, cold = await bus.start(topic, 0), max(0, ends[topic] - _EVENTS_AT_START)
-            next_seq = self.machine.next_seq.get(topic, 0 if topic == ORDERS else cold)
-            self.followers[topic] = Follower(
-                bus, topic, partial(self._fold, topic), from_seq=max(begin, next_seq), on_batch=self._publish
+        for topic, partition in places:
+            name = partition_name(topic, partition)
+            begin, cold = await bus.start(topic, partition), max(0, ends[name] - _EVENTS_AT_START)
+            next_seq = self.machine.next_seq.get(name, 0 if topic == ORDERS else cold)
+            self.followers[name] = Follower(
+                bus,
+                topic,
+                partial(self._fold, name),
+                partition=partition,
+                from_seq=max(begin, next_seq),
+                on_batch=self._publish,
             )
-            await self.followers[topic].start()
+            await self.followers[name].start()
         self.machine.value()
         await self._publish()
         await self.feeder.start()
@@ -137,10 +147,7 @@ class HotCacheService(Service):
     def health(self) -> dict[str, Health]:
         unreadable = "; ".join(f"{name}: {reason}" for name, reason in self._store.unreadable.items())
         return {
-            **{
-                topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
-                for topic, follower in self.followers.items()
-            },
+            **health_of(self.followers.values()),
             "cache": Health(not self.feeder.error, self.feeder.error),
             "P&L": Health(not self._error, self._error),
             "snapshots": Health(not unreadable, unreadable),
@@ -174,8 +181,8 @@ class HotCacheService(Service):
         machine.restore(state, ends)
         return machine
 
-    def _fold(self, topic: str, envelope: Envelope, record: Record) -> None:
-        self.machine.apply(topic, envelope)
+    def _fold(self, partition: str, envelope: Envelope, record: Record) -> None:
+        self.machine.apply(partition, envelope)
 
     async def _publish(self) -> None:
         """Tell what has changed."""

@@ -114,8 +114,9 @@ def _levels(levels: list[Level]) -> list[list[str]]:
     return [[to_text(level.price), to_text(level.quantity)] for level in levels]
 
 
-def _event_id(topic: str, seq: int) -> str:
-    return f"{topic}/0/{seq}" if seq >= 0 else ""
+def _event_id(partition: str, seq: int) -> str:
+    topic, _, number = partition.partition("/")
+    return f"{topic}/{number or 0}/{seq}" if seq >= 0 else ""
 
 
 def _money(cost: int) -> str:

@@ -3,11 +3,12 @@
 Nothing may depend on how the partitions interleave: no two of them have an account in common.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from trade2026.domain.events import Envelope
 from trade2026.kit.bus.port import Bus, Record
 from trade2026.kit.follower import Follower
+from trade2026.kit.service import Health
 
 AsOf = int | dict[int, int]
 """The newest position that an answer contains, -1 before the first; of several partitions, one of each."""
@@ -90,3 +91,16 @@ def as_of(positions: Mapping[int, int] | Sequence[int]) -> AsOf:
     by_partition = dict(positions) if isinstance(positions, Mapping) else dict(enumerate(positions))
     newest = {partition: next_seq - 1 for partition, next_seq in by_partition.items()}
     return newest[0] if list(newest) == [0] else newest
+
+
+def health_of(followers: Iterable[Follower]) -> dict[str, Health]:
+    """How following is, by topic."""
+    by_topic: dict[str, list[Follower]] = {}
+    for follower in followers:
+        by_topic.setdefault(follower.topic, []).append(follower)
+    return {topic: _health_of(each) for topic, each in by_topic.items()}
+
+
+def _health_of(followers: list[Follower]) -> Health:
+    error = "; ".join(follower.error for follower in followers if follower.error)
+    return Health(not error, error or f"{sum(follower.lag for follower in followers)} behind")

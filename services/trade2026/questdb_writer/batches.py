@@ -51,7 +51,7 @@ class Collector:
 
     def fold(self, envelope: Envelope, record: Record) -> None:
         """Take the next event of a partition."""
-        for name, row in self.machine.rows(record.topic, envelope):
+        for name, row in self.machine.rows(record.topic, envelope, record.partition):
             self._batch.rows.setdefault(name, []).append(row)
             self._rows += 1
         self._batch.offsets[record.topic, record.partition] = record.seq + 1

@@ -4,7 +4,7 @@ Pure. Most events are a row each. An order is one row for all of its life: the m
 store keeps them beside the rows, as of the same position, so that a restart goes on where the rows end.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -27,7 +27,7 @@ from trade2026.domain.market import Bar, Book, Trade
 from trade2026.domain.numbers import COST_SCALE, average_price
 from trade2026.domain.order_fold import FoldState, OrderFold
 from trade2026.domain.order_pieces import OrderPiece
-from trade2026.domain.orders import Order
+from trade2026.domain.orders import Order, partition_of_id
 from trade2026.stores.timeseries.schema import TABLES, Row
 
 ORDERS = "orders.events"
@@ -41,23 +41,30 @@ class RowMachine:
     """Rows of every event that is followed, and the open orders.
 
     Args:
-        next_seq: Where `orders.events` goes on.
-        state: The open orders as of that position, by their keys.
+        positions: Where each partition of `orders.events` goes on.
+        state: The open orders as of those positions, by their keys.
     """
 
-    def __init__(self, next_seq: int = 0, state: Mapping[str, bytes] | None = None) -> None:
-        self.fold = OrderFold()
-        self.fold.restore_state(FoldState(next_seq, 0, 0, 0, -1, {}, {}), _pieces(state or {}))
+    def __init__(self, positions: Sequence[int] = (0,), state: Mapping[str, bytes] | None = None) -> None:
+        self.folds = [OrderFold() for _ in positions]
+        """Of each partition."""
+        for fold, next_seq, kept in zip(self.folds, positions, _by_partition(state or {}, len(positions)), strict=True):
+            fold.restore_state(FoldState(next_seq, 0, 0, 0, -1, {}, {}), _pieces(kept))
         self.changed: dict[str, Order] = {}
         """Orders that differ from their rows."""
         self.late: dict[str, OrderFilled] = {}
         """Executions of orders that had closed before: their rows are in the store only."""
 
-    def rows(self, topic: str, envelope: Envelope) -> list[tuple[str, Row]]:
+    @property
+    def open_orders(self) -> int:
+        """How many orders are open."""
+        return sum(len(fold.open) for fold in self.folds)
+
+    def rows(self, topic: str, envelope: Envelope, partition: int = 0) -> list[tuple[str, Row]]:
         """The rows of one event, by their tables; those of orders come from `order_rows`."""
         data = envelope.data
         if topic == ORDERS:
-            self._fold(envelope)
+            self._fold(self.folds[partition], envelope)
         make = _ROWS.get(type(data))
         if make is None:
             return []
@@ -73,19 +80,32 @@ class RowMachine:
             for order_id, order in self.changed.items()
         }
         self.changed.clear()
-        self.fold.forget_closed(self.fold.next_seq)
+        for fold in self.folds:
+            fold.forget_closed(fold.next_seq)
         return rows, state
 
-    def _fold(self, envelope: Envelope) -> None:
+    def _fold(self, fold: OrderFold, envelope: Envelope) -> None:
         data: Any = envelope.data
-        missing = self.fold.missing(data)
-        self.fold.apply(envelope)
+        missing = fold.missing(data)
+        fold.apply(envelope)
         if missing and isinstance(data, OrderFilled):
             self.late[missing] = data
         for order_id in _order_ids(data):
-            order = self.fold.orders.get(order_id)
+            order = fold.orders.get(order_id)
             if order is not None:
                 self.changed[order_id] = order
+
+
+def _by_partition(state: Mapping[str, bytes], partitions: int) -> Iterator[Mapping[str, bytes]]:
+    """The open orders of each partition."""
+    if partitions == 1:
+        yield state
+        return
+    parted: list[dict[str, bytes]] = [{} for _ in range(partitions)]
+    for key, order in state.items():
+        if key.startswith(STATE_PREFIX):
+            parted[partition_of_id(key.removeprefix(STATE_PREFIX))][key] = order
+    yield from parted
 
 
 def _pieces(state: Mapping[str, bytes]) -> Iterator[OrderPiece]:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from trade2026.domain.shards import partition_name
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.follower import Follower
+from trade2026.kit.followers import health_of
 from trade2026.kit.http import App, Problem
 from trade2026.kit.lag import Followed
 from trade2026.kit.service import Context, Health, Service
@@ -74,7 +76,9 @@ class QuestDbWriterService(Service):
             raise ValueError(f"{self.name}: retention_days: there is no table {', '.join(sorted(unknown))}")
         self.path: Path = self.settings.state / "timeseries" / "series.duckdb"
         known = {topic.name for topic in self.settings.topics}
-        self.topics = sorted({table.topic for table in TABLES.values() if table.topic in known})
+        topics = sorted({table.topic for table in TABLES.values() if table.topic in known})
+        self.partitions = [(topic, part) for topic in topics for part in range(self.settings.partitions(topic))]
+        """Every partition that is followed."""
         self.place: Place | None = None
         self.store: QueryableStore | None = None
         self.writing: Writing | None = None
@@ -83,7 +87,7 @@ class QuestDbWriterService(Service):
         self.skipped: dict[str, int] = {}
         """Events that a topic had dropped before they were written."""
         self._asked = 0
-        self._followers: dict[str, Follower] = {}
+        self._followers: dict[Partition, Follower] = {}
         self._detail = "not started"
         self._away = ""
         """Why there is no store to write to now."""
@@ -138,10 +142,7 @@ class QuestDbWriterService(Service):
         return list(self._followers.values())
 
     def health(self) -> dict[str, Health]:
-        checks = {
-            topic: Health(not follower.error, follower.error or f"{follower.lag} behind")
-            for topic, follower in self._followers.items()
-        }
+        checks = health_of(self._followers.values())
         checks["store"] = self._store_health()
         if self.dead is not None and self.dead.count:
             said = f"{self.dead.count} rows don't fit their tables: look at {self.dead.path}, and move it away"
@@ -164,7 +165,7 @@ class QuestDbWriterService(Service):
             "waiting": self.writing.collector.size if self.writing else 0,
             "dead_letters": self.dead.count if self.dead else 0,
             "skipped": sum(self.skipped.values()),
-            "open_orders": len(self.writing.collector.machine.fold.open) if self.writing else 0,
+            "open_orders": self.writing.collector.machine.open_orders if self.writing else 0,
             "lag": sum(follower.lag for follower in self._followers.values()),
         }
 
@@ -204,14 +205,15 @@ class QuestDbWriterService(Service):
             await asyncio.to_thread(self._put_aside, lost)
             self.store = store = await asyncio.to_thread(self._open)
             offsets, state = {}, {}
-        positions = {topic: await self._position(topic, offsets.get((topic, 0), 0)) for topic in self.topics}
-        collector = Collector(RowMachine(positions.get(ORDERS, 0), state))
+        positions = {place: await self._position(place, offsets.get(place, 0)) for place in self.partitions}
+        orders = [position for (topic, _), position in positions.items() if topic == ORDERS]
+        collector = Collector(RowMachine(orders, state))
         limits = Limits(self.config.batch_rows, self.config.batch_seconds, 4 * self.config.batch_rows)
         self.writing = Writing(store, collector, self.dead, limits, self._begin_again)
         self.writing.start()
-        for topic, position in positions.items():
-            self._detail = f"following {topic}"
-            await self._follow(topic, position, collector)
+        for place, position in positions.items():
+            self._detail = f"following {place[0]}"
+            await self._follow(place, position, collector)
         self._detail = "ready"
         return not offsets
 
@@ -232,24 +234,36 @@ class QuestDbWriterService(Service):
 
     async def _lost(self, offsets: "dict[Partition, int]") -> str:
         """Why the store can't belong to this log; empty if it does."""
-        end = await self.context.bus.end(ORDERS, 0)
-        position = offsets.get((ORDERS, 0), 0)
-        return f"{ORDERS} ends at {end}, and it has the events to {position}" if position > end else ""
+        for topic, partition in self.partitions:
+            if topic == ORDERS:
+                end, position = await self.context.bus.end(topic, partition), offsets.get((topic, partition), 0)
+                if position > end:
+                    return f"{partition_name(topic, partition)} ends at {end}, and it has the events to {position}"
+        return ""
 
-    async def _position(self, topic: str, position: int) -> int:
+    async def _position(self, place: "Partition", position: int) -> int:
         """Where to go on: what the topic has dropped can't be written any more."""
         bus = self.context.bus
-        start, end = await bus.start(topic, 0), await bus.end(topic, 0)
+        topic, _ = place
+        start, end = await bus.start(*place), await bus.end(*place)
         position = min(position, end)  # a topic that is not fsynced may have lost its newest records
         if position < start:
             self.skipped[topic] = self.skipped.get(topic, 0) + start - position
             log.warning("%s: %d events were dropped before they could be stored", topic, start - position)
         return max(position, start)
 
-    async def _follow(self, topic: str, position: int, collector: "Collector") -> None:
+    async def _follow(self, place: "Partition", position: int, collector: "Collector") -> None:
         assert self.writing is not None
-        follower = Follower(self.context.bus, topic, collector.fold, from_seq=position, on_batch=self.writing.room)
-        self._followers[topic] = follower
+        topic, partition = place
+        follower = Follower(
+            self.context.bus,
+            topic,
+            collector.fold,
+            partition=partition,
+            from_seq=position,
+            on_batch=self.writing.room,
+        )
+        self._followers[place] = follower
         await follower.start()
 
     async def _let_go(self) -> None:
@@ -288,7 +302,7 @@ class QuestDbWriterService(Service):
         due = loop.time()
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-            for topic, follower in list(self._followers.items()):
+            for (topic, _), follower in list(self._followers.items()):
                 try:
                     await follower.measure_lag()
                 except BusError as error:

@@ -14,7 +14,7 @@ import xxhash
 
 from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instrument
-from trade2026.domain.shards import place_of
+from trade2026.domain.shards import partition_name
 from trade2026.sdk.hosted import Definition, Hosted
 from trade2026.sdk.strategy import Strategy
 
@@ -138,7 +138,7 @@ class StrategiesMachine:
         self.unconfirmed: dict[str, dict[int, Decision]] = {}
         """Decisions of which the order log has said nothing yet."""
         self.cursors: dict[str, int] = {}
-        """By partition (see `place_of`), the position after the last record that was delivered."""
+        """By partition (see `partition_name`), the position after the last record that was delivered."""
         self._runs = Runs()
         self._failed: set[str] = set()
         self._expected: dict[str, list[ev.AnyEvent]] = {}
@@ -159,7 +159,7 @@ class StrategiesMachine:
 
     def deliver(self, topic: str, partition: int, seq: int, body: bytes, envelope: ev.Envelope) -> list[ev.AnyEvent]:
         """Give every strategy the next record; return what must be recorded before any of it leaves."""
-        self.cursors[place_of(topic, partition)] = seq + 1
+        self.cursors[partition_name(topic, partition)] = seq + 1
         self._runs.add(topic, partition, seq, body)
         for name, hosted in self.hosted.items():
             hosted.deliver(envelope)
@@ -169,7 +169,7 @@ class StrategiesMachine:
 
     def place(self, topic: str, cursor: int, partition: int = 0) -> None:
         """Go on with a partition from a position, which is recorded with what is recorded next."""
-        place = place_of(topic, partition)
+        place = partition_name(topic, partition)
         if self.cursors.get(place) != cursor:
             self.cursors[place] = cursor
             self._runs.place(topic, partition, cursor)
@@ -322,7 +322,7 @@ class StrategiesMachine:
                     hosted.pass_time(one.seq)
             else:
                 assert one.envelope is not None
-                self.cursors[place_of(one.topic, one.partition)] = one.seq + 1
+                self.cursors[partition_name(one.topic, one.partition)] = one.seq + 1
                 for name, hosted in self.hosted.items():
                     hosted.deliver(one.envelope)
                     if one.topic == ORDERS and self.unconfirmed[name]:

@@ -15,7 +15,7 @@ from trade2026 import __version__
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode
 from trade2026.domain.market import Bar, Book
-from trade2026.domain.shards import place_of
+from trade2026.domain.shards import partition_name
 from trade2026.kit import tracing
 from trade2026.kit.bus.port import Bus, BusError, Fenced, Record, Trimmed
 from trade2026.kit.clock import Clock
@@ -111,7 +111,9 @@ class Runner:
         await self._begin_and_end()
         self.ready, self.detail = True, "ready"
         self._snapshot_at = self.clock.now()
-        self._tasks = [asyncio.create_task(self._follow(*place), name=place_of(*place)) for place in self.followed]
+        self._tasks = [
+            asyncio.create_task(self._follow(*place), name=partition_name(*place)) for place in self.followed
+        ]
         self._tasks += [
             asyncio.create_task(self._tick(), name="timers"),
             asyncio.create_task(self._keep(), name="flush"),
@@ -202,14 +204,14 @@ class Runner:
             if run.topic == CLOCK:
                 found.deliveries.append(Delivery(CLOCK, 0, run.first))
                 continue
-            found.cursors[place_of(run.topic, run.partition)] = run.first + run.count
+            found.cursors[partition_name(run.topic, run.partition)] = run.first + run.count
             try:
                 records = await self._read_run(run)
             except Trimmed as error:
                 found.trouble = str(error)
                 continue
             if len(records) < run.count:
-                found.trouble = f"{place_of(run.topic, run.partition)} ends before {run.first + run.count}"
+                found.trouble = f"{partition_name(run.topic, run.partition)} ends before {run.first + run.count}"
             for record in records:
                 check.update(record.body)
                 found.deliveries.append(_delivery(record))
@@ -232,7 +234,7 @@ class Runner:
         cursors = self.machine.cursors
         for topic, partition in self.followed:
             if topic == ORDERS:
-                at = max(cursors.get(place_of(topic, partition), 0), await self.bus.start(topic, partition))
+                at = max(cursors.get(partition_name(topic, partition), 0), await self.bus.start(topic, partition))
                 self.machine.place(topic, at, partition)
         fresh_from = self.clock.now() - self._catch_up_ns
         for topic in MARKET:
@@ -252,7 +254,7 @@ class Runner:
             if topic != ORDERS:
                 continue
             end = await self.bus.end(topic, partition)
-            while (at := self.machine.cursors[place_of(topic, partition)]) < end:
+            while (at := self.machine.cursors[partition_name(topic, partition)]) < end:
                 self._deliver(await self.bus.read(topic, partition, at, _REPLAY_BATCH))
                 await self._wait_for_commits()
 
@@ -293,7 +295,7 @@ class Runner:
     # ── deliveries ──────────────────────────────────────────────────────────────────────────
 
     async def _follow(self, topic: str, partition: int) -> None:
-        reader = await self.bus.open_reader(topic, partition, self.machine.cursors[place_of(topic, partition)])
+        reader = await self.bus.open_reader(topic, partition, self.machine.cursors[partition_name(topic, partition)])
         try:
             while True:
                 records = await reader.read(_RECORDS_PER_TURN)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from trade2026.domain.instruments import Instruments
-from trade2026.domain.shards import place_of
+from trade2026.domain.shards import partition_name
 from trade2026.kit.calls import post
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed, Position
@@ -117,7 +117,11 @@ class StrategiesService(Service):
 
     def followed(self) -> Iterable[Followed]:
         cursors = self.machine.cursors
-        return [Position(*each, cursors[name]) for each in self.runner.followed if (name := place_of(*each)) in cursors]
+        return [
+            Position(*each, cursors[name])
+            for each in self.runner.followed
+            if (name := partition_name(*each)) in cursors
+        ]
 
     def health(self) -> dict[str, Health]:
         checks = {

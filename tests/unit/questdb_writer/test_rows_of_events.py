@@ -116,7 +116,7 @@ def test_an_order_is_one_row_as_it_is_now() -> None:
     assert (second["status"], second["reason"], second["seq"]) == ("Canceled", "user", 9)
     assert all(misfit(TABLES["orders"], row) == "" for row in rows)
     assert set(state.values()) == {None}, "what is closed need not be remembered"
-    assert not machine.fold.orders
+    assert not machine.folds[0].orders
 
 
 @pytest.mark.parametrize("cut", range(1, len(LIFE)))
@@ -126,7 +126,7 @@ def test_a_machine_that_goes_on_from_the_state_makes_the_same_rows(cut: int) -> 
     machine = RowMachine()
     for seq, data in enumerate(LIFE):
         if seq == cut:
-            machine = RowMachine(seq, kept)
+            machine = RowMachine([seq], kept)
         machine.rows(ORDERS, envelope(seq, data))
         changed, state = machine.order_rows()
         rows |= {row[1]: row for row in changed}

@@ -12,7 +12,7 @@ from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope, decode, encode
 from trade2026.domain.market import Trade as Print
 from trade2026.domain.numbers import SCALE
-from trade2026.domain.shards import place_of
+from trade2026.domain.shards import partition_name
 from trade2026.sdk import Parameters, Strategy, Timer, Trade
 from trade2026.sdk.hosted import Definition
 from trade2026.sdk.testing import BTCUSDT, EPOCH, SECOND
@@ -129,7 +129,7 @@ class World:
             self.machine.replay(event, self.read(runs, lost) if runs is not None else None)
         self.machine.settle()
         for (topic, partition), bodies in self.topics.items():
-            for seq in range(self.machine.cursors.get(place_of(topic, partition), 0), len(bodies)):
+            for seq in range(self.machine.cursors.get(partition_name(topic, partition), 0), len(bodies)):
                 self.log += self.machine.deliver(topic, partition, seq, bodies[seq], decode(bodies[seq]))
 
     def read(self, runs: list[ev.Run], lost: bool) -> Replayed:
@@ -138,7 +138,7 @@ class World:
             if run.topic == CLOCK:
                 found.deliveries.append(Delivery(CLOCK, 0, run.first))
                 continue
-            found.cursors[place_of(run.topic, run.partition)] = run.first + run.count
+            found.cursors[partition_name(run.topic, run.partition)] = run.first + run.count
             for seq in range(run.first, run.first + run.count):
                 if not lost or run.topic == ORDERS:
                     body = self.topics[run.topic, run.partition][seq]
