@@ -14,7 +14,7 @@ from typing import Any
 
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import cost_to_nanos, to_nanos, to_text
-from trade2026.domain.orders import OrderSpec
+from trade2026.domain.orders import OrderSpec, partition_of_id
 from trade2026.kit.bus.port import Bus
 
 ORDERS = "orders.events"
@@ -90,10 +90,11 @@ class Held:
 
 @dataclass
 class OrderLog:
-    """A whole log of orders that has been found sound."""
+    """A whole log of orders, of one partition, that has been found sound."""
 
     envelopes: list[ev.Envelope]
     orders: dict[str, Life]
+    partition: int = 0
     _held: dict[str, tuple[int, dict[str, Held]]] = field(default_factory=dict)
     """By account: what it held after which event; a later question goes on from there."""
 
@@ -164,17 +165,22 @@ async def read_partition(
     return envelopes
 
 
-async def read_orders(bus: Bus, *, known: Sequence[ev.Envelope] = ()) -> OrderLog:
-    """Read `orders.events` whole and follow every order through its life.
+async def read_orders(bus: Bus, partition: int = 0, *, known: Sequence[ev.Envelope] = ()) -> OrderLog:
+    """Read a partition of `orders.events` whole and follow every order through its life.
 
     Raises:
         Broken: the log is not sound, or an order did what no order may.
     """
-    envelopes = await read_partition(bus, ORDERS, known=known)
+    envelopes = await read_partition(bus, ORDERS, partition, known=known)
     orders, faults = follow_orders(envelopes)
+    faults += [f"{order_id} is in partition {partition}" for order_id in orders if _home(order_id) != partition]
     if faults:
         raise Broken(f"{ORDERS} tells of impossible lives", faults)
-    return OrderLog(envelopes, orders)
+    return OrderLog(envelopes, orders, partition)
+
+
+def _home(order_id: str) -> int:
+    return max(0, partition_of_id(order_id))
 
 
 def follow_orders(envelopes: Iterable[ev.Envelope]) -> tuple[dict[str, Life], list[str]]:
@@ -307,7 +313,7 @@ def _terms(fill: Any) -> tuple[str, str, int, int]:
 
 async def check_derived(bus: Bus, log: OrderLog, topic: str) -> list[ev.Envelope]:
     """As `check_image`, of all that is on a topic now. Returns what was published."""
-    published = await read_partition(bus, topic)
+    published = await read_partition(bus, topic, log.partition)
     check_image(log, published, topic)
     return published
 
@@ -334,7 +340,7 @@ def check_image(log: OrderLog, published: list[ev.Envelope], topic: str) -> None
         fill = fills.get(as_of)
         if fill is None or getattr(event, "exec_id", "") != getattr(fill.data, "exec_id", ""):
             faults.append(f"{envelope.seq}: there is no such fill at {as_of}")
-        elif envelope.causation_id != f"{ORDERS}/0/{as_of}":
+        elif envelope.causation_id != f"{ORDERS}/{log.partition}/{as_of}":
             faults.append(f"{envelope.seq}: caused by {envelope.causation_id!r}, not by the fill at {as_of}")
     if faults:
         raise Broken(f"{topic} is no image of the fills", faults)

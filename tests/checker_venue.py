@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from trade2026.domain import events as ev
 
-_ORDERS = "orders.events/0/"
-
 
 @dataclass
 class AtVenue:

@@ -12,6 +12,8 @@ from trade2026.cli.target import find, find_state
 from trade2026.stack.facts import TOPICS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from trade2026.kit.bus.port import Bus, Record
@@ -116,6 +118,9 @@ def _milliseconds(nanos: int) -> str:
 @events.command()
 def tail(
     topic: Annotated[str, typer.Option(help="Whose events.", autocompletion=completion.topics)] = "orders.events",
+    partition: Annotated[
+        int | None, typer.Option(help="Of a topic that is split by account; all of them if omitted.", min=0)
+    ] = None,
     start: Annotated[int | None, typer.Option("--from", help="Begin at this position; the last 20 if omitted.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-F", help="Go on with what comes, until Ctrl-C.")] = False,
     state_dir: StatePath = None,
@@ -132,30 +137,49 @@ def tail(
         from trade2026.stack.nearest import nearest
 
         raise CliError(f"{topic!r} is no topic{nearest(topic, names)}", USAGE)
-    asyncio.run(_tail(find_state(state_dir), topic, start, follow, as_json))
+    state = find_state(state_dir)
+    count = partitions_of(state, topic)
+    if partition is not None and partition >= count:
+        raise CliError(f"{topic} has {count} partition(s), the last is {count - 1}", USAGE)
+    wanted = range(count) if partition is None else [partition]
+    asyncio.run(_tail(state, topic, wanted, start, follow, as_json))
 
 
-async def _tail(state: "StateDir", topic: str, start: int | None, follow: bool, as_json: bool) -> None:
+async def _tail(
+    state: "StateDir", topic: str, partitions: "Sequence[int]", start: int | None, follow: bool, as_json: bool
+) -> None:
+    import asyncio
+
     from trade2026.kit.bus.port import BusError
 
     bus = open_bus(state)
     try:
-        end = await bus.end(topic, 0)
-        oldest = await bus.start(topic, 0)
-        at = max(oldest, end - 20 if start is None else start)
-        while at < end and (records := await bus.read(topic, 0, at, _PAGE)):
-            for record in records:
-                _print_record(record, as_json)
-            at = records[-1].seq + 1
+        ends = [await _print_to_end(bus, topic, partition, start, as_json) for partition in partitions]
         if follow:
-            reader = await bus.open_reader(topic, 0, at)
-            while True:
-                for record in await reader.read():
-                    _print_record(record, as_json)
+            followed = zip(partitions, ends, strict=True)
+            await asyncio.gather(*(_print_on(bus, topic, partition, at, as_json) for partition, at in followed))
     except BusError as error:
         raise CliError(str(error), FAILED) from error
     finally:
         await bus.close()
+
+
+async def _print_to_end(bus: "Bus", topic: str, partition: int, start: int | None, as_json: bool) -> int:
+    """Print what is there; returns the position after it."""
+    end, oldest = await bus.end(topic, partition), await bus.start(topic, partition)
+    at = max(oldest, end - 20 if start is None else start)
+    while at < end and (records := await bus.read(topic, partition, at, _PAGE)):
+        for record in records:
+            _print_record(record, as_json)
+        at = records[-1].seq + 1
+    return at
+
+
+async def _print_on(bus: "Bus", topic: str, partition: int, at: int, as_json: bool) -> None:
+    reader = await bus.open_reader(topic, partition, at)
+    while True:
+        for record in await reader.read():
+            _print_record(record, as_json)
 
 
 def _print_record(record: "Record", as_json: bool) -> None:
@@ -212,23 +236,25 @@ async def _replay(state: "StateDir", verify: bool) -> dict[str, Any]:
     from trade2026.kit.bus.port import BusError
 
     bus = open_bus(state)
+    partitions = range(partitions_of(state, "orders.events"))
     try:
         if verify:
-            return await _verify(bus, state)
-        fold = OrderFold()
+            return await _verify(bus, state, partitions)
+        folds = [OrderFold() for _ in partitions]
         started = time.perf_counter()
-        at, end = await bus.start("orders.events", 0), await bus.end("orders.events", 0)
         events_read = 0
-        while at < end and (records := await bus.read("orders.events", 0, at, _PAGE)):
-            for record in records:
-                fold.apply(decode(record.body))
-            events_read += len(records)
-            at = records[-1].seq + 1
+        for partition, fold in enumerate(folds):
+            at, end = await bus.start("orders.events", partition), await bus.end("orders.events", partition)
+            while at < end and (records := await bus.read("orders.events", partition, at, _PAGE)):
+                for record in records:
+                    fold.apply(decode(record.body))
+                events_read += len(records)
+                at = records[-1].seq + 1
         seconds = time.perf_counter() - started
         return {
             "events": events_read,
-            "orders": fold.order_count,
-            "open_orders": len(fold.open),
+            "orders": sum(fold.order_count for fold in folds),
+            "open_orders": sum(len(fold.open) for fold in folds),
             "seconds": round(seconds, 3),
             "events_per_second": round(events_read / seconds) if seconds else 0,
         }
@@ -238,7 +264,7 @@ async def _replay(state: "StateDir", verify: bool) -> dict[str, Any]:
         await bus.close()
 
 
-async def _verify(bus: "Bus", state: "StateDir") -> dict[str, Any]:
+async def _verify(bus: "Bus", state: "StateDir", partitions: "Sequence[int]") -> dict[str, Any]:
     """Under the instruments of the manifest that the state directory keeps: a restored copy has no process yet."""
     import msgspec
 
@@ -253,7 +279,12 @@ async def _verify(bus: "Bus", state: "StateDir") -> dict[str, Any]:
     except (OSError, ManifestError) as error:
         raise CliError(f"{path} can't be used: {error}; bring the stack up once", FAILED) from error
     settings = msgspec.json.decode(msgspec.json.encode(release.settings), type=ProcessSettings)
-    return msgspec.to_builtins(await oms_replay.verify(bus, settings))
+    found = [await oms_replay.verify(bus, settings, partition) for partition in partitions]
+    return {
+        "events": sum(each.events for each in found),
+        "decisions": sum(each.decisions for each in found),
+        "differences": [difference for each in found for difference in each.differences],
+    }
 
 
 def open_bus(state: "StateDir") -> "Bus":
@@ -270,6 +301,7 @@ def open_bus(state: "StateDir") -> "Bus":
     topics = [
         TopicConfig(
             name=topic.name,
+            partitions=partitions_of(state, topic.name),
             durable=topic.durable,
             segment_bytes_max=topic.segment_bytes_max,
             retention_bytes_max=topic.retention_bytes_max,
@@ -277,6 +309,14 @@ def open_bus(state: "StateDir") -> "Bus":
         for topic in TOPICS
     ]
     return SqliteBus(state.path / "bus", topics)
+
+
+def partitions_of(state: "StateDir", topic: str) -> int:
+    """How many partitions a topic of the stack has: as its processes were told, or as its journals are."""
+    if (settings := _settings_of(state)) is not None:
+        return settings.partitions(topic)
+    folders = (path for path in (state.path / "bus" / topic).glob("*") if path.name.isdecimal())
+    return max((int(path.name) + 1 for path in folders), default=1)
 
 
 def _settings_of(state: "StateDir") -> "ProcessSettings | None":

@@ -24,6 +24,7 @@ _DIFFERENCES_MAX = 20
 class Verification:
     """What a replay found."""
 
+    partition: int = 0
     events: int = 0
     decisions: int = 0
     differences: list[str] = field(default_factory=list)
@@ -46,18 +47,18 @@ def _catch(event: ev.AnyEvent) -> None:
     raise _Decided(event)
 
 
-async def verify(bus: Bus, settings: ProcessSettings) -> Verification:
-    """Replay `orders.events` from its beginning.
+async def verify(bus: Bus, settings: ProcessSettings, partition: int = 0) -> Verification:
+    """Replay a partition of `orders.events` from its beginning.
 
     Raises:
         ev.UnknownEvent: the log holds an event of a newer version.
         BusError: the log cannot be read.
     """
-    machine = OrderMachine(Controls(LimitBook(), Instruments(settings.instruments).by_id))
-    reports, found = _Reports(bus), Verification()
-    position, end = await bus.start("orders.events", 0), await bus.end("orders.events", 0)
+    machine = OrderMachine(Controls(LimitBook(), Instruments(settings.instruments).by_id), partition)
+    reports, found = _Reports(bus, partition), Verification(partition)
+    position, end = await bus.start("orders.events", partition), await bus.end("orders.events", partition)
     while position < end:
-        for record in await bus.read("orders.events", 0, position, _RECORDS_PER_READ):
+        for record in await bus.read("orders.events", partition, position, _RECORDS_PER_READ):
             envelope = ev.decode(record.body)
             report_seq = getattr(envelope.data, "report_seq", -1)
             report = await reports.at(report_seq) if report_seq >= 0 else None
@@ -75,8 +76,8 @@ async def verify(bus: Bus, settings: ProcessSettings) -> Verification:
 class _Reports:
     """What the venue said, read forward in pieces."""
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    def __init__(self, bus: Bus, partition: int) -> None:
+        self._bus, self._partition = bus, partition
         self._first = 0
         self._read: list[ev.Envelope] = []
 
@@ -84,7 +85,7 @@ class _Reports:
         """The report at a position; None when the topic has dropped it."""
         if not 0 <= seq - self._first < len(self._read):
             try:
-                records = await self._bus.read("venue.reports", 0, seq, _RECORDS_PER_READ)
+                records = await self._bus.read("venue.reports", self._partition, seq, _RECORDS_PER_READ)
             except Trimmed:
                 return None
             self._first, self._read = seq, [ev.decode(record.body) for record in records]
@@ -141,4 +142,6 @@ def _compare_release(
 
 def _note(decided: object, envelope: ev.Envelope, found: Verification) -> None:
     if decided != envelope.data and len(found.differences) < _DIFFERENCES_MAX:
-        found.differences.append(f"orders.events/0/{envelope.seq}: recorded {envelope.data}, now {decided!r}")
+        found.differences.append(
+            f"orders.events/{found.partition}/{envelope.seq}: recorded {envelope.data}, now {decided!r}"
+        )

@@ -470,12 +470,13 @@ def test_an_unknown_role_is_refused_with_the_nearest(cli: Any, tmp_path: Path) -
     assert not (tmp_path / "keys.json").exists()
 
 
-async def _write_events(state: Any, count: int) -> None:
+async def _write_events(state: Any, count: int, partition: int = 0) -> None:
     from trade2026.cli.log import open_bus
     from trade2026.domain.events import Envelope, Killed, encode
 
+    (state.path / "bus" / "orders.events" / str(partition)).mkdir(parents=True, exist_ok=True)
     bus = open_bus(state)
-    writer = await bus.claim("orders.events", 0, "test")
+    writer = await bus.claim("orders.events", partition, "test")
     event = Killed(scope="stack", reason="test", by="me")
     for seq in range(count):
         envelope = Envelope(seq, writer.epoch, 1, 1, "desk", "me", "", "", "", event)
@@ -492,6 +493,19 @@ def test_events_are_printed_from_a_position(cli: Any, stack: Any) -> None:
     assert [json.loads(line)["event_id"] for line in lines] == ["orders.events/0/1", "orders.events/0/2"]
     assert "orders.events/0/2 Killed scope=stack" in cli("events", "tail").out
     assert "did you mean 'orders.events'" in cli("events", "tail", "--topic", "order.events").err
+
+
+def test_events_of_all_partitions_are_printed_and_folded_or_those_of_one(cli: Any, stack: Any) -> None:
+    import asyncio
+
+    for partition in (0, 2):
+        asyncio.run(_write_events(stack.state, 2, partition))
+    ids = [json.loads(line)["event_id"] for line in cli("events", "tail", "--json").out.splitlines()]
+    assert ids == ["orders.events/0/0", "orders.events/0/1", "orders.events/2/0", "orders.events/2/1"]
+    one = cli("events", "tail", "--partition", "2", "--from", "1", "--json").out.splitlines()
+    assert [json.loads(line)["event_id"] for line in one] == ["orders.events/2/1"]
+    assert "has 3 partition(s), the last is 2" in cli("events", "tail", "--partition", "3").err
+    assert json.loads(cli("replay", "--json").out)["events"] == 4
 
 
 def test_the_log_is_folded_again(cli: Any, stack: Any) -> None:
