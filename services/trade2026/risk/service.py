@@ -260,8 +260,10 @@ class RiskService(Service):
                 orders.controls.marked(instrument, reference.last)
 
     def _on_stop(self, event: ev.Killed | ev.Resumed, ts: int) -> None:
-        """A stop that was asked for here is shown by the order log when it is in every partition."""
-        stopped = [event.scope in {**each.controls.halts, **each.controls.kills} for each in self.orders]
+        """A stop that was asked for here is shown by the order log when it is in every partition that it concerns."""
+        kind, _, name = event.scope.partition(":")
+        concerned = [self.orders_of(name)] if kind == "account" else self.orders
+        stopped = [event.scope in each.controls.halts or event.scope in each.controls.kills for each in concerned]
         if isinstance(event, ev.Resumed) or all(stopped):
             self.stops.shown(event, ts)
 

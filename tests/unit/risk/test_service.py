@@ -502,7 +502,9 @@ async def test_a_stop_is_shown_by_all_partitions_and_told_once(split_desk: Desk)
     tripped = ev.Killed(scope="strategy:mm", reason="lost", by="controls", halt=True, cause="breach")
     await split_desk.order_events(tripped, partition=2)
     account = ev.Killed(scope=f"account:{ACCOUNTS[3]}", reason="enough", by="ann")
+    await risk.stops.kill(account, "")
     await split_desk.order_events(account, partition=3)
+    assert risk.stops.latched == {}, "an account's stop concerns its own partition only"
     await risk.look_around()
     assert sorted(risk.log.machine.alerts) == ["halted-2-1", "killed-0", "killed-3-1"]
     await split_desk.order_events(ev.Resumed(scope="stack", reason="well", by="ann"))
