@@ -91,7 +91,7 @@ async def test_the_writer_waits_for_questdb_says_so_and_goes_on_by_itself(
     await rig.until(lambda: not service.health()["store"].ok, "it is told")
     assert "can't be reached" in service.health()["store"].detail
     assert service.readiness() == (True, "ready"), "it answers, although with 503"
-    assert "trade2026_timeseries_up{service=\"questdb_writer\"} 0" in (await rig.ask(service, "GET", "/metrics"))[1]
+    assert 'trade2026_timeseries_up{service="questdb_writer"} 0' in (await rig.ask(service, "GET", "/metrics"))[1]
     assert (await rig.ask(service, "GET", "/query/ticks"))[0] == 503
     assert (await rig.ask(service, "GET", "/exec?query=SELECT%201", port="questdb"))[0] == 503
     await asyncio.to_thread(questdb_of_one.start)
