@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trade2026.cli.target import Target, find
+from trade2026.cli.target import Target, find, path_to
 from trade2026.stack.facts import SERVICES, ports_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Desk:
         query: dict[str, Any] = {"limit": _PAGE, "from": start or None, "to": end or None, "cursor": None}
         found: list[dict[str, Any]] = []
         while True:
-            page = self._target.call("normalizer", "GET", f"/bars/{venue}/{name}/{interval}", query=query)
+            page = self._target.call("normalizer", "GET", path_to("bars", venue, name, interval), query=query)
             found += page["bars"]
             if page["cursor"] is None:
                 return _bars(found)
@@ -120,7 +120,9 @@ class Desk:
 
     def equity(self, account: str) -> Columns:
         """An account's P&L since its first trade, over time, in the base currency, and how far below its best it was."""
-        points = self._target.call("pnl", "GET", f"/pnl/{account}/series", query={"limit": _POINTS_MAX})["points"]
+        points = self._target.call("pnl", "GET", path_to("pnl", account, "series"), query={"limit": _POINTS_MAX})[
+            "points"
+        ]
         return _columns(points, {"time": _time, "equity": float, "drawdown": float})
 
     def query(self, sql: str) -> Columns:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import uvicorn
@@ -73,6 +74,10 @@ class House:
         @route("GET", "/things/{name}", role=None)
         async def thing(request: Request) -> Response:
             return json_response(request.params["name"])
+
+        @route("GET", "/things/{name}/size", role=None)
+        async def size(request: Request) -> Response:
+            return json_response([request.params["name"]])
 
 
 class Client:
@@ -292,6 +297,13 @@ async def test_what_is_not_there_is_a_404(served: Served, path: str) -> None:
 
 async def test_an_escaped_path_finds_its_route(served: Served) -> None:
     assert (await (await served.connect()).ask(get("/%68ello")))[2] == b"hello"
+
+
+@pytest.mark.parametrize("name", ["a/b", "a/size", "/", "main#1", "ü", "m a i n", "%69", "?", "a%2Fb"])
+async def test_a_name_in_a_path_may_be_any_text(served: Served, name: str) -> None:
+    client = await served.connect()
+    assert json.loads((await client.ask(get(f"/things/{quote(name, safe='')}")))[2]) == name
+    assert json.loads((await client.ask(get(f"/things/{quote(name, safe='')}/size")))[2]) == [name]
 
 
 async def test_a_wrong_method_is_told_the_right_ones(served: Served) -> None:

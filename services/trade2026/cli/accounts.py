@@ -6,7 +6,7 @@ import typer
 
 from trade2026.cli import completion
 from trade2026.cli.output import AsJson, CliError, StatePath, print_json, show_fields, show_rows
-from trade2026.cli.target import find
+from trade2026.cli.target import find, path_to
 
 Account = Annotated[str, typer.Argument(help="The account.", autocompletion=completion.accounts)]
 
@@ -16,7 +16,7 @@ def positions(account: Account = "main", state_dir: StatePath = None, as_json: A
 
     Example: trade2026 positions main
     """
-    answer = find(state_dir).call("oms", "GET", f"/positions/{account}")
+    answer = find(state_dir).call("oms", "GET", path_to("positions", account))
     if as_json:
         print_json(answer)
         return
@@ -37,7 +37,7 @@ def pnl(account: Account = "main", state_dir: StatePath = None, as_json: AsJson 
     """
     target = find(state_dir)
     try:
-        answer: dict[str, Any] = target.call("pnl", "GET", f"/pnl/{account}")
+        answer: dict[str, Any] = target.call("pnl", "GET", path_to("pnl", account))
     except CliError as error:
         if (error.problem or {}).get("code") != "unknown_account":
             raise

@@ -8,7 +8,7 @@ import typer
 
 from trade2026.cli import completion
 from trade2026.cli.output import FAILED, REFUSED, UNREACHABLE, AsJson, CliError, StatePath, print_json, show
-from trade2026.cli.target import KEY_VARIABLE, Target, find
+from trade2026.cli.target import KEY_VARIABLE, Target, find, path_to
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -89,13 +89,11 @@ def delete(
 
     Example: trade2026 cache delete user:local:fair: --prefix
     """
-    from urllib.parse import quote
-
     target = find(state_dir)
     if prefix:
         answer = target.call("hot_cache", "DELETE", "/keys", query={"prefix": key})
     else:
-        answer = target.call("hot_cache", "DELETE", f"/keys/{quote(key)}")
+        answer = target.call("hot_cache", "DELETE", path_to("keys", key))
     show(answer, as_json, f"{answer['deleted']} deleted")
 
 

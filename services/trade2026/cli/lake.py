@@ -6,7 +6,7 @@ import typer
 
 from trade2026.cli import completion
 from trade2026.cli.output import AsJson, StatePath, print_json, show_rows
-from trade2026.cli.target import find
+from trade2026.cli.target import find, path_to
 
 app = typer.Typer(help="Market data in the lake: tables, query, optimize.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -81,7 +81,7 @@ def query(
         "version": version,
         "at": at,
     }
-    answer = find(state_dir).call(_SERVICE, "GET", f"/query/{table}", query=asked, timeout_seconds=60)
+    answer = find(state_dir).call(_SERVICE, "GET", path_to("query", table), query=asked, timeout_seconds=60)
     if as_json:
         print_json(answer)
         return

@@ -8,7 +8,7 @@ import typer
 
 from trade2026.cli import completion
 from trade2026.cli.output import FAILED, USAGE, AsJson, CliError, StatePath, print_json, print_table, show
-from trade2026.cli.target import find, find_state
+from trade2026.cli.target import find, find_state, path_to
 from trade2026.stack.facts import TOPICS
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def trace(
         if not newest:
             raise CliError(f"{account} has no orders: name an order, or an --account", FAILED)
         order_id = str(newest[0]["order_id"])
-    answer = target.call("archive", "GET", f"/trace/{order_id}")
+    answer = target.call("archive", "GET", path_to("trace", order_id))
     if as_json:
         print_json(answer)
         return

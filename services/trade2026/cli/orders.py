@@ -8,7 +8,7 @@ from typer.core import TyperCommand
 
 from trade2026.cli import completion
 from trade2026.cli.output import AsJson, StatePath, print_json, show, show_fields, show_rows
-from trade2026.cli.target import find
+from trade2026.cli.target import find, path_to
 
 _TYPES = ("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "TRAILING_STOP", "ICEBERG")
 
@@ -126,7 +126,7 @@ def cancel(
         answer = target.call("oms", "POST", "/orders/cancel-all", {"scope": scope, "reason": reason})
         show(answer, as_json, f"{scope}: asked to cancel {answer.get('asked')} order(s)")
     else:
-        answer = target.call("oms", "DELETE", f"/orders/{order_id}")
+        answer = target.call("oms", "DELETE", path_to("orders", order_id))
         show(answer, as_json, f"{answer['order_id']} {answer['status']}")
 
 
@@ -147,7 +147,7 @@ def amend(
     body = {name: value for name, value in terms.items() if value is not None}
     if not body:
         raise typer.BadParameter("say what should change: --quantity, --price or --stop-price")
-    answer = find(state_dir).call("oms", "PATCH", f"/orders/{order_id}", body)
+    answer = find(state_dir).call("oms", "PATCH", path_to("orders", order_id), body)
     show(answer, as_json, f"{answer['order_id']} {answer['status']}")
 
 
@@ -207,7 +207,7 @@ def show_order(
 
     Example: trade2026 order show o0-17
     """
-    answer = find(state_dir).call("oms", "GET", f"/orders/{order_id}")
+    answer = find(state_dir).call("oms", "GET", path_to("orders", order_id))
     if as_json:
         print_json(answer)
         return

@@ -6,7 +6,7 @@ import typer
 
 from trade2026.cli import completion
 from trade2026.cli.output import AsJson, StatePath, print_json, show, show_fields, show_rows
-from trade2026.cli.target import find
+from trade2026.cli.target import find, path_to
 
 _ALGOS = ("TWAP", "VWAP", "MARKET", "LIMIT", "STOP")
 
@@ -130,7 +130,7 @@ def show_parent(
 
     Example: trade2026 parent show e0-3
     """
-    answer = find(state_dir).call("exeq", "GET", f"/parents/{parent_id}")
+    answer = find(state_dir).call("exeq", "GET", path_to("parents", parent_id))
     if as_json:
         print_json(answer)
         return
@@ -195,7 +195,7 @@ def cancel(
 
 
 def _change(parent_id: str, what: str, reason: str, state_dir: StatePath, as_json: bool) -> None:
-    answer = find(state_dir).call("exeq", "POST", f"/parents/{parent_id}/{what}", {"reason": reason})
+    answer = find(state_dir).call("exeq", "POST", path_to("parents", parent_id, what), {"reason": reason})
     show(answer, as_json, _line(answer))
 
 
@@ -227,7 +227,7 @@ def amend(
         raise typer.BadParameter(
             "say what should change: --quantity, --price, --end-at, --child-quantity-max or --participation-max"
         )
-    answer = find(state_dir).call("exeq", "PATCH", f"/parents/{parent_id}", body)
+    answer = find(state_dir).call("exeq", "PATCH", path_to("parents", parent_id), body)
     show(answer, as_json, _line(answer))
 
 

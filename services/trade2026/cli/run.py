@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trade2026.cli import TRACEBACK_VARIABLE
 from trade2026.cli.manifests import PortOffset, ServiceNames, chosen, planned, read
 from trade2026.cli.output import (
     FAILED,
@@ -159,7 +160,13 @@ def _up_detached(
     log = open_runner_log(state)
     start = os.fstat(log).st_size
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, close_fds=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        close_fds=True,
+        env={**os.environ, TRACEBACK_VARIABLE: "1"},
     )
     os.close(log)
     status = _wait_until_ready(state, process, start)

@@ -1,14 +1,22 @@
 """Strategies: `strategy new`, `check`, `backtest`, `run`, `list`, `show`, `stop`, `halt`, `release`."""
 
+import os
 import re
 import time
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trade2026.cli.definitions import (
+    Running,
+    described,
+    manifest_of,
+    names_of,
+    refuse_what_cannot_run,
+    split,
+    with_documents,
+)
 from trade2026.cli.output import (
     FAILED,
     UNREACHABLE,
@@ -22,7 +30,7 @@ from trade2026.cli.output import (
     show_fields,
     show_rows,
 )
-from trade2026.cli.target import Target, find, find_state
+from trade2026.cli.target import Target, find, find_state, path_to
 
 if TYPE_CHECKING:
     from trade2026.local.state import StateDir
@@ -32,39 +40,6 @@ app = typer.Typer(help="Write, check, run and stop strategies.", no_args_is_help
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?").fullmatch
 _APPLY_SECONDS_MAX = 600.0
 _BEGIN_SECONDS_MAX = 60.0
-
-
-@dataclass(frozen=True)
-class Running:
-    """What a stack trades with, as its manifest has it.
-
-    Args:
-        base: Against which the files of its strategies are meant.
-    """
-
-    text: str
-    base: str = "."
-
-    @cached_property
-    def specs(self) -> dict[str, dict[str, Any]]:
-        """Of each strategy."""
-        import yaml
-
-        return {name: yaml.safe_load(part)["spec"] for name, part in _split(self.text) if name}
-
-    @property
-    def first_symbol(self) -> str:
-        """Of its instruments: what a strategy trades that does not say."""
-        from trade2026.stack.manifest import load_all
-
-        return load_all(self.text).stack.spec.instruments[0].symbol
-
-    def place_of(self, spec: dict[str, Any]) -> str:
-        """The file or class that a strategy comes from."""
-        source = spec["source"]
-        return (
-            str(Path(self.base, source["file"].partition(":")[0]).absolute()) if "file" in source else source["class"]
-        )
 
 
 StrategyName = Annotated[str, typer.Argument(help="The strategy's name.", show_default=False)]
@@ -89,7 +64,7 @@ def new(
     for file in files:
         if (directory / file).exists():
             raise CliError(f"{directory / file} is there already; choose another name", USAGE)
-    directory.mkdir(parents=True, exist_ok=True)
+    _make_directory("--dir", directory)
     for file, text in files.items():
         (directory / file).write_text(text)
     written = [str(directory / file) for file in files]
@@ -99,12 +74,22 @@ def new(
     show({"files": written}, as_json, "\n".join(lines))
 
 
+def _make_directory(option: str, directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        why = "" if os.access(directory, os.W_OK) else "it can't be written to"
+    except OSError as error:
+        why = "it is a file" if directory.is_file() else str(error.strerror)
+    if why:
+        raise CliError(f"{option} {directory} can't be used: {why}; name a directory that you may write to", USAGE)
+
+
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="A strategy's source.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Say what in a strategy would break a replay: clocks, randomness, I/O, threads.
+    """Say what in a strategy would break a replay (clocks, randomness, I/O, threads), and which methods nobody calls.
 
     Example: trade2026 strategy check dip.py
     """
@@ -116,14 +101,17 @@ def check(
         findings = lint.check(place.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CliError(f"{place} can't be read: {error}", USAGE) from error
-    if findings:
+    make = None
+    try:
+        if not findings:
+            make, source = find_class(file=str(file))
+            findings = lint.doubts(make, source.decode())
+    except NotLoadable as error:
+        raise CliError(str(error), FAILED) from error
+    if findings or make is None:
         told = "\n".join(f"{place}: {finding}" for finding in findings)
         show({"ok": False, "findings": [{"line": f.line, "message": f.message} for f in findings]}, as_json, told)
         raise typer.Exit(FAILED)
-    try:
-        make, _ = find_class(file=str(file))
-    except NotLoadable as error:
-        raise CliError(str(error), FAILED) from error
     show({"ok": True, "strategy": make.__name__}, as_json, f"{place}: {make.__name__} is right")
 
 
@@ -133,25 +121,31 @@ def run(
     name: Annotated[str, typer.Option(help="Its name; that of the file if omitted.")] = "",
     symbol: Annotated[list[str] | None, typer.Option(help="What it trades; may be given again.")] = None,
     param: Annotated[list[str] | None, typer.Option("-p", "--param", help="name=value; may be given again.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Begin with the class's own parameters again.")] = False,
     account: Annotated[str, typer.Option(help="Account of its orders.")] = "",
     state_dir: StatePath = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a strategy on a stack that is up, or run it anew, until the stack is brought up from its manifest again.
 
-    Of one that runs already, what is not said stays as it is: symbols, parameters, account, ceilings.
+    Of one that runs already, what is not said stays as it is: symbols, each parameter, account, ceilings. What can't
+    run is refused before anything changes.
 
     Examples:
 
     trade2026 strategy run dip.py --symbol BTCUSDT --param quantity=0.02
 
+    trade2026 strategy run dip.py --reset --param trades=30
+
     trade2026 strategy run trade2026.sdk.examples.momentum:Momentum
     """
     state = find_state(state_dir)
-    running = Running(_manifest_of(state), state.running().get("base", "."))
-    documents = described(source, name, symbol or [], param or [], account, running)
+    running = Running(manifest_of(state), state.running().get("base", "."))
+    documents = described(source, name, symbol or [], param or [], account, running, reset=reset)
     names = [document["metadata"]["name"] for document in documents]
-    _apply(state, _with(running.text, documents, remove=set(names)))
+    text = with_documents(running.text, documents, remove=set(names))
+    refuse_what_cannot_run(Running(text, running.base), names)
+    _apply(state, text)
     target = find(state.path)
     rows = [_begun(target, each) for each in names]
     if as_json:
@@ -194,14 +188,15 @@ def backtest(
 
     try:
         stack = read_text(file) if file is not None else _PLAIN_STACK
-        alone = "\n---\n".join(part for document_name, part in _split(stack) if not document_name)
+        alone = "\n---\n".join(part for document_name, part in split(stack) if not document_name)
         if not alone.strip():
             raise CliError(f"{file} has no TradingStack; leave -f out for a plain one", USAGE)
         documents = described(source, name, symbol or [], param or [], "", Running(alone))
         names = {document["metadata"]["name"] for document in documents}
-        manifest = load_all(_with(stack, documents, remove=names))
+        manifest = load_all(with_documents(stack, documents, remove=names))
         setup = setup_of(manifest, day, days=days)
         directory = out or Path(tempfile.mkdtemp(prefix="trade2026-backtest-"))
+        _make_directory("--out", directory)
         summary = run_backtest(setup, directory)
     except (ManifestError, BacktestError, NotReproducible) as error:
         raise CliError(str(error), FAILED if isinstance(error, NotReproducible) else USAGE) from error
@@ -227,45 +222,6 @@ spec:
   instruments:
     - {symbol: BTCUSDT, venue: SIM, tickSize: "0.01", lotSize: "0.00001"}
 """
-
-
-def described(
-    source: str, name: str, symbols: list[str], params: list[str], account: str, running: Running
-) -> list[dict[str, Any]]:
-    """The `Strategy` documents that a command line means.
-
-    What a command line does not say of a strategy that runs already stays as it is, its ceilings above all.
-
-    Raises:
-        CliError: one of this name runs from another source.
-    """
-    if source.endswith((".yaml", ".yml", ".json")):
-        if name or symbols or params or account:
-            raise CliError("what a manifest says is not said again: leave --name, --symbol, --param, --account", USAGE)
-        return _from_manifest(Path(source))
-    place, _, make = source.partition(":")
-    is_file = place.endswith(".py")
-    name = name or _name_of(Path(place).stem if is_file else place.rpartition(".")[2])
-    before = running.specs.get(name)
-    if before is not None and running.place_of(before) != (str(Path(place).absolute()) if is_file else source):
-        raise CliError(
-            f"{name!r} runs already, from {running.place_of(before)}; choose another --name, "
-            f"or end it first: trade2026 strategy stop {name}",
-            USAGE,
-        )
-    code = {"file": f"{Path(place).absolute()}:{make}".rstrip(":")} if is_file else {"class": source}
-    spec: dict[str, Any] = {"symbols": [running.first_symbol], **(before or {}), "source": code}
-    if symbols:
-        spec["symbols"] = symbols
-    if params:
-        spec["parameters"] = dict(_parameter(text) for text in params)
-    if account:
-        spec["account"] = account
-    return [{"apiVersion": "trade2026.io/v1alpha1", "kind": "Strategy", "metadata": {"name": name}, "spec": spec}]
-
-
-def _name_of(words: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-") or "strategy"
 
 
 @app.command("list")
@@ -297,7 +253,7 @@ def show_(name: StrategyName, state_dir: StatePath = None, as_json: AsJson = Fal
 
     Example: trade2026 strategy show momentum
     """
-    answer = find(state_dir).call("strategies", "GET", f"/strategies/{name}")
+    answer = find(state_dir).call("strategies", "GET", path_to("strategies", name))
     if as_json:
         print_json(answer)
         return
@@ -315,10 +271,10 @@ def stop(name: StrategyName, state_dir: StatePath = None, as_json: AsJson = Fals
     Example: trade2026 strategy stop momentum
     """
     state = find_state(state_dir)
-    text = _manifest_of(state)
-    if name not in _names(text):
-        raise CliError(f"no strategy {name!r} runs here; running: {', '.join(_names(text)) or 'none'}", USAGE)
-    _apply(state, _with(text, [], remove={name}))
+    text = manifest_of(state)
+    if name not in names_of(text):
+        raise CliError(f"no strategy {name!r} runs here; running: {', '.join(names_of(text)) or 'none'}", USAGE)
+    _apply(state, with_documents(text, [], remove={name}))
     show({"stopped": name}, as_json, f"{name} is stopped; its position stays in its account")
 
 
@@ -366,85 +322,9 @@ def _first_of(target: Target, path: str, body: dict[str, Any]) -> dict[str, Any]
     return answer if isinstance(answer, dict) else {}
 
 
-def _from_manifest(file: Path) -> list[dict[str, Any]]:
-    from trade2026.stack.manifest import ManifestError, load_strategies, read
-
-    try:
-        found = load_strategies(read(file))
-    except ManifestError as error:
-        raise CliError(f"{file}:\n  " + "\n  ".join(map(str, error.faults)), USAGE) from error
-    documents = [strategy.model_dump(mode="json", by_alias=True, exclude_defaults=True) for strategy in found]
-    for document, strategy in zip(documents, found, strict=True):
-        document |= {"apiVersion": strategy.api_version, "kind": strategy.kind}
-        if path := strategy.spec.source.file:
-            place, colon, name = path.partition(":")
-            document["spec"]["source"]["file"] = f"{(file.parent / place).absolute()}{colon}{name}"
-    return documents
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    import yaml
-
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise CliError(f"{text!r} is not written name=value, e.g. quantity=0.02", USAGE)
-    try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise CliError(f"the value of {name} can't be read: {str(error).splitlines()[0]}", USAGE) from error
-    return name, value if isinstance(read, float) else read
-
-
-def _manifest_of(state: "StateDir") -> str:
-    if not state.is_locked:
-        raise CliError(f"{state.path.name} is not up; start it with `trade2026 up`", UNREACHABLE)
-    return (state.path / "manifest.yaml").read_text("utf-8")
-
-
-def _split(text: str) -> list[tuple[str, str]]:
-    """The documents of a manifest as they are written, each with the strategy's name ("" for the stack)."""
-    import yaml
-
-    found: list[tuple[str, str]] = []
-    for part in re.split(r"^---[ \t]*$", text, flags=re.MULTILINE):
-        try:
-            document = yaml.safe_load(part)
-        except yaml.YAMLError as error:
-            raise CliError(f"the manifest can't be read: {' '.join(str(error).split())}", USAGE) from error
-        if isinstance(document, dict):
-            is_strategy = document.get("kind") == "Strategy"
-            found.append((_named(document) if is_strategy else "", part.strip("\n")))
-    return found
-
-
-def _named(document: dict[str, Any]) -> str:
-    """A document's name; "" where it has none, which whoever reads the manifest complains of."""
-    metadata = document.get("metadata")
-    return str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
-
-
-def _names(text: str) -> list[str]:
-    return [name for name, _ in _split(text) if name]
-
-
-def _with(text: str, documents: list[dict[str, Any]], *, remove: set[str]) -> str:
-    """A manifest with other strategies; what else is written there stays as it is."""
-    import yaml
-
-    parts = [part for name, part in _split(text) if name not in remove]
-    parts += [yaml.safe_dump(document, sort_keys=False, allow_unicode=True).strip("\n") for document in documents]
-    return "\n---\n".join(parts) + "\n"
-
-
 def _apply(state: "StateDir", text: str) -> None:
     from trade2026.local.control import NotRunning, Refused, ask
-    from trade2026.stack.manifest import ManifestError, load_all
 
-    try:
-        load_all(text)
-    except ManifestError as error:
-        told = [fault.message if not fault.path else f"{fault.path}: {fault.message}" for fault in error.faults]
-        raise CliError("the strategy does not fit the stack:\n  " + "\n  ".join(told), USAGE) from error
     base = state.running().get("base", str(Path().absolute()))
     try:
         ask(state, "apply", timeout_seconds=_APPLY_SECONDS_MAX, manifest=text, base=base)
@@ -457,7 +337,7 @@ def _apply(state: "StateDir", text: str) -> None:
 def _is_known(target: Target, name: str) -> bool:
     """Whether a strategy of this name runs; True where nobody can say."""
     try:
-        target.call("strategies", "GET", f"/strategies/{name}")
+        target.call("strategies", "GET", path_to("strategies", name))
     except CliError as error:
         return (error.problem or {}).get("code") != "unknown_strategy"
     return True
@@ -467,7 +347,7 @@ def _begun(target: Target, name: str) -> dict[str, Any]:
     """How a strategy is once it has begun, or failed to."""
     deadline = time.monotonic() + _BEGIN_SECONDS_MAX
     while True:
-        row: dict[str, Any] = target.call("strategies", "GET", f"/strategies/{name}")
+        row: dict[str, Any] = target.call("strategies", "GET", path_to("strategies", name))
         if row["status"] != "starting" or time.monotonic() > deadline:
             return row
         time.sleep(0.1)

@@ -16,6 +16,19 @@ STATE_ROOT = Path(".trade2026")
 _TIMEOUT_SECONDS = 15.0
 
 
+def path_to(*names: str) -> str:
+    """The path of a name under others; each may be any text: `#`, `/` and `%` are part of an account's name.
+
+    Raises:
+        CliError: a name is empty.
+    """
+    from urllib.parse import quote
+
+    if not all(names):
+        raise CliError(f"the name is empty: say which of the {names[0]}", USAGE)
+    return "".join(f"/{quote(name, safe='', errors='surrogateescape')}" for name in names)
+
+
 @dataclass(frozen=True)
 class Target:
     """A stack: its state directory if it runs here, and the ports of its services."""
@@ -37,6 +50,9 @@ class Target:
     ) -> Any:
         """Ask a service and return its JSON.
 
+        Args:
+            path: Of a name that somebody gave, it is made by `path_to`.
+
         Raises:
             CliError: nobody answers, or the answer is a problem.
         """
@@ -45,7 +61,7 @@ class Target:
         import urllib.parse
 
         filled = {name: str(value) for name, value in (query or {}).items() if value is not None}
-        address = path + (f"?{urllib.parse.urlencode(filled)}" if filled else "")
+        address = path + (f"?{urllib.parse.urlencode(filled, errors='surrogateescape')}" if filled else "")
         headers = {"Accept": "application/json"}
         if key := os.environ.get(KEY_VARIABLE):
             headers["Authorization"] = f"Bearer {key}"

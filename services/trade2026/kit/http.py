@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from starlette.applications import Starlette
@@ -237,7 +238,7 @@ class App:
         params: Mapping[str, str] = _NO_PARAMS
         route = self._exact.get((method, path))
         if route is None:
-            route, params = self._match(method, path)
+            route, params = self._match(method, path, scope.get("raw_path") or b"")
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if route is None:
             await self._serve_other(scope, receive, send, headers)
@@ -288,13 +289,16 @@ class App:
             )
         )
 
-    def _match(self, method: str, path: str) -> tuple[Route | None, Mapping[str, str]]:
+    def _match(self, method: str, path: str, raw: bytes) -> tuple[Route | None, Mapping[str, str]]:
+        if b"%2F" in raw.upper():  # a name with a slash, which would not be told from a path in what is decoded
+            route, params = self._match(method, raw.decode("latin-1"), b"")
+            return route, {name: unquote(value) for name, value in params.items()}
         for its_method, pattern, route in self._patterns:
             if its_method == method and (match := pattern.fullmatch(path)):
                 return route, match.groupdict()
         if method == "HEAD":  # the server leaves the body out
             found = self._exact.get(("GET", path))
-            return (found, _NO_PARAMS) if found is not None else self._match("GET", path)
+            return (found, _NO_PARAMS) if found is not None else self._match("GET", path, raw)
         return None, _NO_PARAMS
 
     async def _serve_other(self, scope: Any, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:

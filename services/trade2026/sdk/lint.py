@@ -6,7 +6,11 @@ is no sandbox against malice.
 """
 
 import ast
+import difflib
 from dataclasses import dataclass
+from typing import Any
+
+from trade2026.sdk.strategy import Strategy
 
 ALLOWED_MODULES = frozenset(
     [
@@ -84,6 +88,47 @@ def check(source: str, modules: frozenset[str] = ALLOWED_MODULES) -> list[Findin
     visitor = _Visitor(modules)
     visitor.visit(tree)
     return sorted(visitor.findings, key=lambda finding: (finding.line, finding.message))
+
+
+CALLBACKS = tuple(name for name in vars(Strategy) if name.startswith("on_"))
+"""What the platform calls."""
+
+
+def doubts(make: type[Strategy[Any]], source: str) -> list[Finding]:
+    """Return where a strategy that may run will hardly do what is meant: methods that nobody calls.
+
+    Args:
+        source: Of the file that has the class.
+    """
+    tree = ast.parse(source)
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    lines = {node.name: node.lineno for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    found = [
+        Finding(lines.get(name, 0), f"nobody calls {name}(): {_meant(name)}")
+        for name in dir(make)
+        if name not in used and name not in CALLBACKS and _means_callback(name) and callable(getattr(make, name))
+    ]
+    if all(getattr(make, name) is getattr(Strategy, name) for name in CALLBACKS):
+        told = f"{make.__name__} does nothing: it has none of {', '.join(CALLBACKS)}"
+        found.append(Finding(lines.get(make.__name__, 0), told))
+    return sorted(found, key=lambda finding: finding.line)
+
+
+def _means_callback(name: str) -> bool:
+    return name.startswith("on_") or (name.lower().startswith("on") and bool(_nearest(name)))
+
+
+def _meant(name: str) -> str:
+    if near := _nearest(name):
+        return f"did you mean {near}?"
+    return f"the platform calls {', '.join(CALLBACKS)}"
+
+
+def _nearest(name: str) -> str:
+    """The callback that a name looks like; "" if none."""
+    flat = {callback.replace("_", ""): callback for callback in CALLBACKS}
+    close = difflib.get_close_matches(name.lower().replace("_", ""), flat, n=1, cutoff=0.8)
+    return flat[close[0]] if close else ""
 
 
 class _Visitor(ast.NodeVisitor):

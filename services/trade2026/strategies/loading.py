@@ -53,14 +53,24 @@ def load(settings: StrategySettings, instruments: Sequence[Instrument]) -> Loade
     )
     try:
         make, source = find_class(settings.module, settings.file)
+    except NotLoadable as error:
+        return Loaded(definition, Parked, "", str(error))
+    try:
         code = hashlib.sha256(source + msgspec.json.encode(definition, order="sorted")).hexdigest()[:16]
         named = [instrument for instrument in instruments if instrument.instrument_id in settings.instruments]
         Hosted(make, definition, named)
-    except (NotLoadable, msgspec.ValidationError, ValueError) as error:
+    except msgspec.ValidationError as error:
+        return Loaded(definition, Parked, "", f"its parameters are wrong: {error}; {_parameters(make)}")
+    except ValueError as error:
         return Loaded(definition, Parked, "", str(error))
     except Exception as error:
         return Loaded(definition, Parked, "", f"it can't be made: {type(error).__name__}: {error}")
     return Loaded(definition, make, code)
+
+
+def _parameters(make: type[Strategy[Any]]) -> str:
+    names = ", ".join(field.encode_name for field in msgspec.structs.fields(make.parameters))
+    return f"it has {names}" if names else "it has none"
 
 
 def find_class(module: str = "", file: str = "") -> tuple[type[Strategy[Any]], bytes]:
