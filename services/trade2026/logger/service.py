@@ -8,7 +8,7 @@ every minute. `trade2026 audit verify` names each record that was changed, remov
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,7 @@ import msgspec
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
+from trade2026.kit.lag import Followed
 from trade2026.kit.service import Context, Health, Service
 from trade2026.logger import api
 from trade2026.logger.machine import Chain
@@ -147,6 +148,9 @@ class LoggerService(Service):
 
     def replaced(self) -> str:
         return self.writing.gone if self.writing is not None else ""
+
+    def followed(self) -> Iterable[Followed]:
+        return list(self._followers.values())
 
     def health(self) -> dict[str, Health]:
         checks = {
