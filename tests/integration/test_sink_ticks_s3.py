@@ -77,11 +77,14 @@ async def test_a_store_that_is_away_is_told_and_what_came_meanwhile_is_stored_on
     assert "not stored, tried again" in service.health()[TICKS].detail
     assert "error sending request" in service.health()[TICKS].detail
     assert service.readiness()[0]
+    await rig.say(TICKS, *trades(40, 5))
+    await rig.until(lambda: service.stats()["lag"] == 25, "how far it is behind is known all the same")
+    assert [position.next_seq for position in service.followed() if position.topic == TICKS] == [20]
     status, answer = await rig.ask(service, "GET", "/query/ticks")
     assert (status, answer["code"], answer["retry_after"]) == (503, "lake_unavailable", 5)
     store.start()
-    await rig.until(lambda: service.sinks["ticks"].stored_to == 40, "it goes on by itself")
-    assert await stored(rig, service) == [trade.trade_id for trade in trades(0, 40)]
+    await rig.until(lambda: service.sinks["ticks"].stored_to == 45, "it goes on by itself")
+    assert await stored(rig, service) == [trade.trade_id for trade in trades(0, 45)]
     assert service.health()[TICKS].ok
     assert not list((rig.state / "lake").glob("*"))
 

@@ -89,7 +89,7 @@ class SinkTicksService(Service):
         return self._started, "opening the tables"
 
     def followed(self) -> Iterable[Followed]:
-        return [Position(sink.topic, 0, sink.stored_to) for sink in self.sinks.values() if sink.intake is not None]
+        return [Position(sink.topic, 0, sink.stored_to) for sink in self.sinks.values() if sink.opened]
 
     def health(self) -> dict[str, Health]:
         checks: dict[str, Health] = {}

@@ -1,6 +1,7 @@
 """One topic's way into its table: wait until a batch is due, read it, commit it with its position."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,8 @@ class TopicSink:
         """Why nothing is stored; empty while all is well."""
         self.stopped = ""
         """Why nothing will be stored any more."""
+        self.opened = False
+        """The table was asked once how far it is."""
         self.end_seen = 0
         self.start_seen = 0
         self.stored_to = 0
@@ -131,7 +134,7 @@ class TopicSink:
     @property
     def lag(self) -> int:
         """Records in the log that are not stored."""
-        return max(0, self.end_seen - self.stored_to)
+        return max(0, self.end_seen - self.stored_to) if self.opened else 0
 
     async def start(self) -> None:
         """Learn where to go on, and go on in the background. A store that can't be read is asked again there."""
@@ -180,6 +183,7 @@ class TopicSink:
                 delay = _RETRY_SECONDS_MIN
             except self._failures as error:
                 self._failed(error)
+                await self._look()
                 await self._pause(delay)
                 delay = min(2 * delay, _RETRY_SECONDS_MAX)
             except Exception as error:
@@ -201,16 +205,24 @@ class TopicSink:
         elif intake.next_seq < self.stored_to:
             self._told_gap(f"the table was taken away, and is made again from record {intake.next_seq} on")
         self.start_seen, self.end_seen = begin, end
-        self.intake, self.stored_to = intake, intake.next_seq
+        self.intake, self.stored_to, self.opened = intake, intake.next_seq, True
         self._lost, self._late = intake.lost, intake.late
+
+    async def _see(self) -> None:
+        """Where the log begins and ends now."""
+        self.start_seen, self.end_seen = await self.bus.start(self.topic, 0), await self.bus.end(self.topic, 0)
+
+    async def _look(self) -> None:
+        """Know how far it is behind also while nothing can be stored: the log does not keep all of it for ever."""
+        with contextlib.suppress(BusError):
+            await self._see()
 
     async def _due(self) -> None:
         """Wait until enough records have come, or the first of them has waited long enough."""
         waiting_since: float | None = None
         loop = asyncio.get_running_loop()
         while not self._ending.is_set():
-            self.start_seen = await self.bus.start(self.topic, 0)
-            self.end_seen = await self.bus.end(self.topic, 0)
+            await self._see()
             if self.end_seen > self.stored_to:
                 now = loop.time()
                 waiting_since = now if waiting_since is None else waiting_since
