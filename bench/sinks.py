@@ -20,12 +20,13 @@ from trade2026.local.infra.questdb import QuestDb
 from trade2026.stores.timeseries.port import Batch, TimeSeriesStore
 from trade2026.stores.timeseries.questdb_http import QuestDbHttp, QuestDbSettings
 from trade2026.stores.timeseries.questdb_store import QuestDbStore, ddl_of
-from trade2026.stores.timeseries.schema import TABLES, Row
+from trade2026.stores.timeseries.schema import TABLES, Kind, Row
 
 TICKS = TABLES["ticks"]
 BATCH_ROWS = 10_000
 """As many as the service writes at once when it is behind."""
 _WARM_SECONDS = 2.0
+_TURNS = 4
 Write = Callable[[list[Row], int], None]
 """Writes rows that reach to a position; returns when they are durable."""
 
@@ -42,21 +43,53 @@ def ticks(first: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def measure(write: Write, seconds: float, finish: Callable[[int], None] = lambda rows: None) -> dict[str, Any]:
-    """Write batch after batch for a while; `finish` waits until all rows can be asked for."""
-    rows, took, cpu = 0, 0.0, 0.0
-    while took < seconds:
-        batch = ticks(rows)  # not on the clock
+class Meter:
+    """Rows, seconds and CPU of one way to write, over several turns.
+
+    Args:
+        finish: Waits until all rows can be asked for; at the end of each turn.
+    """
+
+    def __init__(self, write: Write, finish: Callable[[], None] = lambda: None) -> None:
+        self._write, self._finish = write, finish
+        self.rows = self._before = 0
+        self._took = self._cpu = 0.0
+
+    def turn(self, seconds: float) -> None:
+        """Write batch after batch for a while."""
+        end = self._took + seconds
+        while self._took < end:
+            batch = ticks(self.rows)  # not on the clock
+            self.rows += BATCH_ROWS
+            self._clocked(lambda batch=batch: self._write(batch, self.rows))
+        self._clocked(self._finish)
+
+    def forget(self) -> None:
+        """Begin to count."""
+        self._before, self._took, self._cpu = self.rows, 0.0, 0.0
+
+    def row(self) -> dict[str, Any]:
+        """What it came to."""
+        rows = self.rows - self._before
+        return {"rows_per_s": round(rows / self._took), "cpu_us": round(self._cpu / rows * 1e6, 2)}
+
+    def _clocked(self, work: Callable[[], None]) -> None:
         began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-        write(batch, rows + BATCH_ROWS)
-        took += time.perf_counter() - began
+        work()
+        self._took += time.perf_counter() - began
         after = resource.getrusage(resource.RUSAGE_SELF)
-        cpu += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        rows += BATCH_ROWS
-    began = time.perf_counter()
-    finish(rows)
-    took += time.perf_counter() - began
-    return {"rows_per_s": round(rows / took), "cpu_us": round(cpu / rows * 1e6, 2)}
+        self._cpu += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def side_by_side(meters: dict[str, Meter], seconds: float) -> dict[str, dict[str, Any]]:
+    """Each in turn, several times, so that what else the machine does meets all of them."""
+    for meter in meters.values():
+        meter.turn(_WARM_SECONDS)
+        meter.forget()
+    for _ in range(_TURNS):
+        for meter in meters.values():
+            meter.turn(seconds / _TURNS)
+    return {name: meter.row() for name, meter in meters.items()}
 
 
 def into(store: TimeSeriesStore) -> Write:
@@ -64,111 +97,109 @@ def into(store: TimeSeriesStore) -> Write:
     return lambda rows, end: store.write(Batch({"ticks": rows}, {("market.ticks", 0): end}))
 
 
-# ── the embedded store ──────────────────────────────────────────────────────────────────────────────
-
-
-def ours_embedded(where: Path, seconds: float) -> dict[str, Any]:
-    """DuckDB behind the port."""
-    from trade2026.stores.timeseries.duckdb_store import DuckDbStore
-
-    with contextlib.closing(DuckDbStore(where / "ours.duckdb")) as store:
-        return measure(into(store), seconds)
-
-
-def plain_duckdb(where: Path, seconds: float) -> dict[str, Any]:
+def plain_duckdb(connection: Any) -> Write:
     """Arrow columns into a table of the same types, a commit each batch."""
     import arro3.core as arrow
-    import duckdb
 
     from trade2026.stores.timeseries.duckdb_store import ddl_of as duckdb_ddl
 
-    kinds = [
-        arrow.DataType.string() if c.kind in ("SYMBOL", "VARCHAR") else arrow.DataType.int64() for c in TICKS.columns
-    ]
-    with contextlib.closing(duckdb.connect(where / "plain.duckdb", config={"threads": "1"})) as connection:
-        connection.execute(duckdb_ddl(TICKS))
+    texts = (Kind.SYMBOL, Kind.VARCHAR)
+    kinds = [arrow.DataType.string() if each.kind in texts else arrow.DataType.int64() for each in TICKS.columns]
+    connection.execute(duckdb_ddl(TICKS))
 
-        def write(rows: list[Row], end: int) -> None:
-            columns = zip(*rows, strict=True)
-            arrays = [arrow.Array(values, type=kind) for values, kind in zip(columns, kinds, strict=True)]
-            connection.register("incoming", arrow.Table.from_arrays(arrays, names=list(TICKS.names)))
-            connection.execute(
-                "INSERT INTO ticks SELECT make_timestamp(timestamp // 1000), symbol, trade_id, side, price / 1e9,"
-                " quantity / 1e9, venue_seq, make_timestamp(ts_recv // 1000), NULL, seq FROM incoming"
+    def write(rows: list[Row], end: int) -> None:
+        columns = zip(*rows, strict=True)
+        arrays = [arrow.Array(values, type=kind) for values, kind in zip(columns, kinds, strict=True)]
+        connection.register("incoming", arrow.Table.from_arrays(arrays, names=list(TICKS.names)))
+        connection.execute(
+            "INSERT INTO ticks SELECT make_timestamp(timestamp // 1000), symbol, trade_id, side, price / 1e9,"
+            " quantity / 1e9, venue_seq, make_timestamp(ts_recv // 1000), NULL, seq FROM incoming"
+        )
+
+    return write
+
+
+def plain_questdb(sender: Any, table: str) -> Write:
+    """`Sender.row` of QuestDB's own client, and a flush each batch."""
+    from questdb import TimestampMicros, TimestampNanos  # pyright: ignore[reportMissingImports]
+
+    def write(rows: list[Row], end: int) -> None:
+        for row in rows:
+            sender.row(
+                table,
+                symbols={"symbol": row[1], "side": row[3]},
+                columns={
+                    "trade_id": row[2],
+                    "price": row[4] / 1e9,
+                    "quantity": row[5] / 1e9,
+                    "venue_seq": row[6],
+                    "ts_recv": TimestampMicros(row[7] // 1000),
+                    "seq": row[9],
+                },
+                at=TimestampNanos(row[0]),
             )
+        sender.flush()
 
-        return measure(write, seconds)
-
-
-# ── QuestDB ─────────────────────────────────────────────────────────────────────────────────────────
+    return write
 
 
-def ours_questdb(settings: QuestDbSettings, seconds: float) -> dict[str, Any]:
-    """QuestDB behind the port: a write returns when its rows can be asked for."""
-    with contextlib.closing(QuestDbStore(settings, "bench")) as store:
-        measure(into(store), _WARM_SECONDS)
-        return measure(into(store), seconds)
+def measure_duckdb(where: Path, seconds: float) -> dict[str, dict[str, Any]]:
+    """The embedded store beside plain DuckDB."""
+    import duckdb
+
+    from trade2026.stores.timeseries.duckdb_store import DuckDbStore
+
+    with contextlib.ExitStack() as closing:
+        store = closing.enter_context(contextlib.closing(DuckDbStore(where / "ours.duckdb")))
+        plain = duckdb.connect(where / "plain.duckdb", config={"threads": "1"})
+        closing.enter_context(contextlib.closing(plain))
+        return side_by_side({"DuckDB, ours": Meter(into(store)), "duckdb": Meter(plain_duckdb(plain))}, seconds)
 
 
-def plain_questdb(settings: QuestDbSettings, seconds: float, *, waits: bool) -> dict[str, Any]:
-    """QuestDB's own client, `Sender.row`, and a flush each batch.
+def measure_questdb(settings: QuestDbSettings, seconds: float) -> dict[str, dict[str, Any]]:
+    """QuestDB behind the port beside its client: once as it is, once waiting until each batch can be asked for."""
+    from questdb import Sender  # pyright: ignore[reportMissingImports]
 
-    Args:
-        waits: Wait after each batch until its rows can be asked for, as ours does; else once, at the end.
-    """
-    from questdb import Sender, TimestampMicros, TimestampNanos  # pyright: ignore[reportMissingImports]
+    with contextlib.ExitStack() as closing:
+        http = closing.enter_context(contextlib.closing(QuestDbHttp(settings)))
+        store = closing.enter_context(contextlib.closing(QuestDbStore(settings, "bench")))
+        for table in ("plain", "waits"):
+            http.rows(ddl_of(TICKS).replace(" ticks ", f" {table} "))
+        conf = f"http::addr={settings.url.removeprefix('http://')};auto_flush=off;"
+        sender = closing.enter_context(Sender.from_conf(conf))
 
-    with contextlib.closing(QuestDbHttp(settings)) as http:
-        http.rows("DROP TABLE IF EXISTS plain")
-        http.rows(ddl_of(TICKS).replace(" ticks ", " plain "))
-
-        def applied(rows: int) -> None:
-            while http.rows("SELECT count() FROM wal_tables() WHERE name = 'plain' AND writerTxn < sequencerTxn") != [
-                [0]
-            ]:
+        def applied() -> None:
+            while http.rows("SELECT count() FROM wal_tables() WHERE writerTxn < sequencerTxn") != [[0]]:
                 time.sleep(0.002)
 
-        with Sender.from_conf(f"http::addr={settings.url.removeprefix('http://')};auto_flush=off;") as sender:
+        send = plain_questdb(sender, "waits")
 
-            def write(rows: list[Row], end: int) -> None:
-                for row in rows:
-                    sender.row(
-                        "plain",
-                        symbols={"symbol": row[1], "side": row[3]},
-                        columns={
-                            "trade_id": row[2],
-                            "price": row[4] / 1e9,
-                            "quantity": row[5] / 1e9,
-                            "venue_seq": row[6],
-                            "ts_recv": TimestampMicros(row[7] // 1000),
-                            "seq": row[9],
-                        },
-                        at=TimestampNanos(row[0]),
-                    )
-                sender.flush()
-                if waits:
-                    applied(end)
+        def send_and_wait(rows: list[Row], end: int) -> None:
+            send(rows, end)
+            applied()
 
-            measure(write, _WARM_SECONDS, applied)
-            return measure(write, seconds, applied)
+        return side_by_side(
+            {
+                "QuestDB, ours": Meter(into(store), applied),
+                "questdb, waits": Meter(send_and_wait, applied),
+                "questdb": Meter(plain_questdb(sender, "plain"), applied),
+            },
+            seconds,
+        )
 
 
 def run(where: Path, seconds: float) -> dict[str, dict[str, Any]]:
     """Every store, and its client."""
-    rows = {"DuckDB, ours": ours_embedded(where, seconds), "duckdb": plain_duckdb(where, seconds)}
+    rows = measure_duckdb(where, seconds)
     if importlib.util.find_spec("questdb") is None:
         print("without QuestDB: its client is missing, `pip install questdb` brings it")
         return rows
     server = QuestDb(where / "questdb", heap_mb=1024)
     server.start()
     try:
-        settings = QuestDbSettings(url=f"http://{server.address}")
-        rows["QuestDB, ours"] = ours_questdb(settings, seconds)
-        rows["questdb, waits"] = plain_questdb(settings, seconds, waits=True)
-        rows["questdb"] = plain_questdb(settings, seconds, waits=False)
+        return rows | measure_questdb(QuestDbSettings(url=f"http://{server.address}"), seconds)
     finally:
         server.stop()
-    return rows
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trade2026.stores.timeseries.port import Answer, QueryRefused, QueryTooLarge
 from trade2026.stores.timeseries.questdb_http import AnswerTooLarge, QuestDbHttp, QuestDbSettings, Refused
-from trade2026.stores.timeseries.questdb_sql.tokens import Group, Node, SqlError, name_of, read
+from trade2026.stores.timeseries.questdb_sql.tokens import Group, Node, SqlError, Word, is_word, name_of, read
 from trade2026.stores.timeseries.schema import Kind, Row
 
 QUERY_CHARACTERS_MAX = 16 * 1024
@@ -40,6 +40,7 @@ _NOT_FOR_STRANGERS = frozenset(
     }
 )
 """Functions that change something in the server, or reach its files."""
+_SHOWN = ("tables", "columns", "partitions")
 
 
 class QuestDbQueries:
@@ -130,6 +131,8 @@ def _require_harmless(nodes: Sequence[Node]) -> None:
             _require_harmless(node.nodes)
         elif isinstance(following, Group) and name_of(node).lower() in _NOT_FOR_STRANGERS:
             raise QueryRefused(f"{node.text} is not answered here: it reaches more than tables", node.position)
+        elif is_word(node, "show") and isinstance(following, Word) and not is_word(following, *_SHOWN):
+            raise QueryRefused(f"SHOW knows {', '.join(_SHOWN).upper()} here", node.position)
         elif node.text == ";":
             raise QueryRefused("one SELECT is answered here, without anything after it", node.position)
 

@@ -39,7 +39,7 @@ _CHECK_SECONDS_MAX = 5.0
 _OURS_SECONDS = 1.0
 """For so long it is believed that the tables are ours, once that was seen: asking takes QuestDB as long as 1,000 rows."""
 _OURS = frozenset((*TABLES, *progress.DDL))
-_POLL_SECONDS_MIN, _POLL_SECONDS_MAX = 0.002, 0.05
+_POLL_SECONDS_MIN, _POLL_SECONDS_MAX = 0.002, 0.02
 
 
 class QuestDbStore:
