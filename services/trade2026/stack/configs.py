@@ -183,6 +183,12 @@ SERVICE_CONFIGS: dict[str, dict[str, Check]] = {
         "compact_minutes": _positive,
         "retention_hours": _whole(1, 24 * _DAYS_MAX),
     },
+    "sink-alt": {
+        "batch_seconds": _positive,
+        "batch_rows": _whole(1, _ROWS_MAX),
+        "compact_minutes": _positive,
+        "retention_hours": _whole(1, 24 * _DAYS_MAX),
+    },
     "monitoring": {"look_seconds": _positive, "scrape_seconds": _positive},
     "logger": {
         "key_file": _text,

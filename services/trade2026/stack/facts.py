@@ -93,6 +93,8 @@ class ServiceFacts:
     """Its process is told how venues are configured, and starts again when that changes."""
     stores: tuple[str, ...] = ()
     """Of `spec.stores`: those that it keeps. Only its process is told where they are."""
+    optional: bool = False
+    """It is planned only where the manifest names it under `spec.services`, or somebody asks for it by name."""
     needs_strategies: bool = False
     """It is planned only where there is a strategy."""
     factory: str = ""
@@ -106,6 +108,7 @@ TOPICS: tuple[TopicFacts, ...] = (
     TopicFacts("strategies.events", "strategies", durable=True),
     TopicFacts("exeq.events", "exeq", durable=True, by_account=True),
     TopicFacts("audit", "every process", durable=True),
+    TopicFacts("alt.records", "sink-alt", durable=True),
     TopicFacts(
         "positions", "ptrc", durable=False, by_account=True, segment_bytes_max=64 * _MIB, retention_bytes_max=512 * _MIB
     ),
@@ -242,6 +245,16 @@ SERVICES: dict[str, ServiceFacts] = {
             slo=Slo(0.99, 1_000),
             stores=("lake",),
             factory="trade2026.sink_ticks.service:SinkTicksService",
+        ),
+        ServiceFacts(
+            "sink-alt",
+            8112,
+            "Alternative data",
+            "data",
+            owns=("alt.records",),
+            slo=Slo(0.99, 1_000),
+            optional=True,
+            factory="trade2026.sink_alt.service:SinkAltService",
         ),
         ServiceFacts(
             "questdb_writer",

@@ -302,7 +302,10 @@ class Spec(Model):
     default_account: Name = Field(default="main", description="Account of an order that names none.")
     base_currency: Name = Field(default="USDT", description="Currency of limits and of profit and loss.")
     risk: Risk = Field(default_factory=Risk, description="Limits.")
-    services: dict[str, Service] = Field(default_factory=dict, description="Settings by service; all run anyway.")
+    services: dict[str, Service] = Field(
+        default_factory=dict,
+        description="Settings by service. All run anyway but sink-alt, which runs if it is named here.",
+    )
     placement: Literal["compact", "grouped", "spread"] = Field(
         default="compact", description="compact: a few processes on one machine."
     )

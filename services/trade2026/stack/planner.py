@@ -72,7 +72,12 @@ def plan(
     Raises:
         PlanError: an unknown service, or ports beyond 65,535.
     """
-    chosen = [facts for facts in _chosen(services) if strategies or not facts.needs_strategies]
+    named = {*stack.spec.services, *(services or ())}
+    chosen = [
+        facts
+        for facts in _chosen(services)
+        if (strategies or not facts.needs_strategies) and (facts.name in named or not facts.optional)
+    ]
     facts_ports = {name: port for service in SERVICES for name, port in ports_of(service).items()}
     ports = {name: port + port_offset for name, port in facts_ports.items()}
     if not 0 < min(ports.values()) <= max(ports.values()) <= _PORT_MAX:

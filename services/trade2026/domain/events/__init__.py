@@ -4,6 +4,13 @@ Amounts are integers of 10⁻⁹ inside the log (decimal strings at every edge).
 older version; a field is only ever added, with a default. An unknown event type stops its reader.
 """
 
+from trade2026.domain.events.alternative import (
+    AltDiscarded,
+    AlternativeEvent,
+    AltQuarantined,
+    AltRecorded,
+    AltSourceRegistered,
+)
 from trade2026.domain.events.audit import (
     AuditEvent,
     KeyRefused,
@@ -83,6 +90,11 @@ from trade2026.domain.market import Bar, Book, Trade, VenueMessage
 __all__ = [
     "AlertAcknowledged",
     "AlertRaised",
+    "AltDiscarded",
+    "AltQuarantined",
+    "AltRecorded",
+    "AltSourceRegistered",
+    "AlternativeEvent",
     "AmendDecided",
     "AnyEvent",
     "AuditEvent",

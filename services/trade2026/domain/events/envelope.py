@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from trade2026.domain.events.alternative import AlternativeEvent
 from trade2026.domain.events.audit import AuditEvent
 from trade2026.domain.events.execution import ExecutionEvent
 from trade2026.domain.events.orders import OrderEvent
@@ -22,6 +23,7 @@ AnyEvent = (
     | StrategyEvent
     | ExecutionEvent
     | AuditEvent
+    | AlternativeEvent
     | Trade
     | Book
     | Bar

@@ -1,0 +1,286 @@
+"""Alternative data: owns `alt.records`, and follows it into the lake.
+
+What it promises: a record that was acknowledged is durable, and is in the lake exactly once, whatever is killed when;
+one that does not fit is in quarantine with the reason; an answer as of a time has nothing in it that came later.
+
+The lake is called on two threads: one writes, one reads and tidies up, so that no question delays a commit.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from trade2026 import __version__
+from trade2026.domain.commands import Command
+from trade2026.domain.instruments import Instruments
+from trade2026.kit.http import App, Problem
+from trade2026.kit.owner import Overloaded, Owner, Unavailable
+from trade2026.kit.projection import snapshot_directory
+from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.snapshots import SnapshotStore
+from trade2026.sink_alt import api
+from trade2026.sink_alt.machine import AltError, AltMachine
+from trade2026.sink_alt.tables import FEED, RECORDS, TOPIC
+from trade2026.sinks.machine import Feed
+from trade2026.sinks.topic import Destination, InLake, Measured, TopicSink
+from trade2026.sinks.upkeep import Upkeep
+from trade2026.stores.delta import DeltaLake
+from trade2026.stores.lake import Lake, LakeError, NoSuchTable
+
+log = logging.getLogger(__name__)
+
+PENDING_MAX = 10_000
+QUESTIONS_MAX = 16
+"""That wait for the lake."""
+_SNAPSHOT_EVENTS = 20_000
+_LOOK_SECONDS = 0.05
+
+
+class SinkAltConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`config` of the service."""
+
+    batch_seconds: float = 2.0
+    """A record waits so long for others before it is stored."""
+    batch_rows: int = 20_000
+    """So many do not wait."""
+    compact_minutes: float = 10.0
+    retention_hours: int = 24
+    """How far back the table can be read as it was."""
+
+
+class SinkAltService(Service):
+    """Sources and their records."""
+
+    name = "sink-alt"
+    title = "Alternative data"
+
+    def __init__(self, context: Context, lake: Lake | None = None) -> None:
+        super().__init__(context)
+        settings = self.settings
+        self.config = msgspec.convert(settings.config.get(self.name, {}), SinkAltConfig, strict=False)
+        venue = settings.venues[0].name if settings.venues else None
+        self.instruments = Instruments(settings.instruments, venue)
+        self.owner = Owner(
+            context.bus,
+            TOPIC,
+            AltMachine,
+            context.clock,
+            tenant=settings.stack,
+            name=f"{settings.release}-sink-alt-{context.instance}",
+            pending_max=PENDING_MAX,
+            restore=self._restored,
+        )
+        self.snapshots = SnapshotStore(snapshot_directory(settings.state, self.name), self.name)
+        self._snapshot_seq = 0
+        self._snapshot_error = ""
+        hours = self.config.retention_hours
+        self.lake = lake or DeltaLake(settings.state / "lake" / "alternative", retention_hours=hours)
+        self._writer = ThreadPoolExecutor(1, "alternative-writer")
+        self._reader = ThreadPoolExecutor(1, "alternative-reader")
+        self.sinks = {"lake": self._sink("lake", FEED, InLake(self.lake), self._writer)}
+        self.upkeep = Upkeep(
+            self.lake,
+            context.clock,
+            self.read,
+            {RECORDS.name: RECORDS},
+            compact_seconds=self.config.compact_minutes * 60,
+            retention_hours=hours,
+        )
+        self.asking = 0
+        """Questions that wait for an answer."""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def machine(self) -> AltMachine:
+        """Sources and quarantine; another object after a recovery."""
+        return self.owner.machine
+
+    def routes(self, app: App) -> None:
+        api.add_routes(app, self)
+
+    async def start(self) -> None:
+        await self.owner.start()
+        for sink in self.sinks.values():
+            await sink.start()
+        self._tasks = [
+            asyncio.create_task(self.upkeep.run(), name="upkeep of alternative data"),
+            asyncio.create_task(self._keep_snapshots(), name="snapshots of alternative data"),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.owner.ready and self.machine.next_seq > self._snapshot_seq:
+            await self._snapshot()
+        await self.owner.stop()
+        await asyncio.gather(*(sink.stop() for sink in self.sinks.values()))
+        for thread in (self._writer, self._reader):
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    def readiness(self) -> tuple[bool, str]:
+        return self.owner.ready and bool(self._tasks), self.owner.detail
+
+    def replaced(self) -> str:
+        return f"{TOPIC}: {self.owner.detail}" if self.owner.fenced else ""
+
+    def health(self) -> dict[str, Health]:
+        checks = {"log": Health(self.owner.ready, self.owner.detail)}
+        for name, sink in self.sinks.items():
+            stored, kept = sink.health().values()
+            checks |= {name: stored, f"{name}_kept": kept}
+        unreadable = "; ".join(f"{name}: {reason}" for name, reason in self.snapshots.unreadable.items())
+        trouble = self._snapshot_error or unreadable
+        waiting = len(self.machine.quarantine)
+        return checks | {
+            "quarantine": Health(
+                True, f"{waiting} records do not fit: GET /sources/NAME/quarantine" if waiting else ""
+            ),
+            "snapshots": Health(not trouble, trouble),
+            "upkeep": self.upkeep.health(),
+            "disk": self.disk(),
+        }
+
+    def stats(self) -> dict[str, Any]:
+        machine = self.machine
+        return {
+            "sources": len(machine.sources),
+            "records": sum(source.accepted for source in machine.sources.values()),
+            "in_quarantine": len(machine.quarantine),
+            "quarantined": sum(source.quarantined for source in machine.sources.values()),
+            "events": machine.next_seq,
+            "epoch": self.owner.epoch,
+            "stored_to": {name: sink.stored_to for name, sink in self.sinks.items()},
+            "rows": {name: sink.measured.rows.value for name, sink in self.sinks.items()},
+            "lag": max(sink.lag for sink in self.sinks.values()),
+        }
+
+    # ── commands ────────────────────────────────────────────────────────────────────────────
+
+    async def ask(self, *commands: Command) -> list[Any]:
+        """Hand commands to the owner; return the machine's answers, each of which may be an `AltError`.
+
+        Raises:
+            Problem: none of them, or not all, is known to be recorded.
+        """
+        room = self.disk()
+        if not room.ok:
+            raise Problem(503, "disk_low", room.detail, retry_after=5)
+        if __version__ not in self.settings.allowed_versions:
+            raise Problem(503, "version_not_allowed", f"{__version__} is not a version of this release", retry_after=30)
+        try:
+            answers = await self.owner.submit_many(commands)
+        except Overloaded as error:
+            raise Problem(429, "overloaded", str(error), retry_after=1) from error
+        except Unavailable as error:
+            raise Problem(503, "not_acknowledged", str(error), retry_after=1) from error
+        for answer in answers:
+            if isinstance(answer, Unavailable):
+                raise Problem(503, "not_acknowledged", str(answer), retry_after=1) from answer
+            if isinstance(answer, Exception) and not isinstance(answer, AltError):
+                raise answer
+        return answers
+
+    # ── questions ───────────────────────────────────────────────────────────────────────────
+
+    async def read(self, question: Any, *args: Any, **named: Any) -> Any:
+        """Ask the lake on the reader's thread."""
+        return await _on(self._reader, question, *args, **named)
+
+    async def answer(self, question: Any, *args: Any) -> Any:
+        """Ask the lake for a client.
+
+        Raises:
+            NoSuchTable: nothing was ever stored.
+            Problem: too many wait, or the lake can't be read.
+        """
+        if self.asking >= QUESTIONS_MAX:
+            raise Problem(503, "busy", "too many questions wait for the lake", retry_after=1)
+        self.asking += 1
+        try:
+            return await self.read(question, *args)
+        except NoSuchTable:
+            raise
+        except LakeError as error:
+            raise Problem(503, "lake_unavailable", f"{error}", retry_after=5) from error
+        finally:
+            self.asking -= 1
+
+    async def stored(self, store: str, seq: int, seconds_max: float) -> None:
+        """Wait until a record is stored.
+
+        Raises:
+            Problem: 503 if it is not in time.
+        """
+        sink = self.sinks[store]
+        deadline = asyncio.get_running_loop().time() + seconds_max
+        while sink.stored_to <= seq:
+            if asyncio.get_running_loop().time() > deadline:
+                detail = f"record {seq} is not in the {store} yet, which is at {sink.stored_to}; {sink.error}"
+                raise Problem(503, "not_stored_yet", detail.removesuffix("; "), retry_after=1)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────
+
+    def _restored(self, end: int) -> AltMachine | None:
+        """From the newest snapshot that can be read."""
+
+        def make(state: bytes) -> AltMachine:
+            machine = AltMachine()
+            machine.restore(state)
+            return machine
+
+        self.snapshots.refuse_lost_end(TOPIC, end)
+        machine = self.snapshots.restore(make, next_seq_max=end)
+        self._snapshot_seq = machine.next_seq if machine is not None else 0
+        return machine
+
+    async def _keep_snapshots(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            if self.owner.ready and self.machine.next_seq - self._snapshot_seq >= _SNAPSHOT_EVENTS:
+                await self._snapshot()
+
+    async def _snapshot(self) -> None:
+        """Keep what is known now, once its events are durable."""
+        try:
+            state, next_seq = await self.owner.read(lambda machine: (machine.snapshot(), machine.next_seq))
+            await asyncio.to_thread(self.snapshots.write, state, next_seq, __version__)
+        except (Unavailable, OSError) as error:
+            self._snapshot_error = f"none since event {self._snapshot_seq}: {error}"
+            log.warning("no snapshot of alternative data: %s", error)
+            return
+        self._snapshot_seq, self._snapshot_error = next_seq, ""
+
+    def _sink(self, store: str, feed: Feed, destination: Destination, thread: ThreadPoolExecutor) -> TopicSink:
+        metrics, labels = self.context.metrics, {"service": self.name, "table": feed.spec.name}
+        measured = Measured(
+            rows=metrics.counter(f"trade2026_{store}_rows_total", "Rows stored", **labels),
+            commits=metrics.counter(f"trade2026_{store}_commits_total", "Batches stored", **labels),
+            late=metrics.counter(f"trade2026_{store}_late_rows_total", "Rows of an earlier day", **labels),
+            lost=metrics.counter(f"trade2026_{store}_lost_records_total", "Dropped before they were stored", **labels),
+            commit_seconds=metrics.histogram(f"trade2026_{store}_commit_seconds", "A batch's commit", **labels),
+        )
+        sink = TopicSink(
+            self.context.bus,
+            destination,
+            self.context.clock,
+            feed,
+            call=partial(_on, thread),
+            room=self.disk,
+            measured=measured,
+            batch_rows=self.config.batch_rows,
+            batch_seconds=self.config.batch_seconds,
+        )
+        metrics.gauge(f"trade2026_{store}_lag_records", "In the log and not stored", lambda: sink.lag, **labels)
+        return sink
+
+
+async def _on(thread: ThreadPoolExecutor, function: Any, *args: Any, **named: Any) -> Any:
+    """Call on a thread; what has begun is finished there, even if nobody waits any more."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(thread, partial(function, *args, **named))
