@@ -33,6 +33,7 @@ from trade2026.normalizer.prints import BadPrintRule
 from trade2026.pnl.service import PnlConfig
 from trade2026.ptrc.service import PtrcConfig
 from trade2026.questdb_writer.service import WriterConfig
+from trade2026.sink_alt.service import SinkAltConfig
 from trade2026.sink_ticks.service import SinkTicksConfig
 from trade2026.stack import facts, model
 from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS
@@ -52,6 +53,7 @@ EVENTS: dict[str, UnionType | tuple[type, ...]] = {
     "venue.reports": events.ReportEvent,
     "risk.events": events.RiskEvent,
     "audit": events.AuditEvent,
+    "alt.records": events.AlternativeEvent,
     "positions": (events.PositionChanged,),
     "pnl": (events.PnlRealized,),
     "market.raw": (events.VenueMessage,),
@@ -73,6 +75,7 @@ SERVICES: dict[str, type] = {
     "logger": LoggerConfig,
     "monitoring": MonitoringConfig,
     "sink-ticks": SinkTicksConfig,
+    "sink-alt": SinkAltConfig,
     "questdb_writer": WriterConfig,
 }
 VENUES: dict[str, type] = {"replay": ReplayConfig, "synthetic": SyntheticConfig}

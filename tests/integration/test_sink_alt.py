@@ -63,7 +63,7 @@ async def started(rig: Rig) -> Any:
 
 
 async def post(rig: Rig, service: Any, *records: dict[str, Any]) -> dict[str, Any]:
-    status, answer = await rig.ask(service, "POST", "/sources/mood/records", {"records": list(records)})
+    status, answer = await rig.ask(service, "POST", "/sources/mood/records/batch", {"records": list(records)})
     assert status == 200, answer
     return answer
 
@@ -300,7 +300,7 @@ async def test_what_was_not_recorded_is_not_acknowledged_and_a_retry_keeps_it_on
          "incompatible_schema"),
         ("POST", "/sources/mood/records", {}, 422, "missing_field"),
         ("POST", "/sources/mood/records", [], 422, "bad_field"),
-        ("POST", "/sources/mood/records", {"records": []}, 422, "bad_records"),
+        ("POST", "/sources/mood/records/batch", {"records": []}, 422, "bad_records"),
         ("POST", "/sources/mood/records", record(""), 422, "bad_record_id"),
         ("POST", "/sources/mood/records", record("a") | {"ts_event": "yesterday"}, 422, "bad_time"),
         ("POST", "/sources/mood/records", record("a") | {"ts_event": "2026-01-01T00:00:00"}, 422, "bad_time"),

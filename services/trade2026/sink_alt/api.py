@@ -12,6 +12,7 @@ from trade2026.sink_alt import commands as cmd
 from trade2026.sink_alt.machine import QUARANTINED, AltError, AltMachine, Outcome, Source
 from trade2026.sink_alt.record_input import (
     QUESTIONS_MAX,
+    RECORD_BYTES_MAX,
     RECORDS_MAX,
     SCHEMA_BYTES_MAX,
     BatchInput,
@@ -83,19 +84,15 @@ def _add_records(app: App, service: "SinkAltService") -> None:
     @app.route(
         "POST",
         "/sources/{name}/records",
-        summary="Keep a record, or a batch ({records: [...]}); durable when answered, idempotent by record_id",
-        request_schema=RecordInput | BatchInput,
+        summary="Keep a record: durable when answered, idempotent by record_id",
+        request_schema=RecordInput,
         role="trader",
-        body_bytes_max=BODY_BYTES_MAX,
+        body_bytes_max=2 * RECORD_BYTES_MAX,
     )
     async def keep(request: Request) -> Response:
-        source = _known(service, request).name
-        # A batch is told by its one field; what is neither is told what a record lacks.
-        if isinstance(plain := request.json(), dict) and "records" in plain:
-            return await _keep_batch(service, request, source)
-        (answer,) = await service.ask(
-            read_record(request.json(RecordInput), source, service.instruments, request.received_ns, **_whose(request))
-        )
+        source, given = _known(service, request).name, request.json(RecordInput)
+        command = read_record(given, source, service.instruments, request.received_ns, **_whose(request))
+        (answer,) = await service.ask(command)
         outcome: Outcome = _done(answer)
         if outcome.status == QUARANTINED:
             place, _, reason = outcome.reasons[0].partition(": ")
@@ -103,6 +100,17 @@ def _add_records(app: App, service: "SinkAltService") -> None:
             told = {"record_id": outcome.record_id, "seq": outcome.seq, "reasons": outcome.reasons}
             raise Problem(422, "quarantined", detail, field=place, **told)
         return json_response(outcome)
+
+    @app.route(
+        "POST",
+        "/sources/{name}/records/batch",
+        summary="Keep up to 1,000 records; each has its own answer, in order",
+        request_schema=BatchInput,
+        role="trader",
+        body_bytes_max=BODY_BYTES_MAX,
+    )
+    async def keep_batch(request: Request) -> Response:
+        return await _keep_batch(service, request, _known(service, request).name)
 
 
 async def _keep_batch(service: "SinkAltService", request: Request, source: str) -> Response:

@@ -262,6 +262,7 @@ def test_the_settings_that_are_checked_are_those_that_services_read() -> None:
     from trade2026.pnl.service import PnlConfig
     from trade2026.ptrc.service import PtrcConfig
     from trade2026.questdb_writer.service import WriterConfig
+    from trade2026.sink_alt.service import SinkAltConfig
     from trade2026.sink_ticks.service import SinkTicksConfig
 
     for known, read in (
@@ -272,6 +273,7 @@ def test_the_settings_that_are_checked_are_those_that_services_read() -> None:
         (SERVICE_CONFIGS["normalizer"], Rules),
         (SERVICE_CONFIGS["hot_cache"], HotCacheConfig),
         (SERVICE_CONFIGS["sink-ticks"], SinkTicksConfig),
+        (SERVICE_CONFIGS["sink-alt"], SinkAltConfig),
         (SERVICE_CONFIGS["questdb_writer"], WriterConfig),
     ):
         assert set(known) == set(read.__struct_fields__)

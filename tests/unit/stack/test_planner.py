@@ -57,6 +57,13 @@ def test_compact_placement_is_five_processes_with_the_order_path_alone(stack: Tr
     }
 
 
+def test_an_optional_service_runs_where_the_manifest_names_it_or_somebody_asks_for_it(stack: TradingStack) -> None:
+    data = plan(loads(TEXT.replace("services: {", "services: {sink-alt: {}, "))).release("data")
+    assert data is not None and data.services == ("hot_cache", "sink-ticks", "sink-alt", "questdb_writer")
+    [asked] = plan(stack, services=["sink-alt"]).releases
+    assert asked.services == ("sink-alt",)
+
+
 def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStack) -> None:
     peers = {
         service: [(peer.name, peer.port) for peer in found]
