@@ -41,6 +41,9 @@ async def run(state: Path, settings_file: Path) -> None:
         number = numbers.stop
         os.write(said, f"{number}\n".encode())
         await asyncio.sleep(0.005)
+    for sink in service.sinks.values():
+        while sink.stored_to < service.machine.next_seq:
+            await asyncio.sleep(0.05)
     await service.stop()
     await bus.close()
 

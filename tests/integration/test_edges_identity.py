@@ -105,6 +105,18 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("POST", "/optimize"): "admin",
         ("POST", "/vacuum"): "admin",
     },
+    "sink-alt": {
+        ("GET", "/sources"): "viewer",
+        ("GET", "/sources/{name}/records"): "viewer",
+        ("GET", "/sources/{name}/quarantine"): "viewer",
+        ("POST", "/sources/{name}/join"): "viewer",
+        ("POST", "/sql"): "viewer",
+        ("POST", "/sources/{name}/records"): "trader",
+        ("POST", "/sources/{name}/records/batch"): "trader",
+        ("POST", "/sources"): "admin",
+        ("POST", "/sources/{name}/quarantine/release"): "admin",
+        ("POST", "/sources/{name}/quarantine/discard"): "admin",
+    },
     "questdb_writer": {
         ("POST", "/write"): "trader",
         ("POST", "/write/batch"): "trader",

@@ -13,7 +13,10 @@ import msgspec
 from rig import Rig
 
 from trade2026.kit.settings import ProcessSettings
+from trade2026.sink_alt.analytics import RECORDS_TABLE
 from trade2026.sink_alt.tables import RECORDS
+from trade2026.stores.analytics.embedded import open_embedded
+from trade2026.stores.analytics.port import Selection as Selected
 from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import Selection
 
@@ -29,7 +32,8 @@ class Child:
     def __init__(self, state: Path, settings: ProcessSettings) -> None:
         self.state, self.file = state, state / "data.json"
         config = {"sink-alt": {"batch_seconds": 0.01, "batch_rows": 150, "compact_minutes": 0.001}}
-        self.file.write_bytes(msgspec.json.encode(msgspec.structs.replace(settings, config=config)))
+        stores = {"analytics": {"type": "embedded"}}
+        self.file.write_bytes(msgspec.json.encode(msgspec.structs.replace(settings, config=config, stores=stores)))
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -90,3 +94,10 @@ async def test_a_sink_that_is_killed_ten_times_loses_no_record_and_doubles_none(
     assert set(counts.values()) == {1}
     assert all(json.loads(row["data"]) == {"number": row["ts_event"]} for row in rows)
     assert any(commit.operation == "OPTIMIZE" for commit in lake.history(RECORDS.name, 10_000))
+    analytics = open_embedded(tmp_path / "analytics")
+    try:
+        kept = analytics.scan(RECORDS_TABLE, Selected(limit=100_000))
+        assert {(row[2], row[3]) for row in kept} == {(row["record_id"], row["seq"]) for row in rows}
+        assert len(kept) == len(rows) == analytics.count(RECORDS_TABLE)
+    finally:
+        analytics.close()

@@ -14,11 +14,14 @@ from trade2026.sink_alt.record_input import (
     QUESTIONS_MAX,
     RECORD_BYTES_MAX,
     RECORDS_MAX,
+    ROWS_MAX,
     SCHEMA_BYTES_MAX,
+    STORES,
     BatchInput,
     JoinInput,
     RecordInput,
     SourceInput,
+    SqlInput,
     WhichInput,
     read_record,
     read_symbol,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 STORED_SECONDS_MAX = 15.0
+QUERY_SECONDS_MAX = 10.0
 _CURSOR = re.compile(r"(-?\d{1,19})_(-?\d{1,19})_(\d{1,19})_(\d{1,19})", re.ASCII).fullmatch
 _SEQ_MAX = 2**63 - 1
 _SEQ = {"seq": "the place in the log of a record that the answer must have: waits until it is stored"}
@@ -90,7 +94,7 @@ def _add_records(app: App, service: "SinkAltService") -> None:
         body_bytes_max=2 * RECORD_BYTES_MAX,
     )
     async def keep(request: Request) -> Response:
-        source, given = _known(service, request).name, request.json(RecordInput)
+        given, source = request.json(RecordInput), _known(service, request).name
         command = read_record(given, source, service.instruments, request.received_ns, **_whose(request))
         (answer,) = await service.ask(command)
         outcome: Outcome = _done(answer)
@@ -110,11 +114,11 @@ def _add_records(app: App, service: "SinkAltService") -> None:
         body_bytes_max=BODY_BYTES_MAX,
     )
     async def keep_batch(request: Request) -> Response:
-        return await _keep_batch(service, request, _known(service, request).name)
+        return await _keep_batch(service, request)
 
 
-async def _keep_batch(service: "SinkAltService", request: Request, source: str) -> Response:
-    given = request.json(BatchInput).records
+async def _keep_batch(service: "SinkAltService", request: Request) -> Response:
+    given, source = request.json(BatchInput).records, _known(service, request).name
     if not 1 <= len(given) <= RECORDS_MAX:
         raise Problem(422, "bad_records", f"a batch has 1 to {RECORDS_MAX} records", field="records")
     commands = [
@@ -154,7 +158,7 @@ def _add_quarantine(app: App, service: "SinkAltService") -> None:
         role="admin",
     )
     async def release(request: Request) -> Response:
-        source, which = _known(service, request).name, _which(service, request)
+        source, which = _which(service, request)
         common = _common(request)
         answers = await service.ask(
             *(cmd.ReleaseRecord(source=source, record_id=each, **common) for each in which.record_ids)
@@ -171,7 +175,7 @@ def _add_quarantine(app: App, service: "SinkAltService") -> None:
         role="admin",
     )
     async def discard(request: Request) -> Response:
-        source, which = _known(service, request).name, _which(service, request)
+        source, which = _which(service, request)
         common = _common(request)
         answers = await service.ask(
             *(
@@ -230,9 +234,11 @@ def _add_questions(app: App, service: "SinkAltService") -> None:
         query=_SEQ,
     )
     async def join(request: Request) -> Response:
-        source, given = _known(service, request).name, request.json(JoinInput)
+        given, source = request.json(JoinInput), _known(service, request).name
         if not 1 <= len(given.rows) <= QUESTIONS_MAX:
             raise Problem(422, "bad_rows", f"1 to {QUESTIONS_MAX} rows at once", field="rows")
+        if given.store not in STORES:
+            raise Problem(422, "bad_store", f"store is {' or '.join(STORES)}", field="store")
         asked = [
             (
                 read_symbol(service.instruments, row.symbol, f"rows[{place}].symbol"),
@@ -240,17 +246,46 @@ def _add_questions(app: App, service: "SinkAltService") -> None:
             )
             for place, row in enumerate(given.rows)
         ]
-        await _wait(service, request, "lake")
-        stored_to = service.sinks["lake"].stored_to
-        try:
-            found = await service.answer(service.lake.latest, RECORDS, "symbol", asked, {"source": source})
-        except NoSuchTable:
-            found = [None] * len(asked)
+        await _wait(service, request, given.store)
+        stored_to = service.sinks[given.store].stored_to
+        found = await _latest(service, given.store, source, asked)
         rows = [
             {"symbol": symbol, "time": row.time, "record": None if each is None else record_view(each)}
             for row, (symbol, _), each in zip(given.rows, asked, found, strict=True)
         ]
         return json_response({"rows": rows, "stored_to": stored_to})
+
+    @app.route(
+        "POST",
+        "/sql",
+        summary="Ask the analytics store in ClickHouse's SQL; nothing can be changed",
+        request_schema=SqlInput,
+        query=_SEQ,
+    )
+    async def sql(request: Request) -> Response:
+        given = request.json(SqlInput)
+        if not 1 <= given.limit <= ROWS_MAX:
+            raise Problem(422, "bad_limit", f"limit is from 1 to {ROWS_MAX}", field="limit")
+        await _wait(service, request, "analytics")
+        answer = await service.answer_from_analytics(
+            lambda store: store.ask(given.query, rows_max=given.limit, seconds_max=QUERY_SECONDS_MAX)
+        )
+        return json_response({"names": answer.names, "types": answer.types, "rows": answer.rows, "more": answer.more})
+
+
+async def _latest(
+    service: "SinkAltService", store: str, source: str, asked: list[tuple[str, int]]
+) -> list[dict[str, Any] | None]:
+    equal = {"source": source}
+    if store == "lake":
+        try:
+            return await service.answer(service.lake.latest, RECORDS, "symbol", asked, equal)
+        except NoSuchTable:
+            return [None] * len(asked)
+    from trade2026.sink_alt.analytics import RECORDS_TABLE, row_as_mapping
+
+    rows = await service.answer_from_analytics(lambda store: store.latest(RECORDS_TABLE, "symbol", asked, equal))
+    return [None if row is None else row_as_mapping(row) for row in rows]
 
 
 # ── what is asked ───────────────────────────────────────────────────────────────────────────────
@@ -286,16 +321,16 @@ def _is_gone(answer: Any) -> bool:
     return isinstance(answer, AltError) and answer.code == "not_in_quarantine"
 
 
-def _which(service: "SinkAltService", request: Request) -> WhichInput:
-    """Which records are meant; 404 for one that is not in quarantine."""
-    source = request.params["name"]
+def _which(service: "SinkAltService", request: Request) -> tuple[str, WhichInput]:
+    """The source, and which of its records are meant; 404 for one that is not in quarantine."""
     which = request.json(WhichInput) if request.body else WhichInput()
+    source = _known(service, request).name
     there = [record_id for name, record_id in service.machine.quarantine if name == source]
     for record_id in which.record_ids:
         if (source, record_id) not in service.machine.quarantine:
             detail = f"{source} has no {record_id[:64]!r} in quarantine"
             raise Problem(404, "not_in_quarantine", detail, field="record_ids")
-    return WhichInput(which.record_ids or there, which.reason)
+    return source, WhichInput(which.record_ids or there, which.reason)
 
 
 def _place(request: Request) -> tuple[int, ...] | None:
@@ -310,6 +345,8 @@ def _place(request: Request) -> tuple[int, ...] | None:
 
 
 async def _wait(service: "SinkAltService", request: Request, store: str) -> None:
+    if store not in service.sinks:
+        raise Problem(404, "no_analytics", "this stack has no analytics store; see spec.stores.analytics")
     seq = number(request, "seq", -1, least=0, most=_SEQ_MAX)
     if seq >= service.machine.next_seq:
         raise Problem(422, "bad_seq", f"the log ends at {service.machine.next_seq - 1}", field="seq")

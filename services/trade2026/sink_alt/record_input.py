@@ -13,6 +13,8 @@ from trade2026.sink_alt import commands as cmd
 RECORDS_MAX = 1_000
 RECORD_BYTES_MAX = 64 * 1024
 SCHEMA_BYTES_MAX = 64 * 1024
+STORES = ("lake", "analytics")
+ROWS_MAX = 10_000
 QUESTIONS_MAX = 10_000
 ID_MAX = 128
 TIME_NS_MIN, TIME_NS_MAX = -2_208_988_800 * 10**9, 2**63 - 1
@@ -66,6 +68,13 @@ class JoinInput(msgspec.Struct, forbid_unknown_fields=True):
     rows: list[QuestionInput]
     store: str = "lake"
     """`lake` or `analytics`: who answers."""
+
+
+class SqlInput(msgspec.Struct, forbid_unknown_fields=True):
+    """A query in ClickHouse's SQL; the table is `records`."""
+
+    query: str
+    limit: int = 1_000
 
 
 class WhichInput(msgspec.Struct, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""Alternative data: owns `alt.records`, and follows it into the lake.
+"""Alternative data: owns `alt.records`, and follows it into the lake, and into the analytics store if there is one.
 
 What it promises: a record that was acknowledged is durable, and is in the lake exactly once, whatever is killed when;
 one that does not fit is in quarantine with the reason; an answer as of a time has nothing in it that came later.
@@ -8,9 +8,10 @@ The lake is called on two threads: one writes, one reads and tidies up, so that 
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -31,7 +32,12 @@ from trade2026.sinks.upkeep import Upkeep
 from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import Lake, LakeError, NoSuchTable
 
+if TYPE_CHECKING:
+    from trade2026.sink_alt.analytics import RecordsInAnalytics
+    from trade2026.stores.analytics.port import Analytics
+
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PENDING_MAX = 10_000
 QUESTIONS_MAX = 16
@@ -82,6 +88,11 @@ class SinkAltService(Service):
         self._writer = ThreadPoolExecutor(1, "alternative-writer")
         self._reader = ThreadPoolExecutor(1, "alternative-reader")
         self.sinks = {"lake": self._sink("lake", FEED, InLake(self.lake), self._writer)}
+        self.analytics: RecordsInAnalytics | None = None
+        self._analytics_writer = ThreadPoolExecutor(1, "analytics-writer")
+        self._analytics_reader = ThreadPoolExecutor(1, "analytics-reader")
+        if named := settings.stores.get("analytics"):
+            self._add_analytics(named)
         self.upkeep = Upkeep(
             self.lake,
             context.clock,
@@ -119,7 +130,9 @@ class SinkAltService(Service):
             await self._snapshot()
         await self.owner.stop()
         await asyncio.gather(*(sink.stop() for sink in self.sinks.values()))
-        for thread in (self._writer, self._reader):
+        if self.analytics is not None:
+            await _on(self._analytics_writer, self.analytics.close)
+        for thread in (self._writer, self._reader, self._analytics_writer, self._analytics_reader):
             thread.shutdown(wait=False, cancel_futures=True)
 
     def readiness(self) -> tuple[bool, str]:
@@ -210,6 +223,29 @@ class SinkAltService(Service):
         finally:
             self.asking -= 1
 
+    async def answer_from_analytics(self, question: Callable[["Analytics"], T]) -> T:
+        """Ask the analytics store for a client.
+
+        Raises:
+            Problem: there is none, too many wait, or it can't do that.
+        """
+        if self.analytics is None:
+            raise Problem(404, "no_analytics", "this stack has no analytics store; see spec.stores.analytics")
+        if self.asking >= QUESTIONS_MAX:
+            raise Problem(503, "busy", "too many questions wait for the store", retry_after=1)
+        from trade2026.stores.analytics.port import AnalyticsError, Lacking, QueryRefused
+
+        analytics = self.analytics
+        self.asking += 1
+        try:
+            return await _on(self._analytics_reader, lambda: question(analytics.answers()))
+        except (QueryRefused, Lacking) as error:
+            raise Problem(422, "query_refused", f"{error}"[:500], field="query") from error
+        except (AnalyticsError, OSError) as error:
+            raise Problem(503, "analytics_unavailable", f"{error}", retry_after=5) from error
+        finally:
+            self.asking -= 1
+
     async def stored(self, store: str, seq: int, seconds_max: float) -> None:
         """Wait until a record is stored.
 
@@ -255,6 +291,13 @@ class SinkAltService(Service):
             log.warning("no snapshot of alternative data: %s", error)
             return
         self._snapshot_seq, self._snapshot_error = next_seq, ""
+
+    def _add_analytics(self, named: dict[str, Any]) -> None:
+        from trade2026.sink_alt.analytics import RecordsInAnalytics, StoreConfig
+
+        config = msgspec.convert(named, StoreConfig)
+        self.analytics = RecordsInAnalytics(config, self.settings.state / "analytics", self.settings.stack)
+        self.sinks["analytics"] = self._sink("analytics", FEED, self.analytics, self._analytics_writer)
 
     def _sink(self, store: str, feed: Feed, destination: Destination, thread: ThreadPoolExecutor) -> TopicSink:
         metrics, labels = self.context.metrics, {"service": self.name, "table": feed.spec.name}

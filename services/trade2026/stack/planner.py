@@ -171,9 +171,9 @@ def _bus(bus: model.Bus) -> dict[str, Any]:
 
 
 def _stores(stores: model.Stores, hosted: list[ServiceFacts]) -> dict[str, Any]:
-    """The stores of a process that are not embedded."""
+    """The stores of a process that the manifest says something of."""
     named = {name for facts in hosted for name in facts.stores}
-    return {name: store.model_dump() for name, store in stores if name in named and store.type != "embedded"}
+    return {name: store.model_dump() for name, store in stores if name in named and store != type(store)()}
 
 
 def _release(

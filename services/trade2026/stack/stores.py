@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from trade2026.stack.strict import Model
 
 _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_NO_SERVER = ("embedded", "none")
 
 
 class Store(Model):
@@ -17,9 +18,10 @@ class Store(Model):
 
     @model_validator(mode="after")
     def _a_server_has_a_url(self) -> "Store":
-        if self.type == "embedded" and self.url:
+        here = self.type in _NO_SERVER
+        if here and self.url:
             raise ValueError("url is for a server; say its type, too")
-        if self.type != "embedded" and not self.url:
+        if not here and not self.url:
             raise ValueError(f"type {self.type} needs url")
         return self
 
@@ -96,9 +98,33 @@ class Lake(Store):
         return self
 
 
+class Analytics(Store):
+    """Alternative data by key, for SQL: ClickHouse. The lake has it all in any case."""
+
+    type: Literal["none", "embedded", "clickhouse"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+        default="none",
+        description="none: the lake alone; embedded: chdb in the process, which the extra `analytics` brings and which takes 300 MB of memory; clickhouse: a server.",
+    )
+    url: str = Field(
+        default="",
+        pattern=r"^$|^clickhouses?://[A-Za-z0-9._\[\]:-]+:\d+$",
+        description="ClickHouse's native protocol, e.g. clickhouse://127.0.0.1:9011; clickhouses:// with TLS.",
+    )
+    database: str = Field(
+        default="", pattern=r"^[A-Za-z0-9_-]{0,64}$", description="On the server; empty: called as the stack."
+    )
+    username: str = Field(default="", description="Who we are; empty: the user default.")
+    password_file: str = Field(
+        default="",
+        description="Holds the password; empty: the environment variable TRADE2026_CLICKHOUSE_PASSWORD does.",
+    )
+    memory_mib_max: int = Field(default=512, ge=64, le=1_048_576, description="Of one statement of an embedded store.")
+
+
 class Stores(Model):
-    """A store for each purpose; what is omitted is embedded."""
+    """A store for each purpose; what is omitted is embedded, or not there where that says so."""
 
     timeseries: TimeSeries = Field(default_factory=TimeSeries, description="Ticks, bars, orders, fills, P&L in time.")
     cache: Cache = Field(default_factory=Cache, description="Newest values by key. Several stacks may share one.")
     lake: Lake = Field(default_factory=Lake, description="Market data as tables that many tools read.")
+    analytics: Analytics = Field(default_factory=Analytics, description="Alternative data, for SQL.")

@@ -51,6 +51,10 @@ def test_a_store_that_is_not_named_is_not_spoken_of() -> None:
         ('{lake: {type: s3, url: "s3://lake", secretKey: quest}}', "secretKey"),
         ('{lake: {type: s3, url: "s3://lake", secretKeyVariable: "open sesame"}}', "secretKeyVariable"),
         ("{timeserie: {type: questdb}}", "timeseries"),
+        ("{analytics: {type: clickhouse}}", "type clickhouse needs url"),
+        ('{analytics: {url: "clickhouse://127.0.0.1:9011"}}', "url is for a server"),
+        ('{analytics: {type: clickhouse, url: "http://127.0.0.1:8123"}}', "url"),
+        ('{analytics: {type: clickhouse, url: "clickhouse://127.0.0.1:9011", password: x}}', "password"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(stores: str, fault: str) -> None:
@@ -97,3 +101,20 @@ def test_files_of_a_store_are_meant_from_where_the_manifest_is(tmp_path: Path) -
     found = with_files({**named, "timeseries": {"type": "questdb", "password_file": ""}}, tmp_path)
     assert found["cache"]["password_file"] == str(tmp_path / "secret")
     assert found["cache"]["ca_file"] == "/etc/ca.pem" and found["timeseries"]["password_file"] == ""
+
+
+def test_analytics_are_none_embedded_or_a_server(tmp_path: Path) -> None:
+    def told(stores: str) -> dict[str, object]:
+        text = with_stores(stores).replace("spec:\n", "spec:\n  services: {sink-alt: {}}\n", 1)
+        planned = plan(load_all(text).stack, port_offset=1000)
+        data = planned.release("data")
+        assert data is not None
+        return with_addresses(data.settings, wanted(planned, tmp_path, 1000))["stores"]
+
+    assert told("{analytics: {type: none}}") == told("{}") == {}
+    embedded, server = (
+        told("{analytics: {type: embedded}}"),
+        told('{analytics: {type: clickhouse, url: "clickhouse://127.0.0.1:9011"}}'),
+    )
+    assert embedded["analytics"]["type"] == "embedded"  # type: ignore[index]
+    assert server["analytics"]["url"] == "clickhouse://127.0.0.1:10011"  # type: ignore[index]

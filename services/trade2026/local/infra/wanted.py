@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from trade2026.local.infra.clickhouse import ClickHouse
 from trade2026.local.infra.component import Component, InfraError
 from trade2026.local.infra.kafka import Kafka
 from trade2026.local.infra.questdb import QuestDb
@@ -15,6 +16,7 @@ from trade2026.stack.planner import Plan
 _STORES: Mapping[str, tuple[type[Component], str]] = {
     "questdb": (QuestDb, "url"),
     "valkey": (Valkey, "url"),
+    "clickhouse": (ClickHouse, "url"),
     "s3": (SeaweedFs, "endpoint"),
 }
 """Servers that we can start, by the type of the store, and the field with their address."""
