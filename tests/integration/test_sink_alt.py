@@ -96,6 +96,7 @@ async def test_a_record_is_answered_as_it_was_given_with_what_we_know_of_it(rig:
     assert kept["ts_available"] == kept["ts_received"] and kept["ts_event"] == 1385373600_500_000_000
     assert await found(rig, service, "&symbol=BTCUSDT") == [kept]
     assert await found(rig, service, "&symbol=OTHER") == []
+    assert [each.correlation_id for each in await rig.said(TOPIC)] == ["mood", "mood"]
 
 
 async def test_a_batch_is_answered_record_by_record(rig: Rig) -> None:

@@ -66,9 +66,8 @@ def _add_sources(app: App, service: "SinkAltService") -> None:
         if len(schema) > SCHEMA_BYTES_MAX:
             detail = f"a schema has at most {SCHEMA_BYTES_MAX} bytes"
             raise Problem(422, "schema_too_large", detail, field="schema")
-        command = cmd.RegisterSource(
-            source=source_name(given.name), schema=schema, about=given.about[:512], **_common(request)
-        )
+        name = source_name(given.name)
+        command = cmd.RegisterSource(source=name, schema=schema, about=given.about[:512], **_common(request, name))
         _done(*await service.ask(command))
         return json_response(source_view(service.machine, service.machine.sources[command.source]))
 
@@ -95,7 +94,7 @@ def _add_records(app: App, service: "SinkAltService") -> None:
     )
     async def keep(request: Request) -> Response:
         given, source = request.json(RecordInput), _known(service, request).name
-        command = read_record(given, source, service.instruments, request.received_ns, **_whose(request))
+        command = read_record(given, source, service.instruments, request.received_ns, **_whose(request, source))
         (answer,) = await service.ask(command)
         outcome: Outcome = _done(answer)
         if outcome.status == QUARANTINED:
@@ -122,7 +121,9 @@ async def _keep_batch(service: "SinkAltService", request: Request) -> Response:
     if not 1 <= len(given) <= RECORDS_MAX:
         raise Problem(422, "bad_records", f"a batch has 1 to {RECORDS_MAX} records", field="records")
     commands = [
-        read_record(record, source, service.instruments, request.received_ns, f"records[{place}].", **_whose(request))
+        read_record(
+            record, source, service.instruments, request.received_ns, f"records[{place}].", **_whose(request, source)
+        )
         for place, record in enumerate(given)
     ]
     results: list[Any] = []
@@ -159,7 +160,7 @@ def _add_quarantine(app: App, service: "SinkAltService") -> None:
     )
     async def release(request: Request) -> Response:
         source, which = _which(service, request)
-        common = _common(request)
+        common = _common(request, source)
         answers = await service.ask(
             *(cmd.ReleaseRecord(source=source, record_id=each, **common) for each in which.record_ids)
         )
@@ -176,7 +177,7 @@ def _add_quarantine(app: App, service: "SinkAltService") -> None:
     )
     async def discard(request: Request) -> Response:
         source, which = _which(service, request)
-        common = _common(request)
+        common = _common(request, source)
         answers = await service.ask(
             *(
                 cmd.DiscardRecord(source=source, record_id=each, reason=which.reason[:512], **common)
@@ -300,12 +301,18 @@ def _known(service: "SinkAltService", request: Request) -> Source:
     return source
 
 
-def _whose(request: Request) -> dict[str, Any]:
-    return {"principal": request.principal.name, "traceparent": request.traceparent}
+def _whose(request: Request, source: str) -> dict[str, Any]:
+    """Who asks, and what it is about: the source is also the key of the record on Kafka."""
+    return {
+        "principal": request.principal.name,
+        "correlation_id": source,
+        "causation_id": request.causation_id,
+        "traceparent": request.traceparent,
+    }
 
 
-def _common(request: Request) -> dict[str, Any]:
-    return {"ts": request.received_ns, **_whose(request)}
+def _common(request: Request, source: str) -> dict[str, Any]:
+    return {"ts": request.received_ns, **_whose(request, source)}
 
 
 def _done(answer: Any) -> Any:

@@ -152,6 +152,7 @@ def read_record(
         record_id=given.record_id,
         symbol=read_symbol(instruments, given.symbol, f"{at}symbol"),
         ts_event=read_time(given.ts_event, f"{at}ts_event"),
+        # 0 stands for none: who means the first moment of 1970 gets the next nanosecond.
         ts_available=0 if available is None else read_time(available, f"{at}ts_available") or 1,
         data=data,
         **common,
