@@ -59,7 +59,9 @@ def test_compact_placement_is_five_processes_with_the_order_path_alone(stack: Tr
 
 def test_an_optional_service_runs_where_the_manifest_names_it_or_somebody_asks_for_it(stack: TradingStack) -> None:
     data = plan(loads(TEXT.replace("services: {", "services: {sink-alt: {}, "))).release("data")
-    assert data is not None and data.services == ("hot_cache", "sink-ticks", "sink-alt", "questdb_writer")
+    assert data is not None and "sink-alt" in data.services
+    everywhere = {service for release in plan(stack).releases for service in release.services}
+    assert "sink-alt" not in everywhere
     [asked] = plan(stack, services=["sink-alt"]).releases
     assert asked.services == ("sink-alt",)
 
