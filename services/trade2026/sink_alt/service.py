@@ -8,7 +8,7 @@ The lake is called on two threads: one writes, one reads and tidies up, so that 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,7 @@ from trade2026 import __version__
 from trade2026.domain.commands import Command
 from trade2026.domain.instruments import Instruments
 from trade2026.kit.http import App, Problem
+from trade2026.kit.lag import Followed, Position
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
@@ -26,10 +27,10 @@ from trade2026.kit.snapshots import SnapshotStore
 from trade2026.sink_alt import api
 from trade2026.sink_alt.machine import AltError, AltMachine
 from trade2026.sink_alt.tables import FEED, RECORDS, TOPIC
+from trade2026.sinks.lake import open_lake
 from trade2026.sinks.machine import Feed
 from trade2026.sinks.topic import Destination, InLake, Measured, TopicSink
 from trade2026.sinks.upkeep import Upkeep
-from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import Lake, LakeError, NoSuchTable
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class SinkAltService(Service):
         self._snapshot_seq = 0
         self._snapshot_error = ""
         hours = self.config.retention_hours
-        self.lake = lake or DeltaLake(settings.state / "lake" / "alternative", retention_hours=hours)
+        self.lake = lake or open_lake(settings, "alternative", names=[RECORDS.name], retention_hours=hours)
         self._writer = ThreadPoolExecutor(1, "alternative-writer")
         self._reader = ThreadPoolExecutor(1, "alternative-reader")
         self.sinks = {"lake": self._sink("lake", FEED, InLake(self.lake), self._writer)}
@@ -137,6 +138,10 @@ class SinkAltService(Service):
 
     def readiness(self) -> tuple[bool, str]:
         return self.owner.ready and bool(self._tasks), self.owner.detail
+
+    def followed(self) -> Iterable[Followed]:
+        opened = [sink.stored_to for sink in self.sinks.values() if sink.intake is not None]
+        return [Position(TOPIC, 0, min(opened))] if opened else []
 
     def replaced(self) -> str:
         return f"{TOPIC}: {self.owner.detail}" if self.owner.fenced else ""

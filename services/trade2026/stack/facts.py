@@ -253,7 +253,7 @@ SERVICES: dict[str, ServiceFacts] = {
             "data",
             owns=("alt.records",),
             slo=Slo(0.99, 1_000),
-            stores=("analytics",),
+            stores=("lake", "analytics"),
             optional=True,
             factory="trade2026.sink_alt.service:SinkAltService",
         ),
