@@ -5,7 +5,7 @@ the order of the columns. `TIMESTAMP` is given in nanoseconds since the epoch an
 `DOUBLE` that is an `amount` is given in nanos (an integer), any other as a float. None is a missing value.
 """
 
-import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -185,6 +185,7 @@ TABLES: dict[str, Table] = {
 
 
 _INTEGER_MAX = 2**63
+_FLOAT_MAX = sys.float_info.max
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - answers are in UTC without a zone
 
 
@@ -200,7 +201,7 @@ def misfit(table: Table, row: Row) -> str:
         if column.kind in (Kind.SYMBOL, Kind.VARCHAR):
             fits = isinstance(value, str) and _is_unicode(value)
         elif column.kind is Kind.DOUBLE and not column.amount:
-            fits = isinstance(value, int | float) and math.isfinite(value)
+            fits = isinstance(value, int | float) and abs(value) <= _FLOAT_MAX
         else:
             fits = isinstance(value, int) and -_INTEGER_MAX <= value < _INTEGER_MAX
         if not fits:
