@@ -15,8 +15,8 @@ from trade2026.local.state import FORMAT, StateDir, write_atomically
 
 MANIFEST = "backup.json"
 _LEFT_OUT = ("run", "logs", "lock")
-_LEFT_OUT_WHILE_RUNNING = ("timeseries", "analytics")
-"""Stores that can't be copied under their writer's hands, and are made again from the log."""
+_LEFT_OUT_WHILE_RUNNING = ("timeseries", "analytics", "infra")
+"""Stores that can't be copied under their writer's hands, and are made again from the log as far as it reaches."""
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _LAST = ("orders.events", "venue.reports")
 """Journals that others fold, or answer, are read after those: a copy never knows of a record that it lacks."""

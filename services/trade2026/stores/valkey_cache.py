@@ -41,7 +41,7 @@ _DIGEST = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _KEYS = ("kept", "users", "names", "used", "deadlines", "meta")
 _KEYS_PER_CALL = 500
 """The server does nothing else meanwhile: a millisecond or two."""
-_ANSWER_SECONDS_MAX = 1.0
+ANSWER_SECONDS_MAX = 1.0
 _CONNECTIONS_MAX = 8
 _RETRY_SECONDS = 0.2
 """So long nobody asks a server again that has just not answered."""
@@ -230,8 +230,8 @@ def _open(settings: ValkeySettings) -> Valkey:
         "db": int(parts.path.strip("/") or 0),
         "username": settings.username or None,
         "password": settings.password(),
-        "socket_timeout": _ANSWER_SECONDS_MAX,
-        "socket_connect_timeout": _ANSWER_SECONDS_MAX,
+        "socket_timeout": ANSWER_SECONDS_MAX,
+        "socket_connect_timeout": ANSWER_SECONDS_MAX,
         "socket_keepalive": True,
         "socket_keepalive_options": _KEEP_ALIVE,
         "retry": Retry(NoBackoff(), 0),
@@ -240,7 +240,7 @@ def _open(settings: ValkeySettings) -> Valkey:
     if parts.scheme == "rediss":
         options |= {"connection_class": SSLConnection, "ssl_check_hostname": True}
         options |= {"ssl_ca_certs": settings.ca_file or None}
-    pool = BlockingConnectionPool(max_connections=_CONNECTIONS_MAX, timeout=_ANSWER_SECONDS_MAX, **options)  # type: ignore[arg-type]
+    pool = BlockingConnectionPool(max_connections=_CONNECTIONS_MAX, timeout=ANSWER_SECONDS_MAX, **options)  # type: ignore[arg-type]
     return Valkey(connection_pool=pool)
 
 

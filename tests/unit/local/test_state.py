@@ -102,6 +102,21 @@ def test_a_backup_is_restored_and_what_was_there_is_kept_aside(state: StateDir, 
     StateDir(state.path).open()
 
 
+def test_files_of_servers_beside_a_stack_are_copied_only_while_none_writes_them(
+    state: StateDir, tmp_path: Path
+) -> None:
+    fill(state)
+    (state.path / "infra" / "seaweedfs").mkdir(parents=True)
+    (state.path / "infra" / "seaweedfs" / "1.dat").write_bytes(b"objects")
+    backup(state, tmp_path / "still")
+    state.lock()
+    backup(state, tmp_path / "running")
+    state.unlock()
+    assert (tmp_path / "still" / "infra" / "seaweedfs" / "1.dat").read_bytes() == b"objects"
+    assert not (tmp_path / "running" / "infra").exists()
+    assert (tmp_path / "running" / "archive" / "snapshot.bin").exists()
+
+
 def test_a_journal_that_is_written_meanwhile_is_copied_as_of_one_instant(state: StateDir, tmp_path: Path) -> None:
     fill(state)
     started, stop = threading.Event(), threading.Event()
