@@ -107,8 +107,14 @@ def test_keys_without_a_value_are_the_same(store: TimeSeriesStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [tick(0, "9")[:-1], (*tick(0, "9")[:4], "dear", *tick(0, "9")[5:]), (*tick(0, "9")[:4], 2**70, *tick(0, "9")[5:])]
-)  # fmt: skip
+    "bad",
+    [
+        tick(0, "9")[:-1],
+        (None, *tick(0, "9")[1:]),
+        (*tick(0, "9")[:4], "dear", *tick(0, "9")[5:]),
+        (*tick(0, "9")[:4], 2**70, *tick(0, "9")[5:]),
+    ],
+)
 def test_a_row_that_does_not_fit_refuses_all_of_its_batch(store: TimeSeriesStore, bad: Row) -> None:
     with pytest.raises(RowsRefused):
         store.write(Batch({"metrics": [(START, "var", 1.5, "", "", "")], "ticks": [bad]}, {SOURCE: 1}, {"a": b"1"}))

@@ -114,24 +114,24 @@ class DuckDbStore:
 
     def write(self, batch: Batch) -> None:
         """See `TimeSeriesStore`."""
-        kept = {name: newest_by_key(TABLES[name], rows) for name, rows in batch.rows.items() if rows}
-        if not kept and not batch.offsets and not batch.state:
+        spans = {name: _span(name, rows) for name, rows in batch.rows.items() if rows}
+        if not spans and not batch.offsets and not batch.state:
             return
+        kept = {name: newest_by_key(TABLES[name], batch.rows[name]) for name in spans}
         columns = {name: _arrow_of(TABLES[name], rows) for name, rows in kept.items()}
-        newest = {name: max(row[0] for row in rows) // 1000 for name, rows in kept.items()}
         with self._lock, _errors():
             self._check_file()
             self._connection.begin()
             try:
                 for name, incoming in columns.items():
-                    self._insert(TABLES[name], incoming, min(row[0] for row in kept[name]) // 1000)
+                    self._insert(TABLES[name], incoming, spans[name][0])
                 self._remember(batch)
                 self._connection.commit()
             except BaseException:
                 with contextlib.suppress(duckdb.Error):
                     self._connection.rollback()
                 raise
-        for name, last in newest.items():
+        for name, (_, last) in spans.items():
             self._newest[name] = max(self._newest[name], last)
 
     def _insert(self, table: Table, incoming: arrow.Table, oldest: int) -> None:
@@ -285,6 +285,15 @@ _ARROW = {
     Kind.LONG: arrow.DataType.int64(),
     Kind.TIMESTAMP: arrow.DataType.int64(),
 }
+
+
+def _span(name: str, rows: Sequence[Row]) -> tuple[int, int]:
+    """The oldest and the newest time, in microseconds. Raises `RowsRefused`: a row has none."""
+    try:
+        times = [row[0] for row in rows]
+        return min(times) // 1000, max(times) // 1000
+    except (TypeError, IndexError) as error:
+        raise RowsRefused(f"{name}: a row has no timestamp") from error
 
 
 def _arrow_of(table: Table, rows: Sequence[Row]) -> arrow.Table:

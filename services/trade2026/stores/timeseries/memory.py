@@ -86,6 +86,8 @@ class MemoryStore:
 def _kept(table: Table, row: Row) -> Row:
     if len(row) != len(table.columns):
         raise RowsRefused(f"{table.name}: {len(row)} values for {len(table.columns)} columns")
+    if row[0] is None:
+        raise RowsRefused(f"{table.name}: it has no timestamp")
     return tuple(_value(column, value) for column, value in zip(table.columns, row, strict=True))
 
 
