@@ -141,15 +141,22 @@ def test_a_strategy_that_fails_is_killed_with_its_orders_and_mended_by_another_f
     wait_for("it has failed", lambda: strategies(stack)["broken"]["status"] == "failed", 60)
     assert "out of luck" in strategies(stack)["broken"]["reason"]
     wait_for("its order is cancelled", lambda: [o["status"] for o in orders(stack, "lucky")] == ["Canceled"], 60)
-    path.write_text(BROKEN.replace("raise", "lambda: "))
+    path.write_text(BROKEN.replace('raise RuntimeError("out of luck")', 'self.ctx.buy("1000")'))
     cli(stack, "run", str(path), "--account", "lucky")
     assert strategies(stack)["broken"]["status"] == "halted"
     cli(stack, "release", "broken", "--reason", "mended")
     wait_for("it runs", lambda: strategies(stack)["broken"]["status"] == "running", WAIT_SECONDS)
+    refused_all = "orders were refused: MAX_ORDER_QUANTITY"
+    wait_for("what it is refused is said", lambda: refused_all in strategies(stack)["broken"]["reason"], WAIT_SECONDS)
+    assert refused_all in cli(stack, "list")
+    slip = stack.cli("strategy", "run", str(path), "--account", "lucky", "--param", "quantity=1")
+    assert "nothing was changed: its parameters are wrong" in slip.stderr
+    assert strategies(stack)["broken"]["status"] == "running"
     path.write_text(BROKEN.replace('raise RuntimeError("out of luck")', "while True:\n                pass"))
     stack.cli("strategy", "run", str(path), "--account", "lucky")
     wait_for("it is ended", lambda: "did not return" in strategies(stack)["broken"]["reason"], 60)
-    wait_for("its orders are cancelled", lambda: {o["status"] for o in orders(stack, "lucky")} == {"Canceled"}, 60)
+    over = {"Canceled", "Rejected"}
+    wait_for("its orders are cancelled", lambda: {o["status"] for o in orders(stack, "lucky")} == over, 60)
     cli(stack, "stop", "broken")
     assert "strategies" not in stack.pids()
     assert "no strategy" in stack.cli("strategy", "stop", "broken").stderr

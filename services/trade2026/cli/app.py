@@ -25,9 +25,7 @@ from trade2026.cli import (
     strategy,
 )
 
-EPILOG = (
-    """Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 the stack is not reachable, 4 the platform refused."""
-)
+EPILOG = """Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 the stack is not reachable, 4 the platform refused, 5 a strategy has failed."""
 
 
 class Sections(TyperGroup):

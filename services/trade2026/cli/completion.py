@@ -3,6 +3,7 @@
 A completion never fails and never waits: without a stack it offers nothing.
 """
 
+import shlex
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,7 +18,8 @@ Complete = Callable[[typer.Context, str], list[str]]
 
 
 def _matching(words: Iterable[str], incomplete: str) -> list[str]:
-    return [word for word in dict.fromkeys(words) if word.startswith(incomplete)]
+    """Those that begin so. What a shell would take for several words, or for a comment, is not offered."""
+    return [word for word in dict.fromkeys(words) if word.startswith(incomplete) and shlex.quote(word) == word]
 
 
 def _ask(ctx: typer.Context, service: str, path: str, query: dict[str, Any] | None = None) -> Any:
@@ -62,6 +64,18 @@ def _parents(ctx: typer.Context, incomplete: str, status: str | None) -> list[st
     return _matching((parent["parent_id"] for parent in answer.get("parents", [])), incomplete)
 
 
+def strategies(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Every strategy, those that are stopped, too."""
+    answer = _ask(ctx, "strategies", "/strategies")
+    return _matching((row["name"] for row in answer.get("strategies", [])), incomplete)
+
+
+def symbols(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Every instrument."""
+    answer = _ask(ctx, "gateway", "/instruments")
+    return _matching((row["symbol"] for row in answer.get("instruments", [])), incomplete)
+
+
 def accounts(ctx: typer.Context, incomplete: str) -> list[str]:
     """Every account that has traded."""
     answer = _ask(ctx, "pnl", "/pnl")
@@ -69,11 +83,15 @@ def accounts(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def scopes(ctx: typer.Context, incomplete: str) -> list[str]:
-    """`stack`, the kinds of scope, and the accounts."""
+    """`stack`, the kinds of scope, and the names of that kind."""
+    kind, _, name = incomplete.partition(":")
     known: list[str] = []
-    if incomplete.startswith("account:"):
-        known = [f"account:{name}" for name in accounts(ctx, incomplete.removeprefix("account:"))]
+    if f"{kind}:" in incomplete and (complete := _NAMES.get(kind)) is not None:
+        known = [f"{kind}:{each}" for each in complete(ctx, name)]
     return _matching(("stack", *known, *(() if known else _SCOPES)), incomplete)
+
+
+_NAMES: dict[str, Complete] = {"account": accounts, "strategy": strategies, "instrument": symbols}
 
 
 def cache_keys(ctx: typer.Context, incomplete: str) -> list[str]:

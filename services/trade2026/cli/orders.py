@@ -1,13 +1,13 @@
 """Orders: submit, cancel, amend, list, show."""
 
-import re
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from trade2026.cli import completion
+from trade2026.cli.names import first_order
 from trade2026.cli.output import AsJson, StatePath, print_json, show, show_fields, show_rows
+from trade2026.cli.submit import SubmitCommand
 from trade2026.cli.target import find, path_to
 
 _TYPES = ("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "TRAILING_STOP", "ICEBERG")
@@ -15,23 +15,9 @@ _TYPES = ("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "TRAILING_STOP", "ICEBERG")
 app = typer.Typer(help="Orders: submit, cancel, amend, list, show.", no_args_is_help=True, rich_markup_mode=None)
 
 
-class _Submit(TyperCommand):
-    """`order submit`, which explains a quantity that looks like an option."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line."""
-        negative = next((word for word in args if re.fullmatch(r"-(\d|\.\d).*", word)), None)
-        if negative is not None and (args[args.index(negative) - 1 : args.index(negative)] or [""])[0] in (
-            "buy",
-            "sell",
-        ):
-            raise typer.BadParameter(f"a quantity is above 0, not {negative}: the side says which way, buy or sell")
-        return super().parse_args(ctx, args)
-
-
-@app.command(no_args_is_help=True, cls=_Submit)
+@app.command(no_args_is_help=True, cls=SubmitCommand)
 def submit(
-    symbol: Annotated[str, typer.Argument(help="SYMBOL or SYMBOL.VENUE.")],
+    symbol: Annotated[str, typer.Argument(help="SYMBOL or SYMBOL.VENUE.", autocompletion=completion.symbols)],
     side: Annotated[str, typer.Argument(help="buy or sell.", autocompletion=completion.fixed("buy", "sell"))],
     quantity: Annotated[str, typer.Argument(help="In units of the base currency.")],
     price: Annotated[str | None, typer.Option(help="Limit price; without one it is a market order.")] = None,
@@ -88,10 +74,11 @@ def submit(
         "post_only": post_only or None,
         "reduce_only": reduce_only or None,
     }
-    answer = find(state_dir).call(
-        "oms", "POST", "/orders", {name: value for name, value in body.items() if value is not None}
-    )
+    target = find(state_dir)
+    answer = target.call("oms", "POST", "/orders", {name: value for name, value in body.items() if value is not None})
     show(answer, as_json, f"{answer['order_id']} {answer['status']}")
+    if account and not as_json and (told := first_order(target, account, answer["order_id"])):
+        typer.echo(f"note: {told}", err=True)
 
 
 @app.command(no_args_is_help=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-OK, FAILED, USAGE, UNREACHABLE, REFUSED = 0, 1, 2, 3, 4
+OK, FAILED, USAGE, UNREACHABLE, REFUSED, STRATEGY_FAILED = 0, 1, 2, 3, 4, 5
 """Exit codes; `trade2026 --help` explains them."""
 
 _WIDTH = 4096
@@ -33,6 +33,12 @@ class CliError(Exception):
         self.problem = problem
 
 
+def _said(reason: str) -> str:
+    if not reason.strip():
+        raise typer.BadParameter("it is empty: say why in some words, which are kept in the log")
+    return reason
+
+
 def _set_json(value: bool) -> bool:
     global _as_json
     _as_json = value
@@ -42,6 +48,7 @@ def _set_json(value: bool) -> bool:
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON instead of a table.", callback=_set_json, is_eager=True)
 ]
+Reason = Annotated[str, typer.Option(help="Kept in the log.", show_default=False, callback=_said)]
 StatePath = Annotated[
     Path | None,
     typer.Option(

@@ -6,6 +6,7 @@ import typer
 
 from trade2026.cli import completion
 from trade2026.cli.output import AsJson, StatePath, print_json, show, show_fields, show_rows
+from trade2026.cli.submit import SubmitCommand
 from trade2026.cli.target import find, path_to
 
 _ALGOS = ("TWAP", "VWAP", "MARKET", "LIMIT", "STOP")
@@ -18,9 +19,9 @@ OpenParent = Annotated[str, typer.Argument(help="The parent order.", autocomplet
 Reason = Annotated[str, typer.Option(help="Kept in the log.")]
 
 
-@app.command(no_args_is_help=True)
+@app.command(no_args_is_help=True, cls=SubmitCommand)
 def submit(
-    symbol: Annotated[str, typer.Argument(help="SYMBOL or SYMBOL.VENUE.")],
+    symbol: Annotated[str, typer.Argument(help="SYMBOL or SYMBOL.VENUE.", autocompletion=completion.symbols)],
     side: Annotated[str, typer.Argument(help="buy or sell.", autocompletion=completion.fixed("buy", "sell"))],
     quantity: Annotated[str, typer.Argument(help="In units of the base currency.")],
     algo: Annotated[

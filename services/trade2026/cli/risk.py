@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from trade2026.cli import completion
-from trade2026.cli.output import REFUSED, UNREACHABLE, AsJson, CliError, StatePath, print_json, show, show_rows
+from trade2026.cli.names import stranger
+from trade2026.cli.output import REFUSED, UNREACHABLE, AsJson, CliError, Reason, StatePath, print_json, show, show_rows
 from trade2026.cli.target import Target, find
 
 limits = typer.Typer(help="Limits: show, tighten.", invoke_without_command=True, rich_markup_mode=None)
@@ -17,7 +18,7 @@ limits = typer.Typer(help="Limits: show, tighten.", invoke_without_command=True,
 Scope = Annotated[
     str,
     typer.Option(
-        help="stack, account:NAME, strategy:NAME, instrument:SYMBOL.VENUE, venue:NAME, trader:NAME, desk:NAME.",
+        help="stack, account:NAME, strategy:NAME, instrument:SYMBOL.VENUE, venue:NAME, trader:NAME, desk:NAME, client:NAME.",
         autocompletion=completion.scopes,
     ),
 ]
@@ -72,7 +73,7 @@ def tighten(
             help="name=value, e.g. max_order_value=10000 or price_collar=2%.", autocompletion=completion.limit_names
         ),
     ],
-    reason: Annotated[str, typer.Option(help="Kept in the log.", show_default=False)],
+    reason: Reason,
     scope: Scope = "stack",
     until: Annotated[
         str | None,
@@ -108,7 +109,7 @@ def _limit(text: str) -> tuple[str, Any]:
 
 
 def kill(
-    reason: Annotated[str, typer.Option(help="Kept in the log.", show_default=False)],
+    reason: Reason,
     scope: Scope = "stack",
     halt: Annotated[bool, typer.Option("--halt", help="Refuse new orders, but let the open ones work.")] = False,
     state_dir: StatePath = None,
@@ -133,7 +134,9 @@ def kill(
             failures.append(f"{service}: {error}")
             continue
         answer = answer if isinstance(answer, dict) else {}
-        show({**answer, "by": service, "failures": failures}, as_json, _killed(scope, service, halt, failures))
+        unknown = stranger(target, scope)
+        told = _killed(scope, service, halt, [*failures, *([unknown] if unknown else [])])
+        show({**answer, "by": service, "failures": failures, "known": not unknown}, as_json, told)
         return
     raise CliError("nobody could be reached to kill:\n  " + "\n  ".join(failures), UNREACHABLE)
 
@@ -144,7 +147,7 @@ def _killed(scope: str, service: str, halt: bool, failures: list[str]) -> str:
 
 
 def resume(
-    reason: Annotated[str, typer.Option(help="Kept in the log.", show_default=False)],
+    reason: Reason,
     scope: Scope = "stack",
     state_dir: StatePath = None,
     as_json: AsJson = False,
@@ -156,6 +159,7 @@ def resume(
     target = find(state_dir)
     body = {"scope": scope, "reason": reason}
     by, failures = "risk", list[str]()
+    was_stopped = is_stopped(target, scope)
     try:
         answer = target.call("risk", "POST", "/resume", body)
     except CliError as error:
@@ -169,8 +173,21 @@ def resume(
         holding = _stops_after_release(target, scope)
     except CliError as error:
         failures.append(f"what else is stopped is not known: {error}")
-    told = {**answer, "by": by, "still_stopped": holding, "failures": failures}
-    show(told, as_json, _released(scope, by, holding, failures))
+    told = {**answer, "by": by, "was_stopped": was_stopped, "still_stopped": holding, "failures": failures}
+    text = _released(scope, by, holding, failures)
+    if was_stopped is False:
+        text = "\n".join([f"{scope} was not stopped: nothing is released", *filter(None, [stranger(target, scope)])])
+    show(told, as_json, text)
+
+
+def is_stopped(target: Target, scope: str) -> bool | None:
+    """Whether a scope is killed or halted; None if nobody can say."""
+    try:
+        stops = [stop["scope"] for stop in target.call("risk", "GET", "/killed")["killed"]]
+    except CliError:
+        return None
+    # An instrument is stopped under its full id, whose venue need not be given.
+    return scope in stops or (scope.startswith("instrument:") and any(stop.startswith(f"{scope}.") for stop in stops))
 
 
 def _stops_after_release(target: Target, scope: str) -> list[dict[str, Any]]:

@@ -2,12 +2,12 @@
 
 import os
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trade2026.cli import completion, strategy_states
 from trade2026.cli.definitions import (
     Running,
     described,
@@ -17,12 +17,15 @@ from trade2026.cli.definitions import (
     split,
     with_documents,
 )
+from trade2026.cli.names import stranger
 from trade2026.cli.output import (
     FAILED,
+    STRATEGY_FAILED,
     UNREACHABLE,
     USAGE,
     AsJson,
     CliError,
+    Reason,
     StatePath,
     print_json,
     print_table,
@@ -30,6 +33,7 @@ from trade2026.cli.output import (
     show_fields,
     show_rows,
 )
+from trade2026.cli.risk import is_stopped
 from trade2026.cli.target import Target, find, find_state, path_to
 
 if TYPE_CHECKING:
@@ -39,11 +43,11 @@ app = typer.Typer(help="Write, check, run and stop strategies.", no_args_is_help
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?").fullmatch
 _APPLY_SECONDS_MAX = 600.0
-_BEGIN_SECONDS_MAX = 60.0
 
 
-StrategyName = Annotated[str, typer.Argument(help="The strategy's name.", show_default=False)]
-Reason = Annotated[str, typer.Option(help="Kept in the log.", show_default=False)]
+StrategyName = Annotated[
+    str, typer.Argument(help="The strategy's name.", show_default=False, autocompletion=completion.strategies)
+]
 
 
 @app.command()
@@ -119,10 +123,13 @@ def check(
 def run(
     source: Annotated[str, typer.Argument(help="A manifest, a path.py[:Class], or module:Class.", show_default=False)],
     name: Annotated[str, typer.Option(help="Its name; that of the file if omitted.")] = "",
-    symbol: Annotated[list[str] | None, typer.Option(help="What it trades; may be given again.")] = None,
+    symbol: Annotated[
+        list[str] | None,
+        typer.Option(help="What it trades; may be given again.", autocompletion=completion.symbols),
+    ] = None,
     param: Annotated[list[str] | None, typer.Option("-p", "--param", help="name=value; may be given again.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Begin with the class's own parameters again.")] = False,
-    account: Annotated[str, typer.Option(help="Account of its orders.")] = "",
+    account: Annotated[str, typer.Option(help="Account of its orders.", autocompletion=completion.accounts)] = "",
     state_dir: StatePath = None,
     as_json: AsJson = False,
 ) -> None:
@@ -147,12 +154,12 @@ def run(
     refuse_what_cannot_run(Running(text, running.base), names)
     _apply(state, text)
     target = find(state.path)
-    rows = [_begun(target, each) for each in names]
+    rows = [strategy_states.begun(target, each) for each in names]
     if as_json:
         print_json({"strategies": rows})
     for row in rows:
         if row["status"] == "failed":
-            raise CliError(f"{row['name']} has failed: {row['reason']}", FAILED)
+            raise CliError(f"{row['name']} has failed: {row['reason']}", STRATEGY_FAILED)
         if not as_json:
             typer.echo(f"{row['name']} is {row['status']}: {', '.join(row['symbols'])} in account {row['account']}")
 
@@ -202,7 +209,15 @@ def backtest(
         raise CliError(str(error), FAILED if isinstance(error, NotReproducible) else USAGE) from error
     if as_json:
         print_json({**summary, "directory": str(directory)})
-        return
+    else:
+        _show_backtest(summary, directory)
+    failed = {each: row["reason"] for each, row in summary["strategies"].items() if row["status"] == "failed"}
+    if failed:
+        told = "; ".join(f"{each} has failed: {str(why).partition(chr(10))[0]}" for each, why in failed.items())
+        raise CliError(f"{told}; what is shown ends there", STRATEGY_FAILED)
+
+
+def _show_backtest(summary: dict[str, Any], directory: Path) -> None:
     rows = [
         {"name": each, **row, "position": ", ".join(f"{q} {s}" for s, q in row["position"].items())}
         for each, row in summary["strategies"].items()
@@ -230,21 +245,16 @@ def list_(state_dir: StatePath = None, as_json: AsJson = False) -> None:
 
     Example: trade2026 strategy list
     """
-    try:
-        answer = find(state_dir).call("strategies", "GET", "/strategies")
-    except CliError as error:
-        if error.exit_code != UNREACHABLE or not find_state(state_dir).is_locked:
-            raise
-        answer = {"strategies": []}  # the stack is up, and has no process for strategies
+    found = strategy_states.rows(find(state_dir))
     if as_json:
-        print_json(answer)
+        print_json({"strategies": found})
         return
-    if not answer["strategies"]:
+    if not found:
         typer.echo("no strategy runs; add one with: trade2026 strategy run FILE")
         return
     from trade2026.cli.table import strategies_table
 
-    print_table(strategies_table(answer["strategies"]))
+    print_table(strategies_table(found))
 
 
 @app.command("show")
@@ -257,7 +267,10 @@ def show_(name: StrategyName, state_dir: StatePath = None, as_json: AsJson = Fal
     if as_json:
         print_json(answer)
         return
-    show_fields({key: value for key, value in answer.items() if key not in ("orders", "positions", "position")})
+    parameters = {**answer["parameters"], **{k: f"{v} (default)" for k, v in answer.get("defaults", {}).items()}}
+    answer["parameters"] = ", ".join(f"{name}={value}" for name, value in parameters.items())
+    left_out = ("orders", "positions", "position", "defaults")
+    show_fields({key: value for key, value in answer.items() if key not in left_out})
     for table in ("positions", "orders"):
         if rows := answer[table]:
             typer.echo(f"\n{table}")
@@ -284,14 +297,13 @@ def halt(name: StrategyName, reason: Reason, state_dir: StatePath = None, as_jso
 
     Example: trade2026 strategy halt momentum --reason "news"
     """
-    body = {"scope": f"strategy:{name}", "reason": reason, "halt": True}
+    scope = f"strategy:{name}"
     target = find(state_dir)
-    answer = _first_of(target, "/kill", body)
-    known = _is_known(target, name)
+    answer = _first_of(target, "/kill", {"scope": scope, "reason": reason, "halt": True})
     told = f"{name} is halted; release it with: trade2026 strategy release {name} --reason …"
-    if not known:
-        told += f"\nno strategy {name!r} runs here: is the name right? The halt stands for when one does"
-    show({"halted": name, "known": known, **answer}, as_json, told)
+    if unknown := stranger(target, scope):
+        told += f"\n{unknown}\nThe halt stands for when there is one"
+    show({"halted": name, "known": not unknown, **answer}, as_json, told)
 
 
 @app.command()
@@ -300,13 +312,21 @@ def release(name: StrategyName, reason: Reason, state_dir: StatePath = None, as_
 
     Example: trade2026 strategy release momentum --reason "reviewed"
     """
+    scope = f"strategy:{name}"
     target = find(state_dir)
-    answer = _first_of(target, "/resume", {"scope": f"strategy:{name}", "reason": reason})
-    told = f"{name} may trade again"
-    known = _is_known(target, name)
-    if not known:
-        told = f"no strategy {name!r} runs here: is the name right? Whatever was halted under it may trade again"
-    show({"released": name, "known": known, **answer}, as_json, told)
+    before, was_stopped = strategy_states.row_of(target, name), is_stopped(target, scope)
+    answer = _first_of(target, "/resume", {"scope": scope, "reason": reason})
+    told, unknown, after = f"{name} may trade again", "", None
+    if before is not None:
+        after = strategy_states.released(target, name, had_failed=before["status"] == "failed")
+    if before is not None and after is not None:
+        told = strategy_states.told_of_release(name, before, after, was_stopped=was_stopped is not False)
+    elif unknown := stranger(target, scope):
+        told = unknown
+    elif was_stopped is False:
+        told = f"{name} was not halted"
+    status = None if after is None else after["status"]
+    show({"released": name, "known": not unknown, "status": status, **answer}, as_json, told)
 
 
 # ── the manifest of a running stack ─────────────────────────────────────────────────────────────────
@@ -332,22 +352,3 @@ def _apply(state: "StateDir", text: str) -> None:
         raise CliError(str(error), UNREACHABLE) from error
     except Refused as error:
         raise CliError(str(error), FAILED) from error
-
-
-def _is_known(target: Target, name: str) -> bool:
-    """Whether a strategy of this name runs; True where nobody can say."""
-    try:
-        target.call("strategies", "GET", path_to("strategies", name))
-    except CliError as error:
-        return (error.problem or {}).get("code") != "unknown_strategy"
-    return True
-
-
-def _begun(target: Target, name: str) -> dict[str, Any]:
-    """How a strategy is once it has begun, or failed to."""
-    deadline = time.monotonic() + _BEGIN_SECONDS_MAX
-    while True:
-        row: dict[str, Any] = target.call("strategies", "GET", path_to("strategies", name))
-        if row["status"] != "starting" or time.monotonic() > deadline:
-            return row
-        time.sleep(0.1)

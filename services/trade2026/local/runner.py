@@ -114,11 +114,17 @@ def _holder(port: int) -> str:
 
 
 def _refuse(taken: dict[str, str]) -> None:
-    if taken:
-        raise RunError(
-            f"{'; '.join(f'port {port} is in use by {by}' for port, by in taken.items())}. "
-            "Stop it (is another stack up?), or move this stack with --port-offset 1000"
-        )
+    """Raise `RunError` if there are ports that others have: a line for each of those processes."""
+    if not taken:
+        return
+    lines = [
+        f"  {holder} has {', '.join(port for port, by in taken.items() if by == holder)}"
+        for holder in dict.fromkeys(taken.values())
+    ]
+    raise RunError(
+        "\n".join(["ports of this stack are in use:", *lines])
+        + "\nStop it (is another stack up?), or move this stack with --port-offset 1000"
+    )
 
 
 def _shortened(command: str) -> str:

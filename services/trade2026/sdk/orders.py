@@ -1,5 +1,6 @@
 """The orders and positions of one strategy, folded from the order log."""
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +90,18 @@ class StrategyOrders:
         """Fold one event of the order log; None if it is not about this strategy."""
         fold = self._folds.get(type(event))
         return fold(event) if fold is not None else None
+
+    @property
+    def refused(self) -> tuple[int, str]:
+        """How many orders were refused since one was not, and the reject code of the last of them."""
+        reached = [order for order in self.open.values() if order.status != OrdStatus.PENDING_NEW]
+        newest = max((self._number(order.client_order_id) for order in reached), default=-1)
+        run = [
+            order
+            for order in itertools.takewhile(lambda o: o.status == OrdStatus.REJECTED, reversed(self.closed.values()))
+            if self._number(order.client_order_id) > newest
+        ]
+        return len(run), run[0].reject_code if run else ""
 
     def save(self) -> OrdersState:
         """Everything, to go on from."""
@@ -210,7 +223,10 @@ class StrategyOrders:
         return order
 
     def _count(self, client_order_id: str) -> None:
+        self.number_min = max(self.number_min, self._number(client_order_id) + 1)
+
+    def _number(self, client_order_id: str) -> int:
+        """Of the decision that made an order of ours; -1 of another order."""
         strategy, _, number = client_order_id.rpartition("-")
         number = number.partition(".")[0]
-        if strategy == self.strategy and number.isascii() and number.isdigit():
-            self.number_min = max(self.number_min, int(number) + 1)
+        return int(number) if strategy == self.strategy and number.isascii() and number.isdigit() else -1

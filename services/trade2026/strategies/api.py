@@ -2,9 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.queries import may_see
 from trade2026.kit.views import time_text
+from trade2026.sdk.hosted import Hosted
 
 if TYPE_CHECKING:
     from trade2026.strategies.service import StrategiesService
@@ -29,6 +32,7 @@ def add_routes(app: App, service: "StrategiesService") -> None:
             {
                 **view(service, name),
                 "parameters": hosted.definition.parameters,
+                "defaults": _defaults(hosted),
                 "positions": [
                     {
                         "symbol": symbol,
@@ -54,6 +58,12 @@ def add_routes(app: App, service: "StrategiesService") -> None:
         )
 
 
+def _defaults(hosted: Hosted) -> dict[str, Any]:
+    """Its parameters that are not set, with what is in force for them."""
+    in_force = msgspec.to_builtins(hosted.strategy.p)
+    return {name: value for name, value in in_force.items() if name not in hosted.definition.parameters}
+
+
 def _visible(service: "StrategiesService", request: Request) -> list[str]:
     """Names of the strategies whose accounts the principal may see."""
     hosted = service.machine.hosted
@@ -72,6 +82,7 @@ def view(service: "StrategiesService", name: str) -> dict[str, Any]:
         "account": hosted.definition.account,
         "symbols": hosted.definition.instruments,
         "decisions": hosted.decided,
+        "halts": sorted(ctx.halted),
         "open_orders": len(ctx.orders),
         "position": {symbol: str(p.quantity) for symbol, p in sorted(ctx.account.positions.items())},
         "pnl": str(ctx.account.pnl),

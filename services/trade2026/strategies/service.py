@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 KEY_VARIABLE = "TRADE2026_KEY"
 """Environment variable with the bearer key for the OMS, where the stack asks for one."""
+REFUSED_TOLD_MIN = 10
+"""So many refusals of orders in a row are worth a word."""
 _KILL_RETRY_SECONDS = 0.5
 _DRAIN_SECONDS_MAX = 3.0
 
@@ -158,7 +160,9 @@ class StrategiesService(Service):
         if hosted.status == "running" and hosted.halted:
             return "halted", hosted.halted
         if one is None and hosted.status == "stopped":
-            return "stopped", "it is not defined any more"
+            return "stopped", "it was stopped, or taken out of the manifest"
+        if hosted.status == "running" and (refused := hosted.ctx._orders.refused)[0] >= REFUSED_TOLD_MIN:
+            return "running", f"its last {refused[0]} orders were refused: {refused[1] or 'no code'}"
         return ("starting" if hosted.status == "new" else hosted.status), hosted.reason
 
     def hosted(self, name: str) -> Hosted | None:

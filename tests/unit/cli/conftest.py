@@ -51,10 +51,10 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 @dataclass
 class FakeStack:
-    """Answers by `METHOD path`; keeps what it was asked."""
+    """Answers by `METHOD path`, a list one after the other and then its last; keeps what it was asked."""
 
     state: StateDir
-    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    answers: dict[str, tuple[int, Any] | list[tuple[int, Any]]] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -72,7 +72,10 @@ def stack(tmp_path: Path) -> Iterator[FakeStack]:
             key = f"{self.command} {self.path}"
             fake.asked.append((key, body))
             fake.headers.append(dict(self.headers))
-            status, answer = fake.answers.get(key, (404, {"detail": f"no {key}", "status": 404, "code": "not_found"}))
+            found = fake.answers.get(key, (404, {"detail": f"no {key}", "status": 404, "code": "not_found"}))
+            if isinstance(found, list):
+                found = found.pop(0) if len(found) > 1 else found[0]
+            status, answer = found
             content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
@@ -92,5 +95,6 @@ def stack(tmp_path: Path) -> Iterator[FakeStack]:
     closed.server_close()
     state.write_running({"stack": "desk", "host": "127.0.0.1", "ports": ports})
     yield fake
+    state.unlock()
     server.shutdown()
     server.server_close()

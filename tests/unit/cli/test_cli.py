@@ -184,6 +184,24 @@ def test_kill_goes_to_the_oms_when_risk_is_down(cli: Any, stack: Any) -> None:
     assert stack.asked == [("POST /kill", {"scope": "stack", "reason": "test"})]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("kill",),
+        ("kill", "--halt"),
+        ("resume",),
+        ("limits", "tighten", "max_open_orders=1"),
+        ("strategy", "halt", "mm"),
+        ("strategy", "release", "mm"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("reason", ["", " "])
+def test_an_empty_reason_is_none(cli: Any, stack: Any, words: tuple[str, ...], reason: str) -> None:
+    result = cli(*words, "--reason", reason)
+    assert (result.code, "say why" in result.err, stack.asked) == (2, True, [])
+
+
 def test_a_kill_of_a_wrong_scope_is_refused_and_not_tried_elsewhere(cli: Any, stack: Any) -> None:
     stack.answers["POST /kill"] = (422, {"status": 422, "detail": "no such scope", "code": "bad_scope"})
     result = cli("kill", "--scope", "x", "--reason", "test")
@@ -341,6 +359,18 @@ def test_ids_accounts_and_scopes_of_the_stack_are_completed(stack: Any, complete
     assert complete("trade2026 order cancel ") == ["o0-1"]
     assert complete("trade2026 positions ") == ["main", "alpha"]
     assert complete("trade2026 kill --scope account:a") == ["account:alpha"]
+
+
+def test_strategies_and_symbols_of_the_stack_are_completed_and_no_word_that_a_shell_would_cut(
+    stack: Any, complete: Any
+) -> None:
+    stack.answers["GET /pnl"] = (200, {"accounts": [{"account": "m a i n"}, {"account": "m#1"}, {"account": "m-2"}]})
+    stack.answers["GET /strategies"] = (200, {"strategies": [{"name": "maker"}, {"name": "momentum"}]})
+    stack.answers["GET /instruments"] = (200, {"instruments": [{"symbol": "BTCUSDT.SIM"}]})
+    assert complete("trade2026 positions m") == ["m-2"]
+    assert complete("trade2026 strategy halt ma") == ["maker"]
+    assert complete("trade2026 kill --scope strategy:mo") == ["strategy:momentum"]
+    assert complete("trade2026 order submit B") == ["BTCUSDT.SIM"]
 
 
 def test_names_from_the_code_are_completed_without_a_stack(complete: Any) -> None:
@@ -519,8 +549,9 @@ def test_the_log_is_folded_again(cli: Any, stack: Any) -> None:
 
 
 @pytest.mark.parametrize("quantity", ["-1", "-0.5", "-.5"])
-def test_a_negative_quantity_is_no_option_but_a_mistake_that_is_explained(cli: Any, quantity: str) -> None:
-    result = cli("order", "submit", "BTCUSDT", "buy", quantity)
+@pytest.mark.parametrize("what", ["order", "parent"])
+def test_a_negative_quantity_is_no_option_but_a_mistake_that_is_explained(cli: Any, what: str, quantity: str) -> None:
+    result = cli(what, "submit", "BTCUSDT", "buy", quantity)
     assert result.code == 2
     assert f"a quantity is above 0, not {quantity}" in result.err
 
@@ -549,11 +580,79 @@ def test_a_release_names_the_stops_that_still_hold(
     stack.state.write_running({"stack": "desk", "host": "127.0.0.1", "ports": {**ports, "risk": ports["oms"]}})
     stop = {"scope": scope, "halt": halt, "by": "ann", "reason": "prices"}
     stack.answers["POST /resume"] = 200, {"scope": "account:main"}
-    stack.answers["GET /killed"] = 200, {"killed": [stop]}
+    held = {**stop, "scope": "account:main"}
+    stack.answers["GET /killed"] = [(200, {"killed": [stop, held]}), (200, {"killed": [stop]})]
     result = cli("resume", "--scope", "account:main", "--reason", "looked at it")
     assert result.code == 0
     assert all(line in result.out for line in told)
-    assert cli("resume", "--scope", "account:main", "--reason", "x", "--json").json["still_stopped"] == [stop]
+    again = cli("resume", "--scope", "account:main", "--reason", "x", "--json").json
+    assert (again["still_stopped"], again["was_stopped"]) == ([stop], False)
+
+
+def test_a_release_of_what_is_not_stopped_says_so(cli: Any, stack: Any) -> None:
+    ports = stack.state.running()["ports"]
+    stack.state.write_running({"stack": "desk", "host": "127.0.0.1", "ports": {**ports, "risk": ports["oms"]}})
+    stack.answers["POST /resume"] = 200, {"scope": "account:mian"}
+    stack.answers["GET /killed"] = 200, {"killed": []}
+    stack.answers["GET /orders?account=mian&limit=1"] = 200, {"orders": []}
+    stack.answers["GET /pnl"] = 200, {"accounts": [{"account": "main"}]}
+    result = cli("resume", "--scope", "account:mian", "--reason", "looked at it")
+    assert result.code == 0
+    assert result.out.startswith("account:mian was not stopped: nothing is released\nis the name right? No account 'mian'")
+    assert "did you mean 'main'?" in result.out
+
+
+@pytest.mark.parametrize(
+    ("scope", "told"),
+    [
+        ("account:mian", "is the name right? No account 'mian' is defined here or has orders; did you mean 'main'?"),
+        (
+            "strategy:makr",
+            "is the name right? No strategy 'makr' is defined here or has orders; did you mean 'maker'?",
+        ),
+        ("account:main", ""),
+        ("account:old", ""),
+        ("strategy:maker", ""),
+        ("strategy:by-hand", ""),
+        ("strategy:stopped", ""),
+        ("trader:nobody", ""),
+        ("stack", ""),
+    ],
+)
+def test_a_kill_is_done_and_says_whose_name_is_nobodys(cli: Any, stack: Any, scope: str, told: str) -> None:
+    (stack.state.path / "manifest.yaml").write_text(Path(QUICKSTART).read_text())
+    stack.answers["POST /kill"] = 200, {"scope": scope}
+    stack.answers["GET /pnl"] = 200, {"accounts": [{"account": "main"}]}
+    stack.answers["GET /orders?account=mian&limit=1"] = 200, {"orders": []}
+    stack.answers["GET /orders?account=old&limit=1"] = 200, {"orders": [{"order_id": "o0-1"}]}
+    stack.answers["GET /orders?limit=1000"] = 200, {"orders": [{"strategy": "by-hand"}, {}]}
+    stack.answers["GET /strategies"] = 200, {"strategies": [{"name": "stopped"}]}
+    result = cli("kill", "--scope", scope, "--reason", "test")
+    assert (result.code, f"{scope} is killed" in result.out) == (0, True)
+    assert ("is the name right?" in result.out) == bool(told)
+    assert told in result.out
+    assert cli("kill", "--scope", scope, "--reason", "test", "--json").json["known"] is not bool(told)
+
+
+def test_whose_name_it_is_can_stay_open_but_the_kill_is_done(cli: Any, stack: Any) -> None:
+    stack.answers["POST /kill"] = 200, {"scope": "account:mian"}
+    result = cli("kill", "--scope", "account:mian", "--reason", "test")
+    assert (result.code, "is the name right?" in result.out) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("account", "others", "told"), [("mian", [], True), ("mian", ["o0-1"], False), ("main", [], False)]
+)
+def test_the_first_order_of_a_new_account_is_told(
+    cli: Any, stack: Any, account: str, others: list[str], told: bool
+) -> None:
+    (stack.state.path / "manifest.yaml").write_text(Path(QUICKSTART).read_text())
+    stack.answers["POST /orders"] = 200, {"order_id": "o0-2", "status": "PendingNew"}
+    orders = [{"order_id": each} for each in ["o0-2", *others]]
+    stack.answers[f"GET /orders?account={account}&limit=2"] = 200, {"orders": orders}
+    result = cli("order", "submit", "BTCUSDT", "buy", "1", "--account", account)
+    assert result.out == "o0-2 PendingNew\n"
+    assert result.err == ("note: 'mian' is a new account; did you mean 'main'?\n" if told else "")
 
 
 def test_a_release_says_that_it_could_not_ask_what_else_is_stopped_and_where(cli: Any, stack: Any) -> None:

@@ -163,14 +163,16 @@ async def test_status_and_stop_answer_on_the_socket(runner: Runner, state: State
 async def test_a_second_stack_on_the_same_ports_is_refused_with_the_ports(
     runner: Runner, manifest: str, port_offset: int
 ) -> None:
-    with pytest.raises(RunError, match=rf"{8099 + port_offset} \(oms\).*--port-offset"):
+    with pytest.raises(RunError, match=rf"(?s){8099 + port_offset} \(oms\).*--port-offset") as refused:
         check_ports(prepare(manifest, port_offset=port_offset))
+    assert len(str(refused.value).splitlines()) == 2 + len(PLANNED)  # a line for each process that listens
 
 
 async def test_who_has_a_port_is_named(port_offset: int, manifest: str) -> None:
     with socket.create_server(("127.0.0.1", 8099 + port_offset)), pytest.raises(RunError) as caught:
         check_ports(prepare(manifest, port_offset=port_offset))
-    assert f"port {8099 + port_offset} (oms) is in use by process {os.getpid()} (" in str(caught.value)
+    assert f"\n  process {os.getpid()} (" in str(caught.value)
+    assert f" has {8099 + port_offset} (oms)\n" in str(caught.value)
 
 
 async def test_a_process_that_can_not_be_made_now_is_made_later(

@@ -176,6 +176,27 @@ def test_a_decision_that_the_order_service_refuses_is_told_to_the_strategy() -> 
     assert desk.hosted.strategy.calls[-1] == "order Rejected"
 
 
+def test_refusals_are_counted_since_the_last_order_that_was_taken() -> None:
+    desk = Desk(Recorder)
+    ctx = desk.hosted.ctx
+
+    def refuse(count: int, code: str) -> None:
+        for _ in range(count):
+            spec = ctx._spec(ctx.request("BUY", 1, 100), ctx.buy(1, 100).client_order_id)
+            give(desk.hosted, ev.OrderRefused(order_id="o0-1", spec=spec, reject_code=code, reason="no"))
+
+    assert ctx._orders.refused == (0, "")
+    refuse(3, "MAX_ORDER_VALUE")
+    refuse(1, "MAX_ORDER_QUANTITY")
+    assert ctx._orders.refused == (4, "MAX_ORDER_QUANTITY")
+    ctx.buy(1, 90)
+    assert ctx._orders.refused[0] == 4  # nobody has answered yet
+    desk._settle()  # this desk takes every order
+    assert ctx._orders.refused == (0, "")
+    refuse(2, "KILLED")
+    assert ctx._orders.refused == (2, "KILLED")
+
+
 @pytest.mark.parametrize(
     ("terms", "order_type"),
     [
