@@ -598,7 +598,9 @@ def test_a_release_of_what_is_not_stopped_says_so(cli: Any, stack: Any) -> None:
     stack.answers["GET /pnl"] = 200, {"accounts": [{"account": "main"}]}
     result = cli("resume", "--scope", "account:mian", "--reason", "looked at it")
     assert result.code == 0
-    assert result.out.startswith("account:mian was not stopped: nothing is released\nis the name right? No account 'mian'")
+    assert result.out.startswith(
+        "account:mian was not stopped: nothing is released\nis the name right? No account 'mian'"
+    )
     assert "did you mean 'main'?" in result.out
 
 
