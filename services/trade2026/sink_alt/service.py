@@ -140,7 +140,7 @@ class SinkAltService(Service):
         return self.owner.ready and bool(self._tasks), self.owner.detail
 
     def followed(self) -> Iterable[Followed]:
-        opened = [sink.stored_to for sink in self.sinks.values() if sink.intake is not None]
+        opened = [sink.stored_to for sink in self.sinks.values() if sink.opened]
         return [Position(TOPIC, 0, min(opened))] if opened else []
 
     def replaced(self) -> str:
