@@ -19,6 +19,8 @@ from trade2026.stack.facts import SERVICES
 PUBLIC = {
     ("GET", path) for path in ("/", "/health", "/livez", "/readyz", "/startupz", "/stats", "/metrics", "/docs")
 }  # what a probe or a scraper asks
+PAGES = {"monitoring": {("GET", "/page")}}
+"""For everyone, since a browser shows no key: they hold no data, but read it with the key that a person types."""
 LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
     "oms": {
         ("POST", "/orders"): "trader",
@@ -124,6 +126,19 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("GET", "/tables"): "viewer",
         ("GET", "/query/{table}"): "viewer",
     },
+    "monitoring": {
+        ("GET", "/services"): "viewer",
+        ("GET", "/slos"): "viewer",
+        ("GET", "/alerts"): "viewer",
+        ("GET", "/incidents"): "viewer",
+    },
+    "logger": {
+        ("GET", "/records"): "viewer",
+        ("GET", "/records/{n}"): "viewer",
+        ("GET", "/checkpoints"): "viewer",
+        ("POST", "/checkpoints"): "admin",
+        ("GET", "/logs"): "risk",
+    },
     "exeq": {
         ("POST", "/parents"): "trader",
         ("GET", "/parents"): "viewer",
@@ -194,7 +209,9 @@ def test_every_route_has_its_least_role(keyed: Keyed, service: str) -> None:
     expected = {route: role for route, role in LEAST_ROLE[service].items() if route[0] != "GET"}
     assert changing == expected, "say here who may use what changes something"
     assert {route: declared.get(route) for route in LEAST_ROLE[service]} == LEAST_ROLE[service]
-    assert {(route.method, route.path) for route in app.routes if route.role is None} == PUBLIC
+    assert {(route.method, route.path) for route in app.routes if route.role is None} == PUBLIC | PAGES.get(
+        service, set()
+    )
 
 
 @pytest.mark.parametrize("service", ["oms", "risk", "gateway"])

@@ -39,6 +39,10 @@ LOGS = {
 }
 
 
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """A body is not needed; if there is one it is an empty object."""
+
+
 class RecordView(msgspec.Struct):
     """An audit record. `hash` is SHA-256 over the record and the hash before it, `digest` over the event."""
 
@@ -122,6 +126,8 @@ def add_routes(app: App, service: "LoggerService") -> None:
         response_schema=CheckpointView,
     )
     async def checkpoint(request: Request) -> Response:
+        if request.body:
+            request.json(Nothing)
         assert service.writing is not None
         return json_response(checkpoint_view(await service.writing.checkpoint()))
 

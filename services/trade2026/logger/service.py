@@ -34,7 +34,6 @@ T = TypeVar("T")
 TOPICS = ("orders.events", "risk.events", "exeq.events", "strategies.events", "audit")
 DATABASE, KEY = "audit.db", "signing-key.pem"
 _DAY_NS = 86_400 * 10**9
-_LAG_SECONDS = 1.0
 _RETENTION_SECONDS = 3_600.0
 _DROP_ROWS = 5_000
 _CATCH_UP_SECONDS_MAX = 3.0
@@ -120,7 +119,6 @@ class LoggerService(Service):
                 await self._follow(topic.name, partition)
         self._detail = "ready"
         self._tasks = [
-            asyncio.create_task(self._measure_lag(), name="lag of the audit log"),
             asyncio.create_task(self._keep_retention(), name="retention of the audit log"),
         ]
 
@@ -222,13 +220,6 @@ class LoggerService(Service):
             end = await self.context.bus.end(follower.topic, follower.partition)
             while follower.next_seq < end and not follower.error:  # noqa: ASYNC110 (it folds in batches of its own)
                 await asyncio.sleep(0.01)
-
-    async def _measure_lag(self) -> None:
-        while True:
-            await asyncio.sleep(_LAG_SECONDS)
-            for follower in self._followers.values():
-                with contextlib.suppress(BusError):
-                    await follower.measure_lag()
 
     async def _keep_retention(self) -> None:
         while self.config.retention_days:
