@@ -54,6 +54,12 @@ class Kafka(Model):
     min_insync_replicas: int = Field(
         default=1, ge=1, le=9, description="As many copies hold what is acknowledged; below that nothing is."
     )
+    session_seconds: int = Field(
+        default=10,
+        ge=6,
+        le=1800,
+        description="A replica that was not heard of for so long has lost its partitions to the others.",
+    )
     tls: Tls | None = Field(default=None, description="Speak TLS; `{}` trusts what the system trusts.")
     sasl: Sasl | None = Field(default=None, description="Say who we are; `{}` takes the defaults.")
 

@@ -44,6 +44,7 @@ def test_every_process_is_told_where_the_brokers_are() -> None:
             'kafka: {bootstrapServers: "a:1,b:2", minInsyncReplicas: 2}',
             "minInsyncReplicas 2 is more than replication 1",
         ),
+        ('kafka: {bootstrapServers: "a:1", sessionSeconds: 5}', r"sessionSeconds"),
         ('kafka: {bootstrapServers: "a:1", tls: {certFile: our.pem}}', r"keyFile is missing"),
         ('kafka: {bootstrapServers: "a:1", sasl: {mechanism: PLAIN}}', r"in the clear; add tls"),
         ('kafka: {bootstrapServers: "a:1", sasl: {mechanism: GSSAPI}}', r"sasl\.mechanism"),

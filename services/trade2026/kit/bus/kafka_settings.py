@@ -68,6 +68,8 @@ class KafkaSettings(msgspec.Struct, kw_only=True, frozen=True):
     sasl: Sasl | None = None
     replication: int = 1
     min_insync_replicas: int = 1
+    session_seconds: float = 10.0
+    """A replica that was not heard of for so long has lost its partitions."""
 
     @property
     def security_protocol(self) -> str:

@@ -163,9 +163,9 @@ def kafka_membership(
 
     Args:
         partitions: Of all topics that are split by account. A replica that says another number is not let in.
-        timing: Sessions that are shorter than 6 s a broker refuses, unless it is told otherwise.
+        timing: None: as the settings say. Sessions under 6 s a broker refuses, unless it is told otherwise.
     """
-    timing = timing or Timing()
+    timing = timing or Timing(session_seconds=settings.session_seconds)
     coordinator = KafkaCoordinator(settings, service, me.name, partitions, timing)
     return GroupMembership(me, partitions, coordinator, timing)
 

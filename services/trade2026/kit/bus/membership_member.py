@@ -84,7 +84,8 @@ class GroupMembership:
         self.me, self.partitions = me, partitions
         self.detail = "has not joined yet"
         self.replaced = ""
-        self._coordinator, self._timing = coordinator, timing
+        self.timing = timing
+        self._coordinator = coordinator
         self._told: frozenset[int] = frozenset()
         """What the holder knows to be its own."""
         self._had: frozenset[int] = frozenset()
@@ -130,7 +131,7 @@ class GroupMembership:
     async def look(self) -> None:
         """See `Membership.look`."""
         try:
-            async with asyncio.timeout(self._timing.session_seconds):
+            async with asyncio.timeout(self.timing.session_seconds):
                 described = await self._coordinator.describe()
         except (GroupError, TimeoutError):
             self._table = {}
@@ -211,7 +212,7 @@ class GroupMembership:
                 continue
             whole = len(table) == self.partitions
             with contextlib.suppress(TimeoutError):  # whoever had to let go may be gone: ask what became of it
-                async with asyncio.timeout(None if whole else self._timing.session_seconds):
+                async with asyncio.timeout(None if whole else self.timing.session_seconds):
                     await self._rejoin.wait()
 
     async def _round(self, joined: asyncio.Event) -> dict[int, Member] | None:
@@ -268,16 +269,16 @@ class GroupMembership:
             except TimeoutError:
                 pass
             if not self._connected:
-                raise Unreachable(f"no answer for {self._timing.session_seconds:g} s")
+                raise Unreachable(f"no answer for {self.timing.session_seconds:g} s")
 
     def _heard(self, sent: float) -> None:
-        self._lease_until = max(self._lease_until, sent + self._timing.session_seconds)
+        self._lease_until = max(self._lease_until, sent + self.timing.session_seconds)
         self.detail = ""
 
     def _beat_seconds(self) -> float:
         if len(self._table) < self.partitions and not self.detail:
             return _UNSETTLED_SECONDS
-        return min(_BEAT_SECONDS_MAX, self._timing.session_seconds / _BEATS_PER_SESSION)
+        return min(_BEAT_SECONDS_MAX, self.timing.session_seconds / _BEATS_PER_SESSION)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -316,10 +317,10 @@ class GroupMembership:
 
     async def _within(self, call: Coroutine[Any, Any, None], what: str) -> None:
         try:
-            async with asyncio.timeout(self._timing.call_seconds_max):
+            async with asyncio.timeout(self.timing.call_seconds_max):
                 await call
         except TimeoutError:
-            log.error("%s did not %s within %g s", self.me.name, what, self._timing.call_seconds_max)
+            log.error("%s did not %s within %g s", self.me.name, what, self.timing.call_seconds_max)
         except Exception:
             log.exception("%s failed to %s", self.me.name, what)
 
