@@ -19,6 +19,7 @@ from trade2026.controls.limits import LimitBook
 from trade2026.domain import events as ev
 from trade2026.domain.market import Trade
 from trade2026.domain.orders import partition_of_id
+from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.kit.clock import WallClock
 from trade2026.kit.http import App
@@ -47,11 +48,19 @@ def split(settings: ProcessSettings, partitions: int) -> ProcessSettings:
 class Hosted:
     """One service with its routes, on a bus of its own, as in a process of its own."""
 
-    def __init__(self, make: Callable[[Context], Any], settings: ProcessSettings, number: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[Context], Any],
+        settings: ProcessSettings,
+        number: int,
+        membership: Callable[[Member, int], Membership] = EmbeddedMembership,
+    ) -> None:
         self.bus = SqliteBus(settings.state / "bus", settings.topics)
         self.free_bytes = 10**12
         clock = WallClock()
-        context = Context(settings, self.bus, clock, Metrics(clock), f"test-{number}", lambda _: self.free_bytes)
+        context = Context(
+            settings, self.bus, clock, Metrics(clock), f"test-{number}", lambda _: self.free_bytes, membership
+        )
         self.service: Any = make(context)
         self.life = Lifecycle(self.service)
         self.app = App(self.service.name, now=clock.now, gate=self.life.not_ready)

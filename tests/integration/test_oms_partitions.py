@@ -130,13 +130,13 @@ async def test_a_kill_of_an_account_stops_no_other(oms: Hosted) -> None:
     assert (await oms.ask("POST", "/kill", {"scope": "account:a1", "reason": "test"})).status_code == 200
     answers = {account: (await submit(oms, account=account)).status_code for account in ACCOUNTS}
     assert [account for account, code in answers.items() if code != 200] == ["a1"]
-    killed = {p for p, cell in oms.service.cells.items() if cell.owner.machine.controls.kills}
+    killed = {p for p, cell in oms.service.cells.here.items() if cell.owner.machine.controls.kills}
     assert killed == {partition_of("a1", PARTITIONS)}
 
 
 async def test_stops_and_limits_that_risk_tells_hold_in_every_partition(desk: Desk, oms: Hosted) -> None:
     await desk.risk.publish(ev.Killed(scope="symbol:BTCUSDT.SIM", reason="news", by="ann"))
-    cells = oms.service.cells.values()
+    cells = oms.service.cells.here.values()
     await until(
         lambda: all("symbol:BTCUSDT.SIM" in cell.owner.machine.controls.kills for cell in cells), "all have heard it"
     )

@@ -49,7 +49,7 @@ async def test_what_was_acknowledged_is_there_after_a_crash(desk: Desk) -> None:
     assert after[1]["positions"] == before[1]["positions"]
     assert after[2] == before[2]
     assert await status(again, open_order) == "PendingNew"
-    assert again.service.cells[0].owner.epoch == oms.service.cells[0].owner.epoch + 1
+    assert again.service.cells.here[0].owner.epoch == oms.service.cells.here[0].owner.epoch + 1
 
 
 async def test_reports_that_came_while_it_was_away_are_decided_once(desk: Desk) -> None:
@@ -76,7 +76,7 @@ async def test_a_client_order_id_keeps_its_first_answer(desk: Desk, restarted: b
     await until_status(oms, first["order_id"], "Filled")
     if archived:
         await desk.archived()
-        await until(lambda: not oms.service.cells[0].owner.machine.fold.orders, "the closed order has left memory")
+        await until(lambda: not oms.service.cells.here[0].owner.machine.fold.orders, "the closed order has left memory")
     if restarted:
         oms = await desk.oms()
     again, other = await submit(oms, client_order_id="c1"), await submit(oms, client_order_id="c1", quantity="0.002")
@@ -108,10 +108,11 @@ async def begun_at(desk: Desk) -> tuple[Any, int]:
     """Start an order service; also return where its replay began."""
     made: list[int] = []
     oms = await desk.oms()
+    cell = oms.service.cells.here[0]
     await oms.stop()
     desk.started.remove(oms)
     end = len(await desk.log())
-    restored = oms.service.cells[0]._restored(end)
+    restored = cell._restored(end)
     made.append(restored.next_seq if restored is not None else 0)
     return await desk.oms(), made[0]
 
@@ -119,11 +120,11 @@ async def begun_at(desk: Desk) -> tuple[Any, int]:
 async def test_a_restart_begins_with_the_snapshot_and_knows_the_same(desk: Desk) -> None:
     before = await traded(desk)
     await desk.archived()
-    expected = before.service.cells[0].owner.machine.controls.snapshot()
+    expected = before.service.cells.here[0].owner.machine.controls.snapshot()
     end = len(await desk.log())
     oms, begin = await begun_at(desk)
     assert begin == end
-    machine = oms.service.cells[0].owner.machine
+    machine = oms.service.cells.here[0].owner.machine
     assert machine.controls.snapshot() == expected
     assert sorted(machine.fold.orders) == ["o0-0", "o0-2", "o0-4"]
     assert list(machine.controls.kills) == ["strategy:mm"]
@@ -137,11 +138,11 @@ async def test_a_damaged_snapshot_means_the_one_before(desk: Desk) -> None:
     await desk.archived()
     newest = snapshots(desk)[-1]
     newest.write_bytes(newest.read_bytes()[:-9] + b"corrupted")
-    expected = before.service.cells[0].owner.machine.controls.snapshot()
+    expected = before.service.cells.here[0].owner.machine.controls.snapshot()
     oms, begin = await begun_at(desk)
     assert begin == first
-    assert oms.service.cells[0].owner.machine.controls.snapshot() == expected
-    assert newest.name in oms.service.cells[0].snapshots.unreadable
+    assert oms.service.cells.here[0].owner.machine.controls.snapshot() == expected
+    assert newest.name in oms.service.cells.here[0].snapshots.unreadable
 
 
 async def test_without_any_whole_snapshot_the_log_is_replayed_whole(desk: Desk) -> None:
@@ -149,11 +150,11 @@ async def test_without_any_whole_snapshot_the_log_is_replayed_whole(desk: Desk) 
     await desk.archived()
     for path in snapshots(desk):
         path.write_bytes(b"{}")
-    expected = before.service.cells[0].owner.machine.controls.snapshot()
+    expected = before.service.cells.here[0].owner.machine.controls.snapshot()
     oms, begin = await begun_at(desk)
     assert begin == 0
-    assert oms.service.cells[0].owner.machine.controls.snapshot() == expected
-    assert len(oms.service.cells[0].owner.machine.fold.orders) == 6
+    assert oms.service.cells.here[0].owner.machine.controls.snapshot() == expected
+    assert len(oms.service.cells.here[0].owner.machine.fold.orders) == 6
 
 
 async def test_a_snapshot_that_the_history_does_not_cover_is_not_used(desk: Desk) -> None:
@@ -164,7 +165,7 @@ async def test_a_snapshot_that_the_history_does_not_cover_is_not_used(desk: Desk
     history.close()
     oms, begin = await begun_at(desk)
     assert begin == 0
-    assert len(oms.service.cells[0].owner.machine.fold.orders) == 6
+    assert len(oms.service.cells.here[0].owner.machine.fold.orders) == 6
 
 
 async def test_a_history_that_was_lost_is_built_again_and_nothing_is_missing(desk: Desk) -> None:
@@ -212,7 +213,9 @@ async def forgotten(desk: Desk, oms: Any) -> str:
     await desk.say(ev.VenueCanceled(order_id=order_id))
     await until_status(oms, order_id, "Canceled")
     await desk.archived()
-    await until(lambda: order_id not in oms.service.cells[0].owner.machine.fold.orders, f"{order_id} has left memory")
+    await until(
+        lambda: order_id not in oms.service.cells.here[0].owner.machine.fold.orders, f"{order_id} has left memory"
+    )
     return order_id
 
 
@@ -252,7 +255,7 @@ async def test_a_late_fill_of_an_order_that_has_left_memory_counts(desk: Desk) -
     await until(counted, "the late fill counts")
     again = await desk.oms()
     await desk.say(desk.fill(order_id))
-    await until(lambda: again.service.cells[0].owner.machine.find(order_id) is not None, "the order is back")
+    await until(lambda: again.service.cells.here[0].owner.machine.find(order_id) is not None, "the order is back")
     shown = (await again.ask("GET", f"/orders/{order_id}")).json()
     assert (shown["status"], shown["cum_qty"]) == ("Canceled", "0.003")
     await desk.archived()
@@ -279,7 +282,7 @@ async def test_a_list_has_every_order_once_wherever_it_is(desk: Desk, status_ask
         if number == 8:
             await desk.archived()
             await until(
-                lambda: len(oms.service.cells[0].owner.machine.fold.orders) == 3, "closed orders have left memory"
+                lambda: len(oms.service.cells.here[0].owner.machine.fold.orders) == 3, "closed orders have left memory"
             )
     seen: list[str] = []
     cursor: str | None = None
@@ -306,7 +309,7 @@ async def test_a_history_that_cannot_be_read_refuses_only_what_needs_it(
     def locked(*_: object) -> Any:
         raise sqlite3.OperationalError("database is locked")
 
-    monkeypatch.setattr(oms.service.cells[0].history, "_rows", locked)
+    monkeypatch.setattr(oms.service.cells.here[0].history, "_rows", locked)
     named = await submit(oms, client_order_id="new")
     assert (named.status_code, named.json()["code"]) == (503, "history_unreadable")
     assert (await oms.ask("GET", f"/orders/{gone}")).status_code == 503
@@ -333,7 +336,7 @@ async def test_a_commit_that_fails_is_undone_and_serving_goes_on(desk: Desk, mon
     monkeypatch.setattr(SqliteWriter, "_write", fail_once)
     lost = await submit(oms, client_order_id="lost")
     assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
-    await until(lambda: oms.service.cells[0].owner.ready, "the owner has recovered")
+    await until(lambda: oms.service.cells.here[0].owner.ready, "the owner has recovered")
     again = await accepted(oms, client_order_id="lost")
     assert (kept, again) == ("o0-0", "o0-1")
     await desk.say(desk.fill(kept))
@@ -358,16 +361,16 @@ async def test_a_stop_that_is_not_logged_refuses_only_its_scope_and_holds_until_
         """The log is not asked again during this test."""
 
     monkeypatch.setattr(SqliteWriter, "_write", fail_once)
-    monkeypatch.setattr(oms.service.cells[0], "_log_latched", later)
+    monkeypatch.setattr(oms.service.cells.here[0], "_log_latched", later)
     killed = await oms.ask("POST", "/kill", {"scope": "account:main", "reason": "runaway", "halt": halt})
     assert (killed.status_code, killed.json()["code"]) == (503, "latched_not_logged")
-    await until(lambda: oms.service.cells[0].owner.ready, "the owner has recovered")
+    await until(lambda: oms.service.cells.here[0].owner.ready, "the owner has recovered")
 
     assert (await submit(oms, account="other")).status_code == 200
     failing.append(True)
     release = {"scope": "account:main", "reason": "fixed"}
     assert (await oms.ask("POST", "/resume", release)).status_code == 503
-    await until(lambda: oms.service.cells[0].owner.ready, "the owner has recovered")
+    await until(lambda: oms.service.cells.here[0].owner.ready, "the owner has recovered")
     refused = await submit(oms)
     assert (refused.status_code, refused.json()["code"]) == (503, "halted" if halt else "killed")
     reducing = await submit(oms, reduce_only=True)
@@ -385,7 +388,7 @@ async def test_a_zombie_answers_nobody_says_so_and_never_writes_again(desk: Desk
     owner = await desk.oms()
     refused = await submit(zombie)
     assert refused.status_code == 503
-    await until(lambda: zombie.service.cells[0].owner.fenced, "the zombie knows")
+    await until(lambda: zombie.service.cells.here[0].owner.fenced, "the zombie knows")
     assert (await zombie.ask("GET", f"/orders/{order_id}")).status_code == 503
     health = (await zombie.ask("GET", "/health")).json()
     assert "another owner" in health["checks"]["log"]["detail"]
@@ -472,8 +475,10 @@ async def test_a_kill_that_did_not_reach_it_arrives_by_the_risk_log_and_a_releas
     await desk.risk.publish(over)
     await desk.risk.publish(ev.Resumed(scope="account:other", reason="fixed", by="ann"))
     oms = await desk.oms()
-    await until(lambda: "account:main" in oms.service.cells[0].owner.machine.controls.kills, "the kill has arrived")
-    assert "account:other" not in oms.service.cells[0].owner.machine.controls.kills
+    await until(
+        lambda: "account:main" in oms.service.cells.here[0].owner.machine.controls.kills, "the kill has arrived"
+    )
+    assert "account:other" not in oms.service.cells.here[0].owner.machine.controls.kills
     await oms.ask("POST", "/resume", {"scope": "account:main", "reason": "fixed"})
     oms = await desk.oms()
     assert (await submit(oms)).status_code == 200
@@ -500,8 +505,8 @@ async def test_limits_are_adopted_when_they_have_changed_and_only_then(desk: Des
     oms = await desk.oms()
     assert await adoptions(desk) == 1
     await tightened(desk, max_order_quantity=UNIT // 2000)
-    await until(lambda: oms.service.cells[0].owner.machine.controls.book.tightened, "the tightening has arrived")
-    await until(lambda: oms.service.cells[0].owner.pending == 0, "it is durable")
+    await until(lambda: oms.service.cells.here[0].owner.machine.controls.book.tightened, "the tightening has arrived")
+    await until(lambda: oms.service.cells.here[0].owner.pending == 0, "it is durable")
     assert await adoptions(desk) == 2
     refused = await submit(oms)
     assert (refused.status_code, refused.json()["reject_code"]) == (422, "MAX_ORDER_QUANTITY")
@@ -514,7 +519,7 @@ async def test_a_tightening_ends_when_the_manifest_changes_its_ceiling_and_not_b
     desk.limited(LimitBook(stack=LimitSet(max_order_quantity=UNIT)))
     oms = await desk.oms()
     await tightened(desk, max_order_quantity=UNIT // 2000)
-    await until(lambda: oms.service.cells[0].owner.machine.controls.book.tightened, "the tightening has arrived")
+    await until(lambda: oms.service.cells.here[0].owner.machine.controls.book.tightened, "the tightening has arrived")
     desk.limited(LimitBook(stack=LimitSet(max_order_quantity=UNIT, max_open_orders=100)))
     oms = await desk.oms()
     assert (await submit(oms)).status_code == 422

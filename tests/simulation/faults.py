@@ -109,7 +109,7 @@ class FullQueue(Fault):
         host = world.newest("orders")
         if host is None:
             return False
-        owner = host.service("oms").cells[0].owner  # type: ignore[attr-defined]
+        owner = host.service("oms").cells.here[0].owner  # type: ignore[attr-defined]
         owner.pending_max = rng.choice((0, 1, 2))
         await asyncio.sleep(rng.random())
         owner.pending_max = _PENDING_MAX
@@ -319,4 +319,4 @@ def heal(world: World) -> None:
             host.process.pause(False)
     oms = world.newest("orders")
     if oms is not None:
-        oms.service("oms").cells[0].owner.pending_max = _PENDING_MAX  # type: ignore[attr-defined]
+        oms.service("oms").cells.here[0].owner.pending_max = _PENDING_MAX  # type: ignore[attr-defined]

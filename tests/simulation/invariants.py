@@ -173,7 +173,7 @@ def _replayed(world: World, log: OrderLog) -> list[str]:
     for envelope in log.envelopes:
         whole.apply(envelope)
         positions.apply(envelope)
-    oms = world.service("oms").cells[0].owner.machine  # type: ignore[attr-defined]
+    oms = world.service("oms").cells.here[0].owner.machine  # type: ignore[attr-defined]
     archive = world.service("archive").keepers[0].machine  # type: ignore[attr-defined]
     compared = {
         "the order service's controls": (oms.controls.snapshot, whole.controls.snapshot),

@@ -201,11 +201,11 @@ class Histories:
         """
         asked = self.readers if account is None else [self.readers[partition_of(account, len(self.readers))]]
         begins = read_cursor(cursor, {reader.partition: reader.newest() + 1 for reader in asked})
-        pages = {
-            partition: self.readers[partition].list(account, status, begin, limit)
+        pages = [
+            ({partition: begin}, *self.readers[partition].list(account, status, begin, limit))
             for partition, begin in begins.items()
-        }
-        return merge(begins, pages, limit)
+        ]
+        return merge(pages, limit, lambda order: order.ts_created)
 
     def _home_of(self, subject: str) -> HistoryReader | None:
         partition = partition_of_id(f"o{subject[1:]}") if subject[:1] in ("o", "e") else -1

@@ -6,6 +6,7 @@ answer. Who may come in, what is answered and what is measured is the same. Star
 (`/docs`, `/openapi.json`) and the WebSockets.
 """
 
+import asyncio
 import logging
 import re
 import sqlite3
@@ -27,6 +28,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from trade2026.kit import openapi, problem, tracing
 from trade2026.kit.access import Access
 from trade2026.kit.bus.port import BusError
+from trade2026.kit.forward import Elsewhere
 from trade2026.kit.identity import Keyring, Principal
 from trade2026.kit.messages import SPAN, Request, Response, json_response, problem_response
 from trade2026.kit.metrics import Counter, LatencyHistogram, Metrics
@@ -55,6 +57,7 @@ _encode = msgspec.json.encode
 Handler = Callable[[Request], Awaitable[Response]]
 SocketHandler = Callable[[WebSocket, Principal], Awaitable[None]]
 Gate = Callable[[], str]
+Forward = Callable[[Request, Elsewhere], Awaitable[Response]]
 
 
 @dataclass(eq=False)
@@ -121,6 +124,8 @@ class App:
             exception_handlers={HTTPException: _problem_of_http},
         )
         self.now, self._gate = now, gate
+        self.forward: Forward | None = None
+        """Answers what a handler finds to be another replica's; for routes that are declared after it is set."""
         self.plain: dict[bytes, dict[bytes, Route]] = {}
         """Routes without parameters, by method and path: what a connection may answer itself."""
         self.heads: dict[bytes, Any] = {}
@@ -163,6 +168,8 @@ class App:
         assert path.startswith("/")
 
         def add(handler: Handler) -> Handler:
+            if self.forward is not None:
+                handler = _forwarding(handler, self.forward)
             labels = {"service": self.name, "method": method, "route": path}
             latency = self.metrics.histogram("trade2026_http_request_seconds", "From head to answer", **labels)
             route = Route(
@@ -373,6 +380,16 @@ class App:
 
 
 _NO_PARAMS: Mapping[str, str] = {}
+
+
+def _forwarding(handler: Handler, forward: Forward) -> Handler:
+    async def forwarding(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Elsewhere as elsewhere:
+            return await asyncio.ensure_future(forward(request, elsewhere))
+
+    return forwarding
 
 
 class _ClientGone(Exception):

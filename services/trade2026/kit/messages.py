@@ -69,6 +69,11 @@ class Request:
         self._query: dict[str, str] | None = None
 
     @property
+    def query_string(self) -> bytes:
+        """What stands behind the question mark, as it was sent."""
+        return self._query_string
+
+    @property
     def query(self) -> dict[str, str]:
         """The query string; of a repeated name the last value."""
         if self._query is None:

@@ -4,43 +4,66 @@ A cursor says for each partition that has more where its next page begins: the i
 there, or `o3-` for a partition of which nothing was seen yet.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from trade2026.domain.orders import Order, number_of, partition_of_id
 
+Begins = Mapping[int, str | None]
+"""Where the page of each partition begins: after an order, or (None) with its newest."""
 Page = tuple[list[Order], str | None]
 """Orders, newest first, and the cursor of the next page (None after the last)."""
+UNCOUNTED = 1 << 62
+"""In place of a partition's count that is not known here."""
+
+
+class Listed(Protocol):
+    """An order, or what is shown of one."""
+
+    @property
+    def order_id(self) -> str: ...
+
+
+T = TypeVar("T", bound=Listed)
 
 
 class BadCursor(ValueError):
     """No page of such a list has given it."""
 
 
-def merge(begins: Mapping[int, str | None], pages: Mapping[int, Page], limit: int) -> Page:
-    """Put a page of each partition together.
+def merge(
+    pages: Sequence[tuple[Begins, list[T], str | None]], limit: int, age: Callable[[T], Any]
+) -> tuple[list[T], str | None]:
+    """Put pages together, each of one partition or of several.
 
     A partition in which a filter finds little may give its older orders only with a later page.
 
     Args:
-        begins: As `read_cursor` returns it: where each page begins.
-        pages: Of up to `limit` orders each.
+        pages: Where each page began, up to `limit` orders, and the cursor that came with them.
+        age: What an order is sorted by, before its number: when it was made.
     """
     found = sorted(
-        (order for orders, _ in pages.values() for order in orders),
-        key=lambda order: (order.ts_created, order.order_id),
+        (order for _, orders, _ in pages for order in orders),
+        key=lambda order: (age(order), number_of(order.order_id), order.order_id),
         reverse=True,
     )
     taken = found[:limit]
     last = {partition_of_id(order.order_id): order.order_id for order in taken}
     left = {partition_of_id(order.order_id) for order in found[limit:]}
     nexts: list[str] = []
-    for partition, begin in begins.items():
-        _, more = pages[partition]
-        if partition in left:
-            nexts.append(last.get(partition) or begin or f"o{partition}-")
-        elif more is not None:
-            nexts.append(more)
+    for begins, _, cursor in pages:
+        more = {partition_of_id(part): part for part in (cursor or "").split(",") if part}
+        for partition, begin in begins.items():
+            if partition in left:
+                nexts.append(last.get(partition) or begin or f"o{partition}-")
+            elif partition in more:
+                nexts.append(more[partition])
     return taken, ",".join(nexts) or None
+
+
+def cursor_of(begins: Begins) -> str:
+    """A cursor that says where each of these partitions begins."""
+    return ",".join(begin or f"o{partition}-" for partition, begin in begins.items())
 
 
 def read_cursor(cursor: str | None, counts: Mapping[int, int]) -> dict[int, str | None]:
@@ -48,7 +71,7 @@ def read_cursor(cursor: str | None, counts: Mapping[int, int]) -> dict[int, str 
 
     Args:
         cursor: What came with the page before; None begins everywhere.
-        counts: How many orders each partition has.
+        counts: How many orders each partition has; `UNCOUNTED` where that is not known.
 
     Raises:
         BadCursor: it names no order of these partitions.

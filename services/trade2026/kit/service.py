@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
 from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import Clock
 from trade2026.kit.disk import free_bytes
@@ -28,6 +29,8 @@ class Context:
     instance: str = field(default_factory=lambda: str(os.getpid()))
     """Tells this process from another one of the same release, in the names of owners."""
     free_bytes: Callable[[Path], int] = free_bytes
+    membership: Callable[[Member, int], Membership] = EmbeddedMembership
+    """Makes a member of the group of its service's replicas, which share so many partitions."""
     """Room on the disk of a directory; raises `OSError` if it cannot be read."""
 
 

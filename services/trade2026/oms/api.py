@@ -1,6 +1,7 @@
 """Order entry and questions about orders, over HTTP and WebSocket (port 8099)."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.websockets import WebSocket
@@ -8,9 +9,11 @@ from starlette.websockets import WebSocket
 from trade2026.controls.scopes import BadScope, resolve_scope
 from trade2026.domain import commands as cmd
 from trade2026.domain.orders import OrdStatus
+from trade2026.kit.bus.membership import Member
+from trade2026.kit.cells import is_forwarded
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
-from trade2026.kit.pages import BadCursor
+from trade2026.kit.pages import UNCOUNTED, BadCursor, Begins, read_cursor
 from trade2026.kit.parameters import ACCOUNT, ORDERS
 from trade2026.kit.queries import bad_cursor, listed_account, number, order_status, require_scope
 from trade2026.kit.views import OrderView, SubmitView, event_view, order_view, position_view, submit_view
@@ -18,6 +21,7 @@ from trade2026.oms import pages
 from trade2026.oms.cell import TOPIC
 from trade2026.oms.entry import (
     BATCH_ORDERS_MAX,
+    Sent,
     amend_one,
     cancel_one,
     decided,
@@ -26,6 +30,7 @@ from trade2026.oms.entry import (
     submit_many,
     submit_one,
 )
+from trade2026.oms.everywhere import Theirs, asked_everywhere
 from trade2026.oms.order_input import AmendInput, OrderInput
 from trade2026.oms.socket import OrderSocket
 
@@ -125,7 +130,9 @@ def add_order_entry(app: App, service: "OmsService") -> None:
         orders = request.json(BatchInput).orders
         if not 0 < len(orders) <= BATCH_ORDERS_MAX:
             raise Problem(422, "batch_size", f"a batch has 1 to {BATCH_ORDERS_MAX} orders", field="orders")
-        return json_response({"results": await submit_many(service, orders, request.principal, request.received_ns)})
+        origin = Sent(request.headers, lambda: request.json()["orders"])
+        results = await submit_many(service, orders, request.principal, request.received_ns, origin)
+        return json_response({"results": results})
 
     @app.route(
         "POST",
@@ -182,7 +189,8 @@ def add_changes(app: App, service: "OmsService") -> None:
         scope = permitted_scope(service, principal, body.scope)
         reason = body.reason[:REASON_MAX]
         command = cmd.CancelAll(ts=request.received_ns, principal=principal.name, scope=scope, reason=reason)
-        return json_response({"scope": scope, "asked": await decided(service.cancel_all(command))})
+        asked = await asked_everywhere(service, request, scope, lambda: decided(service.cancel_all(command)))
+        return json_response({"scope": scope, "asked": asked})
 
     @app.route(
         "POST",
@@ -195,9 +203,9 @@ def add_changes(app: App, service: "OmsService") -> None:
     async def kill(request: Request) -> Response:
         body = request.json(ScopeInput)
         scope = permitted_scope(service, request.principal, body.scope)
-        asked = await service.kill(
-            scope, body.reason[:REASON_MAX] or "no reason given", request.principal.name, halt=body.halt
-        )
+        reason = body.reason[:REASON_MAX] or "no reason given"
+        by = request.principal.name
+        asked = await asked_everywhere(service, request, scope, lambda: service.kill(scope, reason, by, halt=body.halt))
         return json_response({"scope": scope, "asked": asked})
 
     @app.route("POST", "/resume", summary="Release a kill or halt", request_schema=ScopeInput, role="risk")
@@ -206,7 +214,8 @@ def add_changes(app: App, service: "OmsService") -> None:
         if not body.reason:
             raise Problem(422, "missing_field", "say why trading may go on: give a reason", field="reason")
         scope = permitted_scope(service, request.principal, body.scope)
-        await service.resume(scope, body.reason[:REASON_MAX], request.principal.name)
+        reason, by = body.reason[:REASON_MAX], request.principal.name
+        await asked_everywhere(service, request, scope, lambda: service.resume(scope, reason, by))
         return json_response({"scope": scope})
 
 
@@ -224,18 +233,8 @@ def add_questions(app: App, service: "OmsService") -> None:
     @app.route("GET", "/orders", summary="Orders, newest first", query=ORDERS)
     async def listing(request: Request) -> Response:
         account, status, limit = listed_account(request), order_status(request), number(request, "limit", 100)
-        cells = service.cells if account is None else {(cell := service.cell_of(account)).partition: cell}
-        try:
-            orders, cursor = await pages.merged(
-                {partition: cell.orders for partition, cell in cells.items()},
-                request.query.get("cursor"),
-                limit,
-                account=account,
-                status=status,
-            )
-        except BadCursor as error:
-            raise bad_cursor("order") from error
-        return json_response({"orders": [order_view(order) for order in orders], "cursor": cursor})
+        page = await _page(service, request, {"account": account, "status": status}, limit)
+        return json_response({"orders": page.orders, "cursor": page.cursor})
 
     @app.route("GET", "/positions/{account}", summary="Positions of an account, as of an event")
     async def positions(request: Request) -> Response:
@@ -244,6 +243,34 @@ def add_questions(app: App, service: "OmsService") -> None:
         held, as_of = await service.cell_of(account).positions(account)
         found = [position_view(name, position) for name, position in sorted(held.items())]
         return json_response({"account": account, "as_of": as_of, "positions": found})
+
+
+async def _page(service: "OmsService", request: Request, filters: dict[str, Any], limit: int) -> pages.Page:
+    """A page of the orders of an account, or of all that are here and elsewhere."""
+    account = filters["account"]
+    if account is not None:
+        own = {(cell := service.cell_of(account)).partition: cell}
+        others: Mapping[Member, list[int]] = {}
+    else:
+        own = service.cells.here
+        others = {} if is_forwarded(request) else service.cells.others()
+    counts = {partition: cell.owner.machine.fold.order_count for partition, cell in own.items()}
+    counts |= {partition: UNCOUNTED for found in others.values() for partition in found}
+    try:
+        begins = read_cursor(request.query.get("cursor"), counts)
+    except BadCursor as error:
+        if is_forwarded(request):  # whoever asked believed that these partitions are here
+            raise Problem(503, "not_owner", "this was moved a moment ago: ask again", retry_after=1) from error
+        raise bad_cursor("order") from error
+    sources: list[tuple[pages.Source, Begins]] = [
+        (pages.Own(own[partition].orders, filters), {partition: begin})
+        for partition, begin in begins.items()
+        if partition in own
+    ]
+    for member, partitions in others.items():
+        if wanted := {partition: begins[partition] for partition in partitions if partition in begins}:
+            sources.append((Theirs(service, member, request, filters), wanted))
+    return await pages.merged(sources, limit)
 
 
 def add_sockets(app: App, service: "OmsService") -> None:

@@ -97,6 +97,11 @@ class OrderCell:
         self._logging: asyncio.Task[None] | None = None
         self._thawing: asyncio.Task[None] | None = None
 
+    @property
+    def fenced(self) -> bool:
+        """Whether another process has claimed the partition."""
+        return self.owner.fenced
+
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
     def _machine(self) -> OrderMachine:

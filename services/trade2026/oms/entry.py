@@ -1,18 +1,21 @@
 """What order entry does, whichever way a request came in: read it, ask the owner, answer in words."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trade2026.domain import commands as cmd
 from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import Order
 from trade2026.kit import tracing
+from trade2026.kit.bus.membership import Member
+from trade2026.kit.forward import HOP, Elsewhere
 from trade2026.kit.http import Problem, Request
 from trade2026.kit.identity import Principal
 from trade2026.kit.origin import NOWHERE, Origin
 from trade2026.kit.owner import Unavailable
 from trade2026.kit.views import SubmitView, submit_view
+from trade2026.oms import everywhere
 from trade2026.oms.order_input import TEXT_MAX, AmendInput, OrderInput, amount
 from trade2026.oms.refusals import OrderClosed, OrderError, Refused, UnknownOrder
 
@@ -89,11 +92,21 @@ def idempotency_key(request: Request) -> str:
     return key
 
 
+class Sent(NamedTuple):
+    """A request as its client has sent it, to be sent on."""
+
+    headers: Mapping[bytes, bytes]
+    orders: Callable[[], list[Any]]
+    """The orders of a batch as plain JSON."""
+
+
 async def submit_many(
-    service: "OmsService", orders: list[OrderInput], principal: Principal, now: int
+    service: "OmsService", orders: list[OrderInput], principal: Principal, now: int, sent: Sent
 ) -> list[SubmitView | dict[str, Any]]:
     """Submit independent orders; a wrong one spoils only its own answer."""
     results: list[Any] = []
+    elsewhere: dict[Member, list[int]] = {}
+    """For each other replica the places of its orders."""
     batches: dict[OrderCell, tuple[list[int], list[cmd.Command]]] = {}
     """For each cell the places of its orders, and their commands."""
     for order in orders:
@@ -105,6 +118,10 @@ async def submit_many(
             known = service.answered_before(cell, spec)
         except Problem as problem:
             results.append(problem.body())
+            continue
+        except Elsewhere as found:
+            elsewhere.setdefault(found.member, []).append(len(results))
+            results.append(None)
             continue
         if known is None:
             places, commands = batches.setdefault(cell, ([], []))
@@ -119,7 +136,19 @@ async def submit_many(
                 )
             )
         results.append(submit_view(known) if known is not None else None)
+    if elsewhere and HOP in sent.headers:
+        raise Problem(503, "not_owner", "some of these were moved a moment ago: ask again", retry_after=1)
+    raw = sent.orders() if elsewhere else []
+    sending = asyncio.gather(
+        *(
+            everywhere.batch_of(service, member, sent.headers, [raw[place] for place in places])
+            for member, places in elsewhere.items()
+        )
+    )
     answered = await asyncio.gather(*(_answers(cell, commands) for cell, (_, commands) in batches.items()))
+    for places, answers in zip(elsewhere.values(), await sending, strict=True):
+        for place, answer in zip(places, answers, strict=True):
+            results[place] = answer
     for (places, _), answers in zip(batches.values(), answered, strict=True):
         for place, answer in zip(places, answers, strict=True):
             results[place] = submit_view(answer) if isinstance(answer, Order) else problem_met(answer).body()

@@ -1,28 +1,44 @@
-"""Lists of orders over several partitions, newest first."""
+"""Lists of orders over several partitions, wherever their cells are."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from trade2026.kit.pages import Page, merge, read_cursor
+import msgspec
+
+from trade2026.kit.pages import Begins, merge
+from trade2026.kit.views import OrderView, order_view
 from trade2026.oms.lookup import OrderLookup
 
 
-async def merged(lookups: Mapping[int, OrderLookup], cursor: str | None, limit: int, **filters: Any) -> Page:
-    """A page of the orders of some partitions.
+class Page(msgspec.Struct):
+    """A page of orders, newest first, and the cursor of the next (None after the last)."""
 
-    Args:
-        lookups: Of each partition.
-        cursor: What came with the page before.
-        filters: As of `OrderLookup.page`.
+    orders: list[OrderView]
+    cursor: str | None
 
-    Raises:
-        BadCursor: it names no order of these partitions.
-        Unavailable: as `OrderLookup.page`.
-    """
-    counts = {partition: lookup.owner.machine.fold.order_count for partition, lookup in lookups.items()}
-    begins = read_cursor(cursor, counts)
-    pages = await asyncio.gather(
-        *(lookups[partition].page(cursor=begin, limit=limit, **filters) for partition, begin in begins.items())
-    )
-    return merge(begins, dict(zip(begins, pages, strict=True)), limit)
+
+class Source(Protocol):
+    """Some partitions that can be asked together."""
+
+    async def page(self, begins: Begins, limit: int) -> Page: ...
+
+
+class Own:
+    """A partition whose cell is here."""
+
+    def __init__(self, lookup: OrderLookup, filters: dict[str, Any]) -> None:
+        self._lookup, self._filters = lookup, filters
+
+    async def page(self, begins: Begins, limit: int) -> Page:
+        """See `Source.page`. Raises `Unavailable` as `OrderLookup.page`."""
+        (begin,) = begins.values()
+        orders, cursor = await self._lookup.page(cursor=begin, limit=limit, **self._filters)
+        return Page([order_view(order) for order in orders], cursor)
+
+
+async def merged(sources: Sequence[tuple[Source, Begins]], limit: int) -> Page:
+    """Ask each source for a page, and put them together."""
+    pages = await asyncio.gather(*(source.page(begins, limit) for source, begins in sources))
+    asked = [(begins, page.orders, page.cursor) for (_, begins), page in zip(sources, pages, strict=True)]
+    return Page(*merge(asked, limit, lambda order: order.created_at))

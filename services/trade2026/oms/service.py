@@ -17,12 +17,14 @@ from trade2026.domain import commands as cmd
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Reference
 from trade2026.domain.orders import Order, OrderSpec, partition_of_id
-from trade2026.domain.shards import partition_of
+from trade2026.kit.bus.membership import Member
+from trade2026.kit.cells import Cells
 from trade2026.kit.http import App, Problem
 from trade2026.kit.lag import Followed
 from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
 from trade2026.oms import api
+from trade2026.oms.accounts import AccountsOfOrders
 from trade2026.oms.cell import TOPIC, OrderCell, Shared
 from trade2026.oms.entry import problem_of
 from trade2026.oms.order_input import OrderInput, OrderReader, _step
@@ -54,14 +56,18 @@ class OmsService(Service):
         accepted = context.metrics.counter("trade2026_orders_total", "Orders decided", service="oms")
         shared = Shared(context, self.instruments, self.book, self.latency, accepted)
         self.partitions = settings.partitions(TOPIC)
-        self.cells = {partition: OrderCell(shared, partition) for partition in range(self.partitions)}
-        self.stream = EventStream(context.bus, TOPIC, self.partitions, self._account_of)
+        me = Member(settings.release, f"{settings.host}:{settings.ports.get(self.name, 0)}")
+        membership = context.membership(me, self.partitions)
+        self.cells = Cells(membership, lambda partition: OrderCell(shared, partition))
+        accounts = AccountsOfOrders(self.cells, settings.state)
+        self.stream = EventStream(context.bus, TOPIC, self.partitions, accounts.of)
         self.has_market = bool(settings.venues)
         self._timer: asyncio.Task[None] | None = None
         self._room = Health(True)
         self._unique = 0
 
     def routes(self, app: App) -> None:
+        app.forward = self.cells.forward
         api.add_routes(app, self)
 
     async def start(self) -> None:
@@ -70,36 +76,39 @@ class OmsService(Service):
         self._room = self.disk()
         self._unique = self.context.clock.now()
         await self.references.follow(self.context.bus)
-        await asyncio.gather(*(cell.start() for cell in self.cells.values()))
+        await self.cells.start()
         self._timer = asyncio.ensure_future(self._tick())
 
     async def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        await asyncio.gather(*(cell.stop() for cell in self.cells.values()))
+        await self.cells.stop()
         await self.references.stop()
 
     def readiness(self) -> tuple[bool, str]:
-        behind = next((cell for cell in self.cells.values() if not cell.owner.ready), None)
+        behind = next((cell for cell in self.cells.here.values() if not cell.owner.ready), None)
         if behind is not None:
             return False, behind.owner.detail
-        return self._timer is not None, "ready"
+        if self.cells.troubles:
+            return False, self.cells.detail
+        return self._timer is not None, "ready" if self._timer is not None else "starting"
 
     def replaced(self) -> str:
-        fenced = next((cell for cell in self.cells.values() if cell.owner.fenced), None)
-        return f"{TOPIC}/{fenced.partition}: {fenced.owner.detail}" if fenced is not None else ""
+        return self.cells.replaced
 
     def followed(self) -> Iterable[Followed]:
-        return [*self.references.followed, *(part for cell in self.cells.values() for part in cell.followed)]
+        return [*self.references.followed, *(part for cell in self.cells.here.values() for part in cell.followed)]
 
     def health(self) -> dict[str, Health]:
         checks = {
             "disk": self._room,
             "version": Health(__version__ in self.settings.allowed_versions, f"running {__version__}"),
         }
-        for partition, cell in self.cells.items():
+        for partition, cell in sorted(self.cells.here.items()):
             named = cell.health()
             checks |= named if self.partitions == 1 else {f"{name}_{partition}": one for name, one in named.items()}
+        if not self.cells.here or self.partitions > 1:
+            checks["partitions"] = Health(not self.cells.detail, self.cells.detail)
         if self.has_market:
             age = self.references.age(self.context.clock.now())
             fresh = age is not None and age < self.book.reference_age_ns_max
@@ -107,7 +116,7 @@ class OmsService(Service):
         return checks
 
     def stats(self) -> dict[str, Any]:
-        cells = list(self.cells.values())
+        cells = list(self.cells.here.values())
         folds = [cell.owner.machine.fold for cell in cells]
         return {
             "orders": sum(fold.order_count for fold in folds),
@@ -115,6 +124,8 @@ class OmsService(Service):
             "orders_in_memory": sum(len(fold.orders) for fold in folds),
             "events": sum(fold.next_seq for fold in folds),
             "epoch": max((cell.owner.epoch for cell in cells), default=0),
+            "partitions": sorted(self.cells.here),
+            "forwarded": self.cells.forwarded,
             "pending": sum(cell.owner.pending for cell in cells),
             "commits": sum(cell.owner.commits for cell in cells),
             "lag": sum(cell.reports.lag for cell in cells),
@@ -130,24 +141,20 @@ class OmsService(Service):
     # ── whose orders are where ──────────────────────────────────────────────────────────────
 
     def cell_of(self, account: str) -> OrderCell:
-        """The cell of an account."""
-        return self.cells[partition_of(account, self.partitions) if self.partitions > 1 else 0]
+        """The cell of an account. Raises as `Cells.at`."""
+        return self.cells.of_account(account)
 
     def cell_of_order(self, order_id: str) -> OrderCell:
-        """The cell of an order. Raises `Problem` 404: nothing has that id."""
-        cell = self.cells.get(partition_of_id(order_id))
-        if cell is None:
+        """The cell of an order. Raises as `Cells.at`, or `Problem` 404: nothing has that id."""
+        partition = partition_of_id(order_id)
+        if not 0 <= partition < self.partitions:
             raise problem_of(UnknownOrder(order_id))
-        return cell
+        return self.cells.at(partition)
 
     def cells_of_scope(self, scope: str) -> list[OrderCell]:
-        """The cells that a scope reaches into: that of its account, or all."""
+        """The cells here that a scope reaches into: that of its account, or all. Raises as `Cells.at`."""
         kind, _, name = scope.partition(":")
-        return [self.cell_of(name)] if kind == "account" else list(self.cells.values())
-
-    def _account_of(self, order_id: str) -> str:
-        cell = self.cells.get(partition_of_id(order_id))
-        return cell.orders.account_of(order_id) if cell is not None else ""
+        return [self.cell_of(name)] if kind == "account" else list(self.cells.here.values())
 
     # ── commands ────────────────────────────────────────────────────────────────────────────
 
@@ -184,7 +191,7 @@ class OmsService(Service):
         return cell.answered_before(spec)
 
     async def kill(self, scope: str, reason: str, by: str, *, halt: bool = False) -> int:
-        """Latch everywhere, then log, then cancel; the latch holds even if the log cannot be written."""
+        """Latch in every cell here, then log, then cancel; the latch holds even if the log cannot be written."""
         command = cmd.Kill(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason, halt=halt)
         cells = self.cells_of_scope(scope)
         for cell in cells:
@@ -192,34 +199,34 @@ class OmsService(Service):
         return _sum(await asyncio.gather(*(cell.log_kill(command) for cell in cells), return_exceptions=True))
 
     async def resume(self, scope: str, reason: str, by: str) -> None:
-        """Release a kill or halt; only a named person does, and what the log refuses is not released."""
+        """Release a kill or halt here; only a named person does, and what the log refuses is not released."""
         command = cmd.Resume(ts=self.context.clock.now(), principal=by, scope=scope, reason=reason)
         for cell in self.cells_of_scope(scope):
             await cell.resume(command)
 
     async def cancel_all(self, command: cmd.CancelAll) -> int:
-        """Ask that every open order in a scope be cancelled; return how many were asked."""
-        cells = self.cells_of_scope(command.scope)
-        asking = (cell.submit(command, reduces_risk=True) for cell in cells)
+        """Ask that every open order in a scope be cancelled that is here; return how many were asked."""
+        asking = (cell.submit(command, reduces_risk=True) for cell in self.cells_of_scope(command.scope))
         return _sum(await asyncio.gather(*asking, return_exceptions=True))
 
     def stopped(self) -> set[str]:
         """Every scope that is killed or halted here."""
-        return {scope for cell in self.cells.values() for scope in cell.stopped()}
+        return {scope for cell in self.cells.here.values() for scope in cell.stopped()}
 
     # ── what it follows ─────────────────────────────────────────────────────────────────────
 
     async def _on_trades(self, ranges: dict[str, Reference]) -> None:
         now = self.context.clock.now()
-        for cell in self.cells.values():
+        for cell in self.cells.here.values():
             cell.observe(ranges, now)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TIMER_SECONDS)
             self._room = self.disk()
-            for cell in self.cells.values():
+            for cell in list(self.cells.here.values()):
                 cell.tick(self.context.clock.now())
+            await self.cells.replace_fenced()
 
 
 def _sum(answers: Iterable[Any]) -> int:

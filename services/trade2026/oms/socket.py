@@ -1,18 +1,23 @@
 """Order entry over WebSocket: many requests under way on one connection, answered in the order of their arrival."""
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from trade2026.domain.orders import OrdStatus
 from trade2026.kit.body import parse
+from trade2026.kit.bus.membership import Member
+from trade2026.kit.forward import Elsewhere
 from trade2026.kit.http import Problem
 from trade2026.kit.identity import Principal
 from trade2026.kit.origin import Origin
 from trade2026.kit.owner import Unavailable
-from trade2026.kit.views import submit_view
-from trade2026.oms.entry import BATCH_ORDERS_MAX, amend_one, cancel_one, submit_many, submit_one
+from trade2026.kit.views import SubmitView, submit_view
+from trade2026.oms import everywhere
+from trade2026.oms.entry import BATCH_ORDERS_MAX, Sent, amend_one, cancel_one, submit_many, submit_one
 from trade2026.oms.order_input import AmendInput, OrderInput
 
 if TYPE_CHECKING:
@@ -49,6 +54,7 @@ class OrderSocket:
 
     def __init__(self, ws: WebSocket, principal: Principal, service: "OmsService") -> None:
         self.ws, self.principal, self.service = ws, principal, service
+        self._headers: dict[bytes, bytes] = dict(ws.scope["headers"])
         self._answers: asyncio.Queue[asyncio.Task[bytes]] = asyncio.Queue(REQUESTS_UNDER_WAY_MAX)
 
     async def run(self) -> None:
@@ -89,20 +95,45 @@ class OrderSocket:
         try:
             request = parse(body, WsMessage)
             identifier = request.id
-            return _encode({"id": identifier, "result": await self._perform(request)})
+            return _encode({"id": identifier, "result": await self._perform(request, body)})
         except Problem as problem:
             found = problem
         except Unavailable as error:
             found = Problem(503, "not_ready", str(error), retry_after=1)
         return _encode({"id": _identifier(body) if identifier is None else identifier, "problem": found.body()})
 
-    async def _perform(self, request: WsMessage) -> Any:
+    async def _perform(self, request: WsMessage, body: bytes) -> Any:
+        try:
+            return await self._perform_here(request, body)
+        except Elsewhere as elsewhere:
+            return await self._send_on(request, body, elsewhere.member)
+
+    async def _send_on(self, request: WsMessage, body: bytes, member: Member) -> Any:
+        """Let the replica answer whose account it is; the same answer as here."""
+        given = {b"traceparent": request.traceparent.encode(), b"causation-id": request.causation_id.encode()}
+        headers = {**self._headers, **{name: value for name, value in given.items() if value}}
+        send = partial(everywhere.order_of, self.service, member)
+        if request.op == "submit":
+            try:
+                return await send("POST", "", headers, parse(body)["order"])
+            except Problem as problem:
+                if problem.code != "order_rejected":
+                    raise
+                return {**problem.extra, "status": OrdStatus.REJECTED, "reason": problem.detail}
+        if request.op == "cancel":
+            answer = await send("DELETE", request.order_id, headers)
+        else:
+            answer = await send("PATCH", request.order_id, headers, parse(body)["amend"])
+        return {name: answer[name] for name in SubmitView.__struct_fields__ if name in answer}
+
+    async def _perform_here(self, request: WsMessage, body: bytes) -> Any:
         now, service, principal = self.service.context.clock.now(), self.service, self.principal
         origin = Origin(request.traceparent, request.causation_id)
         if request.op == "submit" and request.order is not None:
             return submit_view(await submit_one(service, request.order, principal, now=now, origin=origin))
         if request.op == "batch" and request.orders is not None and len(request.orders) <= BATCH_ORDERS_MAX:
-            return await submit_many(service, request.orders, principal, now)
+            sent = Sent(self._headers, lambda: parse(body)["orders"])
+            return await submit_many(service, request.orders, principal, now, sent)
         if request.op == "cancel" and request.order_id:
             return submit_view(await cancel_one(service, request.order_id, principal, now, origin.cause))
         if request.op == "amend" and request.order_id and request.amend is not None:

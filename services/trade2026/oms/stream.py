@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -25,10 +25,10 @@ class EventStream:
     partitions, `from` names each that does not begin at its end: `0:17,3:4`; their events come in no fixed order.
 
     Args:
-        account_of: The account of an order, by its id; empty if it is not known.
+        account_of: The account of an order, by its id and the position of an event of it; empty if nobody knows.
     """
 
-    def __init__(self, bus: Bus, topic: str, partitions: int, account_of: Callable[[str], str]) -> None:
+    def __init__(self, bus: Bus, topic: str, partitions: int, account_of: Callable[[str, int], Awaitable[str]]) -> None:
         self.bus, self.topic, self.partitions, self.listeners = bus, topic, partitions, 0
         self._account_of = account_of
 
@@ -89,11 +89,11 @@ class EventStream:
     async def _send(self, ws: WebSocket, records: list[Record], accounts: frozenset[str] | None) -> None:
         for record in records:
             envelope = decode(record.body)
-            if accounts is None or self._owner(envelope) in accounts:
+            if accounts is None or await self._owner(envelope) in accounts:
                 message = msgspec.json.encode(event_view(envelope, self.topic, record.partition))
                 await asyncio.wait_for(ws.send_text(message.decode()), _SEND_SECONDS_MAX)
 
-    def _owner(self, envelope: Envelope) -> str:
+    async def _owner(self, envelope: Envelope) -> str:
         """The account of an event; empty for what concerns no single one."""
         data: Any = envelope.data
         if account := getattr(data, "account", ""):
@@ -103,7 +103,7 @@ class EventStream:
         if spec is not None:
             return spec.account
         order_id = getattr(data, "order_id", "")
-        return self._account_of(order_id) if order_id else ""
+        return await self._account_of(order_id, envelope.seq) if order_id else ""
 
 
 def _positions(text: str | None, partitions: int) -> Iterator[tuple[int, int]]:

@@ -25,6 +25,7 @@ class FakeSocket:
         self.reads = asyncio.Event()
         self.reads.set()
         self.taken = 0
+        self.scope: dict[str, Any] = {"headers": []}
 
     def put(self, **request: Any) -> None:
         self.inbox.put_nowait({"type": "websocket.receive", "bytes": msgspec.json.encode(request)})
@@ -60,7 +61,7 @@ class Entry(OrderSocket):
     def gate(self, identifier: Any) -> asyncio.Event:
         return self.gates.setdefault(identifier, asyncio.Event())
 
-    async def _perform(self, request: WsMessage) -> Any:
+    async def _perform(self, request: WsMessage, body: bytes) -> Any:
         self.begun.append(request.id)
         if request.op == "refuse":
             raise Problem(422, "no", "no")

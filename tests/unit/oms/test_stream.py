@@ -31,6 +31,10 @@ class Deaf:
         await asyncio.Future()
 
 
+async def whose(order_id: str, seq: int) -> str:
+    return "main"
+
+
 async def test_a_listener_that_reads_nothing_is_let_go_even_if_it_can_not_be_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -39,7 +43,7 @@ async def test_a_listener_that_reads_nothing_is_let_go_even_if_it_can_not_be_tol
     writer = await bus.claim("orders.events", 0, "test")
     event = ev.OrderCanceled(order_id="o0-0")
     await writer.append([ev.encode(ev.Envelope(0, 1, 0, 0, "desk", "local", "", "", "", event))])
-    stream, deaf = EventStream(bus, "orders.events", 1, lambda order_id: "main"), Deaf()
+    stream, deaf = EventStream(bus, "orders.events", 1, whose), Deaf()
     async with asyncio.timeout(60):
         await stream.serve(deaf, Principal("local", "admin"))  # type: ignore[arg-type]
     assert deaf.closing == [1013]

@@ -1,0 +1,223 @@
+"""The partitions of a service that are this process's own, and the way to those that another replica has.
+
+A service that is split by account does its work in cells, one for each partition, which share nothing. A membership
+says which cells this process is to have; here they are started, stopped, and found by account. That two processes
+never both write for a partition is not promised here but by the log, which each cell claims when it starts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Generic, Protocol, TypeVar
+
+from trade2026.domain.shards import partition_of
+from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
+from trade2026.kit.forward import HOP, Elsewhere, Forwarder, target_of
+from trade2026.kit.messages import Request, Response
+from trade2026.kit.problem import Problem
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.2
+_RETRY_SECONDS_MAX = 5.0
+_LOOK_SECONDS = 0.2
+"""Between two questions whose a partition is, however many requests ask."""
+
+
+class Cell(Protocol):
+    """The work of one partition."""
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another process has claimed the partition: this cell is of no use any more."""
+        ...
+
+    async def start(self) -> None:
+        """Claim, recover, and work. What it raises, it raises before it has promised anything to anybody."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish what was accepted, and let go. Idempotent."""
+        ...
+
+
+C = TypeVar("C", bound=Cell)
+
+
+class Cells(Generic[C]):
+    """Holds the cells that a membership gives to this process.
+
+    Args:
+        make: Makes the cell of a partition; each is started once.
+    """
+
+    def __init__(self, membership: Membership, make: Callable[[int], C]) -> None:
+        self.membership, self.partitions = membership, membership.partitions
+        self.here: dict[int, C] = {}
+        """Those that are started, by partition."""
+        self.troubles: dict[int, str] = {}
+        """Why a partition that is to be ours is not here yet."""
+        self.forwarder = Forwarder()
+        self.forwarded = 0
+        self._make = make
+        self._starting: dict[int, asyncio.Task[None]] = {}
+        self._looked_at = 0.0
+        self._joined = False
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> None:
+        """Join, and return when the first share is here. Raises what one of its cells raised."""
+        await self.membership.join(self)
+        await asyncio.gather(*self._starting.values())
+        self._joined = True
+
+    async def stop(self) -> None:
+        """Leave, so that others have our partitions at once."""
+        await self.membership.leave()
+        await self.let_go(frozenset({*self.here, *self._starting}))
+        await self.forwarder.close()
+
+    async def take(self, partitions: frozenset[int]) -> None:
+        """See `Holder.take`."""
+        for partition in sorted(partitions - self.here.keys() - self._starting.keys()):
+            self.troubles[partition] = "starting"
+            self._starting[partition] = asyncio.create_task(self._begin(partition), name=f"cell {partition}")
+
+    async def let_go(self, partitions: frozenset[int]) -> None:
+        """See `Holder.let_go`."""
+        await asyncio.gather(*(self._end(partition) for partition in partitions))
+
+    async def lose(self, partitions: frozenset[int]) -> None:
+        """See `Holder.lose`. A cell can't do harm any more, whatever it believes: its log has another owner."""
+        await self.let_go(partitions)
+
+    async def _begin(self, partition: int) -> None:
+        """Start the cell, as often as it takes; nobody else does it meanwhile. The process's first ones must succeed."""
+        delay = _RETRY_SECONDS
+        while True:
+            cell = self._make(partition)
+            try:
+                await cell.start()
+            except asyncio.CancelledError:
+                await cell.stop()
+                raise
+            except Exception as error:
+                await cell.stop()
+                if not self._joined:
+                    raise
+                self.troubles[partition] = repr(error)
+                log.warning("partition %s can't be begun yet: %r", partition, error)
+            else:
+                self.here[partition] = cell
+                self.troubles.pop(partition, None)
+                self._starting.pop(partition, None)
+                return
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, _RETRY_SECONDS_MAX)
+
+    async def _end(self, partition: int) -> None:
+        starting, cell = self._starting.pop(partition, None), self.here.pop(partition, None)
+        self.troubles.pop(partition, None)
+        if starting is not None:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+        if cell is not None:
+            await cell.stop()
+
+    async def replace_fenced(self) -> None:
+        """Begin anew what was fenced and is still ours: whoever has claimed it was not of the group."""
+        if isinstance(self.membership, EmbeddedMembership):
+            return  # two stacks in one place: the younger stays
+        for partition, cell in list(self.here.items()):
+            if cell.fenced:
+                await self._end(partition)
+                if partition in self.membership.held:
+                    await self.take(frozenset({partition}))
+
+    @property
+    def replaced(self) -> str:
+        """Who does our work instead, so that this process is of no use any more; empty while nobody does."""
+        if self.membership.replaced or not isinstance(self.membership, EmbeddedMembership):
+            return self.membership.replaced
+        fenced = next((partition for partition, cell in self.here.items() if cell.fenced), None)
+        return f"another process has claimed partition {fenced}" if fenced is not None else ""
+
+    @property
+    def detail(self) -> str:
+        """What is not as it should be, for a person; empty for nothing."""
+        troubles = [f"partition {partition}: {trouble}" for partition, trouble in sorted(self.troubles.items())]
+        return "; ".join([self.membership.detail] * bool(self.membership.detail) + troubles)
+
+    # ── whose is what ───────────────────────────────────────────────────────────────────────
+
+    def of_account(self, account: str) -> C:
+        """The cell of an account. Raises as `at`."""
+        return self.at(partition_of(account, self.partitions) if self.partitions > 1 else 0)
+
+    def at(self, partition: int) -> C:
+        """The cell of a partition.
+
+        Raises:
+            Elsewhere: another replica has it.
+            Problem: 503: nobody has it just now.
+        """
+        cell = self.here.get(partition)
+        if cell is not None:
+            return cell
+        if partition in self.membership.held:
+            trouble = self.troubles.get(partition, "starting")
+            raise Problem(503, "not_ready", f"partition {partition} is being taken over here: {trouble}", retry_after=1)
+        member = self.membership.whose(partition)
+        if member is None or member == self.membership.me:
+            raise Problem(503, "no_owner", f"partition {partition} has no owner just now", retry_after=1)
+        raise Elsewhere(member)
+
+    def others(self) -> Mapping[Member, list[int]]:
+        """The partitions that other replicas have.
+
+        Raises:
+            Problem: 503: one has no owner just now, so nobody can answer for all.
+        """
+        found: dict[Member, list[int]] = {}
+        for partition in range(self.partitions):
+            try:
+                self.at(partition)
+            except Elsewhere as elsewhere:
+                found.setdefault(elsewhere.member, []).append(partition)
+        return found
+
+    # ── sending on ──────────────────────────────────────────────────────────────────────────
+
+    async def forward(self, request: Request, elsewhere: Elsewhere) -> Response:
+        """Let the other replica answer. Raises `Problem` 503: it can't, or the request was sent on before."""
+        if HOP in request.headers:
+            self._look_soon()
+            raise Problem(503, "not_owner", "this was moved a moment ago: ask again", retry_after=1)
+        return await self.send(elsewhere.member, request.method, target_of(request), request.headers, request.body)
+
+    async def send(
+        self, member: Member, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes = b""
+    ) -> Response:
+        """See `Forwarder.send`; who turns out not to have it any more makes us ask the group again."""
+        self.forwarded += 1
+        try:
+            response = await self.forwarder.send(member, method, target, headers, body)
+        except Problem:
+            self._look_soon()
+            raise
+        if response.status == 503:
+            self._look_soon()
+        return response
+
+    def _look_soon(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            task = asyncio.ensure_future(self.membership.look())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def is_forwarded(request: Request) -> bool:
+    """Whether another replica has sent it on, so that only what is here is asked for."""
+    return HOP in request.headers

@@ -1,0 +1,147 @@
+"""Sending a request on to the replica that it concerns: one hop, on connections that are kept.
+
+What was sent and not answered may have been done: the client is told so (503), and may ask again by the same client
+order id. A connection that the other side has closed while it was idle is found out before it is used.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+from trade2026.kit.bus.membership import Member
+from trade2026.kit.messages import Request, Response
+from trade2026.kit.problem import Problem
+
+HOP = b"x-trade2026-hop"
+"""Of a request that another replica has sent on: it is answered here, or not at all."""
+_SECONDS_MAX = 10.0
+_ANSWER_BYTES_MAX = 64 * 1024 * 1024
+_IDLE_MAX = 64
+"""Connections to one replica that are kept."""
+_IDLE_SECONDS_MAX = 30.0
+"""The other side closes what is idle after twice as long."""
+_HEAD_BYTES_MAX = 64 * 1024
+_HANDED_ON = (b"authorization", b"content-type", b"idempotency-key", b"traceparent", b"causation-id")
+
+
+class Line(NamedTuple):
+    """One connection, and when it was last used."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    used_at: float
+
+
+class Forwarder:
+    """Keeps connections to the other replicas of a service."""
+
+    def __init__(self) -> None:
+        self._idle: defaultdict[str, deque[Line]] = defaultdict(deque)
+
+    async def send(
+        self, member: Member, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes
+    ) -> Response:
+        """Ask another replica; return what it answers, whatever it is.
+
+        Args:
+            target: Path and query, as they were sent.
+            headers: Those of the client; what is not meant for us alone goes along.
+
+        Raises:
+            Problem: 503: it could not be reached (nothing was sent), or did not answer.
+        """
+        try:
+            async with asyncio.timeout(_SECONDS_MAX):
+                line = await self._line(member)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise Problem(
+                503, "not_reached", f"{member.name} at {member.address} can't be reached: {error!r}", retry_after=1
+            ) from error
+        try:
+            async with asyncio.timeout(_SECONDS_MAX):
+                line.writer.write(_head(member, method, target, headers, len(body)) + body)
+                response, keeps = await _answer(line.reader)
+        except (OSError, EOFError, TimeoutError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
+            line.writer.close()
+            raise Problem(
+                503,
+                "not_acknowledged",
+                f"{member.name} did not answer; it may have been done: {error!r}",
+                retry_after=1,
+            ) from error
+        except BaseException:
+            line.writer.close()
+            raise
+        if keeps:
+            self._keep(member, line)
+        else:
+            line.writer.close()
+        return response
+
+    async def close(self) -> None:
+        """Let every connection go. Idempotent."""
+        for lines in self._idle.values():
+            for line in lines:
+                line.writer.close()
+        self._idle.clear()
+
+    async def _line(self, member: Member) -> Line:
+        lines = self._idle[member.address]
+        oldest = asyncio.get_running_loop().time() - _IDLE_SECONDS_MAX
+        while lines:
+            line = lines.pop()
+            if line.used_at >= oldest and not line.reader.at_eof() and not line.writer.is_closing():
+                return line
+            line.writer.close()
+        host, _, port = member.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), limit=_HEAD_BYTES_MAX)
+        return Line(reader, writer, 0.0)
+
+    def _keep(self, member: Member, line: Line) -> None:
+        lines = self._idle[member.address]
+        lines.append(line._replace(used_at=asyncio.get_running_loop().time()))
+        if len(lines) > _IDLE_MAX:
+            lines.popleft().writer.close()
+
+
+class Elsewhere(Exception):
+    """What a request concerns is another replica's."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__(member.name)
+        self.member = member
+
+
+def target_of(request: Request) -> str:
+    """Path and query of a request as they go over the wire."""
+    path, query = quote(request.path), request.query_string.decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _head(member: Member, method: str, target: str, headers: Mapping[bytes, bytes], length: int) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1\r\nhost: {member.address}\r\ncontent-length: {length}\r\n".encode("latin-1")]
+    lines += [b"%b: %b\r\n" % (name, headers[name]) for name in _HANDED_ON if name in headers]
+    return b"".join(lines) + HOP + b": 1\r\n\r\n"
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[Response, bool]:
+    """The answer, and whether the connection may be used again."""
+    head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+    status, length, kind, keeps = int(head[0].split()[1]), 0, "application/json", True
+    handed_on: list[tuple[bytes, bytes]] = []
+    for line in head[1:-2]:
+        name, _, value = line.partition(b":")
+        name, value = name.strip().lower(), value.strip()
+        if name == b"content-length":
+            length = int(value)
+        elif name == b"content-type":
+            kind = value.decode("latin-1")
+        elif name == b"connection" and value.lower() == b"close":
+            keeps = False
+        elif name in (b"retry-after", b"x-next-cursor"):
+            handed_on.append((name, value))
+    if length > _ANSWER_BYTES_MAX:
+        raise ValueError("the answer is too long")
+    return Response(await reader.readexactly(length), status, kind, handed_on), keeps

@@ -1,0 +1,124 @@
+"""What concerns many accounts: done by the cells that are here, and by sending it on to the replicas with the others."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from trade2026.kit.bus.membership import Member
+from trade2026.kit.cells import is_forwarded
+from trade2026.kit.forward import target_of
+from trade2026.kit.http import Problem, Request
+from trade2026.kit.messages import Response
+from trade2026.kit.pages import Begins, cursor_of
+from trade2026.oms.pages import Page
+
+if TYPE_CHECKING:
+    from trade2026.oms.service import OmsService
+
+
+class _Asked(msgspec.Struct):
+    asked: int = 0
+
+
+class _Results(msgspec.Struct):
+    results: list[dict[str, Any]]
+
+
+async def asked_everywhere(
+    service: "OmsService", request: Request, scope: str, here: Callable[[], Awaitable[Any]]
+) -> int:
+    """Do something in the cells here and ask the other replicas for the same; return how many orders were asked.
+
+    Raises:
+        Elsewhere: it is about one account, which another replica has.
+        Problem: 503: a partition has no owner just now, or its replica did not do it; the others have.
+    """
+    if is_forwarded(request) or scope.startswith("account:"):
+        return await here() or 0
+    try:
+        others: Mapping[Member, list[int]] = service.cells.others()
+        missing: Problem | None = None
+    except Problem as problem:
+        others, missing = {}, problem
+    send = service.cells.send
+    answers = await asyncio.gather(
+        here(),
+        *(send(member, request.method, target_of(request), request.headers, request.body) for member in others),
+        return_exceptions=True,
+    )
+    total = 0
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, Response):
+            _require_done(answer)
+            total += msgspec.json.decode(answer.body, type=_Asked).asked
+        else:
+            total += answer or 0
+    if missing is not None:
+        raise missing
+    return total
+
+
+class Theirs:
+    """The partitions of another replica, as a source of pages."""
+
+    def __init__(self, service: "OmsService", member: Member, request: Request, filters: Mapping[str, Any]) -> None:
+        self._service, self._member, self._request = service, member, request
+        self._filters = {name: value for name, value in filters.items() if value is not None}
+
+    async def page(self, begins: Begins, limit: int) -> Page:
+        """See `Source.page`. Raises `Problem`: it did not answer."""
+        query = urlencode({**self._filters, "limit": limit, "cursor": cursor_of(begins)})
+        answer = await self._service.cells.send(self._member, "GET", f"/orders?{query}", self._request.headers)
+        _require_done(answer)
+        return msgspec.json.decode(answer.body, type=Page)
+
+
+async def batch_of(
+    service: "OmsService", member: Member, headers: Mapping[bytes, bytes], orders: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Send orders of a batch on to their replica; return an answer for each, in order."""
+    body = msgspec.json.encode({"orders": orders})
+    headers = {**headers, b"content-type": b"application/json"}
+    try:
+        answer = await service.cells.send(member, "POST", "/orders/batch", headers, body)
+        _require_done(answer)
+        return msgspec.json.decode(answer.body, type=_Results).results
+    except Problem as problem:
+        return [problem.body()] * len(orders)
+
+
+async def order_of(
+    service: "OmsService", member: Member, method: str, order_id: str, headers: Mapping[bytes, bytes], body: Any = None
+) -> dict[str, Any]:
+    """Send on what concerns one order, or (without an id) submits one; return the answer's JSON."""
+    target = f"/orders/{quote(order_id, safe='')}" if order_id else "/orders"
+    headers = {**headers, b"content-type": b"application/json"}
+    sent = msgspec.json.encode(body) if body is not None else b""
+    answer = await service.cells.send(member, method, target, headers, sent)
+    _require_done(answer)
+    return msgspec.json.decode(answer.body)
+
+
+def _require_done(answer: Response) -> None:
+    if 200 <= answer.status < 300:
+        return
+    try:
+        said = msgspec.json.decode(answer.body, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        said = {}
+    known = {
+        name: said.pop(name, None) for name in ("code", "detail", "field", "retry_after", "type", "title", "status")
+    }
+    raise Problem(
+        answer.status if answer.status >= 400 else 502,
+        known["code"] or "internal_error",
+        known["detail"] or "another replica gave no reason",
+        field=known["field"],
+        retry_after=known["retry_after"],
+        **said,
+    )
