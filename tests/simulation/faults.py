@@ -107,9 +107,10 @@ class FullQueue(Fault):
 
     async def strike(self, world: World, rng: Random) -> bool:
         host = world.newest("orders")
-        if host is None:
+        cell = host.service("oms").cells.here.get(0) if host is not None else None  # type: ignore[attr-defined]
+        if cell is None:  # it starts
             return False
-        owner = host.service("oms").cells.here[0].owner  # type: ignore[attr-defined]
+        owner = cell.owner
         owner.pending_max = rng.choice((0, 1, 2))
         await asyncio.sleep(rng.random())
         owner.pending_max = _PENDING_MAX
@@ -319,4 +320,5 @@ def heal(world: World) -> None:
             host.process.pause(False)
     oms = world.newest("orders")
     if oms is not None:
-        oms.service("oms").cells.here[0].owner.pending_max = _PENDING_MAX  # type: ignore[attr-defined]
+        for cell in oms.service("oms").cells.here.values():  # type: ignore[attr-defined]
+            cell.owner.pending_max = _PENDING_MAX
