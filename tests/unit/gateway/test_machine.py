@@ -434,3 +434,36 @@ def test_a_snapshot_of_another_format_is_not_taken():
     desk = Desk()
     with pytest.raises(msgspec.ValidationError):
         desk.rebuilt(desk.venue.snapshot().replace(b"\xa6format\x02", b"\xa6format\x03"))
+
+
+@settings(max_examples=150)
+@given(before=actions, after=actions, kept=st.lists(st.integers(0, 60), min_size=4, max_size=4))
+def test_whatever_each_partition_loses_in_a_crash_every_order_is_answered_once_and_no_execution_told_twice(
+    before, after, kept
+):
+    desk, _ = run(before, 4)
+    asked = [(number, step) for number, step in enumerate(step for step in before if step[0] in _ASKED)]
+    crashed = Desk(partitions=4)
+    crashed.log, crashed.homes = [], []
+    for body, home in zip(desk.log, desk.homes, strict=True):
+        if crashed.homes.count(home) < kept[home]:
+            crashed.log.append(body)
+            crashed.homes.append(home)
+    crashed.venue = crashed.rebuilt()
+    answered = crashed.venue.orders_next
+    for number, step in asked:  # the order log is read on from there in each partition
+        if number >= answered[crashed.venue.partition_of(step[1])]:
+            crashed.causes = number
+            getattr(crashed, step[0])(*step[1:])
+    crashed.causes = len(asked)
+    for step in after:
+        getattr(crashed, step[0])(*step[1:])
+    told = [ev.decode(body).data for body in crashed.log]
+    placed = [report.order_id for report in told if isinstance(report, ev.VenueAccepted | ev.VenueRejected)]
+    assert sorted(placed) == sorted({step[1] for step in (*before, *after) if step[0] == "place"})
+    executions = [report.exec_id for report in told if isinstance(report, ev.VenueFilled)]
+    assert len(executions) == len(set(executions))
+    assert state(crashed.rebuilt()) == state(crashed.venue)
+
+
+_ASKED = ("place", "cancel", "replace")
