@@ -88,15 +88,6 @@ class Reports:
         self.names = f"-{partition}-" if partition else "-"
         """Between the venue and the number of an execution: each partition counts its own."""
 
-    def saw(self, envelope: ev.Envelope) -> None:
-        """Another report is here."""
-        assert envelope.seq == self.next_seq, f"report {envelope.seq} follows {self.next_seq - 1}"
-        self.next_seq += 1
-        self.executions += isinstance(envelope.data, ev.VenueFilled)
-        cause = envelope.causation_id
-        if cause.startswith(self.causes):
-            self.orders_next = max(self.orders_next, int(cause[len(self.causes) :]) + 1)
-
 
 class PaperVenue:
     """Decides what the venue reports, and folds what it has reported.
@@ -147,8 +138,12 @@ class PaperVenue:
 
     def apply(self, envelope: ev.Envelope, partition: int = 0) -> None:
         """Fold the next report of a partition."""
-        self.reports[partition].saw(envelope)
+        reports, cause = self.reports[partition], envelope.causation_id
+        assert envelope.seq == reports.next_seq, f"report {envelope.seq} follows {reports.next_seq - 1}"
         self._folds[type(envelope.data)](envelope.data, envelope)
+        reports.next_seq += 1
+        if cause.startswith(reports.causes):
+            reports.orders_next = max(reports.orders_next, int(cause[len(reports.causes) :]) + 1)
 
     def partition_of(self, order_id: str) -> int:
         """Where it is reported what becomes of an order."""
@@ -472,6 +467,7 @@ class PaperVenue:
         assert 0 < event.last_qty <= order.leaves_qty, f"{event.order_id}: overfilled by {event.exec_id}"
         order.leaves_qty -= event.last_qty
         order.cum_qty += event.last_qty
+        self.reports[self.partition_of(event.order_id)].executions += 1
         if event.liquidity == "MAKER":
             self.last_print[spec.instrument] = event.source
         elif (book := self._books.get(spec.instrument)) is not None:

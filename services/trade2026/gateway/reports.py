@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from trade2026.domain.events import AnyEvent, Envelope, decode, encode
 from trade2026.gateway.machine import PaperVenue
-from trade2026.kit.bus.port import Bus, Writer
+from trade2026.kit.bus.port import Bus, Record, Writer
 from trade2026.kit.clock import Clock
 from trade2026.kit.owner import Owner
 
@@ -88,6 +88,7 @@ class ReportsOwner(Owner):
         super().__init__(bus, REPORTS, machine, clock, tenant=tenant, name=name, on_started=on_started)
         self.partitions = range(partitions)
         self._restore_to = restore
+        self._apart_ns = int(partitions > 1)
         self._writers = ReportsWriter()
 
     async def _claim_and_fold(self) -> None:
@@ -110,18 +111,26 @@ class ReportsOwner(Owner):
         waiting: list[deque[Envelope]] = [deque() for _ in ends]
         while behind := [partition for partition, end in enumerate(ends) if machine.reports[partition].next_seq < end]:
             for partition in behind:
-                if not waiting[partition]:
-                    position = machine.reports[partition].next_seq
-                    records = await self.bus.read(self.topic, partition, position, _RECORDS_PER_READ)
-                    assert records, f"{self.topic}/{partition} ends at {position}, not {ends[partition]}"
+                if waiting[partition]:
+                    continue
+                records = await self._read(partition, machine.reports[partition].next_seq)
+                if len(behind) == 1:
+                    for record in records:
+                        machine.apply(decode(record.body), partition)
+                else:
                     waiting[partition].extend(decode(record.body) for record in records)
-                    if len(records) == _RECORDS_PER_READ:
-                        gc.freeze()  # what was folded lives on: the collector need not look at it again and again
             while all(waiting[partition] for partition in behind):
                 first = min(behind, key=lambda partition: waiting[partition][0].ts_init)
                 machine.apply(waiting[first].popleft(), first)
             self.detail = f"replayed {machine.next_seq} of {sum(ends)} events"
             await asyncio.sleep(0)
+
+    async def _read(self, partition: int, position: int) -> list[Record]:
+        records = await self.bus.read(self.topic, partition, position, _RECORDS_PER_READ)
+        assert records, f"{self.topic}/{partition} ends at {position}"
+        if len(records) == _RECORDS_PER_READ:
+            gc.freeze()  # what was folded lives on: the collector need not look at it again and again
+        return records
 
     def _emit(self, event: AnyEvent) -> None:
         command, machine = self._command, self.machine
@@ -129,7 +138,7 @@ class ReportsOwner(Owner):
         home = machine.partition_of(order_id)
         self._emitted += 1
         # No two reports of several partitions have the same time: it says which was first.
-        self._ts_init = ts_init = max(self.clock.now(), self._ts_init + (len(self.partitions) > 1))
+        self._ts_init = ts_init = max(self.clock.now(), self._ts_init + self._apart_ns)
         envelope = Envelope(
             machine.reports[home].next_seq,
             self._writers.each[home].epoch,
