@@ -113,7 +113,7 @@ async def each_event_is_there_once(rig: Rig, service: Any, ticks: int) -> None:
     end, orders = await rig.bus.end("market.ticks", 0), await rig.bus.end("orders.events", 0)
     followers = service._followers
     await rig.until(
-        lambda: followers["market.ticks"].next_seq == end and followers["orders.events"].next_seq == orders,
+        lambda: followers["market.ticks", 0].next_seq == end and followers["orders.events", 0].next_seq == orders,
         "all is read",
     )
     assert (await rig.ask(service, "POST", "/flush"))[0] == 200

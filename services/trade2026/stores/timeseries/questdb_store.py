@@ -202,19 +202,20 @@ class QuestDbStore:
 
     def _wait_applied(self, names: Iterable[str]) -> None:
         """Wait until what was acknowledged until now is in the tables."""
-        goals: dict[str, int] | None = None
+        goals: dict[str, int] = {}
         deadline, pause = time.monotonic() + APPLIED_SECONDS_MAX, _POLL_SECONDS_MIN
-        names = set(names)
+        names = _OURS.intersection(names)
         while True:
             rows = self._http.rows("SELECT name, writerTxn, sequencerTxn, suspended, errorMessage FROM wal_tables()")
-            found = {name: rest for name, *rest in rows if name in names and name in _OURS}
+            found = {name: rest for name, *rest in rows if name in names}
             for name, (_, _, suspended, reason) in found.items():
                 if suspended:
                     self._http.rows(f"ALTER TABLE {name} RESUME WAL")
                     raise StoreUnavailable(f"QuestDB has suspended {name} ({reason or 'it says no reason'})")
-            if goals is None:
-                goals = {name: written for name, (_, written, *_) in found.items()}
-            late = [name for name, (applied, *_) in found.items() if applied < goals.get(name, 0)]
+            for name, (_, written, *_) in found.items():
+                goals.setdefault(name, written)
+            # A table that QuestDB is busy with may be left out of its list.
+            late = [name for name in names if name not in found or found[name][0] < goals[name]]
             if not late:
                 return
             if time.monotonic() > deadline:
