@@ -35,12 +35,12 @@ class World:
         self.group, self.memory = Group(partitions), MemoryGroup(partitions, TIMING)
         self.processes: dict[str, Process] = {}
         self.older: list[Membership] = []
-        """Of two with one name, those that must find out."""
+        """Of two with one name, those that found out."""
 
     @property
     def settled(self) -> bool:
-        """Whether the members share, and those who lost their name know it."""
-        return bool(self.group.holders) and self.group.settled and all(older.replaced for older in self.older)
+        """Whether the members share."""
+        return bool(self.group.holders) and self.group.settled
 
     def start(self, name: str) -> None:
         """A process of this name, the first or the next one."""
@@ -105,9 +105,11 @@ class World:
         self.start(name)
         while self.group.holders[name] is older or self.group.holders[name].membership.detail:
             await asyncio.sleep(0.1)
-        self.older.append(older.membership)
         await self._while()
         process.pause(False)
+        while not older.membership.replaced:  # where the group had forgotten both, either might stay
+            await asyncio.sleep(0.1)
+        self.older.append(older.membership)
 
     async def _cut_off(self, name: str) -> None:
         self.memory.cut_off(name)
