@@ -34,11 +34,12 @@ from trade2026.kit.clock import WallClock
 from trade2026.kit.connections import HttpConnection
 from trade2026.kit.http import App
 from trade2026.kit.identity import ConfigurationError, Keyring
+from trade2026.kit.inspection import Inspection
 from trade2026.kit.lag import Followed, LagWatch
 from trade2026.kit.metrics import Metrics
 from trade2026.kit.peers import Peers
 from trade2026.kit.probes import Heartbeat, Lifecycle, add_standard_routes
-from trade2026.kit.service import Context, Service
+from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.settings import ProcessSettings
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ _GC_THRESHOLDS_AT_START = (500_000, 50, 1_000)
 _PR_SET_PDEATHSIG = 1
 
 Factory = Callable[[Context], Service]
+Outside = Callable[[str], dict[str, Health]]
 Factories = Mapping[str, Factory] | Iterable[Factory]
 
 
@@ -185,12 +187,15 @@ async def serve(
     heartbeat = Heartbeat()
     beating = asyncio.create_task(_beat(heartbeat, context.metrics), name="heartbeat")
     peers = Peers(settings)
-    lags = LagWatch(context.bus, clock, context.metrics)
+    lags, inspection = LagWatch(context.bus, clock, context.metrics), Inspection(context.bus)
     hosted: list[Hosted] = []
-    looking = asyncio.create_task(lags.run(lambda: _followed(hosted)), name="lag")
+    looking = [
+        asyncio.create_task(lags.run(lambda: _followed(hosted)), name="lag"),
+        asyncio.create_task(inspection.run(), name="inspection"),
+    ]
     try:
         for factory in factories.values() if isinstance(factories, Mapping) else factories:
-            hosted.append(_host(factory(context), access, heartbeat, peers, lags))
+            hosted.append(_host(factory(context), access, heartbeat, _outside(peers, inspection), lags))
         peers.start()
         _add_process_metrics(context.metrics, heartbeat)
         trail.start()
@@ -205,7 +210,8 @@ async def serve(
         code = await _live(hosted, stop)
     finally:
         stop.set()
-        looking.cancel()
+        for task in looking:
+            task.cancel()
         await peers.stop()
         trail.say(ProcessStopping(release=settings.release, services=settings.services))
         await trail.stop()  # before the services: who keeps the audit log may be one of them
@@ -242,13 +248,18 @@ def listen(host: str, port: int, service: str) -> socket.socket:
     return listener
 
 
+def _outside(peers: Peers, inspection: Inspection) -> Outside:
+    """How that is which a service does not see itself."""
+    return lambda service: peers.health(service) | inspection.health()
+
+
 def _followed(hosted: list[Hosted]) -> list[tuple[str, list[Followed]]]:
     return [(host.service.name, list(host.service.followed())) for host in hosted if host.touched]
 
 
-def _host(service: Service, access: Access, heartbeat: Heartbeat, peers: Peers, lags: LagWatch) -> Hosted:
+def _host(service: Service, access: Access, heartbeat: Heartbeat, outside: Outside, lags: LagWatch) -> Hosted:
     settings, registry = service.settings, service.context.metrics
-    life = Lifecycle(service, partial(peers.health, service.name), partial(lags.of, service.name))
+    life = Lifecycle(service, partial(outside, service.name), partial(lags.of, service.name))
     app = _app(service, access, life)
     add_standard_routes(app, life, heartbeat, registry)
     service.routes(app)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from trade2026.kit.bus.port import BusError, BusRefused, TopicConfig
+from trade2026.kit.bus.port import BusCorrupt, BusError, BusRefused, TopicConfig
 
 _FILES = {"tls": ("ca_file", "cert_file", "key_file"), "sasl": ("username_file", "password_file")}
 
@@ -35,6 +35,7 @@ async def check(settings: dict[str, Any]) -> str:
 
     Raises:
         BusRefused: they refuse us, and would for ever; the message says what to do.
+        BusCorrupt: a log is gone.
     """
     if settings["bus"]["type"] != "kafka":
         return ""
@@ -46,7 +47,7 @@ async def check(settings: dict[str, Any]) -> str:
     client = KafkaClient(brokers, msgspec.convert(settings["topics"], list[TopicConfig]))
     try:
         await client.connect()
-    except BusRefused:
+    except (BusCorrupt, BusRefused):
         raise
     except BusError as error:
         return str(error)

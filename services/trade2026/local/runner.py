@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trade2026 import __version__
-from trade2026.kit.bus.port import BusRefused
+from trade2026.kit.bus.port import BusCorrupt, BusRefused
 from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.local import brokers, probe, stores
 from trade2026.local.deployments import Deployments
@@ -205,7 +205,7 @@ class Runner:
                 self._write_settings(release)
                 await self._launch(release)
             await self._stop.wait()
-        except (BusRefused, InfraError) as error:
+        except (BusCorrupt, BusRefused, InfraError) as error:
             raise RunError(str(error)) from error
         finally:
             self._deployments.stopping()

@@ -61,6 +61,12 @@ class Broker:
     async def hang_up(self, lane: object) -> None:
         pass
 
+    async def begun(self, topic: str, partition: int) -> bool:
+        return self.end > 0
+
+    async def begin(self, topic: str, partition: int) -> None:
+        pass
+
     async def _land_later(self, batch: bytes) -> None:
         for _ in range(self._rng.randint(0, 12)):
             await self._pause()

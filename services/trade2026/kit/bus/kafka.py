@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from trade2026.kit.bus.kafka_client import KafkaClient
 from trade2026.kit.bus.kafka_log import Batch, Skips, Tail, decode_batches, encode_claim, valid_records
 from trade2026.kit.bus.kafka_settings import KafkaSettings
+from trade2026.kit.bus.kafka_topics import BEGUN, lost_log
 from trade2026.kit.bus.kafka_writer import KafkaWriter
 from trade2026.kit.bus.port import BusCorrupt, BusError, BusRefused, BusUncertain, Record, TopicConfig, Trimmed
 
@@ -86,6 +87,10 @@ class KafkaBus:
         """See `Bus.committed`."""
         return int(await self._client.committed(group, topic, partition) or 0)
 
+    async def inspect(self) -> list[str]:
+        """See `Bus.inspect`. Raises `BusRefused` where acknowledged records could be lost."""
+        return await self._client.inspect()
+
     async def close(self) -> None:
         """Write what waits, then let every connection go. Idempotent."""
         for writer in self._writers:
@@ -102,13 +107,17 @@ class KafkaPartition:
         self.client, self.config, self.partition = client, config, partition
         self.label = f"{config.name}/{partition}"
         self.skips = Skips()
+        self._begun = False
+        """Known to be remembered as begun."""
         self.durable_seq = 0
         """One past the last record that this process was told is durable: the log can end at no less."""
 
     async def claim(self, owner: str) -> Tail:
         """Append a claim of the next epoch until one counts; return the log as it is then."""
         try:
-            tail = await self._tail_at(await self.client.latest(self.config.name, self.partition))
+            end = await self.client.latest(self.config.name, self.partition)
+            await self._require_begun(end)
+            tail = await self._tail_at(end)
             for _ in range(_CLAIM_ATTEMPTS_MAX):
                 epoch = tail.epoch + 1
                 claim = encode_claim(owner, epoch, time.time_ns() // 10**6)
@@ -119,12 +128,26 @@ class KafkaPartition:
                 if ours:
                     if tail.seq < self.durable_seq:
                         raise BusCorrupt(f"{self.label}: it ended at {self.durable_seq}, and now at {tail.seq}")
+                    await self._remember()
                     return tail
         except (BusCorrupt, BusRefused, BusUncertain):
             raise
         except BusError as error:
             raise BusUncertain(f"{self.label}: not claimed: {error}") from error
         raise BusUncertain(f"{self.label}: not claimed: {_CLAIM_ATTEMPTS_MAX} others were faster")
+
+    async def _require_begun(self, end: int) -> None:
+        """A durable log that is empty must be new: the old one may be in somebody's snapshots."""
+        name, client = self.config.name, self.client
+        if self.config.durable and not end and (self._begun or await client.begun(name, self.partition)):
+            raise lost_log(client.topic(name), client.topic(BEGUN.name))
+
+    async def _remember(self) -> None:
+        if not self.config.durable or self._begun:
+            return
+        if not await self.client.begun(self.config.name, self.partition):
+            await self.client.begin(self.config.name, self.partition)
+        self._begun = True
 
     async def fold(self, tail: Tail, end: int) -> None:
         """Take into a tail what lies between it and an offset."""

@@ -7,13 +7,13 @@ tell.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Hashable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, CoordinationType
-from aiokafka.protocol.admin import CreateTopicsRequest
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -21,18 +21,16 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import TopicPartition
 
 from trade2026.kit.bus.kafka_connect import bootstrap, make
+from trade2026.kit.bus.kafka_log import decode_keys, encode_key
 from trade2026.kit.bus.kafka_settings import KafkaSettings
+from trade2026.kit.bus.kafka_topics import APPEND_BYTES_MAX, BEGUN, compare, require_begun
+from trade2026.kit.bus.kafka_topics import make as make_topics
 from trade2026.kit.bus.port import BusCorrupt, BusError, BusUncertain, TopicConfig
 
-APPEND_BYTES_MAX = 32 * 1024 * 1024
-"""The largest append in one piece."""
 _REQUEST_SECONDS_MAX = 5.0
 _POLL_SECONDS = 2.0
 """How long a broker holds the question of a reader that is at the end."""
-_SETTLE_SECONDS_MAX = 10.0
-"""A new topic gets its leaders within it."""
 _RETRY_SECONDS = 0.05
-_SEGMENT_BYTES_MIN = 1024 * 1024
 _EARLIEST, _LATEST = -2, -1
 _MOVED = (
     errors.NotLeaderForPartitionError,
@@ -64,6 +62,8 @@ class KafkaClient:
         self._topics = list(topics)
         self._client: AIOKafkaClient | None = None
         self._starting = asyncio.Lock()
+        self.drift: list[str] = []
+        """How topics are kept differently than planned, as it was last seen."""
         self._closed = False
 
     def topic(self, name: str) -> str:
@@ -109,13 +109,7 @@ class KafkaClient:
             wait: For the next record, up to seconds, if there is none.
         """
         name = self.topic(topic)
-        request = FetchRequest(
-            max_wait_time=int(_POLL_SECONDS * 1000) if wait else 0,
-            min_bytes=1,
-            max_bytes=bytes_max,
-            isolation_level=0,
-            topics=[(name, [(partition, offset, bytes_max)])],
-        )
+        request = _fetch_request(name, partition, offset, bytes_max, _POLL_SECONDS if wait else 0)
         response = await self._ask(name, partition, request, lane)
         ((_, ((_, code, end, _, start, *_, data),)),) = response.topics
         kind = errors.for_code(code)
@@ -152,6 +146,27 @@ class KafkaClient:
         _raise(errors.for_code(code), name, partition)
         return note if offset >= 0 else ""
 
+    async def begun(self, topic: str, partition: int) -> bool:
+        """Whether a partition was ever claimed, by anybody. Raises `BusError`."""
+        try:
+            return f"{topic}/{partition}" in await self._begun(await self._started())
+        except (errors.KafkaError, OSError) as error:
+            raise BusError(f"{topic}/{partition}: whether it was begun can't be asked now: {error!r}") from error
+
+    async def begin(self, topic: str, partition: int) -> None:
+        """Remember that a partition was claimed. Raises `BusUncertain`."""
+        note = encode_key(f"{topic}/{partition}", time.time_ns() // 10**6)
+        await self.produce(BEGUN.name, 0, note, 0)
+
+    async def inspect(self) -> list[str]:
+        """Compare topics with the plan once more. Raises `BusRefused`, `BusError`."""
+        client = await self._started()
+        try:
+            self.drift = await compare(client, self.settings, [self._named(each) for each in self._topics])
+        except (errors.KafkaError, OSError) as error:
+            raise BusError(f"the settings of topics can't be asked for now: {error!r}") from error
+        return self.drift
+
     async def hang_up(self, lane: Hashable) -> None:
         """Close the connections of a lane."""
         if self._client is None:
@@ -180,7 +195,7 @@ class KafkaClient:
                 client = make(self.settings, _REQUEST_SECONDS_MAX)
                 try:
                     await bootstrap(client, self.settings)
-                    await self._make_topics(client)
+                    await self._see_to_topics(client)
                 except BaseException as error:
                     await client.close()
                     if isinstance(error, errors.KafkaError | OSError | TimeoutError):
@@ -189,48 +204,35 @@ class KafkaClient:
                 self._client = client
             return self._client
 
-    async def _make_topics(self, client: AIOKafkaClient) -> None:
-        """Make those that are missing, and wait until each partition has a leader."""
-        names = {self.topic(config.name) for config in self._topics}
-        await client.set_topics(names)
-        known = client.cluster.topics()
-        wanted = [
-            (self.topic(each.name), each.partitions, self.settings.replication, [], self._config(each))
-            for each in self._topics
-            if self.topic(each.name) not in known
-        ]
-        if wanted:
-            request = CreateTopicsRequest(cast("Any", wanted), int(_REQUEST_SECONDS_MAX * 1000), False)
-            response = await client.send(client.get_random_node(), request)
-            for name, code, *_ in response.topic_errors:
-                if code and errors.for_code(code) is not errors.TopicAlreadyExistsError:
-                    raise BusError(f"topic {name} was not made: {errors.for_code(code).__name__}")
-        deadline = asyncio.get_running_loop().time() + _SETTLE_SECONDS_MAX
-        while not all(self._has_leaders(client, config) for config in self._topics):
-            if asyncio.get_running_loop().time() > deadline:
-                raise BusError(f"topics of {self.settings.prefix} have no leader: a broker is missing")
-            await client.force_metadata_update()
-            await asyncio.sleep(_RETRY_SECONDS)
+    async def _see_to_topics(self, client: AIOKafkaClient) -> None:
+        """Make those that are missing, unless one was begun and is gone, and compare the others with the plan."""
+        known = (await client.fetch_all_metadata()).topics()  # asking for them by name might make them
+        await make_topics(client, self.settings, [self._named(BEGUN)], known)
+        names = {each.name: self.topic(each.name) for each in (BEGUN, *self._topics)}
+        require_begun(self._topics, known, await self._begun(client), names)
+        there = [self._named(each) for each in self._topics]
+        await make_topics(client, self.settings, there, known)
+        self.drift = await compare(client, self.settings, there)
 
-    def _has_leaders(self, client: AIOKafkaClient, config: TopicConfig) -> bool:
-        name = self.topic(config.name)
-        leaders = [client.cluster.leader_for_partition(TopicPartition(name, n)) for n in range(config.partitions)]
-        return all(leader is not None and leader >= 0 for leader in leaders)
+    def _named(self, topic: TopicConfig) -> TopicConfig:
+        return msgspec.structs.replace(topic, name=self.topic(topic.name))
 
-    def _config(self, topic: TopicConfig) -> list[tuple[str, str]]:
-        settings = self.settings
-        config = {
-            "cleanup.policy": "delete",
-            "retention.ms": "-1",
-            "retention.bytes": str(topic.retention_bytes_max or -1),
-            "segment.bytes": str(max(topic.segment_bytes_max, _SEGMENT_BYTES_MIN)),
-            "max.message.bytes": str(APPEND_BYTES_MAX),
-            "min.insync.replicas": str(settings.min_insync_replicas),
-            "unclean.leader.election.enable": "false",
-        }
-        if topic.durable and settings.replication == 1:
-            config["flush.messages"] = "1"  # there is no second copy: acknowledged means fsynced
-        return list(config.items())
+    async def _begun(self, client: AIOKafkaClient) -> set[str]:
+        """Partitions that were ever claimed."""
+        name = self.topic(BEGUN.name)
+        response = await self._send(name, 0, OffsetRequest(-1, 0, [(name, [(0, _LATEST)])]), 0, client)
+        ((_, ((_, code, _, end, *_),)),) = response.topics
+        _raise(errors.for_code(code), name, 0)
+        found: set[str] = set()
+        offset = 0
+        while offset < end:
+            response = await self._send(name, 0, _fetch_request(name, 0, offset, APPEND_BYTES_MAX, 0), 0, client)
+            ((_, ((_, code, *_, data),)),) = response.topics
+            _raise(errors.for_code(code), name, 0)
+            keys = decode_keys(data or b"", offset, name)
+            found.update(keys.values())
+            offset = max(keys, default=offset) + 1
+        return found
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────
 
@@ -248,10 +250,12 @@ class KafkaClient:
         except (errors.KafkaError, OSError) as error:
             raise BusError(f"{name}/{partition}: can't be asked now: {error!r}") from error
 
-    async def _send(self, name: str, partition: int, request: Any, lane: Any) -> Any:
+    async def _send(
+        self, name: str, partition: int, request: Any, lane: Any, client: AIOKafkaClient | None = None
+    ) -> Any:
         """Send to a partition's leader, and again to the next one if it is none any more: nothing was done then."""
         deadline = asyncio.get_running_loop().time() + _REQUEST_SECONDS_MAX
-        client = await self._started()
+        client = client or await self._started()
         while True:
             response = await client.send(await self._leader(client, name, partition), request, group=lane)
             ((_, ((_, code, *_),)),) = response.topics
@@ -285,8 +289,20 @@ class KafkaClient:
             await client.force_metadata_update()
             node = client.cluster.leader_for_partition(TopicPartition(name, partition))
         if node is None or node < 0:
+            if name not in client.cluster.topics():
+                raise errors.UnknownTopicOrPartitionError(f"topic {name} is gone")
             raise errors.LeaderNotAvailableError(f"{name}/{partition} has no leader")
         return node
+
+
+def _fetch_request(name: str, partition: int, offset: int, bytes_max: int, wait_seconds: float) -> FetchRequest:
+    return FetchRequest(
+        max_wait_time=int(wait_seconds * 1000),
+        min_bytes=1,
+        max_bytes=bytes_max,
+        isolation_level=0,
+        topics=[(name, [(partition, offset, bytes_max)])],
+    )
 
 
 def _raise(kind: type[errors.KafkaError], name: str, partition: int) -> None:

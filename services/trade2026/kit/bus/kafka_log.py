@@ -111,6 +111,25 @@ def encode_claim(owner: str, epoch: int, ts_ms: int) -> bytes:
     return bytes(builder.build())
 
 
+def encode_key(key: str, ts_ms: int) -> bytes:
+    """A batch with one record that is a key alone."""
+    builder = _builder(BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES + len(key))
+    builder.append(0, ts_ms, key.encode(), b"", [])
+    return bytes(builder.build())
+
+
+def decode_keys(data: bytes, from_offset: int, label: str) -> dict[int, str]:
+    """Keys by their offsets, of what a broker sent from an offset on. Raises `BusCorrupt`."""
+    memory, found = MemoryRecords(data), dict[int, str]()
+    while memory.has_next():
+        raw = memory.next_batch()
+        assert raw is not None
+        if not raw.validate_crc():
+            raise BusCorrupt(f"{label}: the batch before offset {raw.next_offset} is damaged (its checksum differs)")
+        found.update({record.offset: (record.key or b"").decode() for record in raw if record.offset >= from_offset})
+    return found
+
+
 def decode_batches(data: bytes, from_offset: int, label: str) -> Iterator[Batch]:
     """What a broker sent, from an offset on; a batch that begins before it is cut there.
 

@@ -70,6 +70,10 @@ class MemoryBus:
         """See `Bus.committed`."""
         return self._offsets.get((group, topic, partition), 0)
 
+    async def inspect(self) -> list[str]:
+        """See `Bus.inspect`: nobody else keeps it."""
+        return []
+
     async def close(self) -> None:
         """Wait for what is under way."""
         for writer in self._writers:

@@ -80,6 +80,10 @@ class SqliteBus:
         """See `Bus.committed`."""
         return await asyncio.to_thread(self._offsets.committed, group, topic, partition)
 
+    async def inspect(self) -> list[str]:
+        """See `Bus.inspect`: nobody else keeps it."""
+        return []
+
     async def close(self) -> None:
         """Write what waits, then let every file go. Idempotent."""
         for writer in self._writers:

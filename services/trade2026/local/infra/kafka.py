@@ -25,7 +25,9 @@ class Kafka(Component):
     def __init__(self, folder: Path, port: int = 0, *, heap_mb: int = HEAP_MB) -> None:
         super().__init__(folder, port)
         self.heap_mb = heap_mb
-        self._controller_port = free_port()
+        self.controller = f"{HOST}:{free_port()}"
+        self.cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        """Names the cluster when its folder is made."""
 
     @property
     def _properties(self) -> Path:
@@ -49,9 +51,9 @@ class Kafka(Component):
         return {
             "process.roles": "broker,controller",
             "node.id": 1,
-            "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
+            "controller.quorum.voters": f"1@{self.controller}",
             "controller.listener.names": "CONTROLLER",
-            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{HOST}:{self._controller_port}",
+            "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{self.controller}",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": self.data,
@@ -78,8 +80,7 @@ class Kafka(Component):
         return []
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ("format", "--cluster-id", cluster, "--config", str(self._properties), *self.format_options())
+        arguments = ("format", "--cluster-id", self.cluster, "--config", str(self._properties), *self.format_options())
         try:
             done = subprocess.run(
                 self._java("kafka.tools.StorageTool", *arguments),
