@@ -166,6 +166,22 @@ async def test_the_records_of_one_append_become_visible_together(bus: Bus) -> No
     assert [end for end in sorted(ends) if end % 7] == []
 
 
+async def test_an_append_of_any_size_is_acknowledged_and_read_back(bus: Bus) -> None:
+    """Such as the cancellation of 60,000 orders: reducing risk must not depend on how much of it there is."""
+    writer = await bus.claim(ORDERS, 0, "oms")
+    bodies = [b"%0650d" % n for n in range(60_000)]
+    assert await asyncio.gather(writer.append([b"before"]), writer.append(bodies), writer.append([b"after"])) == [
+        0,
+        60_000,
+        60_001,
+    ]
+    position, found = 0, list[bytes]()
+    while position < writer.next_seq:
+        found += bodies_of(await bus.read(ORDERS, 0, position, 30_000))
+        position = len(found)
+    assert found == [b"before", *bodies, b"after"]
+
+
 async def test_replay_begins_at_any_position(bus: Bus) -> None:
     writer = await bus.claim(ORDERS, 0, "oms")
     for first in (0, 5, 6, 16):

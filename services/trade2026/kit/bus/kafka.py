@@ -1,7 +1,7 @@
 """The bus of a cluster: Apache Kafka, written by compare-and-append (`kafka_log` says what counts, and why).
 
 What this trades away: an owner has one append under way at a time, so a commit costs a round trip; group commit
-collects what waits meanwhile. An append larger than 32 MiB is refused by the broker.
+collects what waits meanwhile. An append of more than about 24 MiB takes several batches, which become visible one by one.
 """
 
 import asyncio

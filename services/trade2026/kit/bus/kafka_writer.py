@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from trade2026.kit.bus.files import again
 from trade2026.kit.bus.kafka_log import Tail, encode_batch
-from trade2026.kit.bus.port import BusCorrupt, BusError, BusUncertain, Fenced
+from trade2026.kit.bus.kafka_topics import APPEND_BYTES_MAX
+from trade2026.kit.bus.port import BusCorrupt, BusError, BusFull, BusUncertain, Fenced
 
 if TYPE_CHECKING:
     from trade2026.kit.bus.kafka import KafkaPartition
@@ -16,8 +17,24 @@ if TYPE_CHECKING:
 _BATCH_BYTES_MAX = 4 * 1024 * 1024
 """What waits is sent together up to this; a larger append goes alone."""
 
+_PIECE_BYTES_MAX = 24 * 1024 * 1024
+"""The most in one batch; what describes the records needs room, too."""
+_ABOUT_BYTES = 300
+"""What describes a record, as a rule."""
+
 _Append = tuple["asyncio.Future[int]", Sequence[bytes], int]
 """Future, bodies, bytes."""
+
+
+def pieces(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """What of an append is sent in one batch: mostly all of it."""
+    first = size = 0
+    for n, body in enumerate(bodies):
+        size += len(body) + _ABOUT_BYTES
+        if size > _PIECE_BYTES_MAX and n > first:
+            yield bodies[first:n]
+            first, size = n, len(body) + _ABOUT_BYTES
+    yield bodies[first:] if first else bodies
 
 
 class KafkaWriter:
@@ -79,10 +96,17 @@ class KafkaWriter:
         return group
 
     async def _append(self, bodies: Sequence[bytes]) -> None:
+        """Send as one batch; what is too large for one is sent in several, in order."""
+        for piece in pieces(bodies):
+            await self._append_piece(piece)
+
+    async def _append_piece(self, bodies: Sequence[bytes]) -> None:
         """Send until it counts: in front of us may be what counts for nobody, never an append of another owner."""
         tail = self._tail
         while True:
             batch = encode_batch(bodies, seq=tail.seq, epoch=self.epoch, at=tail.offset, ts_ms=time.time_ns() // 10**6)
+            if len(batch) > APPEND_BYTES_MAX:
+                raise BusFull(f"{self._log.label}: a batch of {len(batch)} bytes, the most is {APPEND_BYTES_MAX}")
             landed = await self._log.client.produce(self.topic, self.partition, batch, self._lane)
             if landed == tail.offset:
                 tail.offset += len(bodies)

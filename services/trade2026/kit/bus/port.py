@@ -71,7 +71,8 @@ class Writer(Protocol):
     def append(self, bodies: Sequence[bytes]) -> "asyncio.Future[int]":
         """Append records in one piece, in order; returns at once.
 
-        All records of one call become visible together or not at all. Calls are pipelined: what waits
+        All records of one call become visible together or not at all, up to 24 MiB of them; a bus may write more in
+        several pieces, in order, of which a crash leaves the first. Calls are pipelined: what waits
         while an fsync runs is committed together with the next (group commit). `next_seq` is advanced
         at once.
 
