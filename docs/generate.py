@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
+from generate_asyncapi import asyncapi_document
 from generate_cli import cli_page
 from generate_endpoints import endpoint_sections
 from generate_problems import problem_page
@@ -168,7 +169,8 @@ def event_pages() -> str:
         "",
         "Every record is one JSON object: the envelope, with the event in `data`. Amounts are integers of 10⁻⁹,",
         "costs and fees of 10⁻¹⁸ where the event says so; times are nanoseconds since the epoch. Commands are no",
-        "events: they go to the owner, which logs what it decided.",
+        "events: they go to the owner, which logs what it decided. The same for machines:",
+        "[AsyncAPI 3](asyncapi.json).",
         "",
         "## Envelope",
         "",
@@ -284,6 +286,11 @@ def problem_reference() -> str:
     return NOTICE.format(source="where services raise them") + problem_page()
 
 
+def asyncapi() -> str:
+    """Return the document of topics for machines."""
+    return asyncapi_document(EVENTS)
+
+
 def nested(cls: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """Yield a model, then the models in its fields, each once, from the outside in."""
     queue, seen = [cls], {cls}
@@ -349,6 +356,7 @@ def manifest_tables() -> str:
 
 
 PAGES = {
+    "asyncapi.json": asyncapi,
     "cli.md": cli_reference,
     "reject-codes.md": reject_codes,
     "events.md": event_pages,

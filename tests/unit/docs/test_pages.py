@@ -1,10 +1,13 @@
 """The generated pages tell all that the code has, and the written ones name only what there is."""
 
 import importlib.util
+import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 import typer
@@ -68,3 +71,20 @@ def test_every_reject_code_is_listed_and_controlled() -> None:
 def test_a_page_that_is_wrong_is_seen(generate: ModuleType) -> None:
     assert "docs/controls.md: there is no limit maxNonsense" in generate.wrong_about_controls("`maxNonsense`")
     assert any("leaves out KILLED" in line for line in generate.wrong_about_controls(""))
+
+
+def test_every_topic_and_event_stands_in_the_asyncapi_document_and_each_reference_leads_somewhere(
+    generate: ModuleType,
+) -> None:
+    document = json.loads(generate.asyncapi())
+    assert document["asyncapi"] == "3.0.0"
+    assert list(document["channels"]) == [topic.name for topic in facts.TOPICS]
+    for name, of in generate.EVENTS.items():
+        kinds = of if isinstance(of, tuple) else get_args(of)
+        assert list(document["channels"][name]["messages"]) == [kind.__name__ for kind in kinds]
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', generate.asyncapi()):
+        found = document
+        for step in reference.split("/"):
+            found = found[step]
+    fields = document["components"]["schemas"]["OrderFilled"]["properties"]
+    assert {"order_id", "last_qty", "last_px"} <= set(fields)
