@@ -12,7 +12,7 @@ from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, Reader, Record, Tr
 log = logging.getLogger(__name__)
 
 RECORDS_PER_BATCH_MAX = 500
-_RETRY_SECONDS = 0.5
+_RETRY_SECONDS, _RETRY_SECONDS_MAX = 0.5, 5.0
 _STOP_SECONDS_MAX = 2.0
 
 
@@ -109,9 +109,10 @@ class Follower:
             log.exception(self.error)
 
     async def _read(self) -> list[Record]:
-        """The next batch; a log that can't be read just now is asked again."""
+        """The next batch; a log that can't be read just now is asked again, less and less often."""
         assert self._reader is not None
         self._reading = True
+        delay = _RETRY_SECONDS
         try:
             while True:
                 try:
@@ -121,9 +122,11 @@ class Follower:
                 except (BusCorrupt, Trimmed):
                     raise
                 except BusError as error:
+                    if not self.error:  # one line an outage
+                        log.warning("%s: waits at %d: %s", self.topic, self.next_seq, error)
                     self.error = f"{self.topic}: waits at {self.next_seq}: {error}"
-                    log.warning(self.error)
-                    await asyncio.sleep(_RETRY_SECONDS)
+                    await asyncio.sleep(delay)
+                    delay = min(2 * delay, _RETRY_SECONDS_MAX)
                     await self._look_again()
         finally:
             self._reading = False
@@ -132,4 +135,5 @@ class Follower:
         """It is well as soon as the log answers: the next record may be hours away."""
         with contextlib.suppress(BusError):
             await self.measure_lag()
+            log.info("%s: goes on at %d", self.topic, self.next_seq)
             self.error = ""

@@ -133,16 +133,19 @@ async def test_a_log_that_cannot_be_read_just_now_is_asked_again(log: Log, monke
     await follower.stop()
 
 
-async def test_it_is_well_as_soon_as_the_log_answers_though_nothing_new_comes(
-    log: Log, monkeypatch: pytest.MonkeyPatch
+async def test_an_outage_is_one_line_and_it_is_well_as_soon_as_the_log_answers_though_nothing_new_comes(
+    log: Log, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr("trade2026.kit.follower._RETRY_SECONDS", 0.001)
     follower = Follower(log.bus, TOPIC, log.fold)
     await follower.start()
     reader = follower._reader
     assert reader is not None
-    read, away = reader.read, True
+    read, away, asked = reader.read, True, 0
 
     async def ask(records_max: int = 1000) -> list[Record]:
+        nonlocal asked
+        asked += 1
         if away:
             raise BusError("nobody answers")
         return await read(records_max)
@@ -156,9 +159,10 @@ async def test_it_is_well_as_soon_as_the_log_answers_though_nothing_new_comes(
     monkeypatch.setattr(log.bus, "end", end)
     log.bus.wake(TOPIC)
     await log.write(1)
-    await until(lambda: "nobody answers" in follower.error, "it says that it waits")
+    await until(lambda: "nobody answers" in follower.error and asked > 5, "it says that it waits, and asks again")
     away = False
     await until(lambda: not follower.error, "it is well")
+    assert [line.levelname for line in caplog.records].count("WARNING") == 1
     await follower.stop()
 
 
