@@ -1,6 +1,7 @@
 """The lake's sink on a real log: what is in the topics is in the tables, once, and what is not is told."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -348,17 +349,6 @@ async def test_a_table_that_is_taken_away_is_made_again_from_the_log_and_that_is
     assert said == {"status": "failed", "detail": "the table was taken away, and is made again from record 0 on"}
 
 
-async def test_an_event_of_a_later_version_stops_its_table_only(rig: Rig) -> None:
-    service = await rig.start(SinkTicksService)
-    await rig.say(TICKS, trade(0))
-    await rig.say_newer(TICKS)
-    await rig.until(lambda: service.sinks["ticks"].stopped, "it stops")
-    await rig.say(BOOKS, Book(SYMBOL, [], []))
-    await stored(rig, service, 1, "books")
-    _, answer = await rig.ask(service, "GET", "/health")
-    assert answer["checks"][TICKS]["status"] == "failed"
-
-
 async def test_below_the_floor_of_the_disk_nothing_is_written(rig: Rig) -> None:
     service = await rig.start(SinkTicksService)
     rig.settings = service.settings
@@ -370,3 +360,20 @@ async def test_below_the_floor_of_the_disk_nothing_is_written(rig: Rig) -> None:
     service.context.free_bytes = lambda path: 10_000
     await stored(rig, service, 1)
     assert await trade_ids(rig, service) == ids(0)
+
+
+async def test_an_event_of_a_later_version_is_put_down_and_the_others_are_stored(rig: Rig) -> None:
+    service = await rig.start(SinkTicksService)
+    await rig.say(TICKS, trade(0))
+    await rig.say_newer(TICKS)
+    await rig.say(TICKS, trade(1))
+    await stored(rig, service, 3)
+    assert await trade_ids(rig, service) == ids(0, 1)
+    _, health = await rig.ask(service, "GET", "/health")
+    assert health["checks"]["dead_letters"]["status"] == "failed"
+    assert health["checks"][TICKS]["status"] == "ok"
+    (letter,) = [json.loads(line) for line in service.dead.path.read_text().splitlines()]
+    assert (letter["topic"], letter["seq"]) == (TICKS, 1) and "OrderTeleported" in letter["body"]
+    service.dead.path.unlink()
+    _, health = await rig.ask(service, "GET", "/health")
+    assert "dead_letters" not in health["checks"]

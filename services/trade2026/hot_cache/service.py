@@ -25,6 +25,7 @@ from trade2026.hot_cache.machine import ORDERS, TICKS, HotMachine
 from trade2026.hot_cache.views import entry_of
 from trade2026.hot_cache.watch import Watch
 from trade2026.kit.bus.port import Record
+from trade2026.kit.dead_letters import DeadLetters, dead_letters_folder
 from trade2026.kit.follower import Follower
 from trade2026.kit.followers import health_of
 from trade2026.kit.http import App
@@ -92,6 +93,7 @@ class HotCacheService(Service):
         self._store = SnapshotStore(snapshot_directory(self.settings.state, self.name), self.name)
         self._snapshot_ts = now()
         self.feeder = Feeder(self.cache, self._everything, self.watch.tell)
+        self.dead = DeadLetters(dead_letters_folder(self.settings.state), self.name, context.metrics)
         self._valuing: asyncio.Task[None] | None = None
         self._error = ""
         self._add_metrics()
@@ -115,6 +117,7 @@ class HotCacheService(Service):
                 partition=partition,
                 from_seq=max(begin, next_seq),
                 on_batch=self._publish,
+                dead=None if topic == ORDERS else self.dead,  # positions are made of all orders
             )
             await self.followers[name].start()
         self.machine.value()
@@ -151,6 +154,7 @@ class HotCacheService(Service):
             "cache": Health(not self.feeder.error, self.feeder.error),
             "P&L": Health(not self._error, self._error),
             "snapshots": Health(not unreadable, unreadable),
+            **self.dead.health(),
         }
 
     def stats(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from trade2026.domain.events import Envelope, decode
 from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, Reader, Record, Trimmed
+from trade2026.kit.dead_letters import DeadLetters
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ class Follower:
             reader does not understand must not be skipped).
         from_seq: Where to begin, e.g. after a snapshot.
         on_batch: Awaited after each batch that was folded, before the next is read.
+        dead: Where a record is put that can't be decoded or folded, for who may go on without it.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Follower:
         partition: int = 0,
         from_seq: int = 0,
         on_batch: Callable[[], Awaitable[None]] | None = None,
+        dead: DeadLetters | None = None,
     ) -> None:
         self.bus, self.topic, self.partition = bus, topic, partition
         self.next_seq = from_seq
@@ -43,7 +46,7 @@ class Follower:
         self.error = ""
         """Why it stopped, or waits; empty while it is well."""
         self.end_seen = from_seq
-        self._fold, self._on_batch = fold, on_batch
+        self._fold, self._on_batch, self._dead = fold, on_batch, dead
         self._reader: Reader | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -91,12 +94,21 @@ class Follower:
             await self.measure_lag()  # behind: there may be many more
         for record in records:
             assert record.seq == self.next_seq, f"{self.topic}: {record.seq} follows {self.next_seq - 1}"
-            self._fold(decode(record.body), record)
+            self._take_one(record)
             self.next_seq = record.seq + 1
         self.end_seen = max(self.end_seen, self.next_seq)
         if self._on_batch is not None:
             await self._on_batch()
         await asyncio.sleep(0)
+
+    def _take_one(self, record: Record) -> None:
+        try:
+            self._fold(decode(record.body), record)
+        except Exception as error:
+            if self._dead is None:
+                raise
+            log.warning("%s: put down at %d: %s", self.topic, record.seq, error)
+            self._dead.put(record, str(error))
 
     async def _run(self) -> None:
         try:

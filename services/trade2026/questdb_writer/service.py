@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from trade2026.domain.shards import partition_name
+from trade2026.kit import dead_letters
 from trade2026.kit.bus.port import BusError
+from trade2026.kit.dead_letters import dead_letters_folder
 from trade2026.kit.follower import Follower
 from trade2026.kit.followers import health_of
 from trade2026.kit.http import App, Problem
@@ -83,6 +85,9 @@ class QuestDbWriterService(Service):
         self.store: QueryableStore | None = None
         self.writing: Writing | None = None
         self.dead: DeadLetters | None = None
+        """Rows that don't fit their tables."""
+        self.unread = dead_letters.DeadLetters(dead_letters_folder(self.settings.state), self.name, context.metrics)
+        """Records of which no row could be made."""
         self.queries = ThreadPoolExecutor(QUERIES_MAX, thread_name_prefix="query")
         self.skipped: dict[str, int] = {}
         """Events that a topic had dropped before they were written."""
@@ -147,6 +152,7 @@ class QuestDbWriterService(Service):
         if self.dead is not None and self.dead.count:
             said = f"{self.dead.count} rows don't fit their tables: look at {self.dead.path}, and move it away"
             checks["dead_letters"] = Health(False, said)
+        checks |= {f"unread_{name}": health for name, health in self.unread.health().items()}
         checks["disk"] = self.disk()
         return checks
 
@@ -262,6 +268,7 @@ class QuestDbWriterService(Service):
             partition=partition,
             from_seq=position,
             on_batch=self.writing.room,
+            dead=None if topic == ORDERS else self.unread,  # a row of an order is made of all its events
         )
         self._followers[place] = follower
         await follower.start()

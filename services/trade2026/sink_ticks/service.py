@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from trade2026.domain.instruments import Instruments
+from trade2026.kit.dead_letters import DeadLetters, dead_letters_folder
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed, Position
 from trade2026.kit.service import Context, Health, Service
@@ -54,6 +55,7 @@ class SinkTicksService(Service):
         self.lake = lake or open_lake(self.settings, names=SPECS, retention_hours=self.config.retention_hours)
         self._writer = ThreadPoolExecutor(1, "lake-writer")
         self._reader = ThreadPoolExecutor(1, "lake-reader")
+        self.dead = DeadLetters(dead_letters_folder(self.settings.state), self.name, context.metrics)
         topics = {topic.name for topic in self.settings.topics}
         self.sinks = {feed.spec.name: self._sink(feed) for feed in FEEDS if feed.topic in topics}
         self.upkeep = Upkeep(
@@ -97,7 +99,7 @@ class SinkTicksService(Service):
             checks |= sink.health()
         if is_folder(self.settings):
             checks["disk"] = self.disk()
-        return checks | {"upkeep": self.upkeep.health()}
+        return checks | self.dead.health() | {"upkeep": self.upkeep.health()}
 
     def stats(self) -> dict[str, Any]:
         sinks = self.sinks.values()
@@ -135,6 +137,7 @@ class SinkTicksService(Service):
                 commit_seconds=metrics.histogram("trade2026_lake_commit_seconds", "A batch's commit", **labels),
             ),
             batch_rows=self.config.batch_rows,
+            dead=self.dead,
             batch_seconds=self.config.batch_seconds,
         )
         metrics.gauge("trade2026_lake_lag_records", "In the log and not stored", lambda: sink.lag, **labels)

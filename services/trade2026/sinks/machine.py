@@ -24,6 +24,10 @@ class Feed:
     """None for an event that is not for this table."""
 
 
+class Unstorable(ValueError):
+    """No row can be made of a record."""
+
+
 class Intake:
     """Rows of one topic since the last commit.
 
@@ -48,11 +52,15 @@ class Intake:
 
         Raises:
             ValueError: it is not the next.
+            Unstorable: nothing was taken; `pass_over` it, or stop.
         """
         if envelope.seq != self.next_seq:
             raise ValueError(f"{self.feed.topic}: {envelope.seq} follows {self.next_seq - 1}")
+        try:
+            row = self.feed.row(envelope)
+        except Exception as error:
+            raise Unstorable(f"no row of it: {error!r}") from error
         self.next_seq += 1
-        row = self.feed.row(envelope)
         if row is None:
             return
         day = row[0]
@@ -60,6 +68,10 @@ class Intake:
             self.late += 1
         self.newest_day = max(self.newest_day, day)
         self.rows.append(row)
+
+    def pass_over(self) -> None:
+        """Go on behind a record of which there is no row."""
+        self.next_seq += 1
 
     def skip_to(self, seq: int) -> int:
         """Go on at a later record: those before it are gone. Returns how many they are."""

@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from trade2026.domain.events import decode
-from trade2026.kit.bus.port import Bus, BusError, Trimmed
+from trade2026.domain.events import UnknownEvent, decode
+from trade2026.kit.bus.port import Bus, BusError, Record, Trimmed
 from trade2026.kit.clock import Clock
+from trade2026.kit.dead_letters import DeadLetters
 from trade2026.kit.metrics import Counter, LatencyHistogram
 from trade2026.kit.service import Health
-from trade2026.sinks.machine import Feed, Intake, offset_names
+from trade2026.sinks.machine import Feed, Intake, Unstorable, offset_names
 from trade2026.stores.lake import Columns, Lake, LakeConflict, LakeError, NoSuchTable, TableSpec
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class TopicSink:
     Args:
         call: Calls the destination.
         room: How the disk is: below the floor nothing is written, and the log keeps what it can.
+        dead: Where a record is put of which there is no row; without it the sink stops there.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class TopicSink:
         measured: Measured,
         batch_rows: int,
         batch_seconds: float,
+        dead: DeadLetters | None = None,
     ) -> None:
         self.bus, self.store, self.clock, self.feed = bus, store, clock, feed
         self._failures = (BusError, *store.failures)
@@ -122,7 +125,7 @@ class TopicSink:
         self._lost = self._late = 0
         """As counted in the last commit."""
         self._gap, self._gap_at = "", 0
-        self._call, self._room = call, room
+        self._call, self._room, self._dead = call, room, dead
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -258,9 +261,20 @@ class TopicSink:
                 self._skip(await self.bus.start(self.topic, 0))
                 continue
             for record in records:
-                self.intake.take(decode(record.body))
+                self._take(record)
                 size += len(record.body)
             await asyncio.sleep(0)
+
+    def _take(self, record: Record) -> None:
+        assert self.intake is not None
+        try:
+            self.intake.take(decode(record.body))
+        except (UnknownEvent, Unstorable) as error:
+            if self._dead is None:
+                raise
+            log.warning("%s: put down at %d: %s", self.topic, record.seq, error)
+            self._dead.put(record, str(error))
+            self.intake.pass_over()
 
     def _skip(self, start: int) -> None:
         assert self.intake is not None
