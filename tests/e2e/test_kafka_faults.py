@@ -11,13 +11,14 @@ from bench.stack import wait_for
 from tests.checker_kafka import read_raw
 from tests.e2e.load import Load
 from tests.e2e.stack import ORDER, WAIT_SECONDS, Stack
-from tests.e2e.test_kafka import ACCOUNTS, KAFKA, SERVICES, all_well, check_log, not_ready
+from tests.e2e.test_kafka import ACCOUNTS, KAFKA, check_log, not_ready
 from tests.infra import started
 from tests.integration.small_disk import SmallDisk
 
 from trade2026.local.infra.component import Component
 from trade2026.local.infra.kafka import Kafka
 
+SERVICES = ["oms", "gateway", "normalizer", "risk", "ptrc"]
 ANSWER_SECONDS_MAX = 30.0
 """A refusal comes after one request to the broker, which is given up after 5 s; a slow machine may take longer."""
 
@@ -60,6 +61,13 @@ def stack(tmp_path: Path, broker: Component) -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
+
+
+def all_well(stack: Stack) -> bool:
+    answers = {name: stack.http(name).get("/health") for name in SERVICES}
+    unwell = {name: answer.text for name, answer in answers.items() if answer.status_code != 200}
+    print(unwell)
+    return not unwell
 
 
 def refused_in_time(stack: Stack) -> None:

@@ -233,9 +233,9 @@ class Feed:
 
     async def _begin_again(self, error: BusError) -> None:
         """The bus refused market data: claim the topic again, and go on after what it has."""
+        log.warning("market data could not be written: %s", error)  # one line an outage
         while True:
             self.error = f"market data could not be written: {error}"
-            log.warning(self.error)
             await asyncio.sleep(_RETRY_SECONDS)
             try:
                 self._under_way = []

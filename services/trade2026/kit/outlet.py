@@ -101,8 +101,9 @@ class Outlet:
                 raise
             except BusError as error:
                 self._take_back()
+                if not self.error:  # one line an outage
+                    log.warning("%s cannot be written: %s", self._topic, error)
                 self.error = f"{self._topic} cannot be written: {error}"
-                log.warning(self.error)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, _RETRY_SECONDS_MAX)
                 await self._claim_again(end)
