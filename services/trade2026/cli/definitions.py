@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trade2026.cli.manifests import wrong
 from trade2026.cli.output import FAILED, UNREACHABLE, USAGE, CliError
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _from_manifest(file: Path) -> list[dict[str, Any]]:
     try:
         found = load_strategies(read(file))
     except ManifestError as error:
-        raise CliError(f"{file}:\n  " + "\n  ".join(map(str, error.faults)), USAGE) from error
+        raise wrong(file, error) from error
     documents = [strategy.model_dump(mode="json", by_alias=True, exclude_defaults=True) for strategy in found]
     for document, strategy in zip(documents, found, strict=True):
         document |= {"apiVersion": strategy.api_version, "kind": strategy.kind}

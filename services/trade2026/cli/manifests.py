@@ -8,7 +8,7 @@ import typer
 from trade2026.cli.output import USAGE, AsJson, CliError, ManifestPath, print_json, show, show_rows
 
 if TYPE_CHECKING:
-    from trade2026.stack.manifest import Manifest
+    from trade2026.stack.manifest import Manifest, ManifestError
     from trade2026.stack.model import TradingStack
     from trade2026.stack.planner import Plan
 
@@ -18,6 +18,14 @@ ServiceNames = Annotated[
 ]
 
 
+def wrong(file: Path, error: "ManifestError") -> CliError:
+    """What is wrong with a manifest, a line each; the file is named once."""
+    faults = [str(fault) for fault in error.faults]
+    if len(faults) == 1 and faults[0].startswith(f"{file} "):
+        return CliError(faults[0], USAGE)
+    return CliError("\n  ".join([f"{file}:", *faults]), USAGE)
+
+
 def read(file: Path) -> "TradingStack":
     """Read a manifest; what is wrong with it becomes a `CliError`."""
     from trade2026.stack.manifest import ManifestError, load
@@ -25,7 +33,7 @@ def read(file: Path) -> "TradingStack":
     try:
         return load(file)
     except ManifestError as error:
-        raise CliError(f"{file}:\n  " + "\n  ".join(map(str, error.faults)), USAGE) from error
+        raise wrong(file, error) from error
 
 
 def read_all(file: Path) -> "Manifest":
@@ -36,7 +44,7 @@ def read_all(file: Path) -> "Manifest":
     try:
         return load_all(read_text(file))
     except ManifestError as error:
-        raise CliError(f"{file}:\n  " + "\n  ".join(map(str, error.faults)), USAGE) from error
+        raise wrong(file, error) from error
 
 
 def chosen(services: str | None) -> list[str] | None:

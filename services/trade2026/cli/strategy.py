@@ -322,7 +322,7 @@ def release(name: StrategyName, reason: Reason, state_dir: StatePath = None, as_
     if before is not None and after is not None:
         told = strategy_states.told_of_release(name, before, after, was_stopped=was_stopped is not False)
     elif unknown := stranger(target, scope):
-        told = unknown
+        told = f"what was halted as {name} may trade again\n{unknown}"
     elif was_stopped is False:
         told = f"{name} was not halted"
     status = None if after is None else after["status"]

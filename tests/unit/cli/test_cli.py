@@ -86,6 +86,14 @@ def test_a_wrong_manifest_is_told_with_its_line(cli: Any, tmp_path: Path) -> Non
     assert "line 7: spec.baseCurency: is no field here; did you mean 'baseCurrency'?" in result.err
 
 
+@pytest.mark.parametrize("words", [("validate", "-f"), ("up", "-f"), ("strategy", "run")])
+def test_a_manifest_that_is_not_there_is_named_once(cli: Any, stack: Any, words: tuple[str, ...]) -> None:
+    (stack.state.path / "manifest.yaml").write_text(Path(QUICKSTART).read_text())
+    stack.state.lock()
+    result = cli(*words, "nosuch.yaml")
+    assert (result.code, result.err.count("nosuch.yaml")) == (2, 1), result.err
+
+
 def test_a_plan_shows_what_would_run(cli: Any) -> None:
     planned = cli("plan", "-f", QUICKSTART, "--json", "--port-offset", "7", "--services", "oms,pnl").json
     assert [(release["name"], release["services"]) for release in planned["releases"]] == [
