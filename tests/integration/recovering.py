@@ -19,8 +19,8 @@ from trade2026.controls.limits import LimitBook
 from trade2026.domain import events as ev
 from trade2026.domain.market import Trade
 from trade2026.domain.orders import partition_of_id
+from trade2026.kit.bus.choice import open_bus
 from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
-from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.kit.clock import WallClock
 from trade2026.kit.http import App
 from trade2026.kit.metrics import Metrics
@@ -45,6 +45,11 @@ def split(settings: ProcessSettings, partitions: int) -> ProcessSettings:
     return msgspec.structs.replace(settings, topics=topics)
 
 
+def alone(service: str, me: Member, partitions: int) -> Membership:
+    """It has no other replica."""
+    return EmbeddedMembership(me, partitions)
+
+
 class Hosted:
     """One service with its routes, on a bus of its own, as in a process of its own."""
 
@@ -53,9 +58,9 @@ class Hosted:
         make: Callable[[Context], Any],
         settings: ProcessSettings,
         number: int,
-        membership: Callable[[Member, int], Membership] = EmbeddedMembership,
+        membership: Callable[[str, Member, int], Membership] = alone,
     ) -> None:
-        self.bus = SqliteBus(settings.state / "bus", settings.topics)
+        self.bus = open_bus(settings)
         self.free_bytes = 10**12
         clock = WallClock()
         context = Context(
@@ -86,12 +91,13 @@ class Hosted:
 class Desk:
     """The processes of a stack, the venue, and what the test wants to know of them."""
 
-    def __init__(self, state: Path, partitions: int = 1) -> None:
-        self.settings = split(settings_of(state, ["oms", "archive"]), partitions)
+    def __init__(self, state: Path, partitions: int = 1, **changed: Any) -> None:
+        settings = msgspec.structs.replace(settings_of(state, ["oms", "archive"]), **changed)
+        self.settings = split(settings, partitions)
         self.state = state
         self.started: list[Hosted] = []
         self.clock = WallClock()
-        self.venue_bus = SqliteBus(state / "bus", self.settings.topics)
+        self.venue_bus = open_bus(self.settings)
         self.reports = [self._publisher("venue.reports", partition) for partition in range(partitions)]
         self.ticks = self._publisher("market.ticks")
         self.risk = self._publisher("risk.events")
@@ -103,6 +109,10 @@ class Desk:
     async def start(self) -> None:
         for publisher in (*self.reports, self.ticks, self.risk):
             await publisher.start()
+        await self.tick()
+
+    async def tick(self) -> None:
+        """A trade, so that the price is fresh."""
         now = self.clock.now()
         await self.ticks.publish(Trade(instrument="BTCUSDT.SIM", trade_id="1", price=PRICE, quantity=UNIT, ts_recv=now))
 

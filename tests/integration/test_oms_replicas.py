@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -18,6 +19,8 @@ from websockets.asyncio.client import connect
 from trade2026.domain import events as ev
 from trade2026.domain.orders import partition_of_id
 from trade2026.domain.shards import partition_of
+from trade2026.kit.bus.choice import open_membership
+from trade2026.kit.bus.membership import Member, Membership
 from trade2026.kit.bus.membership_member import Timing
 from trade2026.kit.bus.membership_memory import MemoryGroup
 from trade2026.kit.process import web_server
@@ -35,7 +38,7 @@ class Replica(Hosted):
         settings = msgspec.structs.replace(
             desk.settings, release=self.name, ports={**desk.settings.ports, "oms": self.port}
         )
-        super().__init__(OmsService, settings, len(desk.started), lambda me, _: desk.group.member(me))
+        super().__init__(OmsService, settings, len(desk.started), desk.member)
         self._server = web_server(self.app, host="127.0.0.1", port=self.port)
         self._serving = asyncio.ensure_future(self._server.serve())
 
@@ -56,9 +59,29 @@ class Replica(Hosted):
 class Replicas(Desk):
     """A desk whose order service has replicas."""
 
-    def __init__(self, state: Path) -> None:
-        super().__init__(state, PARTITIONS)
+    def __init__(self, state: Path, **changed: Any) -> None:
+        super().__init__(state, PARTITIONS, **changed)
         self.group = MemoryGroup(PARTITIONS, TIMING)
+
+    def member(self, service: str, me: Member, partitions: int) -> Membership:
+        """One of the group in memory, or of the brokers' if the bus is theirs."""
+        if self.settings.bus["type"] == "embedded":
+            return self.group.member(me)
+        return open_membership(self.settings, service, me, partitions)
+
+    async def start(self) -> None:
+        await super().start()
+        self._ticking = asyncio.ensure_future(self._keep_fresh())
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            await self.tick()
+
+    async def stop(self) -> None:
+        self._ticking.cancel()
+        await asyncio.gather(self._ticking, return_exceptions=True)
+        await super().stop()
 
     async def replica(self, number: int) -> Replica:
         replica = Replica(self, number)
@@ -92,6 +115,19 @@ class Replicas(Desk):
     async def leave(self, replica: Replica) -> None:
         self.started.remove(replica)
         await replica.stop()
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+async def moving(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Replicas]:
+    """On a log in files with a group in memory, and on brokers that carry both."""
+    changed: dict[str, Any] = {}
+    if request.param == "kafka":
+        servers = {"bootstrap_servers": request.getfixturevalue("kafka").address}
+        changed = {"bus": {"type": "kafka", "kafka": servers}, "stack": f"replicas-{uuid4().hex[:8]}"}
+    desk = Replicas(tmp_path, **changed)
+    await desk.start()
+    yield desk
+    await desk.stop()
 
 
 @pytest.fixture
@@ -244,7 +280,8 @@ async def check_that_the_log_has_what_was_told(desk: Replicas, load: Load) -> in
     return len(found)
 
 
-async def test_from_one_replica_to_three_and_back_under_load_nothing_is_lost_or_doubled(desk: Replicas) -> None:
+async def test_from_one_replica_to_three_and_back_under_load_nothing_is_lost_or_doubled(moving: Replicas) -> None:
+    desk = moving
     replicas = await desk.replicas(1)
     load = Load(list(replicas))
     await until(lambda: len(load.told) > 50, "orders are taken")

@@ -57,7 +57,7 @@ class OmsService(Service):
         shared = Shared(context, self.instruments, self.book, self.latency, accepted)
         self.partitions = settings.partitions(TOPIC)
         me = Member(settings.release, f"{settings.host}:{settings.ports.get(self.name, 0)}")
-        membership = context.membership(me, self.partitions)
+        membership = context.membership(self.name, me, self.partitions)
         self.cells = Cells(membership, lambda partition: OrderCell(shared, partition))
         accounts = AccountsOfOrders(self.cells, settings.state)
         self.stream = EventStream(context.bus, TOPIC, self.partitions, accounts.of)
