@@ -167,6 +167,9 @@ def test_a_query_changes_nothing_and_reaches_nothing_outside(store: QueryableSto
         ("SELECT (((1)", "not closed"),
         ("SELECT " + "(" * 200 + ")" * 200, "deep"),
         ("SELECT 'a", "unterminated"),
+        ("SELECT count() FRM orders", "'FRM': did you mean FROM"),
+        ("SELECT * FROM orders WHER side = 'BUY'", "'WHER': did you mean WHERE"),
+        ("SELECT price FROM ticks LIMT 3", "'LIMT': did you mean LIMIT"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_the_reason(store: QueryableStore, query: str, says: str) -> None:

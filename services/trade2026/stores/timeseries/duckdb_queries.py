@@ -1,6 +1,7 @@
 """Queries of strangers on the store: they read, end in time, and take no more than they may."""
 
 import contextlib
+import difflib
 import re
 import threading
 from collections.abc import Generator, Sequence
@@ -155,6 +156,7 @@ _QUERY_ERRORS = (
     duckdb.TransactionException,
     duckdb.IntegrityError,
 )
+_KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP", "ORDER", "LIMIT", "SAMPLE", "LATEST", "HAVING", "JOIN", "UNION")
 _CARET = re.compile(r"LINE (\d+): (.*)\n( *)\^")
 _COLUMN = re.compile(r'[Cc]olumn "([^"]+)" not found|does not have a column named "([^"]+)"')
 _TABLE = re.compile(r"Table with name (\S+) does not exist")
@@ -172,9 +174,26 @@ def _refused(sql: str, error: duckdb.Error) -> QueryRefused:
     caret = _CARET.search(text)
     if caret is None:
         return QueryRefused(message)
+    is_syntax = "syntax error" in message
+    if is_syntax and (slip := _slip(sql)):
+        return QueryRefused(f"syntax error at {slip[0]!r}: did you mean {slip[1]}?", slip[2])
     shown, column = caret[2], len(caret[3]) - len(f"LINE {caret[1]}: ")
     word = re.match(r"\W|\w+", shown[column:])
+    if is_syntax and (word is None or word[0] not in sql):  # what it stumbled over is ours, behind the query's end
+        return QueryRefused("syntax error: the query is not complete", len(sql))
     return QueryRefused(message, _place_of(word[0], sql) if word else 0)
+
+
+def _slip(sql: str) -> tuple[str, str, int] | None:
+    """The first word that is nearly one of SQL's, the one that was meant, and where it is."""
+    names = {*TABLES, *(column.name for table in TABLES.values() for column in table.columns)}
+    for word in re.finditer(r"[A-Za-z_]{3,}", sql):
+        if word[0].lower() in names:
+            continue
+        meant = difflib.get_close_matches(word[0].upper(), _KEYWORDS, n=1, cutoff=0.75)
+        if meant and meant[0] != word[0].upper():
+            return word[0], meant[0], word.start()
+    return None
 
 
 def _place_of(word: str, sql: str) -> int:
