@@ -32,6 +32,11 @@ class Cell(Protocol):
         """Whether another process has claimed the partition: this cell is of no use any more."""
         ...
 
+    @property
+    def progress(self) -> str:
+        """How far its start is, for a person."""
+        ...
+
     async def start(self) -> None:
         """Claim, recover, and work. What it raises, it raises before it has promised anything to anybody."""
         ...
@@ -60,6 +65,8 @@ class Cells(Generic[C]):
         self.forwarder = Forwarder()
         self.forwarded = 0
         self._make = make
+        self._coming: dict[int, C] = {}
+        """Those that are being started."""
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._looked_at = 0.0
         self._joined = False
@@ -81,7 +88,7 @@ class Cells(Generic[C]):
     async def take(self, partitions: frozenset[int]) -> None:
         """See `Holder.take`."""
         for partition in sorted(partitions - self.here.keys() - self._starting.keys()):
-            self.troubles[partition] = "starting"
+            self._coming[partition] = self._make(partition)
             self._starting[partition] = asyncio.create_task(self._begin(partition), name=f"cell {partition}")
 
     async def let_go(self, partitions: frozenset[int]) -> None:
@@ -96,7 +103,7 @@ class Cells(Generic[C]):
         """Start the cell, as often as it takes; nobody else does it meanwhile. The process's first ones must succeed."""
         delay = _RETRY_SECONDS
         while True:
-            cell = self._make(partition)
+            cell = self._coming[partition]
             try:
                 await cell.start()
             except asyncio.CancelledError:
@@ -110,15 +117,17 @@ class Cells(Generic[C]):
                 log.warning("partition %s can't be begun yet: %r", partition, error)
             else:
                 self.here[partition] = cell
-                self.troubles.pop(partition, None)
-                self._starting.pop(partition, None)
+                for pending in (self.troubles, self._coming, self._starting):
+                    pending.pop(partition, None)
                 return
             await asyncio.sleep(delay)
             delay = min(2 * delay, _RETRY_SECONDS_MAX)
+            self._coming[partition] = self._make(partition)
 
     async def _end(self, partition: int) -> None:
         starting, cell = self._starting.pop(partition, None), self.here.pop(partition, None)
         self.troubles.pop(partition, None)
+        self._coming.pop(partition, None)
         if starting is not None:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
@@ -144,10 +153,17 @@ class Cells(Generic[C]):
         return f"another process has claimed partition {fenced}" if fenced is not None else ""
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all that is to be ours is here."""
+        return not self._coming and self.membership.held <= self.here.keys()
+
+    @property
     def detail(self) -> str:
         """What is not as it should be, for a person; empty for nothing."""
-        troubles = [f"partition {partition}: {trouble}" for partition, trouble in sorted(self.troubles.items())]
-        return "; ".join([self.membership.detail] * bool(self.membership.detail) + troubles)
+        coming = {partition: cell.progress for partition, cell in self._coming.items()}
+        wrong = sorted({**coming, **self.troubles}.items())
+        said = [what if self.partitions == 1 else f"partition {partition}: {what}" for partition, what in wrong]
+        return "; ".join(filter(None, [self.membership.detail, *said]))
 
     # ── whose is what ───────────────────────────────────────────────────────────────────────
 
@@ -166,8 +182,7 @@ class Cells(Generic[C]):
         if cell is not None:
             return cell
         if partition in self.membership.held:
-            trouble = self.troubles.get(partition, "starting")
-            raise Problem(503, "not_ready", f"partition {partition} is being taken over here: {trouble}", retry_after=1)
+            raise Problem(503, "not_ready", f"partition {partition} is being taken over here", retry_after=1)
         member = self.membership.whose(partition)
         if member is None or member == self.membership.me:
             raise Problem(503, "no_owner", f"partition {partition} has no owner just now", retry_after=1)

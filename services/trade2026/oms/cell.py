@@ -102,6 +102,11 @@ class OrderCell:
         """Whether another process has claimed the partition."""
         return self.owner.fenced
 
+    @property
+    def progress(self) -> str:
+        """How far the log is folded, for a person."""
+        return self.owner.detail
+
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
     def _machine(self) -> OrderMachine:

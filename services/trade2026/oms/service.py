@@ -89,9 +89,9 @@ class OmsService(Service):
         behind = next((cell for cell in self.cells.here.values() if not cell.owner.ready), None)
         if behind is not None:
             return False, behind.owner.detail
-        if self.cells.troubles:
-            return False, self.cells.detail
-        return self._timer is not None, "ready" if self._timer is not None else "starting"
+        if self.cells.is_whole and self._timer is not None:
+            return True, "ready"
+        return False, self.cells.detail or "starting"
 
     def replaced(self) -> str:
         return self.cells.replaced

@@ -1,0 +1,163 @@
+"""Cells begin and end as a membership says, and whose an account is is said by the same."""
+
+import asyncio
+
+import pytest
+from tests.waiting import until
+
+from trade2026.domain.shards import partition_of
+from trade2026.kit import cells as cells_module
+from trade2026.kit.bus.membership import EmbeddedMembership, Holder, Member
+from trade2026.kit.cells import Cells
+from trade2026.kit.forward import Elsewhere
+from trade2026.kit.problem import Problem
+
+ME, OTHER = Member("a", "127.0.0.1:1"), Member("b", "127.0.0.1:2")
+P = 4
+
+
+class Advice:
+    """A membership that says what the test says."""
+
+    replaced = ""
+    detail = ""
+
+    def __init__(self) -> None:
+        self.me, self.partitions = ME, P
+        self.held: frozenset[int] = frozenset()
+        self.known: dict[int, Member] = {}
+        self.looked = 0
+        self.holder: Holder | None = None
+
+    async def join(self, holder: Holder) -> None:
+        self.holder = holder
+        await holder.take(self.held)
+
+    async def leave(self) -> None:
+        assert self.holder is not None
+        held, self.held = self.held, frozenset()
+        await self.holder.let_go(held)
+
+    def whose(self, partition: int) -> Member | None:
+        return self.known.get(partition)
+
+    async def look(self) -> None:
+        self.looked += 1
+
+
+class Fake:
+    """A cell that starts when the test lets it, or breaks as often as the test says."""
+
+    breaks = 0
+
+    def __init__(self, partition: int) -> None:
+        self.partition, self.fenced, self.stopped = partition, False, False
+        self.progress = "folded 3 of 7"
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+
+    async def start(self) -> None:
+        await self.may_start.wait()
+        if Fake.breaks:
+            Fake.breaks -= 1
+            raise OSError("no luck")
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells_module, "_RETRY_SECONDS", 0.001)
+    Fake.breaks = 0
+
+
+async def test_a_process_alone_has_all_cells_when_it_has_started() -> None:
+    cells = Cells(EmbeddedMembership(ME, P), Fake)
+    await cells.start()
+    assert (sorted(cells.here), cells.is_whole, cells.detail, dict(cells.others())) == ([0, 1, 2, 3], True, "", {})
+    assert cells.of_account("main") is cells.here[partition_of("main", P)]
+    made = list(cells.here.values())
+    await cells.stop()
+    assert (cells.here, all(cell.stopped for cell in made)) == ({}, True)
+
+
+async def test_what_breaks_the_first_start_is_raised_and_nothing_stays() -> None:
+    Fake.breaks = 1
+    cells = Cells(EmbeddedMembership(ME, 1), Fake)
+    with pytest.raises(OSError, match="no luck"):
+        await cells.start()
+    await cells.stop()
+    assert not cells.here
+
+
+async def test_a_cell_that_comes_later_begins_as_often_as_it_takes() -> None:
+    advice = Advice()
+    cells = Cells(advice, Fake)
+    await cells.start()
+    assert cells.is_whole, "it has nothing, and nothing is missing"
+    Fake.breaks = 3
+    advice.held = frozenset({2})
+    await cells.take(advice.held)
+    assert (cells.is_whole, cells.detail) == (False, "partition 2: folded 3 of 7")
+    with pytest.raises(Problem) as refused:
+        cells.at(2)
+    assert refused.value.code == "not_ready"
+    await until(lambda: 2 in cells.here, "it is here")
+    assert (Fake.breaks, cells.is_whole, cells.detail) == (0, True, "")
+    await cells.stop()
+
+
+async def test_what_is_let_go_while_it_starts_does_not_come() -> None:
+    advice = Advice()
+    blocked: list[Fake] = []
+
+    def make(partition: int) -> Fake:
+        blocked.append(Fake(partition))
+        blocked[-1].may_start.clear()
+        return blocked[-1]
+
+    cells = Cells(advice, make)
+    await cells.start()
+    await cells.take(frozenset({1}))
+    await until(lambda: blocked, "it is made")
+    await cells.let_go(frozenset({1}))
+    blocked[0].may_start.set()
+    await asyncio.sleep(0.01)
+    assert (cells.here, blocked[0].stopped, cells.is_whole) == ({}, True, True)
+
+
+async def test_what_is_another_s_is_named_and_what_is_nobody_s_is_refused() -> None:
+    advice = Advice()
+    advice.held, advice.known = frozenset({0}), {0: ME, 1: OTHER, 2: OTHER}
+    cells = Cells(advice, Fake)
+    await cells.start()
+    for partition in (1, 2):
+        with pytest.raises(Elsewhere) as elsewhere:
+            cells.at(partition)
+        assert elsewhere.value.member == OTHER
+    with pytest.raises(Problem) as refused:
+        cells.at(3)
+    assert (refused.value.status, refused.value.code) == (503, "no_owner")
+    with pytest.raises(Problem):
+        cells.others()
+    advice.known[3] = OTHER
+    assert dict(cells.others()) == {OTHER: [1, 2, 3]}
+    await cells.stop()
+
+
+async def test_one_that_was_fenced_and_is_still_ours_begins_anew_and_alone_it_says_who_it_was() -> None:
+    advice = Advice()
+    advice.held = frozenset({0, 1})
+    cells = Cells(advice, Fake)
+    await cells.start()
+    before = cells.here[1]
+    before.fenced = True
+    await cells.replace_fenced()
+    await until(lambda: 1 in cells.here, "it is here again")
+    assert (before.stopped, cells.here[1] is not before, cells.replaced) == (True, True, "")
+    alone = Cells(EmbeddedMembership(ME, 2), Fake)
+    await alone.start()
+    alone.here[1].fenced = True
+    await alone.replace_fenced()
+    assert "partition 1" in alone.replaced, "another stack on the same files: this one ends"
