@@ -1,16 +1,14 @@
 """The audit log in a process that is killed in the middle of its batches: each event is in it once, and it is whole."""
 
 import asyncio
-import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import msgspec
 from rig import Rig, accepted
-from tests.waiting import SECONDS_MAX, until
+from tests.child import Child
+from tests.waiting import until
 
 from trade2026.domain.events import AlertRaised, Envelope, encode
 from trade2026.kit.bus.sqlite import SqliteBus
@@ -25,32 +23,12 @@ APPENDS_PER_LIFE = 20
 CHILD = Path(__file__).parent / "logger_child.py"
 
 
-class Child:
+def child_of(state: Path, settings: ProcessSettings) -> Child:
     """The process. Its batches are small, and it signs all the time, so that a kill meets all of it."""
-
-    def __init__(self, state: Path, settings: ProcessSettings) -> None:
-        self.state, self.file = state, state / "data.json"
-        config = {"logger": {"batch_seconds": 0.01, "checkpoint_records": 50}}
-        self.file.write_bytes(msgspec.json.encode(msgspec.structs.replace(settings, config=config)))
-        self.process: subprocess.Popen[bytes] | None = None
-
-    async def start(self) -> None:
-        """Start it, and wait until it follows."""
-        (self.state / "ready").unlink(missing_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "services")}
-        self.process = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, str(CHILD), str(self.state), str(self.file)], env=environment
-        )
-        async with asyncio.timeout(SECONDS_MAX):
-            while not (self.state / "ready").exists():
-                assert self.process.poll() is None, "the logger did not start"
-                await asyncio.sleep(0.01)
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+    config = {"logger": {"batch_seconds": 0.01, "checkpoint_records": 50}}
+    file = state / "data.json"
+    file.write_bytes(msgspec.json.encode(msgspec.structs.replace(settings, config=config)))
+    return Child(CHILD, state, str(file))
 
 
 def body(seq: int, topic: str) -> bytes:
@@ -66,7 +44,7 @@ async def test_a_logger_that_is_killed_ten_times_loses_no_event_and_doubles_none
     rig = Rig(tmp_path, "data")
     settings = rig.settings
     await rig.close()
-    bus, child, rng = SqliteBus(tmp_path / "bus", settings.topics), Child(tmp_path, settings), random.Random(7)
+    bus, child, rng = SqliteBus(tmp_path / "bus", settings.topics), child_of(tmp_path, settings), random.Random(7)
     ends = dict.fromkeys((ORDERS, RISK), 0)
     try:
         writers = {topic: await bus.claim(topic, 0, "test") for topic in ends}

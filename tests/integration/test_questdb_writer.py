@@ -2,10 +2,7 @@
 
 import asyncio
 import json
-import os
 import random
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 from rig import SYMBOL, Rig, accepted, filled
+from tests.child import Child
 from tests.questdb import emptied, on_questdb
 
 from trade2026.domain import events as ev
@@ -353,37 +351,11 @@ TICKS_PER_LIFE = 600
 ORDERS_PER_LIFE = 40
 
 
-class Child:
-    """The writer as a process."""
-
-    def __init__(self, state: Path, *arguments: str) -> None:
-        self.state, self.arguments = state, arguments
-        self.process: subprocess.Popen[bytes] | None = None
-
-    async def start(self) -> None:
-        (self.state / "ready").unlink(missing_ok=True)
-        root = CHILD.parents[2]
-        paths = [str(root), str(root / "services"), str(CHILD.parent)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        self.process = subprocess.Popen(  # noqa: ASYNC220
-            [sys.executable, str(CHILD), str(self.state), *self.arguments], env=environment
-        )
-        async with asyncio.timeout(SECONDS_MAX):
-            while not (self.state / "ready").exists():
-                assert self.process.poll() is None, "the writer did not start"
-                await asyncio.sleep(0.02)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
 @pytest.mark.timeout(600)
 @on_each_store
 async def test_kill_9_in_the_middle_of_batches_loses_and_doubles_nothing(rig: Rig, tmp_path: Path) -> None:
     settings = rig.settings
-    child, rng = Child(tmp_path, *(store["url"] for store in settings.stores.values())), random.Random(7)
+    child, rng = Child(CHILD, tmp_path, *(store["url"] for store in settings.stores.values())), random.Random(7)
     bus = SqliteBus(tmp_path / "bus", settings.topics)
     market, orders = await bus.claim("market.ticks", 0, "test"), await bus.claim("orders.events", 0, "test")
     ticks = taken = 0

@@ -2,15 +2,13 @@
 
 import asyncio
 import json
-import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import msgspec
 from rig import Rig
+from tests.child import Child
 
 from trade2026.kit.settings import ProcessSettings
 from trade2026.sink_alt.analytics import RECORDS_TABLE
@@ -26,20 +24,15 @@ BATCHES_PER_LIFE = 8
 CHILD = Path(__file__).parent / "sink_alt_child.py"
 
 
-class Child:
+class Sink(Child):
     """The process. Its batches are small, and it compacts all the time, so that a kill meets all of it."""
 
     def __init__(self, state: Path, settings: ProcessSettings) -> None:
-        self.state, self.file = state, state / "data.json"
         config = {"sink-alt": {"batch_seconds": 0.01, "batch_rows": 150, "compact_minutes": 0.001}}
         stores = {"analytics": {"type": "embedded"}}
-        self.file.write_bytes(msgspec.json.encode(msgspec.structs.replace(settings, config=config, stores=stores)))
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it."""
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "services")}
-        self.process = subprocess.Popen([sys.executable, str(CHILD), str(self.state), str(self.file)], env=environment)
+        file = state / "data.json"
+        file.write_bytes(msgspec.json.encode(msgspec.structs.replace(settings, config=config, stores=stores)))
+        super().__init__(CHILD, state, str(file))
 
     def acknowledged(self) -> int:
         """How many records were; a line that a kill has cut does not count."""
@@ -65,21 +58,15 @@ class Child:
                 await asyncio.sleep(0.05)
         assert self.process.returncode == 0
 
-    def kill(self) -> None:
-        """kill -9."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
 
 async def test_a_sink_that_is_killed_ten_times_loses_no_record_and_doubles_none(tmp_path: Path) -> None:
     rig = Rig(tmp_path, "data")
     settings = rig.settings
     await rig.close()
-    child, rng = Child(tmp_path, settings), random.Random(11)
+    child, rng = Sink(tmp_path, settings), random.Random(11)
     try:
         for life in range(KILLS + 1):
-            child.start()
+            child.spawn()
             await child.acknowledges(child.acknowledged() + 20 * BATCHES_PER_LIFE)
             if life < KILLS:
                 await asyncio.sleep(rng.random() * 0.2)

@@ -1,10 +1,7 @@
 """The lake's sink in a process that is killed in the middle of its batches: each record is there once."""
 
 import asyncio
-import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from rig import SYMBOL, Rig
+from tests.child import Child
 from tests.infra import S3_KEYS, started
 from tests.waiting import until
 
@@ -36,31 +34,12 @@ APPENDS_PER_LIFE = 30
 CHILD = Path(__file__).parent / "sink_ticks_child.py"
 
 
-class Child:
+def child_of(state: Path, settings: ProcessSettings) -> Child:
     """The process. Its batches are small, and it compacts all the time, so that a kill meets all of it."""
-
-    def __init__(self, state: Path, settings: ProcessSettings) -> None:
-        self.state, self.file = state, state / "data.json"
-        config = {"sink-ticks": {"batch_seconds": 0.01, "batch_rows": 150, "compact_minutes": 0.001}}
-        self.file.write_bytes(msgspec.json.encode(msgspec.structs.replace(settings, config=config)))
-        self.process: subprocess.Popen[bytes] | None = None
-
-    async def start(self) -> None:
-        """Start it, and wait until it stores."""
-        (self.state / "ready").unlink(missing_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "services")}
-        command = [sys.executable, str(CHILD), str(self.state), str(self.file)]
-        self.process = subprocess.Popen(command, env=environment)  # noqa: ASYNC220
-        async with asyncio.timeout(SECONDS_MAX):
-            while not (self.state / "ready").exists():
-                assert self.process.poll() is None, "the sink did not start"
-                await asyncio.sleep(0.01)
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+    config = {"sink-ticks": {"batch_seconds": 0.01, "batch_rows": 150, "compact_minutes": 0.001}}
+    file = state / "data.json"
+    file.write_bytes(msgspec.json.encode(msgspec.structs.replace(settings, config=config)))
+    return Child(CHILD, state, str(file))
 
 
 def body(seq: int, topic: str) -> bytes:
@@ -127,7 +106,7 @@ async def test_a_sink_that_is_killed_ten_times_loses_no_row_and_doubles_none(
     for name, value in place.environment.items():
         monkeypatch.setenv(name, value)
     settings = place.settings
-    bus, child, rng = SqliteBus(tmp_path / "bus", settings.topics), Child(tmp_path, settings), random.Random(11)
+    bus, child, rng = SqliteBus(tmp_path / "bus", settings.topics), child_of(tmp_path, settings), random.Random(11)
     ends = dict.fromkeys((TICKS, BOOKS), 0)
     try:
         writers = {topic: await bus.claim(topic, 0, "test") for topic in ends}

@@ -1,13 +1,11 @@
 """Strategies on a real log, in a process that is killed: what they decide is what they would have decided."""
 
 import asyncio
-import os
 import random
-import subprocess
-import sys
 from math import sin
 from pathlib import Path
 
+from tests.child import Child
 from tests.waiting import until
 
 from trade2026.domain import events as ev
@@ -36,30 +34,6 @@ def trades() -> list[bytes]:
     return bodies
 
 
-class Child:
-    """The process."""
-
-    def __init__(self, state: Path) -> None:
-        self.state = state
-        self.process: subprocess.Popen[bytes] | None = None
-
-    async def start(self) -> None:
-        """Start it, and wait until it is ready."""
-        (self.state / "ready").unlink(missing_ok=True)
-        services = str(Path(__file__).parents[2] / "services")
-        environment = {**os.environ, "PYTHONPATH": services}
-        command = [sys.executable, str(CHILD), str(self.state)]
-        self.process = subprocess.Popen(command, env=environment)  # noqa: ASYNC220
-        await until(lambda: (self.state / "ready").exists() or self.process.poll() is not None, "they start or end")
-        assert self.process.poll() is None, "the strategies did not start"
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
 async def run(state: Path, kills: int) -> tuple[list[AnyEvent], list[str], int, int]:
     """Deliver every trade, killing the process some times.
 
@@ -68,7 +42,7 @@ async def run(state: Path, kills: int) -> tuple[list[AnyEvent], list[str], int, 
     """
     state.mkdir()
     rng = random.Random(kills)
-    bus, child = SqliteBus(state / "bus", TOPICS), Child(state)
+    bus, child = SqliteBus(state / "bus", TOPICS), Child(CHILD, state)
     bodies = trades()
     kill_at = set(rng.sample(range(PER_APPEND, TRADES // 3, PER_APPEND), kills))
     before = 0

@@ -29,6 +29,7 @@ from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App, Problem
 from trade2026.kit.lag import Followed
+from trade2026.kit.own_snapshots import OwnSnapshots
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
@@ -71,8 +72,7 @@ class ExeqService(Service):
             on_started=self._started,
         )
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, self.name), self.name)
-        self._snapshot_seq = 0
-        self._snapshot_error = ""
+        self.kept = OwnSnapshots(self.snapshots, "the parents")
         self.tape = Tape(context.bus)
         self.profile = VolumeProfile(context.bus)
         self.key = os.environ.get(KEY_VARIABLE, "")
@@ -106,7 +106,7 @@ class ExeqService(Service):
 
         self.snapshots.refuse_lost_end(TOPIC, end)
         machine = self.snapshots.restore(make, next_seq_max=end)
-        self._snapshot_seq = machine.next_seq if machine is not None else 0
+        self.kept.began_with(machine)
         return machine
 
     def routes(self, app: App) -> None:
@@ -174,8 +174,7 @@ class ExeqService(Service):
             await asyncio.gather(self._timer, return_exceptions=True)
         await self.entry.stop()
         await self._let_go()
-        if self.owner.ready and self.machine.next_seq > self._snapshot_seq:
-            await self._snapshot()
+        await self.kept.keep_last(self.owner)
         await self.owner.stop()
 
     def readiness(self) -> tuple[bool, str]:
@@ -195,12 +194,8 @@ class ExeqService(Service):
             "order_entry": Health(not self.entry.detail, self.entry.detail),
             "market_data": Health(not self.tape.error, self.tape.error),
             "disk": self.disk(),
-            "snapshots": Health(not (trouble := self._snapshot_trouble()), trouble),
+            "snapshots": self.kept.health(),
         }
-
-    def _snapshot_trouble(self) -> str:
-        unreadable = "; ".join(f"{name}: {reason}" for name, reason in self.snapshots.unreadable.items())
-        return self._snapshot_error or unreadable
 
     def stats(self) -> dict[str, Any]:
         machine = self.machine
@@ -210,7 +205,7 @@ class ExeqService(Service):
             "children_sent": self.entry.sent,
             "events": machine.next_seq,
             "epoch": self.owner.epoch,
-            "snapshot_as_of": self._snapshot_seq - 1,
+            "snapshot_as_of": self.kept.next_seq - 1,
             "lag": self._orders.lag if self._orders is not None else 0,
         }
 
@@ -335,22 +330,11 @@ class ExeqService(Service):
                     await self._wake.wait()
 
     async def _snapshot_if_due(self) -> None:
-        since = self.machine.next_seq - self._snapshot_seq
+        since = self.machine.next_seq - self.kept.next_seq
         if since < _SNAPSHOT_EVENTS:
             return
         if since * _CHILDREN_PER_EVENT >= sum(len(parent.children) for parent in self.machine.parents.values()):
-            await self._snapshot()
-
-    async def _snapshot(self) -> None:
-        """Keep the parents as they are now, once their events are durable."""
-        try:
-            state, next_seq = await self.owner.read(lambda machine: (machine.snapshot(), machine.next_seq))
-            await asyncio.to_thread(self.snapshots.write, state, next_seq, __version__)
-        except (Unavailable, OSError) as error:
-            self._snapshot_error = f"none since event {self._snapshot_seq}: {error}"
-            log.warning("no snapshot of the parents: %s", error)
-            return
-        self._snapshot_seq, self._snapshot_error = next_seq, ""
+            await self.kept.keep(self.owner)
 
     async def _pass_time(self) -> float | None:
         """Do what is due; return for how many seconds nothing will be, None while no parent is open."""

@@ -32,6 +32,7 @@ from trade2026.kit.bus.port import Record
 from trade2026.kit.followers import Followers
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed
+from trade2026.kit.own_snapshots import OwnSnapshots
 from trade2026.kit.owner import Unavailable
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
@@ -84,12 +85,11 @@ class GatewayService(Service):
             on_started=self._started,
         )
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, self.name), self.name)
+        self.kept = OwnSnapshots(self.snapshots, "the venue")
         self.acted = context.metrics.counter("trade2026_venue_orders_total", "Order events acted on", service="gateway")
         self._recording = recording
         self._orders: Followers | None = None
         self._last: asyncio.Future[Any] | None = None
-        self._snapshot_seq = 0
-        self._snapshot_error = ""
         self._housekeeper: asyncio.Task[None] | None = None
         self._ready = False
         self._unique = 0
@@ -112,7 +112,7 @@ class GatewayService(Service):
         venue = self.snapshots.restore(make, next_seq_max=sum(ends))
         for partition, reports in enumerate(venue.reports if venue is not None else ()):
             self.snapshots.refuse_lost(f"{REPORTS}/{partition}", ends[partition], reports.next_seq)
-        self._snapshot_seq = venue.next_seq if venue is not None else 0
+        self.kept.began_with(venue)
         return venue
 
     def routes(self, app: App) -> None:
@@ -185,19 +185,8 @@ class GatewayService(Service):
             if machine.expires_by(now):
                 self._act(cmd.ExpireOrders(ts=now, principal="clock"))
             orders = len(machine.orders) + len(machine.closed)
-            if machine.next_seq - self._snapshot_seq >= max(_SNAPSHOT_REPORTS, orders // _ORDERS_PER_REPORT):
-                await self._snapshot()
-
-    async def _snapshot(self) -> None:
-        """Keep the venue as it is now, once its reports are durable."""
-        try:
-            state, next_seq = await self.owner.read(lambda venue: (venue.snapshot(), venue.next_seq))
-            await asyncio.to_thread(self.snapshots.write, state, next_seq, __version__)
-        except (Unavailable, OSError) as error:
-            self._snapshot_error = f"none since report {self._snapshot_seq}: {error}"
-            log.warning("no snapshot of the venue: %s", error)
-            return
-        self._snapshot_seq, self._snapshot_error = next_seq, ""
+            if machine.next_seq - self.kept.next_seq >= max(_SNAPSHOT_REPORTS, orders // _ORDERS_PER_REPORT):
+                await self.kept.keep(self.owner)
 
     async def stop(self) -> None:
         self._ready = False
@@ -210,8 +199,7 @@ class GatewayService(Service):
             await self.feed.stop()
         for task in self._killing:
             task.cancel()
-        if self.owner.ready and self.machine.next_seq > self._snapshot_seq:
-            await self._snapshot()
+        await self.kept.keep_last(self.owner)
         await self.owner.stop()
 
     @property
@@ -245,9 +233,7 @@ class GatewayService(Service):
         if self.feed is not None and self.feed.instruments:
             ended = "the replay has ended; set loop: true" if self.feed.finished else ""
             checks["market_data"] = Health(not self.feed.error and not ended, self.feed.error or ended)
-        unreadable = "; ".join(f"{name}: {reason}" for name, reason in self.snapshots.unreadable.items())
-        trouble = self._snapshot_error or unreadable
-        checks["snapshots"] = Health(not trouble, trouble)
+        checks["snapshots"] = self.kept.health()
         if self.kills:
             stopped = (f"{scope} {'halted' if kill.halt else 'killed'}" for scope, kill in self.kills.items())
             checks["kills"] = Health(not self._all_killed(), f"stopped at the venue: {', '.join(stopped)}")
@@ -271,7 +257,7 @@ class GatewayService(Service):
             "accepted": machine.accepted,
             "executions": machine.executions,
             "reports": machine.next_seq,
-            "snapshot_as_of": self._snapshot_seq - 1,
+            "snapshot_as_of": self.kept.next_seq - 1,
             "orders_next": sum(machine.orders_next.values()),
             "lag": self._orders.lag if self._orders is not None else 0,
             "pending": self.owner.pending,

@@ -20,6 +20,7 @@ from trade2026.domain.commands import Command
 from trade2026.domain.instruments import Instruments
 from trade2026.kit.http import App, Problem
 from trade2026.kit.lag import Followed, Position
+from trade2026.kit.own_snapshots import OwnSnapshots
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
@@ -82,8 +83,7 @@ class SinkAltService(Service):
             restore=self._restored,
         )
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, self.name), self.name)
-        self._snapshot_seq = 0
-        self._snapshot_error = ""
+        self.kept = OwnSnapshots(self.snapshots, "alternative data")
         hours = self.config.retention_hours
         self.lake = lake or open_lake(settings, "alternative", names=[RECORDS.name], retention_hours=hours)
         self._writer = ThreadPoolExecutor(1, "alternative-writer")
@@ -127,8 +127,7 @@ class SinkAltService(Service):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.owner.ready and self.machine.next_seq > self._snapshot_seq:
-            await self._snapshot()
+        await self.kept.keep_last(self.owner)
         await self.owner.stop()
         await asyncio.gather(*(sink.stop() for sink in self.sinks.values()))
         if self.analytics is not None:
@@ -151,14 +150,12 @@ class SinkAltService(Service):
         for name, sink in self.sinks.items():
             stored, kept = sink.health().values()
             checks |= {name: stored, f"{name}_kept": kept}
-        unreadable = "; ".join(f"{name}: {reason}" for name, reason in self.snapshots.unreadable.items())
-        trouble = self._snapshot_error or unreadable
         waiting = len(self.machine.quarantine)
         return checks | {
             "quarantine": Health(
                 True, f"{waiting} records do not fit: GET /sources/NAME/quarantine" if waiting else ""
             ),
-            "snapshots": Health(not trouble, trouble),
+            "snapshots": self.kept.health(),
             "upkeep": self.upkeep.health(),
             "disk": self.disk(),
         }
@@ -277,25 +274,14 @@ class SinkAltService(Service):
 
         self.snapshots.refuse_lost_end(TOPIC, end)
         machine = self.snapshots.restore(make, next_seq_max=end)
-        self._snapshot_seq = machine.next_seq if machine is not None else 0
+        self.kept.began_with(machine)
         return machine
 
     async def _keep_snapshots(self) -> None:
         while True:
             await asyncio.sleep(1.0)
-            if self.owner.ready and self.machine.next_seq - self._snapshot_seq >= _SNAPSHOT_EVENTS:
-                await self._snapshot()
-
-    async def _snapshot(self) -> None:
-        """Keep what is known now, once its events are durable."""
-        try:
-            state, next_seq = await self.owner.read(lambda machine: (machine.snapshot(), machine.next_seq))
-            await asyncio.to_thread(self.snapshots.write, state, next_seq, __version__)
-        except (Unavailable, OSError) as error:
-            self._snapshot_error = f"none since event {self._snapshot_seq}: {error}"
-            log.warning("no snapshot of alternative data: %s", error)
-            return
-        self._snapshot_seq, self._snapshot_error = next_seq, ""
+            if self.owner.ready and self.machine.next_seq - self.kept.next_seq >= _SNAPSHOT_EVENTS:
+                await self.kept.keep(self.owner)
 
     def _add_analytics(self, named: dict[str, Any]) -> None:
         from trade2026.sink_alt.analytics import RecordsInAnalytics, StoreConfig
