@@ -247,6 +247,7 @@ async def test_a_cache_that_is_shared_is_one_for_all_and_any_other_is_its_proces
     told: list[Changes] = []
     other.listen(told.append)
     await one.keep({"tick:SIM:A": entry()})
+    await one.put("user:ann:x", entry())
     async for _ in asked_until(lambda: bool(told) or not one.shared):
         await one.put("user:ann:x", entry())
     expected = [b"1", b"1"] if one.shared else [None, None]

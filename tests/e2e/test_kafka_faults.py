@@ -1,6 +1,7 @@
 """A stack on a broker that hangs, that is gone for a while, and whose disk is full: it says so, waits, and goes on."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -120,6 +121,7 @@ async def test_a_slow_a_missing_and_a_full_broker_cost_time_and_no_order(
             await asyncio.to_thread(broker.kill)
             await seen()
             await asyncio.to_thread(broker.start)
+        assert disk.real or os.environ.get("CI") != "true", "CI can mount a small disk"
         if disk.real:
             async with trouble("a full disk"):
                 disk.leave(0)
@@ -134,4 +136,4 @@ async def test_a_slow_a_missing_and_a_full_broker_cost_time_and_no_order(
     assert len(raw.bodies) >= events > 0
     log = (stack.state_dir / "logs" / "projections.log").read_text()
     told = log.count("waits at")
-    assert told < 40, f"one line an outage and topic, not one each half second: {told}"
+    assert 0 < told < 40, f"one line an outage and topic, not one each half second: {told}"

@@ -70,20 +70,27 @@ def test_requests_are_counted_against_the_objectives(stack: OneProcess) -> None:
     assert set(found["burn"]) == {"300", "1800", "3600", "7200", "21600", "86400", "259200"}
 
 
-def test_a_service_that_does_not_answer_is_a_page_and_an_incident_until_it_is_not_planned(stack: OneProcess) -> None:
-    stack.hosted["monitoring"].monitor.not_ready_ns = 0
+def test_a_service_that_does_not_answer_is_a_page_and_an_incident_until_it_is_not_planned(
+    stack: OneProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack.hosted["monitoring"].monitor, "not_ready_ns", 0)
     plan_services(stack.state, *SERVICES, "exeq")
-    stack.wait_until(lambda: asked(stack, "/alerts")["alerts"], "there is an alert")
-    (alert,) = asked(stack, "/alerts")["alerts"]
-    assert (alert["service"], alert["severity"]) == ("exeq", "page")
+
+    def alerts() -> list[Any]:
+        """Of this service: another may be slow for a moment."""
+        return [each for each in asked(stack, "/alerts")["alerts"] if each["service"] == "exeq"]
+
+    (alert,) = stack.wait_until(alerts, "there is an alert")
+    assert alert["severity"] == "page"
     assert "it does not answer" in alert["what"]
     assert (
         'trade2026_monitored_ready{of="exeq",service="monitoring"} 0'
         in stack.call("monitoring", "GET", "/metrics").body.decode()
     )
     plan_services(stack.state, *SERVICES)
-    stack.wait_until(lambda: not asked(stack, "/alerts")["alerts"], "it is over")
-    (incident,) = asked(stack, "/incidents?limit=1")["incidents"]
+    stack.wait_until(lambda: not alerts(), "it is over")
+    incidents = asked(stack, "/incidents?limit=100")["incidents"]
+    (incident,) = [each for each in incidents if each["service"] == "exeq"]
     assert incident["ended"]
     assert incident["timeline"][-1]["what"].startswith("it is not planned any more")
 

@@ -88,15 +88,29 @@ def test_orders_live_in_the_partition_of_their_account_and_are_found_from_everyw
         listed = stack.call("archive", "GET", "/orders?limit=100").json["orders"]
         assert [order["order_id"] for order in listed] == [*reversed(resting), *reversed(filled)]
         for partition, order_id in enumerate(sorted(filled)):
-            events = stack.call("archive", "GET", f"/trace/{order_id}").json["events"]
-            places = {event["event_id"].rsplit("/", 1)[0] for event in events}
-            assert places == {f"orders.events/{partition}", f"venue.reports/{partition}"}
-            account = ACCOUNTS[partition]
-            held = stack.call("risk", "GET", f"/positions/{account}").json
-            assert [position["quantity"] for position in held["positions"]] == ["0.001"]
-            newest = stack.call("hot_cache", "GET", f"/get/position:{account}:SIM:BTCUSDT").json
-            assert (newest["value"]["quantity"], newest["as_of"].split("/")[1]) == ("0.001", str(partition))
-        assert stack.call("risk", "GET", "/exposure").json["open_orders"] == len(resting)
+
+            def is_traced(partition: int = partition, order_id: str = order_id) -> bool:
+                events = stack.call("archive", "GET", f"/trace/{order_id}").json["events"]
+                places = {event["event_id"].rsplit("/", 1)[0] for event in events}
+                return places == {f"orders.events/{partition}", f"venue.reports/{partition}"}
+
+            def is_held(account: str = ACCOUNTS[partition]) -> bool:
+                held = stack.call("risk", "GET", f"/positions/{account}").json
+                return [position["quantity"] for position in held["positions"]] == ["0.001"]
+
+            def is_newest(partition: int = partition, account: str = ACCOUNTS[partition]) -> bool:
+                newest = stack.call("hot_cache", "GET", f"/get/position:{account}:SIM:BTCUSDT")
+                if newest.status != 200:
+                    return False
+                told = newest.json
+                return (told["value"]["quantity"], told["as_of"].split("/")[1]) == ("0.001", str(partition))
+
+            stack.wait_until(is_traced, f"{order_id} is traced in its partition")
+            stack.wait_until(is_held, f"risk knows the position of partition {partition}")
+            stack.wait_until(is_newest, f"the cache has the position of partition {partition}")
+        stack.wait_until(
+            lambda: stack.call("risk", "GET", "/exposure").json["open_orders"] == len(resting), "risk sees what rests"
+        )
     assert asyncio.run(check_logs(stack)) == 8
     with run(tmp_path / "state") as stack:
         until_status(stack, "oms", resting, "New")

@@ -251,6 +251,7 @@ async def test_an_append_that_failed_and_is_there_is_not_written_again(rig: Rig)
     await post(rig, service, *(record(str(n), known=n) for n in range(5)))
     await rig.until(lambda: len(outcomes) < 3)
     await post(rig, service, *(record(str(n), known=n) for n in range(5, 8)))
+    await rig.until(lambda: not outcomes, "each outcome has come to pass")
     assert ids(await found(rig, service)) == [str(n) for n in range(8)]
     assert (await rig.ask(service, "GET", "/health"))[0] == 200
 
