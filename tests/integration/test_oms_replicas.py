@@ -359,3 +359,51 @@ async def test_one_whose_log_another_claims_behind_its_back_answers_nobody_and_t
     await until(is_taken, "it is ours again")
     log = await desk.log(mine)
     assert sum(isinstance(one.data, ev.OrderAccepted) and one.data.spec.client_order_id == "c" for one in log) == 1
+
+
+async def test_a_kill_of_all_stops_who_can_be_reached_and_says_that_one_could_not(desk: Replicas) -> None:
+    replicas = await desk.replicas(3)
+    gone = min(replicas, key=lambda replica: len(replica.partitions))
+    others = [replica for replica in replicas if replica is not gone]
+    (lost,) = gone.partitions
+    gone._server.should_exit = True
+    await gone._serving
+    answer = await others[0].ask("POST", "/kill", {"reason": "test"})
+    assert answer.status_code == 503, "one may still trade"
+    killed = {p for replica in others for p, cell in replica.service.cells.here.items() if cell.stopped()}
+    assert killed == set(range(PARTITIONS)) - {lost}
+
+
+async def test_a_kill_that_was_sent_on_for_what_is_elsewhere_by_now_is_not_said_to_be_done(desk: Replicas) -> None:
+    replicas = await desk.replicas(2)
+    mine, theirs = sorted(replicas[0].partitions), sorted(replicas[1].partitions)
+
+    async def kill(hop: str) -> int:
+        answer = await replicas[0]._client.post("/kill", json={"reason": "test"}, headers={"x-trade2026-hop": hop})
+        return answer.status_code
+
+    assert await kill(",".join(map(str, mine))) == 200
+    assert await kill(",".join(map(str, [*mine, theirs[0]]))) == 503
+    assert await kill("nonsense") == 400
+
+
+async def test_what_is_latched_and_not_logged_holds_for_the_next_cell_of_the_partition(desk: Replicas) -> None:
+    replicas = await desk.replicas(2)
+    mine = min(replicas[0].partitions)
+    account = next(account for account in ACCOUNTS if partition_of(account, PARTITIONS) == mine)
+    await desk.venue_bus.claim("orders.events", mine, "intruder")
+    answer = await replicas[0].ask("POST", "/kill", {"scope": f"account:{account}", "reason": "test"})
+    assert (answer.status_code, answer.json()["code"]) in ((503, "latched_not_logged"), (503, "not_ready"))
+
+    async def is_killed() -> bool:
+        refused = await submit(replicas[0], account=account)
+        assert refused.status_code != 200, "what was latched lets nothing through"
+        return refused.json().get("reject_code") == "KILLED"
+
+    await until(is_killed, "the next cell has logged it")
+
+
+async def test_a_head_request_is_answered_by_whoever_has_the_account(desk: Replicas) -> None:
+    replicas = await desk.replicas(2)
+    for account in ACCOUNTS:
+        assert (await replicas[0].ask("HEAD", f"/positions/{account}")).status_code == 200

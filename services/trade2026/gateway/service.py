@@ -97,6 +97,7 @@ class GatewayService(Service):
 
     def _make_venue(self) -> PaperVenue:
         refused = {"stack": cmd.Kill(self.version_fault)} if self.version_fault else {}
+        # A live view, because kills are latched later; it is only read, and ChainMap is typed for more.
         kills = ChainMap(refused, self.kills)  # type: ignore[arg-type]
         return PaperVenue(self.instruments.by_id, kills, self.partitions)
 

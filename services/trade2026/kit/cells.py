@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from trade2026.domain.shards import partition_of
 from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
-from trade2026.kit.forward import HOP, Elsewhere, Forwarder, target_of
+from trade2026.kit.forward import HOP, SECONDS_MAX, Elsewhere, Forwarder, target_of
 from trade2026.kit.messages import Request, Response
 from trade2026.kit.problem import Problem
 
@@ -69,26 +69,30 @@ class Cells(Generic[C]):
         """Those that are being started."""
         self._starting: dict[int, asyncio.Task[None]] = {}
         self._looked_at = 0.0
-        self._joined = False
+        self._first: set[asyncio.Task[None]] = set()
+        """What the process can't start without."""
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
     async def start(self) -> None:
         """Join, and return when the first share is here. Raises what one of its cells raised."""
         await self.membership.join(self)
-        await asyncio.gather(*self._starting.values())
-        self._joined = True
+        self._first = set(self._starting.values())
+        for met in await asyncio.gather(*self._first, return_exceptions=True):
+            if isinstance(met, Exception):  # one that was let go meanwhile is cancelled, which is none
+                raise met
 
     async def stop(self) -> None:
         """Leave, so that others have our partitions at once."""
-        await self.membership.leave()
-        await self.let_go(frozenset({*self.here, *self._starting}))
-        await self.forwarder.close()
+        try:
+            await self.membership.leave()
+        finally:
+            await self.let_go(frozenset({*self.here, *self._starting}))
+            await self.forwarder.close()
 
     async def take(self, partitions: frozenset[int]) -> None:
         """See `Holder.take`."""
         for partition in sorted(partitions - self.here.keys() - self._starting.keys()):
-            self._coming[partition] = self._make(partition)
             self._starting[partition] = asyncio.create_task(self._begin(partition), name=f"cell {partition}")
 
     async def let_go(self, partitions: frozenset[int]) -> None:
@@ -103,15 +107,18 @@ class Cells(Generic[C]):
         """Start the cell, as often as it takes; nobody else does it meanwhile. The process's first ones must succeed."""
         delay = _RETRY_SECONDS
         while True:
-            cell = self._coming[partition]
+            cell: C | None = None
             try:
+                cell = self._coming[partition] = self._make(partition)
                 await cell.start()
             except asyncio.CancelledError:
-                await cell.stop()
+                if cell is not None:
+                    await cell.stop()
                 raise
             except Exception as error:
-                await cell.stop()
-                if not self._joined:
+                if cell is not None:
+                    await cell.stop()
+                if asyncio.current_task() in self._first:
                     raise
                 self.troubles[partition] = repr(error)
                 log.warning("partition %s can't be begun yet: %r", partition, error)
@@ -122,7 +129,6 @@ class Cells(Generic[C]):
                 return
             await asyncio.sleep(delay)
             delay = min(2 * delay, _RETRY_SECONDS_MAX)
-            self._coming[partition] = self._make(partition)
 
     async def _end(self, partition: int) -> None:
         starting, cell = self._starting.pop(partition, None), self.here.pop(partition, None)
@@ -155,12 +161,14 @@ class Cells(Generic[C]):
     @property
     def is_whole(self) -> bool:
         """Whether all that is to be ours is here."""
-        return not self._coming and self.membership.held <= self.here.keys()
+        return not self._starting and self.membership.held <= self.here.keys()
 
     @property
     def detail(self) -> str:
         """What is not as it should be, for a person; empty for nothing."""
-        coming = {partition: cell.progress for partition, cell in self._coming.items()}
+        coming = dict.fromkeys(self._starting, "starting") | {
+            partition: cell.progress for partition, cell in self._coming.items()
+        }
         wrong = sorted({**coming, **self.troubles}.items())
         said = [what if self.partitions == 1 else f"partition {partition}: {what}" for partition, what in wrong]
         return "; ".join(filter(None, [self.membership.detail, *said]))
@@ -188,19 +196,18 @@ class Cells(Generic[C]):
             raise Problem(503, "no_owner", f"partition {partition} has no owner just now", retry_after=1)
         raise Elsewhere(member)
 
-    def others(self) -> Mapping[Member, list[int]]:
-        """The partitions that other replicas have.
-
-        Raises:
-            Problem: 503: one has no owner just now, so nobody can answer for all.
-        """
+    def others(self) -> tuple[dict[Member, list[int]], Problem | None]:
+        """The partitions that other replicas have; and why one has no owner just now, so that nobody answers for all."""
         found: dict[Member, list[int]] = {}
+        missing: Problem | None = None
         for partition in range(self.partitions):
             try:
                 self.at(partition)
             except Elsewhere as elsewhere:
                 found.setdefault(elsewhere.member, []).append(partition)
-        return found
+            except Problem as problem:
+                missing = missing or problem
+        return found, missing
 
     # ── sending on ──────────────────────────────────────────────────────────────────────────
 
@@ -209,15 +216,22 @@ class Cells(Generic[C]):
         if HOP in request.headers:
             self._look_soon()
             raise Problem(503, "not_owner", "this was moved a moment ago: ask again", retry_after=1)
-        return await self.send(elsewhere.member, request.method, target_of(request), request.headers, request.body)
+        method = "GET" if request.method == "HEAD" else request.method  # its answer has no body to be waited for
+        return await self.send(elsewhere.member, method, target_of(request), request.headers, request.body)
 
     async def send(
-        self, member: Member, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes = b""
+        self,
+        member: Member,
+        method: str,
+        target: str,
+        headers: Mapping[bytes, bytes],
+        body: bytes = b"",
+        seconds_max: float = SECONDS_MAX,
     ) -> Response:
         """See `Forwarder.send`; who turns out not to have it any more makes us ask the group again."""
         self.forwarded += 1
         try:
-            response = await self.forwarder.send(member, method, target, headers, body)
+            response = await self.forwarder.send(member, method, target, headers, body, seconds_max)
         except Problem:
             self._look_soon()
             raise
@@ -230,9 +244,22 @@ class Cells(Generic[C]):
         if now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
             task = asyncio.ensure_future(self.membership.look())
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            task.add_done_callback(_say_what_failed)
 
 
 def is_forwarded(request: Request) -> bool:
     """Whether another replica has sent it on, so that only what is here is asked for."""
     return HOP in request.headers
+
+
+def meant_partitions(request: Request) -> set[int]:
+    """The partitions that whoever sent a request on believes to be here. Raises `Problem` 400 for anything else."""
+    try:
+        return {int(part) for part in request.headers[HOP].split(b",")}
+    except ValueError:
+        raise Problem(400, "malformed_header", f"{HOP.decode()} names partitions: 0,3", field=HOP.decode()) from None
+
+
+def _say_what_failed(done: "asyncio.Future[None]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("the group could not be asked again: %r", error)

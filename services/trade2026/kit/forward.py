@@ -15,8 +15,9 @@ from trade2026.kit.messages import Request, Response
 from trade2026.kit.problem import Problem
 
 HOP = b"x-trade2026-hop"
-"""Of a request that another replica has sent on: it is answered here, or not at all."""
-_SECONDS_MAX = 10.0
+"""Of a request that another replica has sent on: it is answered here, or not at all. Where it is about several
+partitions it names them, by commas."""
+SECONDS_MAX = 10.0
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
 _IDLE_MAX = 64
 """Connections to one replica that are kept."""
@@ -41,27 +42,35 @@ class Forwarder:
         self._idle: defaultdict[str, deque[Line]] = defaultdict(deque)
 
     async def send(
-        self, member: Member, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes
+        self,
+        member: Member,
+        method: str,
+        target: str,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        seconds_max: float = SECONDS_MAX,
     ) -> Response:
         """Ask another replica; return what it answers, whatever it is.
 
         Args:
             target: Path and query, as they were sent.
             headers: Those of the client; what is not meant for us alone goes along.
+            seconds_max: To connect, and again to be answered.
 
         Raises:
-            Problem: 503: it could not be reached (nothing was sent), or did not answer.
+            Problem: 422: a header would end its line. 503: it could not be reached (nothing was sent), or did not answer.
         """
+        head = _head(member, method, target, headers, len(body))
         try:
-            async with asyncio.timeout(_SECONDS_MAX):
+            async with asyncio.timeout(seconds_max):
                 line = await self._line(member)
         except (OSError, TimeoutError, ValueError) as error:
             raise Problem(
                 503, "not_reached", f"{member.name} at {member.address} can't be reached: {error!r}", retry_after=1
             ) from error
         try:
-            async with asyncio.timeout(_SECONDS_MAX):
-                line.writer.write(_head(member, method, target, headers, len(body)) + body)
+            async with asyncio.timeout(seconds_max):
+                line.writer.write(head + body)
                 response, keeps = await _answer(line.reader)
         except (OSError, EOFError, TimeoutError, ValueError, IndexError, asyncio.LimitOverrunError) as error:
             line.writer.close()
@@ -122,14 +131,18 @@ def target_of(request: Request) -> str:
 
 def _head(member: Member, method: str, target: str, headers: Mapping[bytes, bytes], length: int) -> bytes:
     lines = [f"{method} {target} HTTP/1.1\r\nhost: {member.address}\r\ncontent-length: {length}\r\n".encode("latin-1")]
-    lines += [b"%b: %b\r\n" % (name, headers[name]) for name in _HANDED_ON if name in headers]
-    return b"".join(lines) + HOP + b": 1\r\n\r\n"
+    for name in _HANDED_ON:
+        if name in headers:
+            if b"\r" in headers[name] or b"\n" in headers[name]:
+                raise Problem(422, "malformed_header", f"{name.decode()} can't be a header", field=name.decode())
+            lines.append(b"%b: %b\r\n" % (name, headers[name]))
+    return b"%b%b: %b\r\n\r\n" % (b"".join(lines), HOP, headers.get(HOP, b"1"))
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[Response, bool]:
     """The answer, and whether the connection may be used again."""
     head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
-    status, length, kind, keeps = int(head[0].split()[1]), 0, "application/json", True
+    status, length, kind, keeps = int(head[0].split()[1]), -1, "application/json", True
     handed_on: list[tuple[bytes, bytes]] = []
     for line in head[1:-2]:
         name, _, value = line.partition(b":")
@@ -142,6 +155,6 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[Response, bool]:
             keeps = False
         elif name in (b"retry-after", b"x-next-cursor"):
             handed_on.append((name, value))
-    if length > _ANSWER_BYTES_MAX:
-        raise ValueError("the answer is too long")
+    if not 0 <= length <= _ANSWER_BYTES_MAX:
+        raise ValueError("the answer is too long, or does not say how long it is")
     return Response(await reader.readexactly(length), status, kind, handed_on), keeps

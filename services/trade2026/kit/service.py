@@ -29,11 +29,11 @@ class Context:
     instance: str = field(default_factory=lambda: str(os.getpid()))
     """Tells this process from another one of the same release, in the names of owners."""
     free_bytes: Callable[[Path], int] = free_bytes
+    """Room on the disk of a directory; raises `OSError` if it cannot be read."""
     membership: Callable[[str, Member, int], Membership] = lambda service, me, partitions: EmbeddedMembership(
         me, partitions
     )
     """Makes a member of the group of a service's replicas, which share so many partitions."""
-    """Room on the disk of a directory; raises `OSError` if it cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,13 @@ class AccountsOfOrders:
         self._histories: dict[int, HistoryReader] = {}
 
     async def of(self, order_id: str, seq: int) -> str:
-        """The account; empty if nobody knows.
+        """The account; empty if there is no such order.
 
         Args:
             seq: Position of an event of the order: a history beyond it knows the order, or there is none.
+
+        Raises:
+            TimeoutError: the history does not come so far: whoever listens must come back.
         """
         partition = partition_of_id(order_id)
         if not 0 <= partition < self._cells.partitions:
@@ -44,4 +47,4 @@ class AccountsOfOrders:
             except sqlite3.Error:
                 pass  # it is being made anew
             await asyncio.sleep(_WAIT_SECONDS)
-        return ""
+        raise TimeoutError(f"the history of partition {partition} is behind")

@@ -253,7 +253,9 @@ async def _page(service: "OmsService", request: Request, filters: dict[str, Any]
         others: Mapping[Member, list[int]] = {}
     else:
         own = service.cells.here
-        others = {} if is_forwarded(request) else service.cells.others()
+        others, missing = ({}, None) if is_forwarded(request) else service.cells.others()
+        if missing is not None:
+            raise missing
     counts = {partition: cell.owner.machine.fold.order_count for partition, cell in own.items()}
     counts |= {partition: UNCOUNTED for found in others.values() for partition in found}
     try:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from trade2026 import __version__
@@ -66,6 +66,8 @@ class Shared:
     latency: LatencyHistogram
     """From receipt to durable."""
     accepted: Counter
+    latched: dict[int, dict[str, cmd.Kill]] = field(default_factory=dict)
+    """By partition and scope: a kill that is not logged yet holds for the next cell of the partition, too."""
 
 
 class OrderCell:
@@ -90,9 +92,9 @@ class OrderCell:
         self.history = HistoryReader(history_path(settings.state, partition), partition)
         self.orders = OrderLookup(self.owner, self.history, clock)
         self.reports = VenueFollower(bus, self.owner, self.orders, clock)
-        self.latched: dict[str, cmd.Kill] = {}
+        self.latched = shared.latched.setdefault(partition, {})
         """Scopes killed here whose event is not durable yet: memory first, the log after."""
-        self._unlogged: dict[str, cmd.Kill] = {}
+        self._unlogged = dict(self.latched)
         """Of these, the ones that the log has refused: asked again until it takes them."""
         self._logging: asyncio.Task[None] | None = None
         self._thawing: asyncio.Task[None] | None = None
@@ -165,9 +167,12 @@ class OrderCell:
         """Answer what was accepted, then let the partition go."""
         if self._thawing is not None:
             self._thawing.cancel()
+        if self._logging is not None:
+            self._logging.cancel()
         await self.reports.stop()
         await self.risk.stop()
         await self.owner.stop()
+        self.history.close()
 
     def tick(self, now: int) -> None:
         """What is due: orders expire, a kill that the log has refused is asked again, closed orders leave memory."""

@@ -8,8 +8,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from trade2026.kit.bus.membership import Member
-from trade2026.kit.cells import is_forwarded
-from trade2026.kit.forward import target_of
+from trade2026.kit.cells import is_forwarded, meant_partitions
+from trade2026.kit.forward import HOP, target_of
 from trade2026.kit.http import Problem, Request
 from trade2026.kit.messages import Response
 from trade2026.kit.pages import Begins, cursor_of
@@ -17,6 +17,10 @@ from trade2026.oms.pages import Page
 
 if TYPE_CHECKING:
     from trade2026.oms.service import OmsService
+
+
+_SECONDS_MAX = 1.5
+"""For a replica to stop or cancel what it has: whoever asked for it waits no longer than 2 s."""
 
 
 class _Asked(msgspec.Struct):
@@ -36,19 +40,21 @@ async def asked_everywhere(
         Elsewhere: it is about one account, which another replica has.
         Problem: 503: a partition has no owner just now, or its replica did not do it; the others have.
     """
-    if is_forwarded(request) or scope.startswith("account:"):
+    if scope.startswith("account:"):
         return await here() or 0
-    try:
-        others: Mapping[Member, list[int]] = service.cells.others()
-        missing: Problem | None = None
-    except Problem as problem:
-        others, missing = {}, problem
-    send = service.cells.send
-    answers = await asyncio.gather(
-        here(),
-        *(send(member, request.method, target_of(request), request.headers, request.body) for member in others),
-        return_exceptions=True,
-    )
+    if is_forwarded(request):
+        lacking = meant_partitions(request) - service.cells.here.keys()
+        asked = await here() or 0
+        if lacking:
+            raise Problem(503, "not_owner", f"not here any more: partitions {sorted(lacking)}", retry_after=1)
+        return asked
+    others, missing = service.cells.others()
+
+    def send(member: Member, partitions: list[int]) -> Awaitable[Response]:
+        headers = {**request.headers, HOP: ",".join(map(str, partitions)).encode()}
+        return service.cells.send(member, request.method, target_of(request), headers, request.body, _SECONDS_MAX)
+
+    answers = await asyncio.gather(here(), *(send(*other) for other in others.items()), return_exceptions=True)
     total = 0
     for answer in answers:
         if isinstance(answer, BaseException):

@@ -54,7 +54,10 @@ class OrderSocket:
 
     def __init__(self, ws: WebSocket, principal: Principal, service: "OmsService") -> None:
         self.ws, self.principal, self.service = ws, principal, service
-        self._headers: dict[bytes, bytes] = dict(ws.scope["headers"])
+        self._headers: dict[bytes, bytes] = {
+            name: value for name, value in ws.scope["headers"] if name == b"authorization"
+        }
+        """What says who asks, for a replica that a request is sent on to."""
         self._answers: asyncio.Queue[asyncio.Task[bytes]] = asyncio.Queue(REQUESTS_UNDER_WAY_MAX)
 
     async def run(self) -> None:
@@ -110,8 +113,8 @@ class OrderSocket:
 
     async def _send_on(self, request: WsMessage, body: bytes, member: Member) -> Any:
         """Let the replica answer whose account it is; the same answer as here."""
-        given = {b"traceparent": request.traceparent.encode(), b"causation-id": request.causation_id.encode()}
-        headers = {**self._headers, **{name: value for name, value in given.items() if value}}
+        origin = Origin(request.traceparent, request.causation_id)
+        headers = {**self._headers, b"causation-id": origin.cause.encode(), b"traceparent": origin.span.encode()}
         send = partial(everywhere.order_of, self.service, member)
         if request.op == "submit":
             try:

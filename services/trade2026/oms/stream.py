@@ -9,7 +9,7 @@ import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from trade2026.domain.events import Envelope, decode
-from trade2026.kit.bus.port import Bus, Record, Trimmed
+from trade2026.kit.bus.port import Bus, Reader, Record, Trimmed
 from trade2026.kit.identity import Principal
 from trade2026.kit.views import event_view
 
@@ -46,10 +46,13 @@ class EventStream:
             self.listeners -= 1
 
     async def _follow(self, ws: WebSocket, principal: Principal) -> None:
+        readers: list[Reader] = []
         try:
-            begins = await self._begins(ws.query_params.get("from"))
-            readers = [await self.bus.open_reader(self.topic, partition, seq) for partition, seq in begins.items()]
+            for partition, seq in (await self._begins(ws.query_params.get("from"))).items():
+                readers.append(await self.bus.open_reader(self.topic, partition, seq))
         except (ValueError, Trimmed) as error:
+            for reader in readers:
+                await reader.close()
             await ws.close(1008, str(error)[:120])
             return
         account = ws.query_params.get("account")

@@ -9,7 +9,7 @@ from trade2026.domain.shards import partition_of
 from trade2026.kit import cells as cells_module
 from trade2026.kit.bus.membership import EmbeddedMembership, Holder, Member
 from trade2026.kit.cells import Cells
-from trade2026.kit.forward import Elsewhere
+from trade2026.kit.forward import Elsewhere, Forwarder
 from trade2026.kit.problem import Problem
 
 ME, OTHER = Member("a", "127.0.0.1:1"), Member("b", "127.0.0.1:2")
@@ -75,7 +75,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_process_alone_has_all_cells_when_it_has_started() -> None:
     cells = Cells(EmbeddedMembership(ME, P), Fake)
     await cells.start()
-    assert (sorted(cells.here), cells.is_whole, cells.detail, dict(cells.others())) == ([0, 1, 2, 3], True, "", {})
+    assert (sorted(cells.here), cells.is_whole, cells.detail, cells.others()) == ([0, 1, 2, 3], True, "", ({}, None))
     assert cells.of_account("main") is cells.here[partition_of("main", P)]
     made = list(cells.here.values())
     await cells.stop()
@@ -99,7 +99,7 @@ async def test_a_cell_that_comes_later_begins_as_often_as_it_takes() -> None:
     Fake.breaks = 3
     advice.held = frozenset({2})
     await cells.take(advice.held)
-    assert (cells.is_whole, cells.detail) == (False, "partition 2: folded 3 of 7")
+    assert (cells.is_whole, cells.detail) == (False, "partition 2: starting")
     with pytest.raises(Problem) as refused:
         cells.at(2)
     assert refused.value.code == "not_ready"
@@ -121,6 +121,7 @@ async def test_what_is_let_go_while_it_starts_does_not_come() -> None:
     await cells.start()
     await cells.take(frozenset({1}))
     await until(lambda: blocked, "it is made")
+    assert (cells.is_whole, cells.detail) == (False, "partition 1: folded 3 of 7")
     await cells.let_go(frozenset({1}))
     assert (cells.here, blocked[0].stopped, cells.is_whole) == ({}, True, True)
     assert not asyncio.all_tasks() - {asyncio.current_task()}, "nothing is left that could still start it"
@@ -139,10 +140,11 @@ async def test_what_is_another_s_is_named_and_what_is_nobody_s_is_refused() -> N
     with pytest.raises(Problem) as refused:
         cells.at(3)
     assert (refused.value.status, refused.value.code) == (503, "no_owner")
-    with pytest.raises(Problem):
-        cells.others()
+    found, missing = cells.others()
+    assert found == {OTHER: [1, 2]}, "who can be reached is named although one is missing"
+    assert missing is not None and missing.code == "no_owner"
     advice.known[3] = OTHER
-    assert dict(cells.others()) == {OTHER: [1, 2, 3]}
+    assert cells.others() == ({OTHER: [1, 2, 3]}, None)
     await cells.stop()
 
 
@@ -161,3 +163,80 @@ async def test_one_that_was_fenced_and_is_still_ours_begins_anew_and_alone_it_sa
     alone.here[1].fenced = True
     await alone.replace_fenced()
     assert "partition 1" in alone.replaced, "another stack on the same files: this one ends"
+
+
+async def test_what_is_let_go_during_the_first_start_does_not_fail_the_others() -> None:
+    advice = Advice()
+    advice.held = frozenset({0, 1})
+    made: dict[int, Fake] = {}
+
+    def make(partition: int) -> Fake:
+        made[partition] = Fake(partition)
+        made[partition].may_start.clear()
+        return made[partition]
+
+    cells = Cells(advice, make)
+    starting = asyncio.ensure_future(cells.start())
+    await until(lambda: len(made) == 2, "both begin")
+    advice.held = frozenset({0})
+    await cells.let_go(frozenset({1}))
+    made[0].may_start.set()
+    await starting
+    assert (sorted(cells.here), made[1].stopped) == ([0], True)
+    await cells.stop()
+
+
+async def test_a_cell_that_can_not_even_be_made_is_made_later() -> None:
+    advice, tries = Advice(), iter((OSError("no disk"), OSError("no disk"), None))
+
+    def make(partition: int) -> Fake:
+        if (error := next(tries)) is not None:
+            raise error
+        return Fake(partition)
+
+    cells = Cells(advice, make)
+    await cells.start()
+    advice.held = frozenset({3})
+    await cells.take(advice.held)
+    await until(lambda: cells.is_whole, "it is here")
+    assert sorted(cells.here) == [3]
+    await cells.stop()
+
+
+@pytest.mark.parametrize("name", [b"causation-id", b"authorization", b"traceparent"])
+async def test_a_header_that_would_end_its_line_is_refused_before_anything_is_sent(name: bytes) -> None:
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(1))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    member = Member("b", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    with pytest.raises(Problem) as refused:
+        await Forwarder().send(member, "GET", "/", {name: b"a\r\n\r\nPOST /kill HTTP/1.1"}, b"")
+    assert (refused.value.status, refused.value.code, asked) == (422, "malformed_header", [])
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\n\r\n{}", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}", b"nonsense\r\n\r\n"],
+)
+async def test_an_answer_that_is_not_whole_is_none_and_its_connection_is_not_used_again(answer: bytes) -> None:
+    connections: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(1)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    member, forwarder = Member("b", f"127.0.0.1:{server.sockets[0].getsockname()[1]}"), Forwarder()
+    for _ in range(2):
+        with pytest.raises(Problem) as unknown:
+            await forwarder.send(member, "POST", "/orders", {}, b"{}")
+        assert (unknown.value.status, unknown.value.code) == (503, "not_acknowledged")
+    assert len(connections) == 2
+    server.close()

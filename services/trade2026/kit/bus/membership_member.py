@@ -158,8 +158,11 @@ class GroupMembership:
                 await self._lose()
                 if not (self._leaving.is_set() or self.replaced):
                     await self._rest()
-        except Exception:
+        except Exception as error:  # a mistake of ours: nothing may stay held, and it must be seen
             log.exception("the membership of %s has ended", self.me.name)
+            self._cut()
+            await self._lose()
+            self.detail = f"the membership has ended: {error!r}"
             raise
         finally:
             self._settled.set()
