@@ -7,10 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.infra import started
 from tests.waiting import until
+from valkey.asyncio.client import PubSub
 
 from trade2026.local.infra.component import HOST
 from trade2026.local.infra.valkey import Valkey
@@ -148,6 +150,46 @@ async def test_who_listens_is_told_again_after_the_server_was_away(opened: Open,
         await until(heard, "it is told")
         server.kill()
         server.start()
+
+
+async def test_who_listens_stays_subscribed_however_long_nothing_changes(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teller = opened()
+    await teller.fill({})
+    monkeypatch.setattr(valkey_cache, "ANSWER_SECONDS_MAX", 0.2)
+    listener = opened()
+    told: list[Changes] = []
+    subscriptions, silences = [], []
+    subscribe, wait = PubSub.subscribe, PubSub.parse_response
+
+    async def subscribed(channel: PubSub, *names: str) -> None:
+        subscriptions.append(names)
+        await subscribe(channel, *names)
+
+    async def waited(channel: PubSub, *args: Any, **named: Any) -> Any:
+        message = None
+        try:
+            message = await wait(channel, *args, **named)
+        finally:
+            if message is None:
+                silences.append(channel)
+        return message
+
+    monkeypatch.setattr(PubSub, "subscribe", subscribed)
+    monkeypatch.setattr(PubSub, "parse_response", waited)
+    listener.listen(told.append)
+
+    async def heard() -> bool:
+        await teller.put("user:ann:first", ONE)
+        return bool(told)
+
+    await until(heard, "it is subscribed")
+    before, quiet = len(subscriptions), len(silences)
+    await until(lambda: len(silences) >= quiet + 3, "nothing was to be told for three times as long as it waits")
+    await teller.put("user:ann:once", ONE)
+    await until(lambda: {"user:ann:once": ONE} in told, "it is told")
+    assert len(subscriptions) == before
 
 
 async def test_tls_trusts_the_certificates_that_are_named_and_no_others(

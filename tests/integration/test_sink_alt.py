@@ -1,7 +1,7 @@
 """Alternative data on a real log and a real lake: what was acknowledged is there, once, and as it was known."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +274,110 @@ async def test_a_lake_that_is_down_stalls_no_record_and_gets_all_of_them_when_it
     assert (await rig.ask(service, "GET", "/readyz"))[0] == 200
     service.lake.append = append
     assert ids(await found(rig, service)) == ["a", "b"]
+
+
+async def test_an_append_that_failed_after_events_without_rows_is_no_table_that_was_taken_away(rig: Rig) -> None:
+    service = await started(rig)
+    await rig.until(lambda: service.sinks["lake"].stored_to == 1, "the source is passed over")
+    append, failures = service.lake.append, [LakeError("the connection was lost")]
+
+    def failing(*args: Any) -> int:
+        if failures:
+            raise failures.pop()
+        return append(*args)
+
+    service.lake.append = failing
+    await post(rig, service, record("a", known=1))
+    assert ids(await found(rig, service)) == ["a"]
+    assert not failures
+    _, answer = await rig.ask(service, "GET", "/health")
+    assert answer["checks"]["lake_kept"]["status"] == "ok", answer
+
+
+def below_the_floor(service: Any) -> None:
+    service.context.free_bytes = lambda path: 10
+    service.settings = msgspec.structs.replace(service.settings, free_bytes_min=1_000)
+
+
+async def until_told(rig: Rig, service: Any, check: str, words: str) -> None:
+    async def told() -> bool:
+        _, answer = await rig.ask(service, "GET", "/health")
+        return words in answer["checks"][check].get("detail", "")
+
+    await rig.until(told, f"{check} says {words}")
+
+
+async def test_below_the_floor_of_the_disk_nothing_is_written_to_it(rig: Rig) -> None:
+    service = await started(rig)
+    append = service.lake.append
+
+    def away(*args: Any) -> int:
+        raise LakeError("no route to the storage")
+
+    service.lake.append = away
+    await post(rig, service, record("a", known=1))
+    await until_told(rig, service, "lake", "no route")
+    below_the_floor(service)
+    service.lake.append = append
+    await until_told(rig, service, "lake", "waits")
+    service.context.free_bytes = lambda path: 10_000
+    assert ids(await found(rig, service)) == ["a"]
+
+
+async def test_stores_elsewhere_need_no_room_on_the_disk_of_this_machine(rig: Rig, tmp_path: Path) -> None:
+    stores = {"lake": {"type": "s3", "url": "s3://bucket"}, "analytics": {"type": "clickhouse", "url": "http://far"}}
+    rig.settings = msgspec.structs.replace(rig.settings, stores=stores)
+    lake, down, rows = DeltaLake(tmp_path / "elsewhere", retention_hours=24), True, []
+    append = lake.append
+
+    def to_lake(*args: Any) -> int:
+        if down:
+            raise LakeError("no route to the storage")
+        return append(*args)
+
+    def to_analytics(spec: Any, columns: Any, offsets: Any) -> None:
+        if down:
+            raise OSError("no route to the server")
+        rows.extend(columns["record_id"])
+
+    def make(context: Any) -> SinkAltService:
+        service = SinkAltService(context, lake)
+        assert service.analytics is not None
+        service.analytics.offsets = lambda table, names: {}  # type: ignore[method-assign]
+        service.analytics.append = to_analytics  # type: ignore[method-assign]
+        return service
+
+    lake.append = to_lake  # type: ignore[method-assign]
+    service: Any = await rig.start(make)
+    assert (await rig.ask(service, "POST", "/sources", MOOD))[0] == 200
+    await post(rig, service, record("a", known=1))
+    await until_told(rig, service, "lake", "no route")
+    await until_told(rig, service, "analytics", "no route")
+    below_the_floor(service)
+    down = False
+    await rig.until(lambda: {sink.stored_to for sink in service.sinks.values()} == {2}, "both are stored")
+    assert (ids(await found(rig, service)), rows) == (["a"], ["a"])
+    status, answer = await rig.ask(service, "POST", "/sources/mood/records", record("b"))
+    assert (status, answer["code"]) == (503, "disk_low"), "our own log is on this disk"
+
+
+async def test_a_list_of_sources_says_how_many_of_each_wait_and_looks_at_the_quarantine_once(rig: Rig) -> None:
+    service = await started(rig)
+    for name in ("calm", "rage"):
+        assert (await rig.ask(service, "POST", "/sources", {**MOOD, "name": name}))[0] == 200
+    await post(rig, service, record("a", "high"), record("b", "low"))
+    looks = 0
+
+    class Watched(dict[Any, Any]):
+        def __iter__(self) -> Iterator[Any]:
+            nonlocal looks
+            looks += 1
+            return super().__iter__()
+
+    service.machine.quarantine = Watched(service.machine.quarantine)
+    _, answer = await rig.ask(service, "GET", "/sources")
+    waiting = {source["name"]: source["in_quarantine"] for source in answer["sources"]}
+    assert (waiting, looks) == ({"calm": 0, "mood": 2, "rage": 0}, 1)
 
 
 async def test_what_was_not_recorded_is_not_acknowledged_and_a_retry_keeps_it_once(rig: Rig) -> None:

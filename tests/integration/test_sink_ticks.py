@@ -362,6 +362,27 @@ async def test_below_the_floor_of_the_disk_nothing_is_written(rig: Rig) -> None:
     assert await trade_ids(rig, service) == ids(0)
 
 
+async def test_a_full_batch_below_the_floor_of_the_disk_leaves_the_others_their_turn(rig: Rig) -> None:
+    configure(rig, batch_rows=1)
+    service = await rig.start(SinkTicksService)
+    looks = 0
+
+    def low(path: Path) -> int:
+        nonlocal looks
+        looks += 1
+        assert looks < 5_000, "it looks all the time"
+        return 10
+
+    service.context.free_bytes = low
+    service.settings = msgspec.structs.replace(service.settings, free_bytes_min=1_000)
+    await rig.say(TICKS, trade(0))
+    await rig.until(lambda: "waits" in service.sinks["ticks"].error, "it waits")
+    _, answer = await rig.ask(service, "GET", "/health")
+    assert "waits at 0" in answer["checks"][TICKS]["detail"]
+    await rig.stop(service)
+    assert (service.sinks["ticks"].stopped, service.sinks["ticks"].stored_to) == ("", 0)
+
+
 async def test_an_event_of_a_later_version_is_put_down_and_the_others_are_stored(rig: Rig) -> None:
     service = await rig.start(SinkTicksService)
     await rig.say(TICKS, trade(0))

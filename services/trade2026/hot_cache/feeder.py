@@ -104,7 +104,7 @@ class Feeder:
 
     def _failed(self, why: str, taken: Changes) -> None:
         if not self.error:
-            self._told(taken)
+            self._told({**taken, **self._pending})
         if why != self.error:
             log.warning("%s", why)
         self.error, self._filled = why, False

@@ -14,10 +14,17 @@ class DeadLetters:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.count = 0
+        self._count = 0
         if path.exists():
             with path.open("rb") as lines:
-                self.count = sum(1 for _ in lines)
+                self._count = sum(1 for _ in lines)
+
+    @property
+    def count(self) -> int:
+        """How many lie there: none once the file was moved away."""
+        if self._count and not self.path.exists():
+            self._count = 0
+        return self._count
 
     def take_from(self, batch: Batch, refused: RowsRefused) -> int:
         """Move the rows that don't fit, and the one that the store won't have, out of a batch; return how many.
@@ -31,8 +38,9 @@ class DeadLetters:
                 found += [(name, row, reason) for row, reason in bad]
                 batch.rows[name] = [row for row in rows if not _fault(name, row, refused)]
         if found:
+            before = self.count
             self._append([_line(*each) for each in found])
-            self.count += len(found)
+            self._count = before + len(found)
         return len(found)
 
     def _append(self, lines: Sequence[str]) -> None:

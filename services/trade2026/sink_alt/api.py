@@ -29,7 +29,7 @@ from trade2026.sink_alt.record_input import (
     source_name,
 )
 from trade2026.sink_alt.tables import RECORDS
-from trade2026.sink_alt.views import quarantined_view, record_view, source_view
+from trade2026.sink_alt.views import quarantined_view, record_view, sources_view
 from trade2026.stores.lake import NoSuchTable, Selection
 
 if TYPE_CHECKING:
@@ -69,18 +69,20 @@ def _add_sources(app: App, service: "SinkAltService") -> None:
         name = source_name(given.name)
         command = cmd.RegisterSource(source=name, schema=schema, about=given.about[:512], **_common(request, name))
         _done(*await service.ask(command))
-        return json_response(source_view(service.machine, service.machine.sources[command.source]))
+        (registered,) = sources_view(service.machine, [command.source])
+        return json_response(registered)
 
     @app.route("GET", "/sources", summary="Every source, by name", query=PAGE)
     async def sources(request: Request) -> Response:
         limit, cursor = number(request, "limit", 100), request.query.get("cursor", "")
         names = sorted(name for name in service.machine.sources if name > cursor)
-        page = [source_view(service.machine, service.machine.sources[name]) for name in names[:limit]]
+        page = sources_view(service.machine, names[:limit])
         return json_response({"sources": page, "cursor": names[limit - 1] if len(names) > limit else None})
 
     @app.route("GET", "/sources/{name}", summary="A source with every version of its schema")
     async def source(request: Request) -> Response:
-        return json_response(source_view(service.machine, _known(service, request), versions=True))
+        (known,) = sources_view(service.machine, [_known(service, request).name], versions=True)
+        return json_response(known)
 
 
 def _add_records(app: App, service: "SinkAltService") -> None:

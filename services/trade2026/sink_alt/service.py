@@ -28,9 +28,8 @@ from trade2026.kit.snapshots import SnapshotStore
 from trade2026.sink_alt import api
 from trade2026.sink_alt.machine import AltError, AltMachine
 from trade2026.sink_alt.tables import FEED, RECORDS, TOPIC
-from trade2026.sinks.lake import open_lake
-from trade2026.sinks.machine import Feed
-from trade2026.sinks.topic import Destination, InLake, Measured, TopicSink
+from trade2026.sinks.lake import is_folder, open_lake
+from trade2026.sinks.topic import Destination, InLake, Measured, TopicSink, on_thread, room_elsewhere
 from trade2026.sinks.upkeep import Upkeep
 from trade2026.stores.lake import Lake, LakeError, NoSuchTable
 
@@ -88,7 +87,7 @@ class SinkAltService(Service):
         self.lake = lake or open_lake(settings, "alternative", names=[RECORDS.name], retention_hours=hours)
         self._writer = ThreadPoolExecutor(1, "alternative-writer")
         self._reader = ThreadPoolExecutor(1, "alternative-reader")
-        self.sinks = {"lake": self._sink("lake", FEED, InLake(self.lake), self._writer)}
+        self.sinks = {"lake": self._sink("lake", InLake(self.lake), self._writer, on_disk=is_folder(settings))}
         self.analytics: RecordsInAnalytics | None = None
         self._analytics_writer = ThreadPoolExecutor(1, "analytics-writer")
         self._analytics_reader = ThreadPoolExecutor(1, "analytics-reader")
@@ -131,7 +130,7 @@ class SinkAltService(Service):
         await self.owner.stop()
         await asyncio.gather(*(sink.stop() for sink in self.sinks.values()))
         if self.analytics is not None:
-            await _on(self._analytics_writer, self.analytics.close)
+            await on_thread(self._analytics_writer, self.analytics.close)
         for thread in (self._writer, self._reader, self._analytics_writer, self._analytics_reader):
             thread.shutdown(wait=False, cancel_futures=True)
 
@@ -204,7 +203,7 @@ class SinkAltService(Service):
 
     async def read(self, question: Any, *args: Any, **named: Any) -> Any:
         """Ask the lake on the reader's thread."""
-        return await _on(self._reader, question, *args, **named)
+        return await on_thread(self._reader, question, *args, **named)
 
     async def answer(self, question: Any, *args: Any) -> Any:
         """Ask the lake for a client.
@@ -240,7 +239,7 @@ class SinkAltService(Service):
         analytics = self.analytics
         self.asking += 1
         try:
-            return await _on(self._analytics_reader, lambda: question(analytics.answers()))
+            return await on_thread(self._analytics_reader, lambda: question(analytics.answers()))
         except (QueryRefused, Lacking) as error:
             raise Problem(422, "query_refused", f"{error}"[:500], field="query") from error
         except (AnalyticsError, OSError) as error:
@@ -288,33 +287,22 @@ class SinkAltService(Service):
 
         config = msgspec.convert(named, StoreConfig)
         self.analytics = RecordsInAnalytics(config, self.settings.state / "analytics", self.settings.stack)
-        self.sinks["analytics"] = self._sink("analytics", FEED, self.analytics, self._analytics_writer)
-
-    def _sink(self, store: str, feed: Feed, destination: Destination, thread: ThreadPoolExecutor) -> TopicSink:
-        metrics, labels = self.context.metrics, {"service": self.name, "table": feed.spec.name}
-        measured = Measured(
-            rows=metrics.counter(f"trade2026_{store}_rows_total", "Rows stored", **labels),
-            commits=metrics.counter(f"trade2026_{store}_commits_total", "Batches stored", **labels),
-            late=metrics.counter(f"trade2026_{store}_late_rows_total", "Rows of an earlier day", **labels),
-            lost=metrics.counter(f"trade2026_{store}_lost_records_total", "Dropped before they were stored", **labels),
-            commit_seconds=metrics.histogram(f"trade2026_{store}_commit_seconds", "A batch's commit", **labels),
+        self.sinks["analytics"] = self._sink(
+            "analytics", self.analytics, self._analytics_writer, on_disk=config.type == "embedded"
         )
+
+    def _sink(self, store: str, destination: Destination, thread: ThreadPoolExecutor, *, on_disk: bool) -> TopicSink:
+        metrics, labels = self.context.metrics, {"service": self.name, "table": FEED.spec.name}
         sink = TopicSink(
             self.context.bus,
             destination,
             self.context.clock,
-            feed,
-            call=partial(_on, thread),
-            room=self.disk,
-            measured=measured,
+            FEED,
+            call=partial(on_thread, thread),
+            room=self.disk if on_disk else room_elsewhere,
+            measured=Measured.of(metrics, store, **labels),
             batch_rows=self.config.batch_rows,
             batch_seconds=self.config.batch_seconds,
         )
         metrics.gauge(f"trade2026_{store}_lag_records", "In the log and not stored", lambda: sink.lag, **labels)
         return sink
-
-
-async def _on(thread: ThreadPoolExecutor, function: Any, *args: Any, **named: Any) -> Any:
-    """Call on a thread; what has begun is finished there, even if nobody waits any more."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(thread, partial(function, *args, **named))

@@ -1,5 +1,7 @@
 """What a client is shown of sources and records."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,8 +11,13 @@ from trade2026.kit.views import time_text
 from trade2026.sink_alt.machine import AltMachine, Source
 
 
-def source_view(machine: AltMachine, source: Source, *, versions: bool = False) -> dict[str, Any]:
-    """A source; with `versions`, every schema that it had."""
+def sources_view(machine: AltMachine, names: Iterable[str], *, versions: bool = False) -> list[dict[str, Any]]:
+    """Sources by their names; with `versions`, every schema that they had."""
+    waiting = Counter(name for name, _ in machine.quarantine)
+    return [_source_view(machine.sources[name], waiting[name], versions) for name in names]
+
+
+def _source_view(source: Source, in_quarantine: int, versions: bool) -> dict[str, Any]:
     newest = source.versions[-1]
     view: dict[str, Any] = {
         "name": source.name,
@@ -18,7 +25,7 @@ def source_view(machine: AltMachine, source: Source, *, versions: bool = False) 
         "version": len(source.versions),
         "schema": msgspec.Raw(newest.schema),
         "accepted": source.accepted,
-        "in_quarantine": sum(1 for name, _ in machine.quarantine if name == source.name),
+        "in_quarantine": in_quarantine,
         "changed": time_text(newest.ts),
     }
     if versions:

@@ -24,7 +24,7 @@ from trade2026.sink_ticks import api
 from trade2026.sink_ticks.tables import FEEDS, SPECS
 from trade2026.sinks.lake import is_folder, open_lake
 from trade2026.sinks.machine import Feed
-from trade2026.sinks.topic import Call, InLake, Measured, TopicSink
+from trade2026.sinks.topic import InLake, Measured, TopicSink, on_thread, room_elsewhere
 from trade2026.sinks.upkeep import Upkeep
 from trade2026.stores.lake import Lake, TableState
 
@@ -113,7 +113,7 @@ class SinkTicksService(Service):
 
     async def read(self, question: Any, *args: Any, **named: Any) -> Any:
         """Ask the lake on the reader's thread."""
-        return await _on(self._reader, question, *args, **named)
+        return await on_thread(self._reader, question, *args, **named)
 
     async def states(self) -> list[TableState]:
         """Every table as it is now."""
@@ -121,30 +121,17 @@ class SinkTicksService(Service):
 
     def _sink(self, feed: Feed) -> TopicSink:
         metrics, labels = self.context.metrics, {"service": self.name, "table": feed.spec.name}
-        write: Call = partial(_on, self._writer)
         sink = TopicSink(
             self.context.bus,
             InLake(self.lake),
             self.context.clock,
             feed,
-            call=write,
-            room=self.disk if is_folder(self.settings) else lambda: Health(True),
-            measured=Measured(
-                rows=metrics.counter("trade2026_lake_rows_total", "Rows stored", **labels),
-                commits=metrics.counter("trade2026_lake_commits_total", "Batches stored", **labels),
-                late=metrics.counter("trade2026_lake_late_rows_total", "Rows of an earlier day", **labels),
-                lost=metrics.counter("trade2026_lake_lost_records_total", "Dropped before they were stored", **labels),
-                commit_seconds=metrics.histogram("trade2026_lake_commit_seconds", "A batch's commit", **labels),
-            ),
+            call=partial(on_thread, self._writer),
+            room=self.disk if is_folder(self.settings) else room_elsewhere,
+            measured=Measured.of(metrics, "lake", **labels),
             batch_rows=self.config.batch_rows,
             dead=self.dead,
             batch_seconds=self.config.batch_seconds,
         )
         metrics.gauge("trade2026_lake_lag_records", "In the log and not stored", lambda: sink.lag, **labels)
         return sink
-
-
-async def _on(thread: ThreadPoolExecutor, function: Any, *args: Any, **named: Any) -> Any:
-    """Call on a thread; what has begun is finished there, even if nobody waits any more."""
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(thread, partial(function, *args, **named))

@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, Self
 
 from trade2026.domain.events import UnknownEvent, decode
 from trade2026.kit.bus.port import Bus, BusError, Record, Trimmed
 from trade2026.kit.clock import Clock
 from trade2026.kit.dead_letters import DeadLetters
-from trade2026.kit.metrics import Counter, LatencyHistogram
+from trade2026.kit.metrics import Counter, LatencyHistogram, Metrics
 from trade2026.kit.service import Health
 from trade2026.sinks.machine import Feed, Intake, Unstorable, offset_names
 from trade2026.stores.lake import Columns, Lake, LakeConflict, LakeError, NoSuchTable, TableSpec
@@ -29,6 +31,16 @@ _KEPT_SHARE_MAX = 0.8
 
 Call = Callable[..., Awaitable[Any]]
 """Calls a function of the store on the writer's thread."""
+
+
+async def on_thread(thread: Executor, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """Call on a thread; what has begun is finished there, even if nobody waits any more."""
+    return await asyncio.get_running_loop().run_in_executor(thread, partial(function, *args, **named))
+
+
+def room_elsewhere() -> Health:
+    """The room of a store that needs none of this machine's disk."""
+    return Health(True)
 
 
 class Destination(Protocol):
@@ -81,6 +93,17 @@ class Measured:
     lost: Counter
     commit_seconds: LatencyHistogram
 
+    @classmethod
+    def of(cls, metrics: Metrics, store: str, **labels: str) -> Self:
+        """As the metrics of a store, `trade2026_STORE_…`."""
+        return cls(
+            rows=metrics.counter(f"trade2026_{store}_rows_total", "Rows stored", **labels),
+            commits=metrics.counter(f"trade2026_{store}_commits_total", "Batches stored", **labels),
+            late=metrics.counter(f"trade2026_{store}_late_rows_total", "Rows of an earlier day", **labels),
+            lost=metrics.counter(f"trade2026_{store}_lost_records_total", "Dropped before they were stored", **labels),
+            commit_seconds=metrics.histogram(f"trade2026_{store}_commit_seconds", "A batch's commit", **labels),
+        )
+
 
 class TopicSink:
     """Follows one topic.
@@ -122,6 +145,8 @@ class TopicSink:
         """The position after the last stored record."""
         self.stored_at = 0
         """When the last batch was stored (ns)."""
+        self._committed = 0
+        """The position that the table says, as far as is known here: `stored_to`, less what came since without rows."""
         self._lost = self._late = 0
         """As counted in the last commit."""
         self._gap, self._gap_at = "", 0
@@ -183,6 +208,8 @@ class TopicSink:
                 if room.ok:
                     await self._store()
                 self.error = "" if room.ok else f"waits at {self.stored_to}: {room.detail}"
+                if not room.ok:
+                    await self._pause(_LOOK_SECONDS)
                 delay = _RETRY_SECONDS_MIN
             except self._failures as error:
                 self._failed(error)
@@ -205,10 +232,11 @@ class TopicSink:
         if intake.next_seq > end:
             log.warning("%s ends at %s, stored is to %s: it has lost its end", topic, end, intake.next_seq)
             intake.rewind_to(end)
-        elif intake.next_seq < self.stored_to:
+        elif intake.next_seq < self._committed:
             self._told_gap(f"the table was taken away, and is made again from record {intake.next_seq} on")
         self.start_seen, self.end_seen = begin, end
-        self.intake, self.stored_to, self.opened = intake, intake.next_seq, True
+        self.intake, self.opened = intake, True
+        self.stored_to = self._committed = intake.next_seq
         self._lost, self._late = intake.lost, intake.late
 
     async def _see(self) -> None:
@@ -295,6 +323,7 @@ class TopicSink:
             self.stored_at = self.clock.now()
             self._measure(intake, self.stored_at - begun)
             intake.rows = []
+            self._committed = intake.next_seq
         self.stored_to = intake.next_seq
 
     def _measure(self, intake: Intake, took_ns: int) -> None:

@@ -215,7 +215,10 @@ class ValkeyCache:
             with contextlib.suppress(ValkeyError, OSError, CacheUnavailable):
                 async with self._client().pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(self._channel)
-                    async for message in channel.listen():
+                    while True:
+                        message = await channel.get_message(timeout=ANSWER_SECONDS_MAX)
+                        if message is None:  # nothing has changed meanwhile
+                            continue
                         key, _, value = message["data"].partition(b"\0")
                         told({key.decode(): _decode(value) if value else None})
             await asyncio.sleep(_RETRY_SECONDS)

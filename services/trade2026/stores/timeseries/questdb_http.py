@@ -59,6 +59,8 @@ class QuestDbHttp:
         self.settings = settings
         self._where = urlsplit(settings.url)
         self._connection: http.client.HTTPConnection | None = None
+        self._headers: dict[str, str] = {}
+        """Of the connection: a password is read when it is made."""
 
     def write(self, lines: bytes) -> None:
         """Write lines, all of them or none.
@@ -123,6 +125,7 @@ class QuestDbHttp:
         if status == 400:
             with contextlib.suppress(msgspec.DecodeError):
                 raise Refused(msgspec.json.decode(answer, type=dict[str, Any]))
+        self.close()  # the next one knows a password that was changed
         said = answer[:200].decode(errors="replace").strip()
         raise StoreUnavailable(f"QuestDB at {self.settings.url} answers {status}: {said}")
 
@@ -131,7 +134,7 @@ class QuestDbHttp:
     ) -> tuple[int, bytes]:
         deadline = time.monotonic() + seconds
         connection = self._connected(seconds)
-        connection.request(method, target, body, self.settings.headers())
+        connection.request(method, target, body, self._headers)
         socket = connection.sock
         response = connection.getresponse()
         pieces: list[bytes] = []
@@ -149,6 +152,7 @@ class QuestDbHttp:
 
     def _connected(self, seconds: float) -> http.client.HTTPConnection:
         if self._connection is None:
+            self._headers = self.settings.headers()
             host, port = self._where.hostname or "", self._where.port
             if self._where.scheme == "https":
                 context = ssl.create_default_context()
