@@ -1,7 +1,9 @@
 """The audit log on a real topic: it is searched, signed, cut, and verified after somebody has touched it."""
 
+import asyncio
 import sqlite3
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,17 @@ import msgspec
 import pytest
 from rig import TRACE, Rig, accepted, filled
 
-from trade2026.domain.events import Delivered, LimitsChanged, OrderCanceled, OrderOpened, ProcessStarted
-from trade2026.logger import checking, search
+from trade2026.domain.events import (
+    Delivered,
+    LimitsChanged,
+    OrderCanceled,
+    OrderOpened,
+    ProcessStarted,
+    StrategyFailed,
+    StrategyStarted,
+)
+from trade2026.kit.identity import Keyring, Principal
+from trade2026.logger import checking, search, writing
 from trade2026.logger.checking import Report, verify_file, verify_store
 from trade2026.logger.service import LoggerService
 from trade2026.logger.signing import KeyUnusable, load_or_make
@@ -84,6 +95,33 @@ async def test_records_are_found_by_all_that_they_say(rig: Rig) -> None:
     assert (await rig.ask(service, "GET", "/records?cursor=x"))[0] == 422
 
 
+async def test_what_a_strategy_does_is_of_the_account_that_it_trades_now(rig: Rig) -> None:
+    for account in ("a", "b"):
+        await rig.say(
+            "strategies.events",
+            StrategyStarted(
+                strategy="s", code="c", account=account, instruments=[], parameters=msgspec.Raw(b"{}"), ts=1
+            ),
+            StrategyFailed(strategy="s", reason=f"in {account}"),
+        )
+    service = await started(rig, 4)
+    assert [each["what"] for each in await listed(rig, service, "account=a&type=StrategyFailed")] == ["reason in a"]
+    assert [each["what"] for each in await listed(rig, service, "account=b&type=StrategyFailed")] == ["reason in b"]
+
+
+async def test_one_with_some_accounts_may_open_what_a_list_shows_and_nothing_else(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_day(rig)
+    service = await started(rig)
+    ann = Principal("ann", "viewer", frozenset({"b", "c"}))
+    monkeypatch.setattr(Keyring, "principal_of", lambda *_: ann)
+    shown = {record["n"] for record in await listed(rig, service, "account=b")}
+    assert len(shown) == 5
+    opened = {n for n in range(9) if (await rig.ask(service, "GET", f"/records/{n}"))[0] == 200}
+    assert opened == shown
+
+
 async def test_pages_reach_everything_once_however_little_one_page_reads(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +148,76 @@ async def test_the_chain_is_signed_as_it_grows_when_asked_and_at_the_end(rig: Ri
     await rig.stop(service)  # what came last is taken, and signed
     report = await checked(rig)
     assert (report.faults, report.end, report.signed_to, report.events) == ([], 10, 10, 11)
+
+
+async def test_who_asks_for_a_checkpoint_gets_an_answer_whatever_becomes_of_the_log(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_day(rig)
+    service = await started(rig)
+    disk_is_full = True
+    written = service.store.write  # type: ignore[union-attr]
+
+    def write(*values: Any) -> None:
+        if disk_is_full:
+            raise OSError("no space")
+        written(*values)
+
+    monkeypatch.setattr(service.store, "write", write)
+    monkeypatch.setattr(writing, "ASKED_MAX", 2)
+    monkeypatch.setattr(writing, "_ASKED_SECONDS_MAX", 0.01)
+    status, answer = await rig.ask(service, "POST", "/checkpoints")
+    assert (status, answer["code"]) == (503, "not_signed")
+    monkeypatch.setattr(writing, "_ASKED_SECONDS_MAX", 600)
+    asked = [asyncio.create_task(rig.ask(service, "POST", "/checkpoints")) for _ in range(3)]
+    await rig.until(lambda: sum(each.done() for each in asked) == 1, "there is no room for a third")
+    await rig.stop(service)
+    assert [(await each)[0] for each in asked] == [503] * 3
+    assert (await rig.ask(service, "POST", "/checkpoints"))[0] == 503
+
+    disk_is_full = False
+    again = await started(rig)
+    assert (await rig.ask(again, "POST", "/checkpoints"))[0] == 200
+    (rig.state / "audit" / "audit.db").unlink()
+    await rig.say("orders.events", OrderOpened(order_id="o0-9"))
+    assert (await rig.ask(again, "POST", "/checkpoints"))[0] == 503
+
+
+async def test_a_batch_that_fails_while_the_logger_stops_is_in_the_last_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_day(rig)
+    service = await started(rig)
+    at_work, store = service.writing, service.store
+    assert at_work is not None
+    assert store is not None
+    written, failed_at_the_end = store.write, 0
+
+    def write(*values: Any) -> None:
+        nonlocal failed_at_the_end
+        if failed_at_the_end:
+            return written(*values)
+        failed_at_the_end += at_work._stopping
+        raise OSError("no space")
+
+    monkeypatch.setattr(store, "write", write)
+    await rig.say("orders.events", OrderOpened(order_id="o0-9"))
+    await rig.until(lambda: at_work.error, "the disk is full")
+    await rig.stop(service)
+    report = await checked(rig)
+    assert (failed_at_the_end, report.faults, report.end) == (1, [], 10)
+
+
+async def test_a_writer_that_ends_on_an_error_says_so_and_ends_the_process(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_day(rig)
+    service = await started(rig)
+    await rig.say("orders.events", OrderOpened(order_id="o0-9"))
+    monkeypatch.setattr(service.store, "write", lambda *_: 1 / 0)
+    assert (await rig.ask(service, "POST", "/checkpoints"))[0] == 503
+    assert "division by zero" in service.replaced()
+    assert "division by zero" in service.health()["written"].detail
 
 
 async def test_a_logger_that_starts_again_goes_on_and_the_key_is_its_owners(rig: Rig) -> None:
@@ -198,6 +306,52 @@ async def test_retention_cuts_at_a_checkpoint_and_what_is_left_is_whole(rig: Rig
     report = await checked(rig)
     assert (report.faults, report.end) == ([], 10)
     assert report.base in (9, 10)
+
+
+async def test_retention_cuts_once_at_a_checkpoint_and_goes_on_where_it_was_ended(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_day(rig)
+    service = await started(rig)
+    await rig.ask(service, "POST", "/checkpoints")
+    store = service.store
+    assert store is not None
+
+    def cuts() -> list[int]:
+        with sqlite3.connect(store.path) as db:
+            found = db.execute("SELECT n FROM checkpoints WHERE kind = 'cut'").fetchall()
+        db.close()
+        return [n for (n,) in found]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "drop", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await service.drop_before(rig.clock.now() + DAY_NS)
+    assert cuts() == [9]
+    assert await service.drop_before(rig.clock.now() + DAY_NS) == 9
+    assert await service.drop_before(rig.clock.now() + DAY_NS) == 0
+    assert cuts() == [9]
+
+
+async def test_a_call_to_the_store_keeps_its_turn_until_it_is_over_though_its_caller_is_cancelled(rig: Rig) -> None:
+    service = await started(rig, 0)
+    began, go = threading.Event(), threading.Event()
+
+    def call() -> None:
+        began.set()
+        go.wait()
+
+    calling = asyncio.create_task(service.on_writer(call))
+    try:
+        await rig.until(began.is_set, "it runs")
+        calling.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert (calling.done(), service.writing.turn.locked()) == (False, True)  # type: ignore[union-attr]
+    finally:
+        go.set()
+    await rig.until(calling.done, "it is over")
+    assert calling.cancelled()
 
 
 async def test_a_damaged_store_is_put_aside_and_made_again_from_the_log(rig: Rig) -> None:

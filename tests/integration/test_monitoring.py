@@ -93,6 +93,9 @@ def test_a_service_that_does_not_answer_is_a_page_and_an_incident_until_it_is_no
     (incident,) = [each for each in incidents if each["service"] == "exeq"]
     assert incident["ended"]
     assert incident["timeline"][-1]["what"].startswith("it is not planned any more")
+    metrics = stack.call("monitoring", "GET", "/metrics").body.decode()
+    assert 'trade2026_monitored_ready{of="exeq",service="monitoring"} 1' in metrics  # nobody is paged for it
+    assert 'trade2026_monitored_unwell_checks{of="exeq",service="monitoring"} 0' in metrics
 
 
 def test_the_page_is_whole_and_lets_no_other_script_run(stack: OneProcess) -> None:
@@ -114,6 +117,27 @@ def test_every_metric_that_rules_and_dashboard_name_is_in_what_services_say(stac
         named |= set(re.findall(r"\b(?:trade2026|process)_\w+|\btrade2026:\w+:\w+", re.sub(r'"[^"]*"', "", expression)))
     assert len(named) > 20
     assert named <= there
+
+
+def test_a_look_that_fails_ends_no_watch_and_a_watch_that_has_ended_is_told(
+    stack: OneProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = stack.hosted["monitoring"]
+    failed: list[str] = []
+
+    def saw(name: str, *_: Any) -> None:
+        failed.append(name)
+        raise ArithmeticError("too many")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service.monitor, "saw", saw)
+        stack.wait_until(lambda: len(set(failed)) == len(SERVICES), "every look has failed")
+    before = asked(stack, "/stats")["looks"]
+    stack.wait_until(lambda: asked(stack, "/stats")["looks"] > before + 2 * len(SERVICES), "it looks on")
+
+    monkeypatch.setattr(service, "_watch", lambda: 1 / 0)
+    found = stack.wait_until(lambda: service.health().get("watch over the stack"), "its end is told")
+    assert (found.ok, "division by zero" in found.detail) == (False, True)
 
 
 def test_the_service_takes_the_settings_that_the_manifest_may_have() -> None:

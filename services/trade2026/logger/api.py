@@ -1,5 +1,6 @@
 """The audit log over HTTP (port 8115): records, checkpoints, and the logs that processes write."""
 
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.parameters import LIMIT, PAGE
 from trade2026.kit.queries import bad_cursor, listed_account, moment, number
 from trade2026.kit.views import time_text
-from trade2026.logger.machine import AuditRecord, Checkpoint
+from trade2026.logger.machine import AuditRecord, Checkpoint, NotSigned
 from trade2026.logger.search import Filters, search
 from trade2026.logger.service_logs import LEVELS, LogFilters, search_logs
 from trade2026.logger.store import AuditReader
@@ -102,9 +103,8 @@ def add_routes(app: App, service: "LoggerService") -> None:
     async def record(request: Request) -> Response:
         text = request.params["n"]
         n = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
-        found = await service.read(_one, n)
-        accounts = request.principal.accounts
-        if found is None or (accounts is not None and found.entry.account not in accounts):
+        found = await service.read(_one, n, request.principal.accounts)
+        if found is None:
             raise Problem(404, "unknown_record", f"the audit log has no record {text[:40]!r}")
         return json_response(record_view(found))
 
@@ -129,7 +129,10 @@ def add_routes(app: App, service: "LoggerService") -> None:
         if request.body:
             request.json(Nothing)
         assert service.writing is not None
-        return json_response(checkpoint_view(await service.writing.checkpoint()))
+        try:
+            return json_response(checkpoint_view(await service.writing.checkpoint()))
+        except NotSigned as error:
+            raise Problem(503, "not_signed", str(error), retry_after=1) from error
 
     @app.route("GET", "/logs", summary="Lines of the processes' logs, newest first", role="risk", query=LOGS)
     async def logs(request: Request) -> Response:
@@ -169,8 +172,12 @@ def checkpoint_view(checkpoint: Checkpoint) -> CheckpointView:
     return CheckpointView(time=time_text(made.pop("ts")), **made)
 
 
-def _one(reader: AuditReader, n: int) -> AuditRecord | None:
-    return next(iter(reader.select("n = ?", [n], 1)), None)
+def _one(reader: AuditReader, n: int, accounts: Collection[str] | None) -> AuditRecord | None:
+    """A record, for one who may use only some accounts if a list of one of them has it."""
+    if accounts is None:
+        return next(iter(reader.select("n = ?", [n], 1)), None)
+    named = ", ".join("?" * len(accounts))
+    return next(iter(reader.select(f"n = ? AND of_account IN ({named})", [n, *accounts], 1)), None)
 
 
 def _filters(request: Request) -> Filters:

@@ -103,6 +103,10 @@ class Checkpoint(msgspec.Struct, frozen=True):
         return _encode(["trade2026 audit", self.stack, self.kind, self.n, self.head, self.ts, positions, self.key])
 
 
+class NotSigned(Exception):
+    """No checkpoint was made of what there is; the message says why."""
+
+
 def genesis(stack: str) -> str:
     """The hash before the first record."""
     return hashlib.sha256(b"trade2026 audit " + stack.encode()).hexdigest()

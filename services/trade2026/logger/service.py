@@ -1,8 +1,11 @@
 """The audit log: follows what people, strategies and services decide; owns `audit/` with the chain and its key.
 
-What it promises: every command, decision, outcome, limit change, key use, manifest and start is one record, exactly
-once, whatever is killed when; the records are chained by hashes, and the chain is signed every thousand records or
-every minute. `trade2026 audit verify` names each record that was changed, removed, inserted or put elsewhere since.
+What it promises: every event of its topics that is to be audited is one record, exactly once, whatever is killed when.
+Commands, decisions, outcomes and limit changes are such events themselves. What processes say beside them, in the topic
+`audit` (starts, manifests, and whose keys are used, once an hour and process), may be there twice, and is missing if it
+had no room to wait (`trade2026.kit.audit`). The records are chained by hashes, and the chain is signed every thousand
+records or every minute. `trade2026 audit verify` names each record that was changed, removed, inserted or put elsewhere
+since.
 """
 
 import asyncio
@@ -125,6 +128,7 @@ class LoggerService(Service):
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(TimeoutError, BusError):
             async with asyncio.timeout(_CATCH_UP_SECONDS_MAX):
                 await self._catch_up()
@@ -157,7 +161,8 @@ class LoggerService(Service):
         }
         checks |= {place: Health(False, fault) for place, fault in self._faults.items()}
         if self.writing is not None:
-            checks["written"] = Health(not self.writing.error, self.writing.error)
+            fault = self.writing.gone or self.writing.error
+            checks["written"] = Health(not fault, fault)
         return checks | {"disk": self.disk()}
 
     def stats(self) -> dict[str, Any]:
@@ -218,7 +223,7 @@ class LoggerService(Service):
         """Take what the topics have now."""
         for follower in self._followers.values():
             end = await self.context.bus.end(follower.topic, follower.partition)
-            while follower.next_seq < end and not follower.error:  # noqa: ASYNC110 (it folds in batches of its own)
+            while follower.next_seq < end and not follower.error:  # noqa: ASYNC110 (at the end, 3 s at most: no event)
                 await asyncio.sleep(0.01)
 
     async def _keep_retention(self) -> None:
@@ -236,18 +241,24 @@ class LoggerService(Service):
         old = await self.on_writer(self.store.newest_before, ts)
         if old is None:
             return 0
-        cut = msgspec.structs.replace(old, kind="cut", ts=self.context.clock.now(), key=signer.key, signature="")
-        await self.on_writer(self.store.add, signer.sign(cut))
+        if old.kind != "cut":  # else it is made, and what it has cut off may still be there
+            cut = msgspec.structs.replace(old, kind="cut", ts=self.context.clock.now(), key=signer.key, signature="")
+            await self.on_writer(self.store.add, signer.sign(cut))
         gone = 0
         while count := await self.on_writer(self.store.drop, old.n, _DROP_ROWS):
             gone += count
             self._dropped.inc(count)
             await asyncio.sleep(0)
-        log.info("the audit log begins at record %s now: %s older ones were deleted", old.n, gone)
+        if gone:
+            log.info("the audit log begins at record %s now: %s older ones were deleted", old.n, gone)
         return gone
 
     async def on_writer(self, call: Callable[..., T], *values: Any) -> T:
-        """Call the store while no batch is written."""
+        """Call the store while no batch is written. It is finished even if whoever asked is cancelled."""
         assert self.writing is not None
         async with self.writing.turn:
-            return await asyncio.to_thread(call, *values)
+            called = asyncio.ensure_future(asyncio.to_thread(call, *values))
+            try:
+                return await asyncio.shield(called)
+            finally:
+                await asyncio.wait([called])

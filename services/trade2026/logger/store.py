@@ -43,7 +43,6 @@ CREATE INDEX by_subject ON records (subject) WHERE subject != '';
 CREATE INDEX by_trace ON records (trace_id) WHERE trace_id != '';
 CREATE INDEX by_account ON records (of_account) WHERE of_account != '';
 CREATE INDEX by_principal ON records (principal);
-CREATE INDEX by_time ON records (ts);
 CREATE TABLE checkpoints (n INTEGER NOT NULL, kind TEXT NOT NULL, ts INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE INDEX checkpoints_by_n ON checkpoints (n);
 CREATE TABLE positions (place TEXT PRIMARY KEY, next_seq INTEGER NOT NULL) WITHOUT ROWID;
@@ -126,9 +125,13 @@ class AuditStore:
             db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?)", (key, public))
 
     def newest_before(self, ts: int) -> Checkpoint | None:
-        """The last checkpoint that was made before a time (ns): everything up to it is as old."""
+        """The last checkpoint that was made before a time (ns): everything up to it is as old.
+
+        It is the last cut where no other goes beyond it.
+        """
         row = self._db.execute(
-            "SELECT body FROM checkpoints WHERE ts < ? AND kind != 'cut' ORDER BY n DESC LIMIT 1", (ts,)
+            "SELECT body FROM checkpoints WHERE ts < ? OR kind = 'cut' ORDER BY n DESC, kind = 'cut' DESC LIMIT 1",
+            (ts,),
         ).fetchone()
         return msgspec.json.decode(row[0], type=Checkpoint) if row else None
 
@@ -152,11 +155,12 @@ class AuditStore:
         self._db.close()
 
     def _account_of(self, subject: str) -> str:
-        """Whose an order is, for what happens to it and names no account."""
+        """Whose an order is, or a strategy by now, for what happens to it and names no account."""
         if not subject:
             return ""
         row = self._db.execute(
-            "SELECT account FROM records WHERE subject = ? AND subject != '' AND account != '' LIMIT 1", (subject,)
+            "SELECT account FROM records WHERE subject = ? AND subject != '' AND account != '' ORDER BY n DESC LIMIT 1",
+            (subject,),
         ).fetchone()
         return row[0] if row else ""
 

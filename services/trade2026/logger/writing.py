@@ -8,7 +8,7 @@ import sqlite3
 from trade2026.domain.events import Envelope
 from trade2026.kit.bus.port import Record
 from trade2026.kit.clock import Clock
-from trade2026.logger.machine import AuditRecord, Chain, Checkpoint
+from trade2026.logger.machine import AuditRecord, Chain, Checkpoint, NotSigned
 from trade2026.logger.signing import Signer
 from trade2026.logger.store import AuditFenced, AuditStore
 
@@ -16,7 +16,11 @@ log = logging.getLogger(__name__)
 
 WAITING_MAX = 10_000
 """Records; then the topics are not read on."""
+ASKED_MAX = 100
+"""Who wait for a checkpoint at a time."""
+_ASKED_SECONDS_MAX = 5.0
 _RETRY_SECONDS_MIN, _RETRY_SECONDS_MAX = 0.1, 5.0
+_STOPPING = "the audit log stops"
 
 
 class Writing:
@@ -56,7 +60,7 @@ class Writing:
         self._dirty = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
-        self._asked: list[asyncio.Future[Checkpoint]] = []
+        self._asked: set[asyncio.Future[Checkpoint]] = set()
         self._stopping = False
         self._inode = os.stat(store.path).st_ino
         self._task: asyncio.Task[None] | None = None
@@ -84,11 +88,25 @@ class Writing:
         self._task = asyncio.create_task(self._run(), name="audit log")
 
     async def checkpoint(self) -> Checkpoint:
-        """Sign everything that was taken so far; returns when it is on the disk."""
+        """Sign everything that was taken so far; returns when it is on the disk.
+
+        Raises:
+            NotSigned: it is not within 5 s, or will never be, or too many wait for it.
+        """
+        if self.gone or self._stopping:
+            raise NotSigned(self.gone or _STOPPING)
+        if len(self._asked) >= ASKED_MAX:
+            raise NotSigned(f"{ASKED_MAX} wait for a checkpoint already")
         asked: asyncio.Future[Checkpoint] = asyncio.get_running_loop().create_future()
-        self._asked.append(asked)
+        self._asked.add(asked)
         self._dirty.set()
-        return await asked
+        try:
+            async with asyncio.timeout(_ASKED_SECONDS_MAX):
+                return await asked
+        except TimeoutError as error:
+            raise NotSigned(self.error or f"it is not on the disk within {_ASKED_SECONDS_MAX:g} s") from error
+        finally:
+            self._asked.discard(asked)
 
     async def stop(self) -> None:
         """Write and sign what waits, if the disk takes it. Idempotent."""
@@ -98,12 +116,20 @@ class Writing:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        while not self.gone:
-            await self._due()
-            stopping = self._stopping
-            await self._write("stop" if stopping else "interval")
-            if stopping:
-                return
+        try:
+            while not self.gone:
+                await self._due()
+                stopping = self._stopping
+                await self._write("stop" if stopping else "interval")
+                if stopping:
+                    return
+        except Exception as error:
+            self.gone = f"the audit log can't be written on: {error!r}"
+            log.exception("%s", self.gone)
+        finally:
+            for asked in self._asked:
+                if not asked.done():
+                    asked.set_exception(NotSigned(self.gone or _STOPPING))
 
     async def _due(self) -> None:
         """Wait until there is something to write, and for what comes with it."""
@@ -128,12 +154,13 @@ class Writing:
         made = None
         if self._checkpoint_due(kind):
             made = self.signer.sign(self.chain.checkpoint(kind, self.clock.now(), self.signer.key))
-        asked, self._asked = self._asked, []
+        asked = set(self._asked)
         positions, n = dict(self.chain.positions), self.chain.n
         delay = _RETRY_SECONDS_MIN
         while not await self._written(records, positions, made):
             if self.gone or self._stopping:
-                return  # the log has it all
+                self._waiting[:0] = records  # for the last try; else the log has it all
+                return
             await asyncio.sleep(delay)
             delay = min(2 * delay, _RETRY_SECONDS_MAX)
         self.written_n = n
@@ -141,6 +168,7 @@ class Writing:
             self.newest, self._signed_at = made, self.clock.now()
         elif not self.unsigned:
             self._signed_at = self.clock.now()
+        self._asked -= asked
         for each in asked:
             if not each.done() and self.newest is not None:
                 each.set_result(self.newest)

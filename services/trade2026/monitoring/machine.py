@@ -180,10 +180,10 @@ class Monitor:
     def _found(self, watched: Watched, ts: int) -> Iterator[Alert]:
         name, look = watched.name, watched.look
         if watched.not_ready_since and ts - watched.not_ready_since >= self.not_ready_ns:
-            yield Alert(f"{name} not ready", name, "page", f"not ready: {look.detail}", ts)
+            yield Alert(_not_ready(name), name, "page", f"not ready: {look.detail}", ts)
         elif watched.unwell_since and ts - watched.unwell_since >= self.unwell_ns:
             why = "; ".join(f"{check}: {detail}" for check, detail in look.unwell.items()) or look.detail
-            yield Alert(f"{name} unwell", name, "ticket", f"unwell: {why}", ts)
+            yield Alert(_unwell(name), name, "ticket", f"unwell: {why}", ts)
         for slo, budget in watched.budgets.items():
             for burning in self.burn_alerts:
                 if (rate := self._burns(budget, burning, ts)) is not None:
@@ -252,3 +252,16 @@ class Monitor:
             elif not incident.ended:
                 incident.ended = incident.timeline[-1].ts
         self.alerts = {alert.key: alert for alert in kept.alerts if alert.service in self._open}
+        for watched in self.services.values():  # what has lasted long enough goes on: it does not begin again
+            if alert := self.alerts.get(_not_ready(watched.name)):
+                watched.not_ready_since = alert.since - self.not_ready_ns
+            if alert := self.alerts.get(_unwell(watched.name)):
+                watched.unwell_since = alert.since - self.unwell_ns
+
+
+def _not_ready(service: str) -> str:
+    return f"{service} not ready"
+
+
+def _unwell(service: str) -> str:
+    return f"{service} unwell"

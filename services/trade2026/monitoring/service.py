@@ -8,7 +8,7 @@ outside, over HTTP, and reads no topic: a stack that can't write its log is stil
 import asyncio
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -85,7 +85,12 @@ class MonitoringService(Service):
 
     def health(self) -> dict[str, Health]:
         unreadable = "; ".join(f"{name}: {reason}" for name, reason in self._store.unreadable.items())
-        return {"snapshots": Health(not unreadable, unreadable), "disk": self.disk()}
+        ended = {
+            task.get_name(): Health(False, f"it has ended: {task.exception()!r}")
+            for task in self._tasks
+            if task.done() and not task.cancelled()
+        }
+        return {"snapshots": Health(not unreadable, unreadable), "disk": self.disk(), **ended}
 
     def stats(self) -> dict[str, Any]:
         return {
@@ -110,21 +115,21 @@ class MonitoringService(Service):
     def _show(self, name: str) -> None:
         metrics, monitor = self.context.metrics, self.monitor
 
-        def watched(number: Any) -> float:
+        def watched(number: Callable[[Watched], int], gone: int) -> float:
             found = monitor.services.get(name)
-            return number(found) if found is not None else 0
+            return number(found) if found is not None else gone  # not planned any more: nobody is to be paged
 
         metrics.gauge(
             "trade2026_monitored_ready",
             "Whether a service is ready",
-            lambda: watched(_ready),
+            lambda: watched(_ready, 1),
             of=name,
             service=self.name,
         )
         metrics.gauge(
             "trade2026_monitored_unwell_checks",
             "Checks of a service's health that fail",
-            lambda: watched(_unwell),
+            lambda: watched(_unwell, 0),
             of=name,
             service=self.name,
         )
@@ -157,12 +162,11 @@ class MonitoringService(Service):
         under = SERVICES[name].slo.under_ms / 1000
         try:
             look = await look_at(self.settings.url(name), under, with_metrics=with_metrics)
+            self._looks.inc()
+            if not (early and not look.ready):
+                self.monitor.saw(name, look, self.context.clock.now())
         except Exception as error:
             log.exception("%s could not be looked at: %s", name, error)
-            return
-        self._looks.inc()
-        if not (early and not look.ready):
-            self.monitor.saw(name, look, self.context.clock.now())
 
     async def _save_often(self) -> None:
         while True:

@@ -220,6 +220,21 @@ def test_incidents_and_their_timelines_are_bounded() -> None:
     )
 
 
+@pytest.mark.parametrize(("look", "after"), [(Look(False, detail="gone"), 31), (Look(True, {"disk": "full"}), 121)])
+def test_an_incident_that_lasts_goes_on_after_a_restart_and_no_second_begins(look: Look, after: int) -> None:
+    first = a_monitor()
+    for second in (0, after):
+        see(first, second, look)
+    again = a_monitor()
+    again.restore(first.snapshot())
+    for second in (after + 5, after + 10):
+        see(again, second, look)
+    (incident,) = again.incidents
+    assert (incident.ended, len(incident.timeline)) == (0, 1)
+    see(again, after + 15)
+    assert (incident.ended, len(again.incidents)) == ((T0 + after + 15) * NS, 1)
+
+
 def test_what_was_seen_outlives_a_restart() -> None:
     first = a_monitor("oms", "risk")
     counted(first, 10, 100, 20)
