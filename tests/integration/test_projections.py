@@ -36,7 +36,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def until_folded(rig: Rig, service: Any, position: int) -> None:
-    await rig.until(lambda: service.projection.as_of >= position - 1, "the fills are folded")
+    await rig.until(lambda: service.cells.here[0].as_of >= position - 1, "the fills are folded")
 
 
 async def published(rig: Rig, topic: str, count: int) -> list[ev.Envelope]:
@@ -175,7 +175,7 @@ async def test_an_event_that_it_does_not_understand_stops_it_and_health_says_whe
     detail = await rig.until(told, "health says so")
     assert "stopped at 2" in detail
     assert "OrderTeleported" in detail
-    assert service.projection.as_of == 1
+    assert service.cells.here[0].as_of == 1
     assert {answer["as_of"] for _, answer in await answers(rig, service)} == {1}
 
 
@@ -190,7 +190,7 @@ async def test_an_answer_is_the_fold_of_exactly_the_events_up_to_its_as_of(rig: 
 
     writing = asyncio.ensure_future(write())
     seen: set[int] = set()
-    while service.projection.as_of < total - 1:
+    while service.cells.here[0].as_of < total - 1:
         _, answer = await rig.ask(service, "GET", "/positions/main")
         held = to_nanos(answer["positions"][0]["quantity"]) if answer["positions"] else 0
         assert held == to_nanos(answer["as_of"] + 1)

@@ -168,7 +168,7 @@ def _replayed(world: World, log: OrderLog) -> list[str]:
     """What was restored from snapshots and tails equals a fold of everything."""
     instruments = {instrument.instrument_id: instrument for instrument in stack.INSTRUMENTS}
     whole = OrderMachine(Controls(LimitBook(), instruments))
-    ptrc = world.service("ptrc").machine  # type: ignore[attr-defined]
+    ptrc = world.service("ptrc").cells.here[0].machine  # type: ignore[attr-defined]
     positions = type(ptrc)()
     for envelope in log.envelopes:
         whole.apply(envelope)

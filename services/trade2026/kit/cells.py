@@ -8,13 +8,16 @@ never both write for a partition is not promised here but by the log, which each
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
 
 from trade2026.domain.shards import partition_of
 from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
 from trade2026.kit.forward import HOP, SECONDS_MAX, Elsewhere, Forwarder, target_of
 from trade2026.kit.messages import Request, Response
 from trade2026.kit.problem import Problem
+from trade2026.kit.service import Health
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +35,12 @@ class Cell(Protocol):
         """Whether another process has claimed the partition: this cell is of no use any more."""
         ...
 
-    @property
-    def progress(self) -> str:
-        """How far its start is, for a person."""
+    def readiness(self) -> tuple[bool, str]:
+        """Whether it can answer, and how far its recovery is if not."""
+        ...
+
+    def health(self) -> dict[str, Health]:
+        """What it depends on, by name; no I/O."""
         ...
 
     async def start(self) -> None:
@@ -167,11 +173,29 @@ class Cells(Generic[C]):
     def detail(self) -> str:
         """What is not as it should be, for a person; empty for nothing."""
         coming = dict.fromkeys(self._starting, "starting") | {
-            partition: cell.progress for partition, cell in self._coming.items()
+            partition: cell.readiness()[1] for partition, cell in self._coming.items()
         }
         wrong = sorted({**coming, **self.troubles}.items())
         said = [what if self.partitions == 1 else f"partition {partition}: {what}" for partition, what in wrong]
         return "; ".join(filter(None, [self.membership.detail, *said]))
+
+    def readiness(self) -> tuple[bool, str]:
+        """Whether all that is to be ours can answer, and how far recovery is if not."""
+        for cell in self.here.values():
+            ready, detail = cell.readiness()
+            if not ready:
+                return False, detail
+        return (True, "ready") if self._joined and self.is_whole else (False, self.detail or "starting")
+
+    def health(self) -> dict[str, Health]:
+        """What the cells here depend on, each by its name and partition, and whether all are here."""
+        checks: dict[str, Health] = {}
+        for partition, cell in sorted(self.here.items()):
+            named = cell.health()
+            checks |= named if self.partitions == 1 else {f"{name}_{partition}": one for name, one in named.items()}
+        if not self.here or self.partitions > 1:
+            checks["partitions"] = Health(not self.detail, self.detail)
+        return checks
 
     # ── whose is what ───────────────────────────────────────────────────────────────────────
 
@@ -218,6 +242,27 @@ class Cells(Generic[C]):
             raise Problem(503, "not_owner", "this was moved a moment ago: ask again", retry_after=1)
         method = "GET" if request.method == "HEAD" else request.method  # its answer has no body to be waited for
         return await self.send(elsewhere.member, method, target_of(request), request.headers, request.body)
+
+    async def asked_of_others(self, request: Request) -> list[Any]:
+        """What the other replicas answer to the same request, of what they have; nothing if it was sent on to us.
+
+        Raises:
+            Problem: 503: a partition has no owner just now; or what one of them answered instead.
+        """
+        if HOP in request.headers:
+            return []
+        others, missing = self.others()
+        if missing is not None:
+            raise missing
+        asking = (self.forward(request, Elsewhere(member)) for member in others)
+        found: list[Any] = []
+        for answer in await asyncio.gather(*asking):
+            if answer.status != 200:
+                raise Problem(
+                    answer.status if answer.status >= 400 else 502, "not_answered", "another replica can't answer"
+                )
+            found.append(msgspec.json.decode(answer.body))
+        return found
 
     async def send(
         self,

@@ -26,10 +26,11 @@ class Outlet:
 
     Args:
         make: Makes a publisher of the topic that has not started.
-        follows: The topic that causes what is published; of one partition.
+        follows: The topic that causes what is published.
+        partition: Of that topic, and of the one that is published.
     """
 
-    def __init__(self, make: Callable[[], Publisher], follows: str) -> None:
+    def __init__(self, make: Callable[[], Publisher], follows: str, partition: int = 0) -> None:
         self.error = ""
         """Why nothing can be written now; empty while all is well."""
         self.replaced = ""
@@ -37,7 +38,7 @@ class Outlet:
         self.published = 0
         self.told_seq = -1
         """Position of the newest cause whose events the topic has."""
-        self._make, self._causes = make, f"{follows}/0/"
+        self._make, self._causes = make, f"{follows}/{partition}/"
         self._publisher: Publisher | None = None
         self._waiting: Waiting = []
         self._under_way: deque[tuple[asyncio.Future[int], Waiting]] = deque()

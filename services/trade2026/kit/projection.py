@@ -6,7 +6,7 @@ own topics hold already is not published again.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,6 +52,7 @@ class Projection:
         make: Makes an empty fold.
         publishes: The topics of what follows, each with the types of its events; claimed by this process.
         follows: The topic that is folded.
+        partition: Of it, and of the topics that are published.
     """
 
     def __init__(
@@ -62,14 +63,17 @@ class Projection:
         publishes: dict[str, tuple[type, ...]],
         *,
         follows: str = ORDERS,
+        partition: int = 0,
     ) -> None:
-        self.context, self.name, self.follows = context, name, follows
+        self.context, self.name, self.follows, self.partition = context, name, follows, partition
         self.machine: Any = make()
         self.detail = "not started"
-        self.outlets = {topic: Outlet(lambda topic=topic: self._publisher(topic), follows) for topic in publishes}
+        self.outlets = {
+            topic: Outlet(lambda topic=topic: self._publisher(topic), follows, partition) for topic in publishes
+        }
         self._outlet_of = {kind: self.outlets[topic] for topic, kinds in publishes.items() for kind in kinds}
         self._make = make
-        self._store = SnapshotStore(snapshot_directory(context.settings.state, name), name)
+        self._store = SnapshotStore(snapshot_directory(context.settings.state, name, partition), name)
         self._follower: Follower | None = None
         self._snapshot_seq = 0
         self._snapshot_ts = context.clock.now()
@@ -77,19 +81,23 @@ class Projection:
     def _publisher(self, topic: str) -> Publisher:
         settings, clock = self.context.settings, self.context.clock
         owner = f"{settings.release}-{self.name}"
-        return Publisher(self.context.bus, topic, tenant=settings.stack, clock=clock, owner=owner)
+        return Publisher(
+            self.context.bus, topic, tenant=settings.stack, clock=clock, owner=owner, partition=self.partition
+        )
 
     async def start(self) -> None:
         """Recover, then follow in the background."""
-        begin, end = await self.context.bus.start(self.follows, 0), await self.context.bus.end(self.follows, 0)
+        bus = self.context.bus
+        begin, end = await bus.start(self.follows, self.partition), await bus.end(self.follows, self.partition)
         for topic, outlet in self.outlets.items():
             self.detail = f"claiming {topic}"
             await outlet.claim(end)
         self._restore(end)
         self._follower = Follower(
-            self.context.bus,
+            bus,
             self.follows,
             self._fold,
+            partition=self.partition,
             from_seq=max(begin, self.machine.next_seq),
             on_batch=self._batch_folded,
         )
@@ -207,6 +215,15 @@ class Projection:
             return
         self._store.unreadable.pop("newest", None)
         self._snapshot_seq = next_seq
+
+
+def totals(stats: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The numbers of several projections as those of one; of one alone they are its own."""
+    every = list(stats)
+    if len(every) == 1:
+        return every[0]
+    names = every[0] if every else ()
+    return {name: sum(one[name] for one in every) for name in names if not name.endswith("as_of")}
 
 
 def snapshot_directory(state: Path, name: str, partition: int = 0) -> Path:

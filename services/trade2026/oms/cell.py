@@ -104,10 +104,9 @@ class OrderCell:
         """Whether another process has claimed the partition."""
         return self.owner.fenced
 
-    @property
-    def progress(self) -> str:
-        """How far the log is folded, for a person."""
-        return self.owner.detail
+    def readiness(self) -> tuple[bool, str]:
+        """Whether the log is folded, and how far it is if not."""
+        return self.owner.ready, self.owner.detail
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 

@@ -86,12 +86,7 @@ class OmsService(Service):
         await self.references.stop()
 
     def readiness(self) -> tuple[bool, str]:
-        behind = next((cell for cell in self.cells.here.values() if not cell.owner.ready), None)
-        if behind is not None:
-            return False, behind.owner.detail
-        if self.cells.is_whole and self._timer is not None:
-            return True, "ready"
-        return False, self.cells.detail or "starting"
+        return self.cells.readiness()
 
     def replaced(self) -> str:
         return self.cells.replaced
@@ -104,11 +99,7 @@ class OmsService(Service):
             "disk": self._room,
             "version": Health(__version__ in self.settings.allowed_versions, f"running {__version__}"),
         }
-        for partition, cell in sorted(self.cells.here.items()):
-            named = cell.health()
-            checks |= named if self.partitions == 1 else {f"{name}_{partition}": one for name, one in named.items()}
-        if not self.cells.here or self.partitions > 1:
-            checks["partitions"] = Health(not self.cells.detail, self.cells.detail)
+        checks |= self.cells.health()
         if self.has_market:
             age = self.references.age(self.context.clock.now())
             fresh = age is not None and age < self.book.reference_age_ns_max

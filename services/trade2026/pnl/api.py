@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from trade2026.domain.numbers import cost_to_nanos, to_text
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.parameters import LIMIT
+from trade2026.kit.projection_cell import ProjectionCell
 from trade2026.kit.queries import may_see, number, require_account
 from trade2026.kit.views import time_text
 from trade2026.pnl.machine import DAY_NS, DAYS_MAX, POINTS_MAX, Curve, Holding, Pnl, PnlMachine
@@ -18,24 +19,34 @@ def add_routes(app: App, service: "PnlService") -> None:
 
     @app.route("GET", "/pnl", summary="P&L of every account in the base currency, as of an event")
     async def overview(request: Request) -> Response:
-        accounts = [account for account in service.machine.accounts() if may_see(request, account)]
-        found = [account_totals(service.machine, account) for account in accounts]
-        return json_response({"as_of": service.projection.as_of, "accounts": found})
+        cells = service.cells.here
+        found = [
+            account_totals(cell.machine, account)
+            for cell in cells.values()
+            for account in cell.machine.accounts()
+            if may_see(request, account)
+        ]
+        as_of = {partition: cell.as_of for partition, cell in cells.items()}
+        for other in await service.cells.asked_of_others(request):
+            found += other["accounts"]
+            as_of |= {int(partition): seq for partition, seq in other["as_of"].items()}
+        alone = service.cells.partitions == 1
+        return json_response({"as_of": as_of[0] if alone else as_of, "accounts": found})
 
     @app.route("GET", "/pnl/{account}", summary="P&L of an account by symbol and strategy, as of an event")
     async def of_account(request: Request) -> Response:
-        account = known_account(service, request)
-        return json_response({"as_of": service.projection.as_of, **account_view(service.machine, account)})
+        account, cell = known_account(service, request)
+        return json_response({"as_of": cell.as_of, **account_view(cell.machine, account)})
 
     @app.route("GET", "/pnl/{account}/series", summary="Equity curve with drawdown, the newest points", query=LIMIT)
     async def series(request: Request) -> Response:
-        account = known_account(service, request)
-        curve = service.machine.curves.get(account) or Curve()
+        account, cell = known_account(service, request)
+        curve = cell.machine.curves.get(account) or Curve()
         points = curve.points[-number(request, "limit", POINTS_MAX, most=POINTS_MAX) :]
         return json_response(
             {
                 "account": account,
-                "currency": service.machine.base_currency,
+                "currency": cell.machine.base_currency,
                 "interval_seconds": curve.interval // 10**9,
                 "max_drawdown": money(curve.max_drawdown),
                 "points": [
@@ -47,32 +58,34 @@ def add_routes(app: App, service: "PnlService") -> None:
 
     @app.route("GET", "/pnl/{account}/days", summary="Equity at the end of each UTC day, the newest first", query=LIMIT)
     async def days(request: Request) -> Response:
-        account = known_account(service, request)
+        account, cell = known_account(service, request)
         return json_response(
             {
                 "account": account,
-                "as_of": service.projection.as_of,
-                "currency": service.machine.base_currency,
-                "days": day_lines(service.machine, account, number(request, "limit", DAYS_MAX, most=DAYS_MAX)),
+                "as_of": cell.as_of,
+                "currency": cell.machine.base_currency,
+                "days": day_lines(cell.machine, account, number(request, "limit", DAYS_MAX, most=DAYS_MAX)),
             }
         )
 
     @app.route("GET", "/positions/{account}", summary="The positions behind the P&L, as of an event")
     async def positions(request: Request) -> Response:
         account = require_account(request, request.params["account"])
+        cell = service.cells.of_account(account)
         lines = [
-            position_line(service.machine, instrument, holding)
-            for instrument, holding in service.machine.positions_of(account).items()
+            position_line(cell.machine, instrument, holding)
+            for instrument, holding in cell.machine.positions_of(account).items()
         ]
-        return json_response({"account": account, "as_of": service.projection.as_of, "positions": lines})
+        return json_response({"account": account, "as_of": cell.as_of, "positions": lines})
 
 
-def known_account(service: "PnlService", request: Request) -> str:
-    """The account of the path; 404 before its first fill."""
+def known_account(service: "PnlService", request: Request) -> tuple[str, ProjectionCell]:
+    """The account of the path, and its cell; 404 before its first fill."""
     account = require_account(request, request.params["account"])
-    if not service.machine.positions_of(account):
+    cell = service.cells.of_account(account)
+    if not cell.machine.positions_of(account):
         raise Problem(404, "unknown_account", f"account {account!r} has not traded", field="account")
-    return account
+    return account, cell
 
 
 def account_totals(machine: PnlMachine, account: str) -> dict[str, Any]:

@@ -14,15 +14,19 @@ import msgspec
 from trade2026.domain.events import Envelope, PnlRealized
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Trade
+from trade2026.kit.bus.membership import Member
 from trade2026.kit.bus.port import Record
+from trade2026.kit.cells import Cells
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed
-from trade2026.kit.projection import Projection
+from trade2026.kit.projection import Projection, totals
+from trade2026.kit.projection_cell import ProjectionCell
 from trade2026.kit.service import Context, Health, Service
 from trade2026.pnl import api
 from trade2026.pnl.machine import Method, PnlMachine
 
+_PNL = "pnl"
 _TICKS = "market.ticks"
 _TICKS_AT_START = 1_000
 _SECOND = 10**9
@@ -46,20 +50,27 @@ class PnlService(Service):
         instruments = Instruments(self.settings.instruments).by_id
         config = msgspec.convert(self.settings.config.get(self.name, {}), PnlConfig)
         make = partial(PnlMachine, self.settings.base_currency, instruments, config.method)
-        self.projection = Projection(context, self.name, make, {"pnl": (PnlRealized,)})
+        me = Member(self.settings.release, f"{self.settings.host}:{self.settings.ports.get(self.name, 0)}")
+        membership = context.membership(self.name, me, self.settings.partitions(_PNL))
+
+        def cell(partition: int) -> ProjectionCell:
+            return ProjectionCell(Projection(context, self.name, make, {_PNL: (PnlRealized,)}, partition=partition))
+
+        self.cells = Cells(membership, cell)
         self._ticks: Follower | None = None
         self._sampled = 0
 
     @property
-    def machine(self) -> PnlMachine:
-        """The fold; another object after a recovery."""
-        return self.projection.machine
+    def machines(self) -> list[PnlMachine]:
+        """The folds that are here."""
+        return [cell.machine for cell in self.cells.here.values()]
 
     def routes(self, app: App) -> None:
+        app.forward = self.cells.forward
         api.add_routes(app, self)
 
     async def start(self) -> None:
-        await self.projection.start()
+        await self.cells.start()
         bus = self.context.bus
         begin = max(await bus.start(_TICKS, 0), await bus.end(_TICKS, 0) - _TICKS_AT_START)
         self._ticks = Follower(bus, _TICKS, self._on_tick, from_seq=begin, on_batch=self._on_ticks)
@@ -68,38 +79,42 @@ class PnlService(Service):
     async def stop(self) -> None:
         if self._ticks is not None:
             await self._ticks.stop()
-        await self.projection.stop()
+        await self.cells.stop()
 
     def readiness(self) -> tuple[bool, str]:
-        return self.projection.readiness()
+        return self.cells.readiness()
 
     def replaced(self) -> str:
-        return self.projection.replaced
+        return self.cells.replaced
 
     def followed(self) -> Iterable[Followed]:
-        return [part for part in (self.projection.followed, self._ticks) if part is not None]
+        ticks = [self._ticks] if self._ticks is not None else []
+        return [*ticks, *(follower for cell in self.cells.here.values() for follower in cell.followed)]
 
     def health(self) -> dict[str, Health]:
-        checks = self.projection.health()
+        checks = self.cells.health()
         if self._ticks is not None:
             checks["market_data"] = Health(not self._ticks.error, self._ticks.error)
         return checks
 
     def stats(self) -> dict[str, Any]:
+        machines = self.machines
         return {
-            **self.projection.stats(),
-            "accounts": len(self.machine.curves),
-            "positions": len(self.machine.positions),
-            "marks": len(self.machine.marks),
+            **totals(cell.projection.stats() for cell in self.cells.here.values()),
+            "accounts": sum(len(machine.curves) for machine in machines),
+            "positions": sum(len(machine.positions) for machine in machines),
+            "marks": max((len(machine.marks) for machine in machines), default=0),
         }
 
     def _on_tick(self, envelope: Envelope, record: Record) -> None:
         trade = envelope.data
         assert isinstance(trade, Trade)
-        self.machine.mark(trade.instrument, trade.price)
+        for machine in self.machines:
+            machine.mark(trade.instrument, trade.price)
 
     async def _on_ticks(self) -> None:
         now = self.context.clock.now()
         if now // _SECOND > self._sampled:
             self._sampled = now // _SECOND
-            self.machine.sample(now)
+            for machine in self.machines:
+                machine.sample(now)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 from trade2026.domain.events import decode
 from trade2026.domain.lots import Lot
 from trade2026.domain.numbers import cost_to_nanos, to_text
+from trade2026.domain.shards import partition_of
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.parameters import ACCOUNT, PAGE
-from trade2026.kit.queries import may_see, number, require_account
+from trade2026.kit.queries import bad_cursor, may_see, number, require_account
 from trade2026.kit.views import time_text
 from trade2026.ptrc.machine import Holding
 from trade2026.ptrc.reconciliation import Break
@@ -17,10 +18,10 @@ from trade2026.ptrc.settlement import DAY_NS, EARLIER, Ledger, Obligation, settl
 from trade2026.ptrc.statements import STATEMENT_BYTES_MAX, Statement, read_statement
 
 if TYPE_CHECKING:
-    from trade2026.ptrc.service import PtrcService
+    from trade2026.ptrc.service import PtrcCell, PtrcService
 
 LOTS_SHOWN_MAX = 1_000
-_SEQ_MAX = 10**18
+_ORDERS = "orders.events"
 _RECORDS_PER_READ = 1_000
 _RECORDS_PER_PAGE = 20_000
 
@@ -30,28 +31,37 @@ def add_routes(app: App, service: "PtrcService") -> None:
 
     @app.route("GET", "/positions", summary="Positions of every account, as of an event")
     async def positions(request: Request) -> Response:
-        accounts = [account for account in service.machine.accounts() if may_see(request, account)]
+        cells = service.cells.here
         found = [
             {"account": account, **line}
-            for account in accounts
-            for line in position_lines(service, account, lots=False)
+            for cell in cells.values()
+            for account in cell.machine.accounts()
+            if may_see(request, account)
+            for line in position_lines(cell, account, lots=False)
         ]
-        return json_response({"as_of": service.projection.as_of, "positions": found})
+        as_of = {partition: cell.as_of for partition, cell in cells.items()}
+        for other in await service.cells.asked_of_others(request):
+            found += other["positions"]
+            as_of |= {int(partition): seq for partition, seq in other["as_of"].items()}
+        alone = service.partitions == 1
+        return json_response({"as_of": as_of[0] if alone else as_of, "positions": found})
 
     @app.route("GET", "/positions/{account}", summary="Positions of an account with lots, as of an event")
     async def positions_of(request: Request) -> Response:
         account = require_account(request, request.params["account"])
-        lines = position_lines(service, account, lots=True)
-        return json_response({"account": account, "as_of": service.projection.as_of, "positions": lines})
+        cell = service.cells.of_account(account)
+        lines = position_lines(cell, account, lots=True)
+        return json_response({"account": account, "as_of": cell.as_of, "positions": lines})
 
     _add_reconciliation(app, service)
 
     @app.route("GET", "/settlement/{account}", summary="What is to be delivered and paid, and when (T+n)")
     async def settlement(request: Request) -> Response:
         account = require_account(request, request.params["account"])
-        ledger = service.machine.ledgers.get(account) or Ledger()
+        cell = service.cells.of_account(account)
+        ledger = cell.machine.ledgers.get(account) or Ledger()
         lines = [settlement_line(service, *line) for line in ledger.lines()]
-        return json_response({"account": account, "as_of": service.projection.as_of, "obligations": lines})
+        return json_response({"account": account, "as_of": cell.as_of, "obligations": lines})
 
     @app.route(
         "GET",
@@ -66,10 +76,10 @@ def add_routes(app: App, service: "PtrcService") -> None:
             raise Problem(422, "bad_format", "format is json or csv", field="format")
         rows, cursor = await page_of_transactions(service, request)
         if kind == "json":
-            return json_response({"transactions": rows, "cursor": str(cursor) if cursor is not None else None})
+            return json_response({"transactions": rows, "cursor": cursor})
         headers = [(b"content-disposition", b'attachment; filename="transactions.csv"')]
         if cursor is not None:
-            headers.append((b"x-next-cursor", str(cursor).encode()))
+            headers.append((b"x-next-cursor", cursor.encode()))
         return Response(as_csv(rows), content_type="text/csv; charset=utf-8", headers=headers)
 
 
@@ -85,8 +95,10 @@ def _add_reconciliation(app: App, service: "PtrcService") -> None:
     async def upload(request: Request) -> Response:
         stated = read_statement(request, service.instruments)
         require_account(request, stated.account)
-        breaks = service.machine.reconcile(stated.account, stated.venue, stated.positions, stated.fills)
-        return json_response(comparison(service, stated.account, stated.venue, breaks))
+        cell = service.cells.of_account(stated.account)
+        breaks = cell.machine.reconcile(stated.account, stated.venue, stated.positions, stated.fills)
+        cell.breaks = len(breaks)
+        return json_response(comparison(cell, stated.account, stated.venue, breaks))
 
     @app.route("GET", "/reconcile/{venue}", summary="Compare the venue's own record with our books", query=ACCOUNT)
     async def with_venue(request: Request) -> Response:
@@ -96,25 +108,43 @@ def _add_reconciliation(app: App, service: "PtrcService") -> None:
         account = request.query.get("account")
         if account is not None:
             require_account(request, account)
-        record, report_seq = await service.venue_record()
-        known = sorted({*service.machine.accounts(), *record.positions})
-        accounts = [account] if account is not None else [name for name in known if may_see(request, name)]
+        cells = list(service.cells.here.values()) if account is None else [service.cells.of_account(account)]
         found: list[dict[str, Any]] = []
-        for name in accounts:
-            stated, fills = record.statement(name, venue, service.machine.fills_since(name))
-            breaks = service.machine.reconcile(name, venue, stated, fills, report_seq=report_seq)
-            found.append(comparison(service, name, venue, breaks))
-        service.breaks = sum(len(line["breaks"]) for line in found)
-        return json_response(
-            {"venue": venue, "report_seq": report_seq, "matched": not service.breaks, "accounts": found}
-        )
+        report_seqs: dict[int, int] = {}
+        for cell in cells:
+            lines, report_seqs[cell.partition] = await reconciled(cell, request, venue, account)
+            found += lines
+        if account is None:
+            for other in await service.cells.asked_of_others(request):
+                found += other["accounts"]
+                report_seqs |= {int(partition): seq for partition, seq in other["report_seq"].items()}
+        found.sort(key=lambda line: line["account"])
+        report_seq = report_seqs[cells[0].partition] if service.partitions == 1 else report_seqs
+        matched = all(line["matched"] for line in found)
+        return json_response({"venue": venue, "report_seq": report_seq, "matched": matched, "accounts": found})
 
 
-def position_lines(service: "PtrcService", account: str, *, lots: bool) -> list[dict[str, Any]]:
+async def reconciled(
+    cell: "PtrcCell", request: Request, venue: str, account: str | None
+) -> tuple[list[dict[str, Any]], int]:
+    """Each account of a partition that is seen, against the venue's own record; and the last report of that."""
+    record, report_seq = await cell.venue_record()
+    known = sorted({*cell.machine.accounts(), *record.positions})
+    accounts = [account] if account is not None else [name for name in known if may_see(request, name)]
+    found: list[dict[str, Any]] = []
+    for name in accounts:
+        stated, fills = record.statement(name, venue, cell.machine.fills_since(name))
+        breaks = cell.machine.reconcile(name, venue, stated, fills, report_seq=report_seq)
+        found.append(comparison(cell, name, venue, breaks))
+    cell.breaks = sum(len(line["breaks"]) for line in found)
+    return found, report_seq
+
+
+def position_lines(cell: "PtrcCell", account: str, *, lots: bool) -> list[dict[str, Any]]:
     """One line per instrument that the account ever held."""
-    holdings = service.machine.holdings_of(account)
+    holdings = cell.machine.holdings_of(account)
     lines: list[dict[str, Any]] = []
-    for instrument, position in service.machine.positions_of(account).items():
+    for instrument, position in cell.machine.positions_of(account).items():
         line: dict[str, Any] = {
             "symbol": instrument,
             "quantity": to_text(position.quantity),
@@ -154,15 +184,14 @@ def lot_line(lot: Lot, sign: int) -> dict[str, Any]:
     }
 
 
-def comparison(service: "PtrcService", account: str, venue: str, breaks: list[Break]) -> dict[str, Any]:
+def comparison(cell: "PtrcCell", account: str, venue: str, breaks: list[Break]) -> dict[str, Any]:
     """The outcome of a reconciliation."""
-    service.breaks = len(breaks)
     return {
         "account": account,
         "venue": venue,
-        "as_of": service.projection.as_of,
+        "as_of": cell.as_of,
         "matched": not breaks,
-        "fills_complete": service.machine.holds_all_fills(account),
+        "fills_complete": cell.machine.holds_all_fills(account),
         "breaks": [break_line(found) for found in breaks],
     }
 
@@ -209,30 +238,65 @@ def date_text(day: int) -> str:
     return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
-async def page_of_transactions(service: "PtrcService", request: Request) -> tuple[list[Transaction], int | None]:
-    """Read executions from the log, from the cursor on; a page may be short, None ends the list."""
-    bus, account = service.context.bus, request.query.get("account")
+async def page_of_transactions(service: "PtrcService", request: Request) -> tuple[list[Transaction], str | None]:
+    """Read executions from the log, from the cursor on; a page may be short, None ends the list.
+
+    Partitions come one after the other; a cursor of several is `PARTITION:POSITION`.
+    """
+    account = request.query.get("account")
     if account is not None:
         require_account(request, account)
     limit = number(request, "limit", 100)
-    position = number(request, "cursor", await bus.start("orders.events", 0), least=0, most=_SEQ_MAX)
-    end = service.machine.next_seq
-    stop = min(end, position + _RECORDS_PER_PAGE)
+    first, last = 0, service.partitions - 1
+    if account is not None:
+        first = last = partition_of(account, service.partitions)
+    partition, position = _place(service, request, first, last)
     rows: list[Transaction] = []
-    while position < stop:
-        records = await bus.read("orders.events", 0, position, min(_RECORDS_PER_READ, stop - position))
-        if not records:
-            break
-        for record in records:
-            position = record.seq + 1
-            envelope = decode(record.body)
-            row = transaction(envelope, service.settings.stack, service.instruments.by_id)
-            if row is None or not visible(request, envelope.data.account, account):  # type: ignore[union-attr]
-                continue
-            rows.append(row)
-            if len(rows) == limit:
-                return rows, position if position < end else None
-    return rows, position if position < end else None
+    read = 0
+    while partition <= last:
+        start = await service.context.bus.start(_ORDERS, partition)
+        end = await service.end_of(partition)
+        position = max(position, start)
+        while position < end and len(rows) < limit and read < _RECORDS_PER_PAGE:
+            records = await service.context.bus.read(
+                _ORDERS, partition, position, min(_RECORDS_PER_READ, end - position)
+            )
+            if not records:
+                break
+            for record in records:
+                position, read = record.seq + 1, read + 1
+                envelope = decode(record.body)
+                row = transaction(envelope, service.settings.stack, service.instruments.by_id, partition)
+                if row is None or not visible(request, envelope.data.account, account):  # type: ignore[union-attr]
+                    continue
+                rows.append(row)
+                if len(rows) == limit:
+                    break
+        if position < end:
+            return rows, _cursor(service, partition, position)
+        partition, position = partition + 1, 0
+        if len(rows) == limit and partition <= last:
+            return rows, _cursor(service, partition, 0)
+    return rows, None
+
+
+def _cursor(service: "PtrcService", partition: int, position: int) -> str:
+    return str(position) if service.partitions == 1 else f"{partition}:{position}"
+
+
+def _place(service: "PtrcService", request: Request, first: int, last: int) -> tuple[int, int]:
+    """Where a page begins."""
+    text = request.query.get("cursor")
+    if text is None:
+        return first, 0
+    named, colon, position = text.rpartition(":")
+    partition = named if colon else "0"
+    fits = bool(colon) == (service.partitions > 1)
+    if not (fits and partition.isascii() and partition.isdigit() and position.isascii() and position.isdigit()):
+        raise bad_cursor("transaction")
+    if not (len(partition) < 3 and first <= int(partition) <= last and len(position) < 19):
+        raise bad_cursor("transaction")
+    return int(partition), int(position)
 
 
 def visible(request: Request, owner: str, account: str | None) -> bool:

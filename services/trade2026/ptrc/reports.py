@@ -42,7 +42,9 @@ class Transaction(msgspec.Struct, frozen=True):
     event_id: str
 
 
-def transaction(envelope: Envelope, tenant: str, instruments: dict[str, Instrument]) -> Transaction | None:
+def transaction(
+    envelope: Envelope, tenant: str, instruments: dict[str, Instrument], partition: int = 0
+) -> Transaction | None:
     """Report an event; None when it is no execution."""
     fill = envelope.data
     if not isinstance(fill, OrderFilled):
@@ -52,7 +54,9 @@ def transaction(envelope: Envelope, tenant: str, instruments: dict[str, Instrume
     sides = (fill.account, venue) if fill.side == "BUY" else (venue, fill.account)
     return Transaction(
         report_status="NEWT",
-        transaction_reference_number=f"{tenant}-{envelope.seq}",
+        transaction_reference_number=f"{tenant}-{partition}-{envelope.seq}"
+        if partition
+        else f"{tenant}-{envelope.seq}",
         trading_venue_transaction_id=fill.exec_id,
         executing_entity=tenant,
         buyer=sides[0],
@@ -73,7 +77,7 @@ def transaction(envelope: Envelope, tenant: str, instruments: dict[str, Instrume
         desk=fill.desk,
         order_id=fill.order_id,
         client_order_id=fill.client_order_id,
-        event_id=f"orders.events/0/{envelope.seq}",
+        event_id=f"orders.events/{partition}/{envelope.seq}",
     )
 
 

@@ -13,14 +13,18 @@ import msgspec
 
 from trade2026.domain.events import PositionChanged, decode
 from trade2026.domain.instruments import Instruments
+from trade2026.kit.bus.membership import Member
+from trade2026.kit.cells import Cells
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed
-from trade2026.kit.projection import Projection
+from trade2026.kit.projection import Projection, totals
+from trade2026.kit.projection_cell import ProjectionCell
 from trade2026.kit.service import Context, Health, Service
 from trade2026.ptrc import api
 from trade2026.ptrc.machine import PositionMachine
 from trade2026.ptrc.venue_record import VenueRecord
 
+_POSITIONS = "positions"
 _REPORTS = "venue.reports"
 _REPORTS_PER_READ = 500
 
@@ -54,25 +58,60 @@ class PtrcService(Service):
         venue = self.settings.venues[0].name if self.settings.venues else None
         self.instruments = Instruments(self.settings.instruments, venue)
         self.config = msgspec.convert(self.settings.config.get(self.name, {}), PtrcConfig)
-        self.projection = Projection(context, self.name, PositionMachine, {"positions": (PositionChanged,)})
+        self.partitions = self.settings.partitions(_POSITIONS)
+        me = Member(self.settings.release, f"{self.settings.host}:{self.settings.ports.get(self.name, 0)}")
+        membership = context.membership(self.name, me, self.partitions)
+        self.cells = Cells(membership, lambda partition: PtrcCell(context, partition))
+
+    def routes(self, app: App) -> None:
+        app.forward = self.cells.forward
+        api.add_routes(app, self)
+
+    async def start(self) -> None:
+        await self.cells.start()
+
+    async def stop(self) -> None:
+        await self.cells.stop()
+
+    async def end_of(self, partition: int) -> int:
+        """Where the order log of a partition ends, as far as it is folded here."""
+        cell = self.cells.here.get(partition)
+        return cell.machine.next_seq if cell is not None else await self.context.bus.end("orders.events", partition)
+
+    def readiness(self) -> tuple[bool, str]:
+        return self.cells.readiness()
+
+    def replaced(self) -> str:
+        return self.cells.replaced
+
+    def followed(self) -> Iterable[Followed]:
+        return [follower for cell in self.cells.here.values() for follower in cell.followed]
+
+    def health(self) -> dict[str, Health]:
+        return self.cells.health()
+
+    def stats(self) -> dict[str, Any]:
+        cells = list(self.cells.here.values())
+        found = [cell.breaks for cell in cells if cell.breaks is not None]
+        return {
+            **totals(cell.projection.stats() for cell in cells),
+            "positions": sum(len(cell.machine.positions) for cell in cells),
+            "lots": sum(len(holding.book.lots) for cell in cells for holding in cell.machine.holdings.values()),
+            "breaks": sum(found) if found else None,
+        }
+
+
+class PtrcCell(ProjectionCell):
+    """The positions of one partition's accounts."""
+
+    def __init__(self, context: Context, partition: int) -> None:
+        publishes = {_POSITIONS: (PositionChanged,)}
+        super().__init__(Projection(context, "ptrc", PositionMachine, publishes, partition=partition))
+        self.context = context
         self.breaks: int | None = None
         """Found by the last reconciliation."""
         self._record = VenueRecord()
         self._recording = asyncio.Lock()
-
-    @property
-    def machine(self) -> PositionMachine:
-        """The fold; another object after a recovery."""
-        return self.projection.machine
-
-    def routes(self, app: App) -> None:
-        api.add_routes(app, self)
-
-    async def start(self) -> None:
-        await self.projection.start()
-
-    async def stop(self) -> None:
-        await self.projection.stop()
 
     async def venue_record(self) -> tuple[VenueRecord, int]:
         """Read on in the venue's own record to where the OMS has taken it over; the last report that it contains.
@@ -82,30 +121,12 @@ class PtrcService(Service):
         async with self._recording:
             while self._record.next_seq <= (newest := self.machine.report_seq):
                 left = newest + 1 - self._record.next_seq
-                records = await self.context.bus.read(_REPORTS, 0, self._record.next_seq, min(_REPORTS_PER_READ, left))
+                records = await self.context.bus.read(
+                    _REPORTS, self.partition, self._record.next_seq, min(_REPORTS_PER_READ, left)
+                )
                 if not records:
                     break
                 for record in records:
                     self._record.apply(decode(record.body))
                 await asyncio.sleep(0)
             return self._record, self._record.next_seq - 1
-
-    def readiness(self) -> tuple[bool, str]:
-        return self.projection.readiness()
-
-    def replaced(self) -> str:
-        return self.projection.replaced
-
-    def followed(self) -> Iterable[Followed]:
-        return [self.projection.followed] if self.projection.followed is not None else []
-
-    def health(self) -> dict[str, Health]:
-        return self.projection.health()
-
-    def stats(self) -> dict[str, Any]:
-        return {
-            **self.projection.stats(),
-            "positions": len(self.machine.positions),
-            "lots": sum(len(holding.book.lots) for holding in self.machine.holdings.values()),
-            "breaks": self.breaks,
-        }

@@ -11,6 +11,7 @@ from trade2026.kit.bus.membership import EmbeddedMembership, Holder, Member
 from trade2026.kit.cells import Cells
 from trade2026.kit.forward import Elsewhere, Forwarder
 from trade2026.kit.problem import Problem
+from trade2026.kit.service import Health
 
 ME, OTHER = Member("a", "127.0.0.1:1"), Member("b", "127.0.0.1:2")
 P = 4
@@ -52,9 +53,14 @@ class Fake:
 
     def __init__(self, partition: int) -> None:
         self.partition, self.fenced, self.stopped = partition, False, False
-        self.progress = "folded 3 of 7"
         self.may_start = asyncio.Event()
         self.may_start.set()
+
+    def readiness(self) -> tuple[bool, str]:
+        return self.may_start.is_set(), "folded 3 of 7"
+
+    def health(self) -> dict[str, Health]:
+        return {"log": Health(not self.fenced, "fenced" if self.fenced else "")}
 
     async def start(self) -> None:
         await self.may_start.wait()
