@@ -30,6 +30,7 @@ def add_routes(app: App, service: "PnlService") -> None:
         for other in await service.cells.asked_of_others(request):
             found += other["accounts"]
             as_of |= {int(partition): seq for partition, seq in other["as_of"].items()}
+        found.sort(key=lambda line: line["account"])
         alone = service.cells.partitions == 1
         return json_response({"as_of": as_of[0] if alone else as_of, "accounts": found})
 

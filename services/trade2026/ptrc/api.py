@@ -43,6 +43,7 @@ def add_routes(app: App, service: "PtrcService") -> None:
         for other in await service.cells.asked_of_others(request):
             found += other["positions"]
             as_of |= {int(partition): seq for partition, seq in other["as_of"].items()}
+        found.sort(key=lambda line: line["account"])
         alone = service.partitions == 1
         return json_response({"as_of": as_of[0] if alone else as_of, "positions": found})
 
