@@ -67,10 +67,11 @@ class Desk(Rig):
     async def crash(self, service: ExeqService) -> None:
         """End it where it is: nothing is drained, and what it would still write is fenced by the next one."""
         self.services.remove(service)
-        service.entry._tasks = [task for task in service.entry._tasks if task.cancel()]
-        if service._timer is not None:
-            service._timer.cancel()
-        await service._let_go()
+        entry = service.cells.here[0].entry
+        entry._tasks = [task for task in entry._tasks if task.cancel()]
+        if service.cells.here[0]._timer is not None:
+            service.cells.here[0]._timer.cancel()
+        await service.cells.here[0]._let_go()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,9 @@ async def test_a_twap_is_worked_to_its_end(desk: Desk) -> None:
     assert set(benchmarks) == {"arrival", "twap", "vwap"}
     assert all(float(row["price"]) > 0 and row["slippage_bps"] is not None for row in benchmarks.values())
     assert (await desk.ask(service, "GET", "/parents?status=open"))[1]["parents"] == []
-    await desk.until(lambda: service.tape._follower is None, "nothing is followed while nothing is worked")
+    await desk.until(
+        lambda: service.cells.here[0].tape._follower is None, "nothing is followed while nothing is worked"
+    )
 
 
 @pytest.mark.parametrize("moment", ["before the child is sent", "before the answer is recorded"])
@@ -120,10 +123,10 @@ async def test_a_half_done_parent_goes_on_after_a_crash_and_no_child_is_doubled(
             return False
 
         if moment == "before the child is sent":
-            service.entry._send_child = never  # type: ignore[method-assign]
+            service.cells.here[0].entry._send_child = never  # type: ignore[method-assign]
         else:
-            service.entry.report = never
-            service._record_news = never  # type: ignore[method-assign]
+            service.cells.here[0].entry.report = never
+            service.cells.here[0]._record_news = never  # type: ignore[method-assign]
         desk.clock.advance(SECOND)
         await desk.until(stopped.is_set, "the child is about to leave")
         if moment == "before the answer is recorded":
@@ -148,8 +151,9 @@ async def test_a_restart_begins_with_a_snapshot_and_folds_only_what_came_after(d
     parent_id = await desk.begin(service, account="snapshot", slices=3)
     await desk.until_children(service, parent_id, 1, "Filled")
     desk.services.remove(service)
+    cell = service.cells.here[0]
     await service.stop()
-    kept = service.machine.next_seq
+    kept = cell.machine.next_seq
 
     again = await desk.start(ExeqService)
     assert again.stats()["snapshot_as_of"] == kept - 1
@@ -174,11 +178,11 @@ async def test_a_log_that_may_have_lost_its_end_is_read_again(desk: Desk) -> Non
         desk.bus.fail_next(TOPIC, BusUncertain("the disk is gone"), written=written)
         desk.clock.advance(SECOND)
         await desk.until(lambda: not desk.bus.failing, "it has failed")
-        await desk.until(lambda: service.owner.ready, "it has recovered")
+        await desk.until(lambda: service.cells.here[0].owner.ready, "it has recovered")
     for _ in range(10):
         await desk.until_children(service, parent_id, 2, "Filled")
         desk.clock.advance(SECOND)
-    await desk.until(lambda: not service.machine.open, "it has ended")
+    await desk.until(lambda: not service.cells.here[0].machine.open, "it has ended")
     orders = await desk.orders("flaky")
     assert set(Counter(order["client_order_id"] for order in orders).values()) == {1}
 
@@ -226,16 +230,18 @@ async def test_an_amendment_to_a_price_of_0_takes_the_limit_away_and_what_works_
 
 async def test_a_child_that_was_never_sent_is_withdrawn(desk: Desk) -> None:
     service = await desk.start(ExeqService)
-    service.entry.url, url = "http://127.0.0.1:1", service.entry.url
+    service.cells.here[0].entry.url, url = "http://127.0.0.1:1", service.cells.here[0].entry.url
     first = await desk.begin(service, account="withdrawn")
-    await desk.until(lambda: service.entry.detail, "the order service does not answer")
+    await desk.until(lambda: service.cells.here[0].entry.detail, "the order service does not answer")
     assert not service.health()["order_entry"].ok
     second = await desk.begin(service, account="withdrawn")
     for parent_id in (first, second):
         assert (await desk.ask(service, "POST", f"/parents/{parent_id}/cancel"))[0] == 200
-    service.entry.url = url
+    service.cells.here[0].entry.url = url
     for parent_id in (first, second):
-        await desk.until(lambda parent_id=parent_id: parent_id not in service.machine.open, "it has ended")
+        await desk.until(
+            lambda parent_id=parent_id: parent_id not in service.cells.here[0].machine.open, "it has ended"
+        )
     (child,) = (await desk.parent(service, second))["children"]
     assert (child["status"], child["reason"]) == ("Canceled", "withdrawn before it was sent")
     assert [order["client_order_id"] for order in await desk.orders("withdrawn")] == [f"{first}-0"]
@@ -251,7 +257,7 @@ async def test_a_refused_child_says_why(desk: Desk) -> None:
 async def test_a_vwap_takes_the_recorded_volume(desk: Desk) -> None:
     service = await desk.start(ExeqService)
     parent_id = await desk.begin(service, account="vwap", algo="vwap", quantity="1", duration="24h", slices=24)
-    planned = service.machine.parents[parent_id].slices
+    planned = service.cells.here[0].machine.parents[parent_id].slices
     amounts = [b.target - a.target for a, b in pairwise(planned)]
     assert planned[-1].target == 10**9
     assert len(set(amounts)) > 1, "the market has not traded all day"
@@ -295,10 +301,10 @@ BAD = [
 @pytest.mark.parametrize(("terms", "code"), BAD, ids=[f"{code}-{n}" for n, (_, code) in enumerate(BAD)])
 async def test_what_is_wrong_with_a_request_is_said(desk: Desk, terms: dict[str, Any], code: str) -> None:
     service = await desk.start(ExeqService)
-    before = service.machine.next_seq
+    before = service.cells.here[0].machine.next_seq
     status, problem = await desk.ask(service, "POST", "/parents", TWAP | terms)
     assert (status, problem["code"]) == (422, code), problem
-    assert service.machine.next_seq == before
+    assert service.cells.here[0].machine.next_seq == before
 
 
 async def test_what_happened_is_in_the_log(desk: Desk) -> None:

@@ -135,11 +135,16 @@ class Order(msgspec.Struct, kw_only=True, omit_defaults=True):
         return self.status not in CLOSED
 
 
-def partition_of_id(order_id: str) -> int:
-    """Return the partition that an order id names: 3 for `o3-12`; -1 if it is no order id of ours."""
+def partition_of_id(order_id: str, kind: str = "o") -> int:
+    """Return the partition that an id names: 3 for `o3-12`; -1 if it is no id of ours.
+
+    Args:
+        kind: o of orders, e of parents.
+    """
     name, dash, _ = order_id.partition("-")
     number = name[1:]
-    return int(number) if dash and name[:1] == "o" and number.isascii() and number.isdigit() and len(number) < 3 else -1
+    fits = dash and name[:1] == kind and number.isascii() and number.isdigit() and len(number) < 3
+    return int(number) if fits else -1
 
 
 def number_of(order_id: str) -> int:

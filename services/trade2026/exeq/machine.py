@@ -60,10 +60,11 @@ class ExecutionMachine:
 
     Args:
         instruments: By id; a child is a multiple of its instrument's lot.
+        partition: Names this machine's parents.
     """
 
-    def __init__(self, instruments: Mapping[str, Instrument]) -> None:
-        self.instruments = instruments
+    def __init__(self, instruments: Mapping[str, Instrument], partition: int = 0) -> None:
+        self.instruments, self.partition = instruments, partition
         self.next_seq = 0
         self.parents: dict[str, Parent] = {}
         self.open: dict[str, Parent] = {}
@@ -201,7 +202,7 @@ class ExecutionMachine:
             raise ParentError("bad_time", "the end is not after the start", 422)
         weights = spec.profile or command.weights
         slices = plan_slices(spec, begin, end, weights, self.instruments[spec.instrument].lot_size)
-        parent_id = f"e0-{len(self.parents)}"
+        parent_id = f"e{self.partition}-{len(self.parents)}"
         emit(
             ev.ParentAccepted(
                 parent_id=parent_id,

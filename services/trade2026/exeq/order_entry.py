@@ -14,7 +14,7 @@ import msgspec
 
 from trade2026.domain.events import ChildReported
 from trade2026.domain.numbers import to_text
-from trade2026.domain.orders import OrderSpec, OrdStatus
+from trade2026.domain.orders import OrderSpec, OrdStatus, partition_of_id
 from trade2026.exeq.machine import ChildKey, ExecutionMachine
 from trade2026.kit.calls import Answer, delete, post
 from trade2026.kit.origin import Origin, decided
@@ -178,7 +178,7 @@ def order_input(spec: OrderSpec) -> dict[str, Any]:
 
 
 def _origin(key: ChildKey) -> Origin:
-    return decided(key.traceparent, f"{TOPIC}/0/{key.seq}")
+    return decided(key.traceparent, f"{TOPIC}/{partition_of_id(key.parent_id, 'e')}/{key.seq}")
 
 
 def _report(key: ChildKey, **news: Any) -> ChildReported:

@@ -4,7 +4,7 @@ from typing import Any
 
 from trade2026.domain import events as ev
 from trade2026.domain.events import ChildReported, Envelope
-from trade2026.domain.orders import OrdStatus
+from trade2026.domain.orders import OrdStatus, partition_of_id
 from trade2026.exeq.parents import Parent
 
 _STATUS = {
@@ -19,7 +19,7 @@ _Child = tuple[str, int]
 def child_of(client_order_id: str) -> _Child | None:
     """Return the parent and number in the id of a child; None for another order."""
     parent_id, dash, number = client_order_id.rpartition("-")
-    if not dash or not parent_id.startswith("e0-") or not number.isascii() or not number.isdigit():
+    if not dash or partition_of_id(parent_id, "e") < 0 or not number.isascii() or not number.isdigit():
         return None
     return parent_id, int(number)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from trade2026.domain.shards import partition_of
 from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
-from trade2026.kit.forward import HOP, SECONDS_MAX, Elsewhere, Forwarder, target_of
+from trade2026.kit.forward import HOP, SECONDS_MAX, Elsewhere, Forwarder, require_done, target_of
 from trade2026.kit.messages import Request, Response
 from trade2026.kit.problem import Problem
 from trade2026.kit.service import Health
@@ -29,6 +29,8 @@ _LOOK_SECONDS = 0.2
 
 class Cell(Protocol):
     """The work of one partition."""
+
+    partition: int
 
     @property
     def fenced(self) -> bool:
@@ -257,10 +259,7 @@ class Cells(Generic[C]):
         asking = (self.forward(request, Elsewhere(member)) for member in others)
         found: list[Any] = []
         for answer in await asyncio.gather(*asking):
-            if answer.status != 200:
-                raise Problem(
-                    answer.status if answer.status >= 400 else 502, "not_answered", "another replica can't answer"
-                )
+            require_done(answer)
             found.append(msgspec.json.decode(answer.body))
         return found
 

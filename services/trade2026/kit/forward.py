@@ -158,3 +158,24 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[Response, bool]:
     if not 0 <= length <= _ANSWER_BYTES_MAX:
         raise ValueError("the answer is too long, or does not say how long it is")
     return Response(await reader.readexactly(length), status, kind, handed_on), keeps
+
+
+def require_done(answer: Response) -> None:
+    """Raise the `Problem` that a replica answered with, unless it has done what it was sent."""
+    if 200 <= answer.status < 300:
+        return
+    try:
+        said = msgspec.json.decode(answer.body, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        said = {}
+    known = {
+        name: said.pop(name, None) for name in ("code", "detail", "field", "retry_after", "type", "title", "status")
+    }
+    raise Problem(
+        answer.status if answer.status >= 400 else 502,
+        known["code"] or "internal_error",
+        known["detail"] or "another replica gave no reason",
+        field=known["field"],
+        retry_after=known["retry_after"],
+        **said,
+    )

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ class Histories:
             ({partition: begin}, *self.readers[partition].list(account, status, begin, limit))
             for partition, begin in begins.items()
         ]
-        return merge(pages, limit, lambda order: order.ts_created)
+        return merge(pages, limit, attrgetter("ts_created"), attrgetter("order_id"))
 
     def _home_of(self, subject: str) -> HistoryReader | None:
         partition = partition_of_id(f"o{subject[1:]}") if subject[:1] in ("o", "e") else -1

@@ -5,7 +5,7 @@ there, or `o3-` for a partition of which nothing was seen yet.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from trade2026.domain.orders import Order, number_of, partition_of_id
 
@@ -17,14 +17,20 @@ UNCOUNTED = 1 << 62
 """In place of a partition's count that is not known here."""
 
 
-class Listed(Protocol):
-    """An order, or what is shown of one."""
-
-    @property
-    def order_id(self) -> str: ...
+T = TypeVar("T")
 
 
-T = TypeVar("T", bound=Listed)
+class Kind(NamedTuple):
+    """What is listed, and how it is named."""
+
+    letter: str
+    """At the beginning of its ids."""
+    field: str
+    """That holds its id."""
+
+
+ORDERS = Kind("o", "order_id")
+PARENTS = Kind("e", "parent_id")
 
 
 class BadCursor(ValueError):
@@ -32,7 +38,11 @@ class BadCursor(ValueError):
 
 
 def merge(
-    pages: Sequence[tuple[Begins, list[T], str | None]], limit: int, age: Callable[[T], Any]
+    pages: Sequence[tuple[Begins, list[T], str | None]],
+    limit: int,
+    age: Callable[[T], Any],
+    id_of: Callable[[T], str],
+    kind: Kind = ORDERS,
 ) -> tuple[list[T], str | None]:
     """Put pages together, each of one partition or of several.
 
@@ -41,32 +51,34 @@ def merge(
     Args:
         pages: Where each page began, up to `limit` orders, and the cursor that came with them.
         age: What an order is sorted by, before its number: when it was made.
+        id_of: Its id.
     """
+    letter = kind.letter
     found = sorted(
         (order for _, orders, _ in pages for order in orders),
-        key=lambda order: (age(order), number_of(order.order_id), order.order_id),
+        key=lambda order: (age(order), number_of(id_of(order)), id_of(order)),
         reverse=True,
     )
     taken = found[:limit]
-    last = {partition_of_id(order.order_id): order.order_id for order in taken}
-    left = {partition_of_id(order.order_id) for order in found[limit:]}
+    last = {partition_of_id(id_of(order), letter): id_of(order) for order in taken}
+    left = {partition_of_id(id_of(order), letter) for order in found[limit:]}
     nexts: list[str] = []
     for begins, _, cursor in pages:
-        more = {partition_of_id(part): part for part in (cursor or "").split(",") if part}
+        more = {partition_of_id(part, letter): part for part in (cursor or "").split(",") if part}
         for partition, begin in begins.items():
             if partition in left:
-                nexts.append(last.get(partition) or begin or f"o{partition}-")
+                nexts.append(last.get(partition) or begin or f"{letter}{partition}-")
             elif partition in more:
                 nexts.append(more[partition])
     return taken, ",".join(nexts) or None
 
 
-def cursor_of(begins: Begins) -> str:
+def cursor_of(begins: Begins, kind: Kind = ORDERS) -> str:
     """A cursor that says where each of these partitions begins."""
-    return ",".join(begin or f"o{partition}-" for partition, begin in begins.items())
+    return ",".join(begin or f"{kind.letter}{partition}-" for partition, begin in begins.items())
 
 
-def read_cursor(cursor: str | None, counts: Mapping[int, int]) -> dict[int, str | None]:
+def read_cursor(cursor: str | None, counts: Mapping[int, int], kind: Kind = ORDERS) -> dict[int, str | None]:
     """Where the page of each partition begins; what is not in it has ended.
 
     Args:
@@ -80,10 +92,10 @@ def read_cursor(cursor: str | None, counts: Mapping[int, int]) -> dict[int, str 
         return dict.fromkeys(counts)
     begins: dict[int, str | None] = {}
     for part in cursor.split(","):
-        partition = partition_of_id(part)
+        partition = partition_of_id(part, kind.letter)
         if partition not in counts or partition in begins:
             raise BadCursor(cursor)
-        if part == f"o{partition}-":
+        if part == f"{kind.letter}{partition}-":
             begins[partition] = None
         elif 0 <= number_of(part) < counts[partition]:
             begins[partition] = part

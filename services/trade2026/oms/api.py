@@ -1,7 +1,6 @@
 """Order entry and questions about orders, over HTTP and WebSocket (port 8099)."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.websockets import WebSocket
@@ -9,15 +8,13 @@ from starlette.websockets import WebSocket
 from trade2026.controls.scopes import BadScope, resolve_scope
 from trade2026.domain import commands as cmd
 from trade2026.domain.orders import OrdStatus
-from trade2026.kit.bus.membership import Member
-from trade2026.kit.cells import is_forwarded
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.identity import Principal
-from trade2026.kit.pages import UNCOUNTED, BadCursor, Begins, read_cursor
+from trade2026.kit.lists import Lines, List
+from trade2026.kit.pages import ORDERS as ORDERS_LISTED
 from trade2026.kit.parameters import ACCOUNT, ORDERS
-from trade2026.kit.queries import bad_cursor, listed_account, number, order_status, require_scope
+from trade2026.kit.queries import listed_account, number, order_status, require_scope
 from trade2026.kit.views import OrderView, SubmitView, event_view, order_view, position_view, submit_view
-from trade2026.oms import pages
 from trade2026.oms.cell import TOPIC
 from trade2026.oms.entry import (
     BATCH_ORDERS_MAX,
@@ -30,7 +27,7 @@ from trade2026.oms.entry import (
     submit_many,
     submit_one,
 )
-from trade2026.oms.everywhere import Theirs, asked_everywhere
+from trade2026.oms.everywhere import asked_everywhere
 from trade2026.oms.order_input import AmendInput, OrderInput
 from trade2026.oms.socket import OrderSocket
 
@@ -233,8 +230,17 @@ def add_questions(app: App, service: "OmsService") -> None:
     @app.route("GET", "/orders", summary="Orders, newest first", query=ORDERS)
     async def listing(request: Request) -> Response:
         account, status, limit = listed_account(request), order_status(request), number(request, "limit", 100)
-        page = await _page(service, request, {"account": account, "status": status}, limit)
-        return json_response({"orders": page.orders, "cursor": page.cursor})
+
+        async def own(partition: int, begin: str | None, limit: int) -> tuple[Lines, str | None]:
+            lookup = service.cells.here[partition].orders
+            found, cursor = await lookup.page(account=account, status=status, cursor=begin, limit=limit)
+            return [msgspec.to_builtins(order_view(order)) for order in found], cursor
+
+        def count(partition: int) -> int:
+            return service.cells.here[partition].owner.machine.fold.order_count
+
+        found, cursor = await List(service.cells, "orders", ORDERS_LISTED, own, count).answer(request, limit, account)
+        return json_response({"orders": found, "cursor": cursor})
 
     @app.route("GET", "/positions/{account}", summary="Positions of an account, as of an event")
     async def positions(request: Request) -> Response:
@@ -243,36 +249,6 @@ def add_questions(app: App, service: "OmsService") -> None:
         held, as_of = await service.cell_of(account).positions(account)
         found = [position_view(name, position) for name, position in sorted(held.items())]
         return json_response({"account": account, "as_of": as_of, "positions": found})
-
-
-async def _page(service: "OmsService", request: Request, filters: dict[str, Any], limit: int) -> pages.Page:
-    """A page of the orders of an account, or of all that are here and elsewhere."""
-    account = filters["account"]
-    if account is not None:
-        own = {(cell := service.cell_of(account)).partition: cell}
-        others: Mapping[Member, list[int]] = {}
-    else:
-        own = service.cells.here
-        others, missing = ({}, None) if is_forwarded(request) else service.cells.others()
-        if missing is not None:
-            raise missing
-    counts = {partition: cell.owner.machine.fold.order_count for partition, cell in own.items()}
-    counts |= {partition: UNCOUNTED for found in others.values() for partition in found}
-    try:
-        begins = read_cursor(request.query.get("cursor"), counts)
-    except BadCursor as error:
-        if is_forwarded(request):  # whoever asked believed that these partitions are here
-            raise Problem(503, "not_owner", "this was moved a moment ago: ask again", retry_after=1) from error
-        raise bad_cursor("order") from error
-    sources: list[tuple[pages.Source, Begins]] = [
-        (pages.Own(own[partition].orders, filters), {partition: begin})
-        for partition, begin in begins.items()
-        if partition in own
-    ]
-    for member, partitions in others.items():
-        if wanted := {partition: begins[partition] for partition in partitions if partition in begins}:
-            sources.append((Theirs(service, member, request, filters), wanted))
-    return await pages.merged(sources, limit)
 
 
 def add_sockets(app: App, service: "OmsService") -> None:

@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 
 from trade2026.kit.bus.membership import Member
 from trade2026.kit.cells import is_forwarded, meant_partitions
-from trade2026.kit.forward import HOP, target_of
+from trade2026.kit.forward import HOP, require_done, target_of
 from trade2026.kit.http import Problem, Request
 from trade2026.kit.messages import Response
-from trade2026.kit.pages import Begins, cursor_of
-from trade2026.oms.pages import Page
 
 if TYPE_CHECKING:
     from trade2026.oms.service import OmsService
@@ -60,28 +58,13 @@ async def asked_everywhere(
         if isinstance(answer, BaseException):
             raise answer
         if isinstance(answer, Response):
-            _require_done(answer)
+            require_done(answer)
             total += msgspec.json.decode(answer.body, type=_Asked).asked
         else:
             total += answer or 0
     if missing is not None:
         raise missing
     return total
-
-
-class Theirs:
-    """The partitions of another replica, as a source of pages."""
-
-    def __init__(self, service: "OmsService", member: Member, request: Request, filters: Mapping[str, Any]) -> None:
-        self._service, self._member, self._request = service, member, request
-        self._filters = {name: value for name, value in filters.items() if value is not None}
-
-    async def page(self, begins: Begins, limit: int) -> Page:
-        """See `Source.page`. Raises `Problem`: it did not answer."""
-        query = urlencode({**self._filters, "limit": limit, "cursor": cursor_of(begins)})
-        answer = await self._service.cells.send(self._member, "GET", f"/orders?{query}", self._request.headers)
-        _require_done(answer)
-        return msgspec.json.decode(answer.body, type=Page)
 
 
 async def batch_of(
@@ -92,7 +75,7 @@ async def batch_of(
     headers = {**headers, b"content-type": b"application/json"}
     try:
         answer = await service.cells.send(member, "POST", "/orders/batch", headers, body)
-        _require_done(answer)
+        require_done(answer)
         return msgspec.json.decode(answer.body, type=_Results).results
     except Problem as problem:
         return [problem.body()] * len(orders)
@@ -106,25 +89,5 @@ async def order_of(
     headers = {**headers, b"content-type": b"application/json"}
     sent = msgspec.json.encode(body) if body is not None else b""
     answer = await service.cells.send(member, method, target, headers, sent)
-    _require_done(answer)
+    require_done(answer)
     return msgspec.json.decode(answer.body)
-
-
-def _require_done(answer: Response) -> None:
-    if 200 <= answer.status < 300:
-        return
-    try:
-        said = msgspec.json.decode(answer.body, type=dict[str, Any])
-    except msgspec.MsgspecError:
-        said = {}
-    known = {
-        name: said.pop(name, None) for name in ("code", "detail", "field", "retry_after", "type", "title", "status")
-    }
-    raise Problem(
-        answer.status if answer.status >= 400 else 502,
-        known["code"] or "internal_error",
-        known["detail"] or "another replica gave no reason",
-        field=known["field"],
-        retry_after=known["retry_after"],
-        **said,
-    )
