@@ -20,7 +20,7 @@ from trade2026.stack.facts import TOPICS
 PARTITIONS = range(4)
 ACCOUNTS = {partition_of(account, len(PARTITIONS)): account for account in map("account{}".format, range(40))}
 BY_ACCOUNT = {topic.name for topic in TOPICS if topic.by_account}
-SERVICES = ("oms", "gateway", "normalizer", "risk", "archive", "hot_cache")
+SERVICES = ("oms", "gateway", "normalizer", "risk", "exeq", "ptrc", "pnl", "archive", "hot_cache")
 
 
 def split(settings: ProcessSettings) -> ProcessSettings:
@@ -92,7 +92,8 @@ def test_orders_live_in_the_partition_of_their_account_and_are_found_from_everyw
             def is_traced(partition: int = partition, order_id: str = order_id) -> bool:
                 events = stack.call("archive", "GET", f"/trace/{order_id}").json["events"]
                 places = {event["event_id"].rsplit("/", 1)[0] for event in events}
-                return places == {f"orders.events/{partition}", f"venue.reports/{partition}"}
+                own = {f"orders.events/{partition}", f"venue.reports/{partition}"}
+                return places >= own and {place.rsplit("/", 1)[1] for place in places} == {str(partition)}
 
             def is_held(account: str = ACCOUNTS[partition]) -> bool:
                 held = stack.call("risk", "GET", f"/positions/{account}").json
@@ -131,3 +132,39 @@ def test_a_kill_reaches_every_partition_and_its_release_too(stack: OneProcess) -
     assert [alert["scope"] for alert in alerts] == ["stack"]
     assert stack.call("risk", "POST", "/resume", {"scope": "stack", "reason": "test"}).status == 200
     until_status(stack, "oms", place(stack, 1, order_type="market"), "Filled")
+
+
+def test_parents_positions_and_profits_are_of_each_account_and_lists_have_all(stack: OneProcess) -> None:
+    parents: dict[str, str] = {}
+    for partition, account in ACCOUNTS.items():
+        body = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.002", "algo": "TWAP", "slices": 2}
+        answer = stack.call("exeq", "POST", "/parents", {**body, "duration": "1s", "account": account})
+        assert answer.status == 200, answer.body
+        parents[account] = answer.json["parent_id"]
+        assert parents[account].startswith(f"e{partition}-")
+    for account, parent_id in parents.items():
+
+        def is_filled(parent_id: str = parent_id) -> bool:
+            return stack.call("exeq", "GET", f"/parents/{parent_id}").json["status"] == "Filled"
+
+        stack.wait_until(is_filled, f"{parent_id} of {account} is filled")
+    listed = stack.call("exeq", "GET", "/parents?limit=3").json
+    more = stack.call("exeq", "GET", f"/parents?limit=3&cursor={listed['cursor']}").json
+    assert [each["parent_id"] for each in (*listed["parents"], *more["parents"])] == [*reversed(parents.values())]
+    for service, path, key in (("ptrc", "/positions", "positions"), ("pnl", "/pnl", "accounts")):
+
+        def has_all(service: str = service, path: str = path, key: str = key) -> bool:
+            found = stack.call(service, "GET", path).json[key]
+            return sorted(line["account"] for line in found) == sorted(ACCOUNTS.values())
+
+        stack.wait_until(has_all, f"{service} has all accounts")
+    for account in ACCOUNTS.values():
+
+        def agree(account: str = account) -> bool:
+            (own,) = stack.call("oms", "GET", f"/positions/{account}").json["positions"]
+            (held,) = stack.call("ptrc", "GET", f"/positions/{account}").json["positions"]
+            (valued,) = stack.call("pnl", "GET", f"/positions/{account}").json["positions"]
+            return own["quantity"] == held["quantity"] == valued["quantity"] == "0.002"
+
+        stack.wait_until(agree, f"all say the same of {account}")
+    assert stack.call("ptrc", "GET", "/reconcile/SIM").json["matched"]

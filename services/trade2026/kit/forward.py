@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
+import msgspec
+
 from trade2026.kit.bus.membership import Member
 from trade2026.kit.messages import Request, Response
 from trade2026.kit.problem import Problem

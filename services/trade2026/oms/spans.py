@@ -3,7 +3,7 @@
 from typing import Any
 
 from trade2026.domain.commands import SubmitList, SubmitOrder
-from trade2026.domain.orders import Order
+from trade2026.domain.orders import Order, partition_of_id
 from trade2026.kit.tracing import is_on, named, parse_traceparent, span
 
 
@@ -21,7 +21,7 @@ def acknowledged(command: Any, answer: Any, now_ns: int, *, in_request: bool, ca
     context = parse_traceparent(command.traceparent)
     if order is None or context is None or order.traceparent != command.traceparent:
         return
-    decided = named(command.traceparent, f"orders.events/0/{order.seqs[0]}")
+    decided = named(command.traceparent, f"orders.events/{partition_of_id(order.order_id)}/{order.seqs[0]}")
     attributes = {"order.id": order.order_id}
     refused = bool(order.reject_code)
     span("durable", decided, order.ts_updated, now_ns, attributes, service="oms", keep=refused)
