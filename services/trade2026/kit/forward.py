@@ -7,7 +7,7 @@ order id. A connection that the other side has closed while it was idle is found
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
