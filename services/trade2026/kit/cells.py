@@ -79,6 +79,7 @@ class Cells(Generic[C]):
         self._looked_at = 0.0
         self._first: set[asyncio.Task[None]] = set()
         """What the process can't start without."""
+        self._started = False
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
@@ -89,6 +90,7 @@ class Cells(Generic[C]):
         for met in await asyncio.gather(*self._first, return_exceptions=True):
             if isinstance(met, Exception):  # one that was let go meanwhile is cancelled, which is none
                 raise met
+        self._started = True
 
     async def stop(self) -> None:
         """Leave, so that others have our partitions at once."""
@@ -187,7 +189,7 @@ class Cells(Generic[C]):
             ready, detail = cell.readiness()
             if not ready:
                 return False, detail
-        return (True, "ready") if self._joined and self.is_whole else (False, self.detail or "starting")
+        return (True, "ready") if self._started and self.is_whole else (False, self.detail or "starting")
 
     def health(self) -> dict[str, Health]:
         """What the cells here depend on, each by its name and partition, and whether all are here."""
