@@ -35,7 +35,8 @@ _HEADERS: dict[str, Any] = {
 _ABOUT = (
     "Every topic of a stack, as it lies on Apache Kafka; an embedded log holds the same records without headers. "
     "Amounts are integers of 10⁻⁹, costs and fees of 10⁻¹⁸ where the event says so; times are nanoseconds since the "
-    "epoch. Records with the header `kind: claim` have no value: a new owner begins. Readers ignore fields that they "
+    "epoch. Records with the header `kind: claim` have no value: a new owner begins. Nor have those with `kind: mark`, in "
+    "a log that was moved from an embedded bus: the records after one begin at its `seq`, of its `epoch`. Readers ignore fields that they "
     "do not know; an event is only ever given more of them."
 )
 

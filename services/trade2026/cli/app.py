@@ -15,6 +15,7 @@ from trade2026.cli import (
     lake,
     log,
     manifests,
+    migrate,
     monitoring,
     orders,
     parents,
@@ -97,6 +98,7 @@ app.add_typer(log.events, name="events", rich_help_panel=_LOG)
 app.command("replay", rich_help_panel=_LOG)(log.replay)
 app.command("backup", rich_help_panel=_LOG, no_args_is_help=True)(data.backup)
 app.command("restore", rich_help_panel=_LOG, no_args_is_help=True)(data.restore)
+app.command("migrate", rich_help_panel=_LOG, no_args_is_help=True)(migrate.migrate)
 app.add_typer(audit.app, name="audit", rich_help_panel=_LOG)
 app.add_typer(lake.app, name="lake", rich_help_panel=_DATA)
 app.command("doctor", rich_help_panel=_TOOLS)(doctor.doctor)

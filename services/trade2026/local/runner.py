@@ -21,6 +21,8 @@ from trade2026.local.infra.attendant import Attendant
 from trade2026.local.infra.component import Component, InfraError
 from trade2026.local.infra.wanted import wanted, with_addresses
 from trade2026.local.liveness import SECONDS_MAX, Liveness
+from trade2026.local.migration import journal
+from trade2026.local.migration.moves import MigrationRefused
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
 from trade2026.local.state import KEY_VARIABLE, Held, StateDir, StateError, rotate, tail, write_atomically
@@ -104,8 +106,18 @@ def _refuse_another_bus(before: str, planned: Plan) -> None:
     if before and before != _bus_of(planned):
         raise RunError(
             f"spec.bus.type is {_bus_of(planned)}, but this stack has its log on {before}: "
-            "its log does not move by itself. Choose another --state-dir for a stack that begins anew"
+            "its log does not move by itself: `trade2026 migrate` moves an embedded one. Choose another --state-dir "
+            "for a stack that begins anew"
         )
+
+
+def _refuse_unfinished(state: StateDir) -> None:
+    """What was moved in part is no log to trade on."""
+    try:
+        if said := journal.unfinished(state.path):
+            raise RunError(said)
+    except MigrationRefused as error:
+        raise RunError(str(error)) from error
 
 
 def _holder(port: int) -> str:
@@ -184,6 +196,7 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.request_stop)
+        _refuse_unfinished(self.state)
         _refuse_another_bus(self.state.running().get("bus", ""), self.plan)
         await self._wait_for_predecessor()
         check_ports(self.plan)

@@ -12,9 +12,10 @@ from trade2026.domain.events import Envelope, encode
 from trade2026.domain.market import Trade
 from trade2026.kit.bus.kafka import KafkaPartition
 from trade2026.kit.bus.kafka_client import Fetched
+from trade2026.kit.bus.kafka_copy import CopyFound, KafkaCopy
 from trade2026.kit.bus.kafka_log import Skips, decode_batches, encode_batch, encode_claim
 from trade2026.kit.bus.kafka_writer import KafkaWriter
-from trade2026.kit.bus.port import BusCorrupt, BusUncertain, Fenced, TopicConfig
+from trade2026.kit.bus.port import BusCorrupt, BusRefused, BusUncertain, Fenced, TopicConfig, Trimmed
 
 CONFIG = TopicConfig(name="orders.events")
 TRADE = Trade(instrument="BTCUSDT.SIM", trade_id="1", price=1, quantity=1)
@@ -192,3 +193,56 @@ def test_a_guess_is_never_behind_the_position_and_exact_where_it_was_seen(seed: 
         skips.learn(seq, offsets[seq])
         assert skips.offset_of(seq) == offsets[seq]
         assert all(skips.offset_of(n) <= offsets[n] for n in range(200))
+
+
+async def copied(broker: Broker, bodies: list[bytes], *, first: int, epoch: int) -> None:
+    copy = KafkaCopy(KafkaPartition(broker, CONFIG, 0))  # type: ignore[arg-type]
+    assert (await copy.look()).empty
+    await copy.mark(first, epoch)
+    for body in bodies:
+        await copy.append([body], epoch)
+    await copy.finish(epoch)
+
+
+async def test_a_copy_begins_at_the_position_of_its_original_and_its_next_owner_goes_on_there() -> None:
+    broker = Broker(Random(0), 0.0)
+    await copied(broker, [b"a", b"b"], first=1_000_000, epoch=7)
+    log = KafkaPartition(broker, CONFIG, 0)  # type: ignore[arg-type]
+    assert (await log.start(), await log.end()) == (1_000_000, 1_000_002)
+    writer = KafkaWriter(log, await log.claim("oms"))
+    assert (writer.epoch, writer.next_seq) == (8, 1_000_002)
+    assert await writer.append([b"c"]) == 1_000_002
+    for begin in range(3):
+        fresh = KafkaPartition(broker, CONFIG, 0)  # type: ignore[arg-type]
+        found = await fresh.read(1_000_000 + begin, 10)
+        assert [(record.seq - 1_000_000, record.body) for record in found] == [(0, b"a"), (1, b"b"), (2, b"c")][begin:]
+    with pytest.raises(Trimmed, match="999999 is gone, the oldest position kept is 1000000"):
+        await log.read(999_999, 1)
+
+
+async def test_a_copy_that_was_ended_is_gone_on_with_at_its_end() -> None:
+    broker = Broker(Random(0), 0.0)
+    copy = KafkaCopy(KafkaPartition(broker, CONFIG, 0))  # type: ignore[arg-type]
+    await copy.look()
+    await copy.mark(5, 2)
+    await copy.append([b"a", b"b"], 2)
+    again = KafkaCopy(KafkaPartition(broker, CONFIG, 0))  # type: ignore[arg-type]
+    assert await again.look() == CopyFound(False, 5, 7, 2, False)
+    await again.append([b"c"], 4)
+    await again.finish(9)
+    assert [(seq, epoch) for seq, epoch, _ in counted(broker)] == [(5, 2), (6, 2), (7, 4)]
+    assert await again.look() == CopyFound(False, 5, 8, 9, False)
+    await KafkaPartition(broker, CONFIG, 0).claim("oms")  # type: ignore[arg-type]
+    assert await again.look() == CopyFound(False, 5, 8, 10, True)
+
+
+async def test_of_two_that_copy_at_once_one_is_refused_and_counts_for_nobody() -> None:
+    broker = Broker(Random(0), 0.0)
+    first, second = (KafkaCopy(KafkaPartition(broker, CONFIG, 0)) for _ in range(2))  # type: ignore[arg-type]
+    for copy in (first, second):
+        await copy.look()
+    await first.mark(0, 1)
+    await first.append([b"a"], 1)
+    with pytest.raises(BusRefused, match="somebody else writes there"):
+        await second.mark(0, 1)
+    assert [body for _, _, body in counted(broker)] == [b"a"]

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 
 from trade2026.kit.bus.kafka_client import KafkaClient
+from trade2026.kit.bus.kafka_copy import KafkaCopy
 from trade2026.kit.bus.kafka_log import Batch, Skips, Tail, decode_batches, encode_claim, valid_records
 from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.kafka_topics import BEGUN, lost_log
@@ -54,6 +55,7 @@ class KafkaBus:
     async def open_reader(self, topic: str, partition: int, from_seq: int = 0) -> "KafkaReader":
         """See `Bus.open_reader`. Raises `BusCorrupt` beyond the end: what was read before is gone."""
         log = self._partitions[topic, partition]
+        await log.locate()
         end = await log.end()
         if from_seq > end:
             raise BusCorrupt(
@@ -80,12 +82,18 @@ class KafkaBus:
 
     async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:
         """See `Bus.commit`. Kafka keeps the offset, so its own tools show the lag, and the position as a note."""
-        offset = self._partitions[topic, partition].skips.offset_of(next_seq)
+        log = self._partitions[topic, partition]
+        await log.locate()
+        offset = log.skips.offset_of(next_seq)
         await self._client.commit(group, topic, partition, offset, str(next_seq))
 
     async def committed(self, group: str, topic: str, partition: int) -> int:
         """See `Bus.committed`."""
         return int(await self._client.committed(group, topic, partition) or 0)
+
+    def copy(self, topic: str, partition: int) -> KafkaCopy:
+        """What writes another bus's log into a partition that nobody owns yet."""
+        return KafkaCopy(self._partitions[topic, partition])
 
     async def inspect(self) -> list[str]:
         """See `Bus.inspect`. Raises `BusRefused` where acknowledged records could be lost."""
@@ -107,6 +115,9 @@ class KafkaPartition:
         self.client, self.config, self.partition = client, config, partition
         self.label = f"{config.name}/{partition}"
         self.skips = Skips()
+        self._located = False
+        self._oldest_seq = 0
+        """The oldest position kept, as it was when that was looked up."""
         self._begun = False
         """Known to be remembered as begun."""
         self.durable_seq = 0
@@ -117,7 +128,7 @@ class KafkaPartition:
         try:
             end = await self.client.latest(self.config.name, self.partition)
             await self._require_begun(end)
-            tail = await self._tail_at(end)
+            tail = await self.tail_at(end)
             for _ in range(_CLAIM_ATTEMPTS_MAX):
                 epoch = tail.epoch + 1
                 claim = encode_claim(owner, epoch, time.time_ns() // 10**6)
@@ -128,7 +139,7 @@ class KafkaPartition:
                 if ours:
                     if tail.seq < self.durable_seq:
                         raise BusCorrupt(f"{self.label}: it ended at {self.durable_seq}, and now at {tail.seq}")
-                    await self._remember()
+                    await self.remember()
                     return tail
         except (BusCorrupt, BusRefused, BusUncertain):
             raise
@@ -142,7 +153,8 @@ class KafkaPartition:
         if self.config.durable and not end and (self._begun or await client.begun(name, self.partition)):
             raise lost_log(client.topic(name), client.topic(BEGUN.name))
 
-    async def _remember(self) -> None:
+    async def remember(self) -> None:
+        """See to it that a durable log is known as begun: it must not begin anew when it is gone."""
         if not self.config.durable or self._begun:
             return
         if not await self.client.begun(self.config.name, self.partition):
@@ -155,7 +167,7 @@ class KafkaPartition:
             assert batch.offset == tail.offset, f"{self.label}: offset {tail.offset} was dropped while it was needed"
             tail.take(batch)
 
-    async def _tail_at(self, end: int) -> Tail:
+    async def tail_at(self, end: int) -> Tail:
         """Look back from an offset for the last record that counts, then go on over the claims after it."""
         back = _LOOK_BACK
         start = await self.client.earliest(self.config.name, self.partition)
@@ -173,6 +185,14 @@ class KafkaPartition:
             if begin == start:
                 raise BusCorrupt(f"{self.label}: of what is left from offset {start} to {end} nothing counts")
             back *= _LOOK_BACK_GROWTH
+
+    async def claimed_at_end(self, end: int) -> bool:
+        """Whether somebody has claimed the log since its last record."""
+        start = await self.client.earliest(self.config.name, self.partition)
+        claimed, begin = False, max(start, end - _LOOK_BACK)
+        async for batch in self._batches(begin, end):
+            claimed = batch.is_claim or (claimed and not batch.counts)
+        return claimed
 
     async def _batches(self, offset: int, end: int) -> AsyncIterator[Batch]:
         """What lies between two offsets; a reader may have to wait a moment for what was acknowledged just now."""
@@ -205,11 +225,29 @@ class KafkaPartition:
             if batch.counts:
                 self.skips.learn(batch.seq, batch.offset)
 
+    async def locate(self) -> None:
+        """Learn once where the oldest position lies. In a log that is empty there is nothing to learn yet."""
+        if self._located:
+            return
+        offset = start = await self.client.earliest(self.config.name, self.partition)
+        end = await self.client.latest(self.config.name, self.partition)
+        while offset < end:
+            batches = await self._fetch(offset, _FETCH_BYTES_MIN)
+            if not batches:
+                return  # dropped or not visible in this moment: asked again the next time
+            if (first := next((batch for batch in batches if batch.counts), None)) is not None:
+                self.skips.learn_start(first.seq, first.offset)
+                self._oldest_seq = first.seq
+                break
+            offset = batches[-1].next_offset
+        self._located = end > start
+
     async def start(self) -> int:
         """The oldest position kept."""
         offset = await self.client.earliest(self.config.name, self.partition)
         if offset == 0:
-            return 0
+            await self.locate()
+            return self._oldest_seq
         async for batch in self._batches(offset, await self.client.latest(self.config.name, self.partition)):
             if batch.counts:
                 return batch.seq
@@ -217,10 +255,13 @@ class KafkaPartition:
 
     async def end(self) -> int:
         """The position after the last record."""
-        return (await self._tail_at(await self.client.latest(self.config.name, self.partition))).seq
+        return (await self.tail_at(await self.client.latest(self.config.name, self.partition))).seq
 
     async def read(self, seq: int, records_max: int) -> list[Record]:
         """What is there now."""
+        await self.locate()
+        if seq < self._oldest_seq:
+            await self.require_kept(seq)
         offset = self.skips.offset_of(seq)
         bytes_max = min(max(records_max * _RECORD_BYTES_GUESS, _FETCH_BYTES_MIN), _FETCH_BYTES)
         bodies: list[bytes] = []

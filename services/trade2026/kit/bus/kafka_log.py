@@ -6,6 +6,10 @@ so a batch counts or it does not, and the broker's answer (the offset) tells the
 its own with the next epoch; the first with that epoch counts wherever it landed, and from there on whatever an
 earlier owner has under way lands elsewhere than it expected: it counts for nobody, for ever, also when its writer
 slept meanwhile. Nothing of this rests on the broker's transactions or on producer ids.
+
+A log that was copied from another bus has *marks* in the place of claims. A mark is written as records are, counts as
+they do, and says of which epoch and from which position on the records after it are: so a copy keeps the positions and
+epochs of its original, also of one whose beginning was dropped.
 """
 
 from bisect import bisect_right
@@ -25,7 +29,7 @@ RECORD_OVERHEAD_BYTES = 100
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """Records that landed together. A claim has no bodies; one that does not count has them all the same."""
+    """Records that landed together. Claims and marks have no bodies; one that does not count has them all the same."""
 
     offset: int
     """Of its first record."""
@@ -33,7 +37,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     epoch: int
     """0: not of our making, such as a control record."""
     seq: int
-    """Position of the first body; -1 for a claim."""
+    """Position of the first body, or of the one that comes after a mark; -1 for a claim."""
     at: int
     """Where its writer expected it; -1 for a claim."""
     bodies: list[bytes]
@@ -85,6 +89,10 @@ class Skips:
             self._seqs.insert(index + 1, seq)
             self._skipped.insert(index + 1, skipped)
 
+    def learn_start(self, seq: int, offset: int) -> None:
+        """The oldest position kept lies at an offset: before it, if the log is the copy of one without its beginning."""
+        self._skipped[0] = min(self._skipped[0], offset - seq)
+
     def offset_of(self, seq: int) -> int:
         """Where to look for a position: there or before it, never after."""
         return seq + self._skipped[bisect_right(self._seqs, seq) - 1]
@@ -107,6 +115,19 @@ def encode_claim(owner: str, epoch: int, ts_ms: int) -> bytes:
     """A batch with a claim alone."""
     builder = _builder(BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES + len(owner))
     headers: list[Header] = [("kind", b"claim"), ("epoch", b"%d" % epoch), ("owner", owner.encode())]
+    builder.append(0, ts_ms, None, None, headers)
+    return bytes(builder.build())
+
+
+def encode_mark(*, seq: int, epoch: int, at: int, ts_ms: int) -> bytes:
+    """A batch with a mark alone."""
+    builder = _builder(BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES)
+    headers: list[Header] = [
+        ("kind", b"mark"),
+        ("seq", b"%d" % seq),
+        ("epoch", b"%d" % epoch),
+        ("at", b"%d" % at),
+    ]
     builder.append(0, ts_ms, None, None, headers)
     return bytes(builder.build())
 
@@ -174,7 +195,8 @@ def _batch(raw: Any, from_offset: int) -> Batch:
     if "at" not in headers:
         return Batch(first.offset, end, epoch if headers.get("kind") == b"claim" else 0, -1, -1, [])
     seq, at = int(headers["seq"]), int(headers["at"])
-    return Batch(first.offset, end, epoch, seq, at, [record.value or b"" for record in records])
+    bodies = [] if headers.get("kind") == b"mark" else [record.value or b"" for record in records]
+    return Batch(first.offset, end, epoch, seq, at, bodies)
 
 
 def _builder(size: int) -> Any:

@@ -34,6 +34,17 @@ class Offsets:
         rows = self._ask("", query, (group, topic, partition))
         return rows[0][0] if rows else 0
 
+    def all(self) -> list[tuple[str, str, int, int]]:
+        """Group, topic, partition and next position of all; read only: no file is made or changed."""
+        if not self._path.exists():
+            return []
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        try:
+            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS_MAX)) as connection:
+                return connection.execute("SELECT consumers, topic, partition, next_seq FROM offsets").fetchall()
+        except sqlite3.Error as error:
+            raise as_bus_error(error, "offsets of consumers", self._path.parent) from error
+
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:

@@ -84,6 +84,19 @@ class Partition:
 
         return self.answer(newest)
 
+    def epoch(self) -> int:
+        """Of its last owner; 0 if nobody ever claimed it."""
+
+        def newest() -> int:
+            segments = self.segments()
+            return self.reading(segments[-1]).execute("SELECT epoch FROM owner").fetchone()[0] if segments else 0
+
+        return self.answer(newest)
+
+    def bytes(self) -> int:
+        """Of its files."""
+        return sum(size_of(path) for segment in self.segments() for path in segment_files(self.folder, segment))
+
     def reading(self, segment: int) -> sqlite3.Connection:
         """A connection for reading a segment; the few that were used last are kept."""
         connection = self._connections.pop(segment, None)

@@ -71,6 +71,18 @@ class SqliteBus:
         """See `Bus.end`."""
         return self._partitions[topic, partition].end()
 
+    def epoch(self, topic: str, partition: int) -> int:
+        """Of a partition's last owner; 0 if nobody ever claimed it."""
+        return self._partitions[topic, partition].epoch()
+
+    def bytes(self, topic: str, partition: int) -> int:
+        """What a partition takes on the disk."""
+        return self._partitions[topic, partition].bytes()
+
+    def all_committed(self) -> list[tuple[str, str, int, int]]:
+        """Group, topic, partition and next position of everything that was committed."""
+        return self._offsets.all()
+
     async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:
         """See `Bus.commit`. Raises `BusFull` or `BusUncertain`."""
         durable = self._partitions[topic, partition].config.durable

@@ -47,6 +47,7 @@ class QuestDbStore:
 
     Args:
         stack: Whose store it is; another's is left alone.
+        tables: How the rows are given that are written.
 
     Raises:
         StoreUnavailable: QuestDB can't be reached, or its tables are not ours.
@@ -54,8 +55,9 @@ class QuestDbStore:
 
     can = Capabilities(atomic=False, drops_rows=False)
 
-    def __init__(self, settings: QuestDbSettings, stack: str) -> None:
+    def __init__(self, settings: QuestDbSettings, stack: str, tables: Mapping[str, Table] = TABLES) -> None:
         self.settings = settings
+        self._tables = tables
         self._http = QuestDbHttp(settings)
         self._progress = QuestDbProgress(self._http, stack)
         self._queries = QuestDbQueries(settings)
@@ -147,7 +149,7 @@ class QuestDbStore:
     def write(self, batch: Batch) -> None:
         """See `TimeSeriesStore`."""
         names = [name for name, rows in batch.rows.items() if rows]
-        lines = b"".join(lines_of(TABLES[name], batch.rows[name]) for name in names)
+        lines = b"".join(lines_of(self._tables[name], batch.rows[name]) for name in names)
         remembers = bool(batch.offsets or batch.state)
         if not names and not remembers:
             return
@@ -281,7 +283,8 @@ class QuestDbStore:
             rows = http.rows(
                 "SELECT table_name, table_row_count, table_min_timestamp::LONG, table_max_timestamp::LONG FROM tables()"
             )
-        found = {name: TableStats(count, first * 1000, last * 1000) for name, count, first, last in rows if count}
+        ours = (row for row in rows if row[0] in TABLES and row[1])
+        found = {name: TableStats(count, first * 1000, last * 1000) for name, count, first, last in ours}
         return {name: found.get(name, TableStats(0, 0, 0)) for name in TABLES}
 
     # ── dropping ────────────────────────────────────────────────────────────────────────────────
@@ -318,6 +321,18 @@ def ddl_of(table: Table) -> str:
         f"CREATE TABLE IF NOT EXISTS {table.name} ({columns}) TIMESTAMP({TIMESTAMP})"
         f" PARTITION BY DAY WAL DEDUP UPSERT KEYS({', '.join(table.keys)})"
     )
+
+
+def held(settings: QuestDbSettings, stack: str) -> tuple[int, dict[Partition, int], dict[str, bytes]]:
+    """Rows in tables of ours, positions and state, without a claim: whoever writes there goes on undisturbed."""
+    with contextlib.closing(QuestDbHttp(settings)) as http:
+        counts = dict(http.rows("SELECT table_name, table_row_count FROM tables()"))
+        rows = sum(int(count or 0) for name, count in counts.items() if name in TABLES)
+        if progress.CLAIMS not in counts or progress.JOURNAL not in counts:
+            return rows, {}, {}
+        journal = QuestDbProgress(http, stack)
+        journal.epoch = journal.newest_epoch()
+        return rows, *journal.read()
 
 
 def set_aside(settings: QuestDbSettings) -> str:
