@@ -11,6 +11,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import SCALE
 from trade2026.domain.orders import OrderSpec, OrderType
+from trade2026.kit.addresses import Addresses
 from trade2026.kit.origin import NOWHERE, Origin
 from trade2026.strategies.order_entry import Answered, OrderEntry
 
@@ -73,7 +74,7 @@ async def sent(service: OrderService, *decisions: Any, origin: Origin = NOWHERE)
     answers: list[Answered] = []
     async with serve(service, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        entry = OrderEntry(f"http://127.0.0.1:{port}", "", lambda strategy, name: "", answers.append)
+        entry = OrderEntry(Addresses([f"http://127.0.0.1:{port}"]), "", lambda strategy, name: "", answers.append)
         for decision in decisions:
             entry.send(decision, origin)
         entry.start()

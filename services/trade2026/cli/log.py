@@ -322,7 +322,7 @@ def partitions_of(state: "StateDir", topic: str) -> int:
 def _settings_of(state: "StateDir") -> "ProcessSettings | None":
     """What some process of the stack was told last; None in a restored copy, which has had none yet."""
     from trade2026.kit.settings import load
-    from trade2026.stack.facts import GROUPS
+    from trade2026.stack.facts import GROUPS, SERVICES
 
-    path = next((path for group in GROUPS if (path := state.settings(group)).exists()), None)
-    return load(path) if path is not None else None
+    written = [path for name in (*GROUPS, *SERVICES) if (path := state.settings(name)).exists()]
+    return load(max(written, key=lambda path: path.stat().st_mtime)) if written else None

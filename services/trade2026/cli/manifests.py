@@ -122,12 +122,12 @@ def plan(
     rows = [
         {
             "release": release.name,
-            "service": service,
-            "port": result.ports[service],
+            "service": instance,
+            "port": result.ports[instance],
             "hash": release.settings["config_hash"][:12],
         }
         for release in result.releases
-        for service in release.services
+        for instance in release.instances
     ]
     show_rows(rows, {"release": "RELEASE", "service": "SERVICE", "port": ">PORT", "hash": "CONFIGURATION"}, "nothing")
     typer.echo(f"\nconfiguration of {result.stack}: {result.config_hash}")

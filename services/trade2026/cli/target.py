@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trade2026.cli.output import REFUSED, UNREACHABLE, USAGE, CliError
+from trade2026.domain.replicas import instances
 from trade2026.local.state import KEY_VARIABLE, StateDir
 from trade2026.stack.facts import SERVICES, ports_of
 
@@ -69,16 +70,19 @@ class Target:
         if body is not None:
             headers["Content-Type"] = "application/json"
             payload = json.dumps(body)
-        connection = http.client.HTTPConnection(self.host, self.ports[service], timeout=timeout_seconds)
-        try:
-            connection.request(method, address, payload, headers)
-            response = connection.getresponse()
-            content = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise CliError(self._unreachable(service, error), UNREACHABLE) from error
-        finally:
-            connection.close()
-        return _answer(service, response, content)
+        *others, last = instances(service, self.ports)
+        for name in (*others, last):
+            connection = http.client.HTTPConnection(self.host, self.ports[name], timeout=timeout_seconds)
+            try:
+                connection.request(method, address, payload, headers)
+                response = connection.getresponse()
+                return _answer(service, response, response.read())
+            except (OSError, http.client.HTTPException) as error:
+                if name == last or not isinstance(error, ConnectionRefusedError):  # else another replica answers for it
+                    raise CliError(self._unreachable(name, error), UNREACHABLE) from error
+            finally:
+                connection.close()
+        raise AssertionError("unreachable")
 
     def _unreachable(self, service: str, error: Exception) -> str:
         where = f"{service} of {self.name} at {self.host}:{self.ports[service]}"

@@ -69,7 +69,7 @@ class ExeqCell:
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, "exeq", partition), "exeq")
         self.kept = OwnSnapshots(self.snapshots, "the parents")
         self.tape = Tape(context.bus)
-        self.entry = OrderEntry(settings.url("oms"), os.environ.get(KEY_VARIABLE, ""), self.owner, self._report)
+        self.entry = OrderEntry(settings.addresses("oms"), os.environ.get(KEY_VARIABLE, ""), self.owner, self._report)
         self._orders: Follower | None = None
         self._reports: OrderReports | None = None
         self._news: list[ChildReported] = []

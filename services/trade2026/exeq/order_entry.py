@@ -16,6 +16,7 @@ from trade2026.domain.events import ChildReported
 from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import OrderSpec, OrdStatus, partition_of_id
 from trade2026.exeq.machine import ChildKey, ExecutionMachine
+from trade2026.kit.addresses import Addresses
 from trade2026.kit.calls import Answer, delete, post
 from trade2026.kit.origin import Origin, decided
 from trade2026.kit.owner import Owner, Unavailable
@@ -36,14 +37,16 @@ class OrderEntry:
     """The way to the order service.
 
     Args:
-        url: Base URL of the order service.
+        where: The order service.
         key: Bearer key; empty for an open stack.
         owner: Of the parents.
         report: Records what the order service has answered.
     """
 
-    def __init__(self, url: str, key: str, owner: Owner, report: Callable[[ChildReported], Awaitable[Any]]) -> None:
-        self.url, self.owner, self.report = url, owner, report
+    def __init__(
+        self, where: Addresses, key: str, owner: Owner, report: Callable[[ChildReported], Awaitable[Any]]
+    ) -> None:
+        self.where, self.owner, self.report = where, owner, report
         self.detail = ""
         """Why children or cancels wait; empty while they are sent."""
         self.sent = 0
@@ -118,7 +121,7 @@ class OrderEntry:
 
     async def _send_child(self, key: ChildKey) -> bool:
         body = msgspec.json.encode(order_input(key.spec))
-        answer = await post(f"{self.url}/orders", body, authorization=self._authorization, origin=_origin(key))
+        answer = await post(f"{self.where.url}/orders", body, authorization=self._authorization, origin=_origin(key))
         if self._is_later(answer):
             return False
         self.sent += 1
@@ -143,7 +146,7 @@ class OrderEntry:
         return done
 
     async def _send_cancel(self, key: ChildKey) -> bool:
-        url = f"{self.url}/orders/{quote(key.order_id, safe='')}"
+        url = f"{self.where.url}/orders/{quote(key.order_id, safe='')}"
         answer = await delete(url, authorization=self._authorization, origin=_origin(key))
         if self._is_later(answer):
             return False
@@ -157,6 +160,8 @@ class OrderEntry:
         if answer.status not in _LATER and answer.status < 500:
             self.detail = ""
             return False
+        if answer.status == 0:
+            self.where.move_on()
         said = answer.detail or str(_document(answer).get("detail", "")) or f"it answered {answer.status}"
         self.detail = f"the order service does not take orders: {said}"
         return True

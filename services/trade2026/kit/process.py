@@ -28,7 +28,7 @@ from trade2026.kit import tracing
 from trade2026.kit.access import Access
 from trade2026.kit.audit import AuditTrail, KeyUse
 from trade2026.kit.bounded import BoundedWebSocket
-from trade2026.kit.bus.choice import open_bus
+from trade2026.kit.bus.choice import open_bus, open_membership
 from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import WallClock
 from trade2026.kit.connections import HttpConnection
@@ -181,7 +181,8 @@ async def serve(
         settings.otlp_endpoint, service=settings.release, version=__version__, sampling=settings.trace_sampling
     )
     clock, own_bus = WallClock(), bus is None
-    context = Context(settings, bus or open_bus(settings), clock, Metrics(clock))
+    metrics, membership = Metrics(clock), partial(open_membership, settings)
+    context = Context(settings, bus or open_bus(settings), clock, metrics, membership=membership)
     trail = _trail(context)
     access = Access(keyring, KeyUse(trail, settings.release))
     heartbeat = Heartbeat()

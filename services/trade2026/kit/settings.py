@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 
 from trade2026.domain.instruments import Instrument
+from trade2026.domain.replicas import instances
+from trade2026.kit.addresses import Addresses
 from trade2026.kit.bus.port import TopicConfig
 
 
@@ -22,6 +24,8 @@ class PeerSettings(msgspec.Struct, frozen=True):
 
     name: str
     port: int
+    service: str = ""
+    """What answers there, if its name is that of one replica (`oms-1`)."""
 
 
 class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
@@ -70,6 +74,10 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
     def url(self, service: str) -> str:
         """Base URL of a service of this stack."""
         return f"http://{self.host}:{self.ports[service]}"
+
+    def addresses(self, service: str) -> Addresses:
+        """Where a service is asked, whichever of its replicas is there."""
+        return Addresses([self.url(name) for name in instances(service, self.ports)])
 
 
 def load(path: Path) -> ProcessSettings:

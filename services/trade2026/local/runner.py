@@ -21,12 +21,12 @@ from trade2026.local.infra.attendant import Attendant
 from trade2026.local.infra.component import Component, InfraError
 from trade2026.local.infra.wanted import wanted, with_addresses
 from trade2026.local.liveness import SECONDS_MAX, Liveness
+from trade2026.local.log_place import AnotherLog, log_in, log_of, refuse_another_log
 from trade2026.local.migration import journal
 from trade2026.local.migration.moves import MigrationRefused
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
 from trade2026.local.state import KEY_VARIABLE, Held, StateDir, StateError, rotate, tail, write_atomically
-from trade2026.stack.facts import GROUPS
 from trade2026.stack.manifest import ManifestError, load_all
 from trade2026.stack.planner import Plan, PlanError, Release, changes, plan
 from trade2026.stack.strategy import Strategy
@@ -97,18 +97,11 @@ def check_ports(planned: Plan) -> None:
     _refuse(taken)
 
 
-def _bus_of(planned: Plan) -> str:
-    return planned.releases[0].settings["bus"]["type"]
-
-
-def _refuse_another_bus(before: str, planned: Plan) -> None:
-    """What a stack keeps beside its log, such as snapshots, is of no use beside another."""
-    if before and before != _bus_of(planned):
-        raise RunError(
-            f"spec.bus.type is {_bus_of(planned)}, but this stack has its log on {before}: "
-            "its log does not move by itself: `trade2026 migrate` moves an embedded one. Choose another --state-dir "
-            "for a stack that begins anew"
-        )
+def _refuse_another_log(before: dict[str, Any], planned: Plan) -> None:
+    try:
+        refuse_another_log(before, planned)
+    except AnotherLog as error:
+        raise RunError(str(error)) from error
 
 
 def _refuse_unfinished(state: StateDir) -> None:
@@ -197,7 +190,7 @@ class Runner:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.request_stop)
         _refuse_unfinished(self.state)
-        _refuse_another_bus(self.state.running().get("bus", ""), self.plan)
+        _refuse_another_log(log_in(self.state), self.plan)
         await self._wait_for_predecessor()
         check_ports(self.plan)
         _refuse({f"{each.port} ({each.name})": _holder(each.port) for each in self._infra.components if each.answers()})
@@ -309,12 +302,15 @@ class Runner:
 
     async def _stop_all(self) -> None:
         async with self._changing:
-            for name in sorted(
-                self.processes, key=GROUPS.index
-            ):  # what writes stops first, so that what follows folds all of it
+            for name in self._in_order_of_stop():
                 self._say(f"{name}: stopping")
                 await self.processes[name].stop(at_once=self._stop_hard)
         self._say("stopped")
+
+    def _in_order_of_stop(self) -> list[str]:
+        """What writes stops first, so that what follows folds all of it: as they start."""
+        order = [release.name for release in self.plan.releases]
+        return sorted(self.processes, key=lambda name: order.index(name) if name in order else -1)
 
     def _exited(self, process: ReleaseProcess, code: int) -> None:
         self._say(f"{process.name}: died ({describe_exit(code)}), starting it again; see {process.log}")
@@ -336,13 +332,13 @@ class Runner:
     def _write_running(self) -> None:
         self.state.write_running(
             {
-                "bus": _bus_of(self.plan),
+                **log_of(self.plan),
                 "stack": self.plan.stack,
                 "version": self.plan.version,
                 "config_hash": self.plan.config_hash,
                 "host": HOST,
                 "ports": self.plan.ports,
-                "releases": {release.name: list(release.services) for release in self.plan.releases},
+                "releases": {release.name: list(release.instances) for release in self.plan.releases},
                 "runner_pid": os.getpid(),
                 "base": str(self._base.absolute()),
             }
@@ -390,7 +386,7 @@ class Runner:
 
     async def look(self) -> None:
         """Ask every service how it is; what a process said that has died meanwhile does not count."""
-        asked = {name: self._pid(release) for release in self.plan.releases for name in release.services}
+        asked = {name: self._pid(release) for release in self.plan.releases for name in release.instances}
         readings = await asyncio.gather(*map(self._ask, asked))
         for (name, pid), reading in zip(asked.items(), readings, strict=True):
             self._readings[name] = {**reading, "pid": pid}
@@ -404,7 +400,7 @@ class Runner:
 
     def _end_if_hung(self, release: Release) -> None:
         process = self.processes[release.name]
-        answers = any(self._reading(release, name)["detail"] != probe.SILENT for name in release.services)
+        answers = any(self._reading(release, name)["detail"] != probe.SILENT for name in release.instances)
         if self._liveness.is_hung(release.name, process.pid, answers) and not self._stop.is_set():
             self._say(f"{release.name}: has not answered for {SECONDS_MAX:g} s and is ended, to be started again")
             process.kill()
@@ -442,7 +438,7 @@ class Runner:
         return process.pid if process is not None else None
 
     def _release_ready(self, release: Release) -> bool:
-        return all(self._reading(release, name)["ready"] for name in release.services)
+        return all(self._reading(release, name)["ready"] for name in release.instances)
 
     def _reading(self, release: Release, service: str) -> dict[str, Any]:
         """What the service last said, if it was the process that runs now who said it."""
@@ -475,7 +471,7 @@ class Runner:
                     "last_exit": process.last_exit if process else None,
                     "uptime": round(process.uptime, 1) if process else 0,
                     "config_hash": release.settings["config_hash"],
-                    "services": [self._reading(release, name) for name in release.services],
+                    "services": [self._reading(release, name) for name in release.instances],
                 }
             )
         return {
@@ -507,7 +503,7 @@ class Runner:
                         f"{release.name} {process.trouble or 'does not start'}. Its log ends with:\n{tail(process.log)}"
                     )
             if time.monotonic() >= deadline or self._stop.is_set():
-                details = [f"{s}: {self._reading(r, s)['detail']}" for r in waiting for s in r.services]
+                details = [f"{s}: {self._reading(r, s)['detail']}" for r in waiting for s in r.instances]
                 return f"not ready after {seconds:.0f} s: {'; '.join(details)}"
             await asyncio.sleep(PROBE_SECONDS / 5)
 
@@ -519,7 +515,7 @@ class Runner:
             new = prepare(text, base=base, port_offset=self._port_offset, services=self._services)
             if new.stack != self.plan.stack:
                 raise RunError(f"this is the stack {self.plan.stack!r}, the manifest names {new.stack!r}")
-            _refuse_another_bus(_bus_of(self.plan), new)
+            _refuse_another_log(log_of(self.plan), new)
             old, old_base = self.plan, self._base
             differences = {
                 release.name: changes(before.settings, release.settings)

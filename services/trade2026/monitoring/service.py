@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from trade2026 import __version__
+from trade2026.domain.replicas import service_of
 from trade2026.kit.http import App
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
@@ -106,7 +107,9 @@ class MonitoringService(Service):
 
     def _watch(self) -> None:
         """Watch what is planned now: `apply` may have changed it."""
-        slos: dict[str, Slo] = {name: SERVICES[name].slo for name in self._planned() if name in SERVICES}
+        slos: dict[str, Slo] = {
+            name: SERVICES[service].slo for name in self._planned() if (service := service_of(name)) in SERVICES
+        }
         self.monitor.watch(slos, self.context.clock.now())
         for name in slos.keys() - self._shown:
             self._shown.add(name)
@@ -140,7 +143,7 @@ class MonitoringService(Service):
             found = json.loads((self.settings.state / "run" / "stack.json").read_bytes())["releases"]
             return [name for services in found.values() for name in services]
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            return list(self.monitor.services) or [name for name in self.settings.ports if name in SERVICES]
+            return list(self.monitor.services) or [name for name in self.settings.ports if service_of(name) in SERVICES]
 
     async def _look_around(self) -> None:
         """One service after the other, spread over the time between two looks: never all at once."""
@@ -159,7 +162,7 @@ class MonitoringService(Service):
                 await asyncio.sleep(pause)
 
     async def _look(self, name: str, *, with_metrics: bool, early: bool) -> None:
-        under = SERVICES[name].slo.under_ms / 1000
+        under = SERVICES[service_of(name)].slo.under_ms / 1000
         try:
             look = await look_at(self.settings.url(name), under, with_metrics=with_metrics)
             self._looks.inc()

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from trade2026.domain.events import Killed, Resumed
+from trade2026.domain.replicas import instances
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.calls import Answer, Post
 from trade2026.kit.clock import Clock
@@ -134,9 +135,24 @@ class KillSwitch:
         if name not in self._settings.ports:
             answer = Answer(404, detail=f"this stack has no {name}")
         else:
-            answer = await self._post(self._settings.url(name) + path, body, authorization=authorization)
+            answer = await self._ask_any(name, path, body, authorization)
         told = {"ok": answer.ok, "ms": self._ms(started), "status": answer.status, "detail": answer.detail}
         return answer, told
+
+    async def _ask_any(self, name: str, path: str, body: bytes, authorization: str) -> Answer:
+        """Ask every replica at once; each tells the others, so the first that has done it is enough."""
+        urls = [self._settings.url(replica) for replica in instances(name, self._settings.ports)]
+        asking = {asyncio.ensure_future(self._post(url + path, body, authorization=authorization)) for url in urls}
+        answers: list[Answer] = []
+        try:
+            for answered in asyncio.as_completed(asking):
+                answers.append(await answered)
+                if answers[-1].ok:
+                    break
+        finally:
+            for task in asking:
+                task.cancel()
+        return max(answers, key=lambda answer: (answer.ok, answer.status))
 
     async def _logged(self, event: Killed | Resumed) -> dict[str, Any]:
         try:

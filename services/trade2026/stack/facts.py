@@ -97,6 +97,8 @@ class ServiceFacts:
     """It is planned only where the manifest names it under `spec.services`, or somebody asks for it by name."""
     needs_strategies: bool = False
     """It is planned only where there is a strategy."""
+    by_account: bool = False
+    """Its work is split by account, so several replicas can share it."""
     factory: str = ""
     """`module:Class`, imported only by the process that serves it."""
 
@@ -139,6 +141,7 @@ SERVICES: dict[str, ServiceFacts] = {
             follows=("venue.reports", "risk.events", *_MARKET),
             slo=Slo(0.999, 50),
             reads_limits=True,
+            by_account=True,
             factory="trade2026.oms.service:OmsService",
         ),
         ServiceFacts(
@@ -162,6 +165,7 @@ SERVICES: dict[str, ServiceFacts] = {
             follows=("orders.events", "market.ticks"),
             calls=("oms",),
             slo=Slo(0.999, 50),
+            by_account=True,
             factory="trade2026.exeq.service:ExeqService",
         ),
         ServiceFacts(
@@ -193,6 +197,7 @@ SERVICES: dict[str, ServiceFacts] = {
             owns=("positions",),
             follows=("orders.events",),
             slo=Slo(0.99, 250),
+            by_account=True,
             factory="trade2026.ptrc.service:PtrcService",
         ),
         ServiceFacts(
@@ -203,6 +208,7 @@ SERVICES: dict[str, ServiceFacts] = {
             owns=("pnl",),
             follows=("orders.events", "market.ticks"),
             slo=Slo(0.99, 250),
+            by_account=True,
             factory="trade2026.pnl.service:PnlService",
         ),
         ServiceFacts(

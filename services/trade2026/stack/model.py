@@ -21,6 +21,7 @@ from pydantic import (
 from trade2026 import __version__
 from trade2026.domain.instruments import DEFAULT_SESSION
 from trade2026.domain.numbers import to_text
+from trade2026.domain.shards import SHARDS
 from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS, check
 from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES
 from trade2026.stack.kafka import Kafka
@@ -171,6 +172,12 @@ class Bus(Model):
         description="embedded: fsynced SQLite journals on one machine; kafka: Apache Kafka.",
     )
     kafka: Kafka | None = Field(default=None, description="The brokers, if type is kafka.")
+    partitions: int = Field(
+        default=1,
+        ge=1,
+        le=SHARDS,
+        description="Parts of the log by account, which replicas share. It can't be changed later.",
+    )
     free_space_min: Bytes = Field(
         default="256Mi",
         description="New orders stop below this much free disk; cancels and fills are still written.",
@@ -255,9 +262,19 @@ class Risk(Model):
     )
 
 
+class Replicas(Model):
+    """How many processes share a service's work."""
+
+    min: int = Field(default=1, ge=1, le=SHARDS, description="So many run, each with its share of the partitions.")
+
+
 class Service(Model):
     """What one service is told beyond its defaults."""
 
+    replicas: Replicas = Field(
+        default_factory=Replicas,
+        description="More than one of what is split by account (oms, exeq, ptrc, pnl), on a bus that they can share.",
+    )
     config: Config = Field(default_factory=dict, description="Settings of the service.")
 
 
@@ -307,7 +324,8 @@ class Spec(Model):
         description="Settings by service. All run anyway but sink-alt, which runs if it is named here.",
     )
     placement: Literal["compact", "grouped", "spread"] = Field(
-        default="compact", description="compact: a few processes on one machine."
+        default="compact",
+        description="compact, grouped: related services share a process; spread: each has its own.",
     )
     observability: Observability = Field(default_factory=Observability, description="Traces.")
     security: Security = Field(default_factory=Security, description="Access.")
@@ -383,6 +401,26 @@ class Spec(Model):
                 raise ValueError(
                     f"risk.instruments: {name!r} is no instrument of this stack{nearest(name, self.known_instruments())}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_can_share(self) -> "Spec":
+        for name, service in self.services.items():
+            count, at = service.replicas.min, f"services.{name}.replicas.min"
+            if count == 1:
+                continue
+            if not SERVICES[name].by_account:
+                shared = ", ".join(facts.name for facts in SERVICES.values() if facts.by_account)
+                raise ValueError(f"{at}: {name} runs once; more than one can be had of {shared}")
+            if self.bus.type == "embedded":
+                raise ValueError(f"{at}: the embedded bus is for one process a service; use bus.type kafka")
+            if count > self.bus.partitions:
+                raise ValueError(
+                    f"{at}: {count} replicas can't share bus.partitions {self.bus.partitions}: some would have none"
+                )
+            together = [facts.name for facts in SERVICES.values() if facts.group == SERVICES[name].group]
+            if self.placement != "spread" and together != [name]:
+                raise ValueError(f"{at}: {name} shares its process with others; use placement: spread")
         return self
 
     def limit_sets(self) -> list[tuple[str, LimitSet]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from trade2026.domain.market import INTERVALS
+from trade2026.domain.replicas import instance_name
 from trade2026.stack import model
 from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ServiceFacts, peers_of, ports_of
 from trade2026.stack.nearest import nearest
@@ -18,6 +19,8 @@ from trade2026.stack.strategy import Strategy
 from trade2026.stack.units import amount_nanos, basis_points, byte_count, duration_ns, fraction
 
 _PORT_MAX = 65_535
+_REPLICA_PORTS = 200
+"""From the port of one replica to that of the next, where they are on one machine."""
 
 
 class PlanError(ValueError):
@@ -34,6 +37,13 @@ class Release:
     name: str
     services: tuple[str, ...]
     settings: dict[str, Any]
+    replica: int = 0
+    """Its number among those that share the work of these services."""
+
+    @property
+    def instances(self) -> tuple[str, ...]:
+        """The names under which the ports of its services are known: `oms-1` is the second replica of `oms`."""
+        return tuple(instance_name(service, self.replica) for service in self.services)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,8 @@ class Plan:
 
     def ports_of(self, release: Release) -> dict[str, int]:
         """Every port that a release listens on, by name."""
-        return {name: self.ports[name] for service in release.services for name in ports_of(service)}
+        names = [instance_name(name, release.replica) for service in release.services for name in ports_of(service)]
+        return {name: self.ports[name] for name in names}
 
     def release(self, name: str) -> Release | None:
         """The release of that name, if it is planned."""
@@ -79,15 +90,18 @@ def plan(
         if (strategies or not facts.needs_strategies) and (facts.name in named or not facts.optional)
     ]
     facts_ports = {name: port for service in SERVICES for name, port in ports_of(service).items()}
+    for name, service in stack.spec.services.items():
+        numbers = range(1, service.replicas.min)
+        facts_ports |= {instance_name(name, n): SERVICES[name].port + n * _REPLICA_PORTS for n in numbers}
     ports = {name: port + port_offset for name, port in facts_ports.items()}
     if not 0 < min(ports.values()) <= max(ports.values()) <= _PORT_MAX:
         least, most = 1 - min(facts_ports.values()), _PORT_MAX - max(facts_ports.values())
         raise PlanError(f"a port offset is between {least} and {most}, not {port_offset}")
     shared = _shared(stack, ports)
     releases = tuple(
-        _release(stack, strategies, group, hosted, shared)
-        for group in GROUPS
-        if (hosted := [facts for facts in chosen if facts.group == group])
+        replica
+        for name, hosted in _grouped(chosen, apart=stack.spec.placement == "spread")
+        for replica in _replicas(stack, _release(stack, strategies, name, hosted, shared))
     )
     return Plan(
         stack=stack.metadata.name,
@@ -136,6 +150,31 @@ def _chosen(services: Collection[str] | None) -> list[ServiceFacts]:
     return [facts for name, facts in SERVICES.items() if name in services]
 
 
+def _grouped(chosen: Sequence[ServiceFacts], *, apart: bool) -> list[tuple[str, list[ServiceFacts]]]:
+    """The services by the release that hosts them, in the order in which they start."""
+    groups = [(group, [facts for facts in chosen if facts.group == group]) for group in GROUPS]
+    if apart:
+        return [(facts.name, [facts]) for _, hosted in groups for facts in hosted]
+    return [(group, hosted) for group, hosted in groups if hosted]
+
+
+def _replicas(stack: model.TradingStack, release: Release) -> list[Release]:
+    """A release as often as its services are to run, each with ports and a name of its own."""
+    services = stack.spec.services
+    count = max((services[name].replicas.min for name in release.services if name in services), default=1)
+    return [release, *(_replica(release, number) for number in range(1, count))]
+
+
+def _replica(release: Release, number: int) -> Release:
+    name = instance_name(release.name, number)
+    shared: dict[str, int] = release.settings["ports"]
+    own = {service: shared[instance_name(service, number)] for service in release.services}
+    settings = {**release.settings, "release": name, "ports": {**shared, **own}}
+    del settings["config_hash"]
+    settings["config_hash"] = canonical_hash(settings)
+    return Release(name, release.services, settings, number)
+
+
 def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
     spec = stack.spec
     return {
@@ -146,7 +185,7 @@ def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
         "topics": [
             {
                 "name": topic.name,
-                "partitions": 1,
+                "partitions": stack.spec.bus.partitions if topic.by_account else 1,
                 "durable": topic.durable,
                 "segment_bytes_max": topic.segment_bytes_max,
                 "retention_bytes_max": topic.retention_bytes_max,
@@ -200,9 +239,10 @@ def _release(
         "services": names,
         "peers": {
             facts.name: [
-                {"name": peer.name, "port": shared["ports"][peer.name]}
+                {"name": instance, "service": peer.name, "port": shared["ports"][instance]}
                 for peer in peers_of(facts)
                 if strategies or not peer.needs_strategies
+                for instance in _instances(spec, peer.name)
             ]
             for facts in hosted
         },
@@ -216,6 +256,11 @@ def _release(
     }
     settings["config_hash"] = canonical_hash(settings)
     return Release(group, tuple(names), settings)
+
+
+def _instances(spec: model.Spec, service: str) -> list[str]:
+    count = spec.services[service].replicas.min if service in spec.services else 1
+    return [instance_name(service, number) for number in range(count)]
 
 
 def _instrument(spec: model.Spec, instrument: model.Instrument) -> dict[str, Any]:

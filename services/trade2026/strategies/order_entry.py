@@ -18,6 +18,7 @@ from websockets.exceptions import WebSocketException
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import OrderSpec, TimeInForce
+from trade2026.kit.addresses import Addresses
 from trade2026.kit.calls import post
 from trade2026.kit.origin import NOWHERE, Origin
 from trade2026.kit.views import time_text
@@ -44,16 +45,16 @@ class OrderEntry:
     """The way to the order service.
 
     Args:
-        url: Base URL of the order service.
+        where: The order service.
         key: Bearer key; empty for an open stack.
         order_id: Tells the platform's id of an order, "" while it is not known.
         answered: Told once per decision.
     """
 
     def __init__(
-        self, url: str, key: str, order_id: Callable[[str, str], str], answered: Callable[[Answered], None]
+        self, where: Addresses, key: str, order_id: Callable[[str, str], str], answered: Callable[[Answered], None]
     ) -> None:
-        self.url, self.key = url, key
+        self.where, self.key = where, key
         self.sent = 0
         self.detail = "not connected"
         """Why decisions wait; empty while they are sent."""
@@ -93,14 +94,15 @@ class OrderEntry:
 
     async def _run(self) -> None:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        address = f"ws{self.url.removeprefix('http')}/ws/orders"
         while True:
+            address = f"ws{self.where.url.removeprefix('http')}/ws/orders"
             try:
                 async with connect(address, additional_headers=headers, compression=None, proxy=None) as socket:
                     self.detail = ""
                     await self._serve(socket)
             except (OSError, WebSocketException, TimeoutError, msgspec.MsgspecError) as error:
                 self.detail = f"the order service does not answer: {error or type(error).__name__}"
+                self.where.move_on()
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _serve(self, socket: ClientConnection) -> None:
@@ -191,10 +193,12 @@ class OrderEntry:
         """A list goes over REST: the socket knows none."""
         body = {"kind": decision.kind, "orders": [order_input(spec) for spec in decision.specs]}
         authorization = f"Bearer {self.key}" if self.key else ""
-        content, url = msgspec.json.encode(body), f"{self.url}/orders/list"
+        content, url = msgspec.json.encode(body), f"{self.where.url}/orders/list"
         answer = await post(url, content, authorization=authorization, origin=origin)
         if answer.status == 0 or answer.status in _LATER or answer.status >= 500:
             self.detail = answer.detail or f"the order service answered {answer.status}"
+            if answer.status == 0:
+                self.where.move_on()
             await asyncio.sleep(RETRY_SECONDS)
             return
         self.detail = ""

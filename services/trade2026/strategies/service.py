@@ -70,7 +70,7 @@ class StrategiesService(Service):
             if one.trouble:
                 log.error("strategy %s can't run: %s", name, one.trouble)
         self.key = os.environ.get(KEY_VARIABLE, "")
-        self.entry = OrderEntry(settings.url("oms"), self.key, self._order_id, self._answered)
+        self.entry = OrderEntry(settings.addresses("oms"), self.key, self._order_id, self._answered)
         self.reaction = context.metrics.histogram(
             "trade2026_strategy_reaction_seconds",
             "From a trade at the venue to the answer to the order that it led to",
@@ -190,10 +190,12 @@ class StrategiesService(Service):
     async def _kill_until_done(self, strategy: str, reason: str) -> None:
         body = msgspec.json.encode({"scope": f"strategy:{strategy}", "reason": f"it has failed: {reason}"[:200]})
         authorization = f"Bearer {self.key}" if self.key else ""
+        where = self.settings.addresses("oms")
         while True:
-            answer = await post(f"{self.settings.url('oms')}/kill", body, authorization=authorization)
+            answer = await post(f"{where.url}/kill", body, authorization=authorization)
             if answer.ok:
                 return
+            where.move_on()
             said = answer.detail or answer.body.decode("utf-8", "replace")[:200]
             log.error("strategy %s has failed and could not be killed yet: %s", strategy, said)
             await asyncio.sleep(_KILL_RETRY_SECONDS)

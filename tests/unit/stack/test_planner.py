@@ -57,6 +57,52 @@ def test_compact_placement_is_five_processes_with_the_order_path_alone(stack: Tr
     }
 
 
+REPLICAS = TEXT.replace(
+    "services: {pnl: {config: {method: fifo}}}",
+    """services: {oms: {replicas: {min: 3}}, pnl: {replicas: {min: 2}}}
+  placement: spread
+  bus: {type: kafka, partitions: 4, kafka: {bootstrapServers: "broker:9092"}}""",
+)
+
+
+def test_spread_placement_gives_each_service_and_each_replica_a_process() -> None:
+    planned = plan(loads(REPLICAS))
+    assert [release.name for release in planned.releases] == [
+        *("oms", "oms-1", "oms-2", "gateway", "normalizer", "risk", "exeq"),
+        *("ptrc", "pnl", "pnl-1", "archive", "monitoring", "hot_cache", "sink-ticks", "questdb_writer", "logger"),
+    ]
+    assert {len(release.services) for release in planned.releases} == {1}
+    assert planned.releases[2].instances == ("oms-2",)
+    assert len(set(planned.ports.values())) == len(planned.ports)
+
+
+def test_a_replica_listens_on_a_port_of_its_own_and_is_known_to_whoever_asks_for_it() -> None:
+    stack = loads(REPLICAS)
+    planned, second, risk = plan(stack), settings_of(stack, "oms-1"), settings_of(stack, "risk")
+    assert (second.release, second.services, second.url("oms")) == ("oms-1", ["oms"], "http://127.0.0.1:8299")
+    replica = planned.release("oms-1")
+    assert replica is not None
+    assert planned.ports_of(replica) == {"oms-1": 8299}
+    assert [(peer.name, peer.service, peer.port) for peer in risk.peers["risk"] if peer.service == "oms"] == [
+        ("oms", "oms", 8099),
+        ("oms-1", "oms", 8299),
+        ("oms-2", "oms", 8499),
+    ]
+    where = risk.addresses("oms")
+    found = []
+    for _ in range(4):
+        found.append(where.url)
+        where.move_on()
+    assert found == [f"http://127.0.0.1:{port}" for port in (8099, 8299, 8499, 8099)]
+
+
+def test_only_what_is_split_by_account_has_the_partitions_of_the_manifest() -> None:
+    settings = settings_of(loads(REPLICAS), "oms")
+    parts = {topic.name for topic in settings.topics if topic.partitions == 4}
+    assert parts == {"orders.events", "venue.reports", "exeq.events", "positions", "pnl"}
+    assert {topic.partitions for topic in settings.topics} == {1, 4}
+
+
 def test_an_optional_service_runs_where_the_manifest_names_it_or_somebody_asks_for_it(stack: TradingStack) -> None:
     data = plan(loads(TEXT.replace("services: {", "services: {sink-alt: {}, "))).release("data")
     assert data is not None and "sink-alt" in data.services

@@ -162,7 +162,7 @@ def _copies(cluster: ClusterMetadata, settings: KafkaSettings, topic: TopicConfi
     if not partitions:
         return []  # deleted this moment: whoever reads or claims it is told
     faults: list[str] = []
-    if len(partitions) < topic.partitions:
+    if len(partitions) != topic.partitions:
         faults.append(f"{topic.name} has {len(partitions)} partitions, not {topic.partitions}")
     copies = min(len(partition.replicas) for partition in partitions.values())
     if copies < settings.replication:
