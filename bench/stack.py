@@ -162,7 +162,11 @@ class LocalStack:
         return text
 
     def port(self, service: str) -> int:
-        """Where a service listens; a service's other ports have names of their own."""
+        """Where a service, or one of its replicas, listens; a service's other ports have names of their own."""
+        from trade2026.local.state import StateDir
+
+        if service in (noted := StateDir(self.state_dir).running().get("ports", {})):
+            return noted[service]
         from trade2026.stack.facts import SERVICES, ports_of
 
         return {name: port for each in SERVICES for name, port in ports_of(each).items()}[service] + self.port_offset
@@ -199,7 +203,8 @@ def open_bus(state_dir: Path) -> Any:
     from trade2026.kit.bus import choice
     from trade2026.kit.settings import load
 
-    return choice.open_bus(load(state_dir / "run" / "orders.json"))
+    names = ("orders", "oms")
+    return choice.open_bus(load(next(path for name in names if (path := state_dir / "run" / f"{name}.json").exists())))
 
 
 def read_log(state_dir: Path, topic: str, from_seq: int = 0) -> list[Any]:

@@ -74,7 +74,9 @@ async def sent(service: OrderService, *decisions: Any, origin: Origin = NOWHERE)
     answers: list[Answered] = []
     async with serve(service, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        entry = OrderEntry(Addresses([f"http://127.0.0.1:{port}"]), "", lambda strategy, name: "", answers.append)
+        entry = OrderEntry(
+            Addresses(lambda: [f"http://127.0.0.1:{port}"]), "", lambda strategy, name: "", answers.append
+        )
         for decision in decisions:
             entry.send(decision, origin)
         entry.start()

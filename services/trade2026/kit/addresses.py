@@ -1,23 +1,21 @@
 """Where a service is asked that may have several replicas: each answers for all, so one that is there is enough."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 
 class Addresses:
     """The replicas of a service, one of which is meant.
 
     Args:
-        urls: Base URLs, at least one.
+        urls: Base URLs of those that run now, the first replica's first.
     """
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        self._urls, self._at = list(urls), 0
-
-    @property
-    def url(self) -> str:
-        """The base URL of the one that is meant."""
-        return self._urls[self._at]
+    def __init__(self, urls: Callable[[], list[str]]) -> None:
+        self._urls = urls
+        self.url = urls()[0]
+        """Base URL of the one that is meant."""
 
     def move_on(self) -> None:
-        """It does not answer: mean the next one."""
-        self._at = (self._at + 1) % len(self._urls)
+        """It does not answer: mean the one after it."""
+        urls = self._urls()
+        self.url = urls[(urls.index(self.url) + 1) % len(urls)] if self.url in urls else urls[0]

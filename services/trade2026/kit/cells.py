@@ -177,7 +177,7 @@ class Cells(Generic[C]):
     def detail(self) -> str:
         """What is not as it should be, for a person; empty for nothing."""
         coming = dict.fromkeys(self._starting, "starting") | {
-            partition: cell.readiness()[1] for partition, cell in self._coming.items()
+            partition: _progress(cell) for partition, cell in self._coming.items()
         }
         wrong = sorted({**coming, **self.troubles}.items())
         said = [what if self.partitions == 1 else f"partition {partition}: {what}" for partition, what in wrong]
@@ -291,6 +291,11 @@ class Cells(Generic[C]):
             self._looked_at = now
             task = asyncio.ensure_future(self.membership.look())
             task.add_done_callback(_say_what_failed)
+
+
+def _progress(cell: Cell) -> str:
+    ready, detail = cell.readiness()
+    return "starting" if ready else detail
 
 
 def is_forwarded(request: Request) -> bool:

@@ -42,7 +42,6 @@ class Peer:
     """One service that others depend on.
 
     Args:
-        service: What has to answer there; its name if that is left out.
         allowed_versions: Of the release; a peer of another version is not well.
         now: Seconds on a clock that never goes back.
     """
@@ -53,11 +52,10 @@ class Peer:
         host: str,
         port: int,
         *,
-        service: str = "",
         allowed_versions: Collection[str] = (),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.service = name, service or name
+        self.name = name
         self._host, self._port = _WILDCARDS.get(host, host), port
         self._place = f"port {port}"
         self._allowed, self._now = allowed_versions, now
@@ -110,7 +108,7 @@ class Peer:
         return False
 
     def _judge(self, answer: Answer) -> Health:
-        if answer.service and answer.service != self.service:
+        if answer.service and answer.service != self.name:
             return Health(False, f"{self._place}: {answer.service} answers there")
         if self._allowed and answer.version and answer.version not in self._allowed:
             allowed = " or ".join(self._allowed)
@@ -159,11 +157,7 @@ class Peers:
                 key = (peer.name, peer.port)
                 if key not in self._all:
                     self._all[key] = Peer(
-                        peer.name,
-                        settings.host,
-                        peer.port,
-                        service=peer.service,
-                        allowed_versions=settings.allowed_versions,
+                        peer.name, settings.host, peer.port, allowed_versions=settings.allowed_versions
                     )
                 self._by_service.setdefault(service, []).append(self._all[key])
 

@@ -10,6 +10,13 @@ from trade2026.domain.replicas import instances
 from trade2026.kit.addresses import Addresses
 from trade2026.kit.bus.port import TopicConfig
 
+NOTED = Path("run", "stack.json")
+"""In the state directory: what runs now. It changes while processes run."""
+
+
+class _Noted(msgspec.Struct):
+    ports: dict[str, int]
+
 
 class VenueSettings(msgspec.Struct, kw_only=True, frozen=True):
     """A venue as the manifest names it; `config` is read by the service that runs it."""
@@ -24,8 +31,6 @@ class PeerSettings(msgspec.Struct, frozen=True):
 
     name: str
     port: int
-    service: str = ""
-    """What answers there, if its name is that of one replica (`oms-1`)."""
 
 
 class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
@@ -40,7 +45,7 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
     venues: list[VenueSettings]
     topics: list[TopicConfig]
     ports: dict[str, int]
-    """Every service of the stack, not only of this process."""
+    """Every service of the stack, not only of this process; of several replicas the first, or this process."""
     peers: dict[str, list[PeerSettings]] = {}
     """For each service of this process, those that it follows or asks: its `/health` says how they are."""
     host: str = "127.0.0.1"
@@ -72,12 +77,26 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
         return next((config.partitions for config in self.topics if config.name == topic), 1)
 
     def url(self, service: str) -> str:
-        """Base URL of a service of this stack."""
-        return f"http://{self.host}:{self.ports[service]}"
+        """Base URL of a service of this stack, or of a replica that runs now."""
+        ports = self.ports if service in self.ports else _noted_ports(self.state / NOTED)
+        return f"http://{self.host}:{ports[service]}"
+
+    def urls(self, service: str) -> list[str]:
+        """Base URL of each replica of a service that runs now, as whoever runs the stack has noted."""
+        ports = {**_noted_ports(self.state / NOTED), **self.ports}
+        return [f"http://{self.host}:{ports[name]}" for name in instances(service, ports)]
 
     def addresses(self, service: str) -> Addresses:
         """Where a service is asked, whichever of its replicas is there."""
-        return Addresses([self.url(name) for name in instances(service, self.ports)])
+        return Addresses(lambda: self.urls(service))
+
+
+def _noted_ports(path: Path) -> dict[str, int]:
+    """Every port of the stack by name; none where nobody has noted them, as in a cluster."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Noted).ports
+    except (OSError, msgspec.MsgspecError):
+        return {}
 
 
 def load(path: Path) -> ProcessSettings:

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from trade2026.domain.events import Killed, Resumed
-from trade2026.domain.replicas import instances
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.calls import Answer, Post
 from trade2026.kit.clock import Clock
@@ -141,7 +140,7 @@ class KillSwitch:
 
     async def _ask_any(self, name: str, path: str, body: bytes, authorization: str) -> Answer:
         """Ask every replica at once; each tells the others, so the first that has done it is enough."""
-        urls = [self._settings.url(replica) for replica in instances(name, self._settings.ports)]
+        urls = self._settings.urls(name)
         asking = {asyncio.ensure_future(self._post(url + path, body, authorization=authorization)) for url in urls}
         answers: list[Answer] = []
         try:

@@ -90,6 +90,7 @@ def plan(
         if (strategies or not facts.needs_strategies) and (facts.name in named or not facts.optional)
     ]
     facts_ports = {name: port for service in SERVICES for name, port in ports_of(service).items()}
+    known = list(facts_ports)
     for name, service in stack.spec.services.items():
         numbers = range(1, service.replicas.min)
         facts_ports |= {instance_name(name, n): SERVICES[name].port + n * _REPLICA_PORTS for n in numbers}
@@ -97,11 +98,12 @@ def plan(
     if not 0 < min(ports.values()) <= max(ports.values()) <= _PORT_MAX:
         least, most = 1 - min(facts_ports.values()), _PORT_MAX - max(facts_ports.values())
         raise PlanError(f"a port offset is between {least} and {most}, not {port_offset}")
-    shared = _shared(stack, ports)
+    # A process is told of no replicas of others: else all of them would start again when their number changes.
+    shared = _shared(stack, {name: ports[name] for name in known})
     releases = tuple(
         replica
         for name, hosted in _grouped(chosen, apart=stack.spec.placement == "spread")
-        for replica in _replicas(stack, _release(stack, strategies, name, hosted, shared))
+        for replica in _replicas(stack, _release(stack, strategies, name, hosted, shared), ports)
     )
     return Plan(
         stack=stack.metadata.name,
@@ -158,18 +160,17 @@ def _grouped(chosen: Sequence[ServiceFacts], *, apart: bool) -> list[tuple[str, 
     return [(group, hosted) for group, hosted in groups if hosted]
 
 
-def _replicas(stack: model.TradingStack, release: Release) -> list[Release]:
+def _replicas(stack: model.TradingStack, release: Release, ports: dict[str, int]) -> list[Release]:
     """A release as often as its services are to run, each with ports and a name of its own."""
     services = stack.spec.services
     count = max((services[name].replicas.min for name in release.services if name in services), default=1)
-    return [release, *(_replica(release, number) for number in range(1, count))]
+    return [release, *(_replica(release, number, ports) for number in range(1, count))]
 
 
-def _replica(release: Release, number: int) -> Release:
+def _replica(release: Release, number: int, ports: dict[str, int]) -> Release:
     name = instance_name(release.name, number)
-    shared: dict[str, int] = release.settings["ports"]
-    own = {service: shared[instance_name(service, number)] for service in release.services}
-    settings = {**release.settings, "release": name, "ports": {**shared, **own}}
+    own = {service: ports[instance_name(service, number)] for service in release.services}
+    settings = {**release.settings, "release": name, "ports": {**release.settings["ports"], **own}}
     del settings["config_hash"]
     settings["config_hash"] = canonical_hash(settings)
     return Release(name, release.services, settings, number)
@@ -239,10 +240,9 @@ def _release(
         "services": names,
         "peers": {
             facts.name: [
-                {"name": instance, "service": peer.name, "port": shared["ports"][instance]}
+                {"name": peer.name, "port": shared["ports"][peer.name]}
                 for peer in peers_of(facts)
                 if strategies or not peer.needs_strategies
-                for instance in _instances(spec, peer.name)
             ]
             for facts in hosted
         },
@@ -256,11 +256,6 @@ def _release(
     }
     settings["config_hash"] = canonical_hash(settings)
     return Release(group, tuple(names), settings)
-
-
-def _instances(spec: model.Spec, service: str) -> list[str]:
-    count = spec.services[service].replicas.min if service in spec.services else 1
-    return [instance_name(service, number) for number in range(count)]
 
 
 def _instrument(spec: model.Spec, instrument: model.Instrument) -> dict[str, Any]:

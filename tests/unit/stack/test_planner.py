@@ -76,24 +76,18 @@ def test_spread_placement_gives_each_service_and_each_replica_a_process() -> Non
     assert len(set(planned.ports.values())) == len(planned.ports)
 
 
-def test_a_replica_listens_on_a_port_of_its_own_and_is_known_to_whoever_asks_for_it() -> None:
+def test_a_replica_listens_on_a_port_of_its_own_and_only_its_process_is_told() -> None:
     stack = loads(REPLICAS)
-    planned, second, risk = plan(stack), settings_of(stack, "oms-1"), settings_of(stack, "risk")
+    planned, second = plan(stack), settings_of(stack, "oms-1")
     assert (second.release, second.services, second.url("oms")) == ("oms-1", ["oms"], "http://127.0.0.1:8299")
     replica = planned.release("oms-1")
     assert replica is not None
     assert planned.ports_of(replica) == {"oms-1": 8299}
-    assert [(peer.name, peer.service, peer.port) for peer in risk.peers["risk"] if peer.service == "oms"] == [
-        ("oms", "oms", 8099),
-        ("oms-1", "oms", 8299),
-        ("oms-2", "oms", 8499),
-    ]
-    where = risk.addresses("oms")
-    found = []
-    for _ in range(4):
-        found.append(where.url)
-        where.move_on()
-    assert found == [f"http://127.0.0.1:{port}" for port in (8099, 8299, 8499, 8099)]
+    fewer = plan(loads(REPLICAS.replace("oms: {replicas: {min: 3}}", "oms: {replicas: {min: 1}}")))
+    for release in fewer.releases:
+        before = planned.release(release.name)
+        assert before is not None
+        assert changes(before.settings, release.settings) == []
 
 
 def test_only_what_is_split_by_account_has_the_partitions_of_the_manifest() -> None:
