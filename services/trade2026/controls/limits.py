@@ -64,6 +64,18 @@ class Tightening(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The manifest's limits that it tightens; None for what only a person ends."""
 
 
+class Slice(msgspec.Struct, frozen=True):
+    """What one partition may use of a limit that spans partitions; of a rate, messages."""
+
+    of: int
+    """The whole limit that it was cut from."""
+    value: int
+
+
+Slices = dict[str, dict[str, Slice]]
+"""By scope and limit: `slices["strategy:mm"]["max_open_orders"]`."""
+
+
 class LimitBook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All limits of a stack, as one version. A scope without an entry of its own gets its default."""
 
@@ -80,6 +92,12 @@ class LimitBook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A collar does not trust a reference price that is older."""
     tightened: list[Tightening] = []
     """What made these limits tighter than the manifest's; already part of the sets above."""
+    partitions: int = 1
+    """Among which limits that span them are cut; 1: the sets above are the whole limits."""
+    slices: Slices = {}
+    """Of one partition: already part of the sets above."""
+    grant: int = -1
+    """The newest event of risk that is part of the slices."""
 
     def of(self, kind: str, name: str) -> LimitSet:
         """Return the limits of a scope, e.g. `of("account", "main")`.

@@ -14,6 +14,7 @@ from trade2026.controls.limits import LimitBook
 from trade2026.controls.plan import Plan, Step
 from trade2026.controls.rules import NOBODY, NOTHING, Check, Meter, Question
 from trade2026.controls.scopes import in_scope, is_scope
+from trade2026.controls.slices import Shortage, slice_in
 from trade2026.controls.verdicts import verdict
 from trade2026.domain.events import Killed, OrderFilled, Resumed
 from trade2026.domain.instruments import Instrument
@@ -74,6 +75,22 @@ class Controls:
         """Return the first rule that an order breaks, None if it may be sent. `now` is ns."""
         return self._first_broken(self._ask(spec, reference, now, spec.quantity, 0, 0, 1))
 
+    def shortage(self, spec: OrderSpec, reference: Reference | None, now: int) -> Shortage | None:
+        """Return what an order is short of, if all that it breaks first is this partition's part of a limit."""
+        if self.book.partitions == 1:
+            return None
+        question = self._ask(spec, reference, now, spec.quantity, 0, 0, 1)
+        for measure, limit, rule in self._plan(spec).steps:
+            actual = measure(question)
+            if actual <= limit or (question.reduces and rule.spares_reducing):
+                continue
+            part = slice_in(self.book.slices, rule.scope, rule.name)
+            if part is None:
+                return None
+            needed = -(-actual // SCALE) if rule.show is r.money else actual
+            return Shortage(rule.scope, rule.name, needed) if needed <= part.of else None
+        return None
+
     def check_amendment(
         self, wanted: OrderSpec, open_quantity: int, counted: tuple[int, int], reference: Reference | None, now: int
     ) -> Check | None:
@@ -116,7 +133,7 @@ class Controls:
         """Return every rule that applies, with its limit and what was measured."""
         question = self._ask(spec, reference, now, spec.quantity, 0, 0, 1)
         plan = self._plan(spec)
-        return [verdict(rule, question, plan, self._ledger) for rule in plan.rules]
+        return [self._verdict(rule, question, plan) for rule in plan.rules]
 
     def reserved_price(self, spec: OrderSpec, reference: Reference | None) -> int:
         """Return the price at which an order counts in the limits, nanos; 0 if nothing is known.
@@ -321,8 +338,17 @@ class Controls:
         reduces, plan = question.reduces, self._plan(question.spec)
         for measure, limit, rule in plan.steps if steps is None else steps:
             if measure(question) > limit and not (reduces and rule.spares_reducing):
-                return verdict(rule, question, plan, self._ledger)
+                return self._verdict(rule, question, plan)
         return None
+
+    def _verdict(self, rule: r.Rule, question: Question, plan: Plan) -> Check:
+        found = verdict(rule, question, plan, self._ledger)
+        part = slice_in(self.book.slices, rule.scope, rule.name)
+        if part is None:
+            return found
+        whole = rule.show(part.of * SCALE if rule.show is r.money else part.of)
+        told = f"{found.message} ({found.limit} of {whole} is what the accounts beside this one may use now)"
+        return msgspec.structs.replace(found, message=told)
 
     def _plan(self, spec: OrderSpec) -> Plan:
         last, plan = self._last_plan

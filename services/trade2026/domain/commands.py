@@ -30,6 +30,8 @@ class SubmitOrder(Command, kw_only=True):
 
     spec: OrderSpec
     reference: Reference | None = None
+    may_wait: bool = False
+    """Do not refuse what only this partition's part of a limit has no room for: it will be asked again."""
 
 
 class SubmitList(Command, kw_only=True):

@@ -11,6 +11,8 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from trade2026 import __version__
 from trade2026.controls import order_log
 from trade2026.controls.limits import LimitBook
@@ -37,8 +39,9 @@ from trade2026.oms import spans
 from trade2026.oms.entry import problem_of
 from trade2026.oms.lookup import OrderLookup
 from trade2026.oms.machine import OrderMachine
-from trade2026.oms.refusals import BadList, ClientOrderIdReused
+from trade2026.oms.refusals import BadList, ClientOrderIdReused, OrderError, SliceShort
 from trade2026.oms.risk_follower import RiskFollower
+from trade2026.oms.slice_requests import SliceRequests
 from trade2026.oms.venue_follower import VenueFollower
 
 log = logging.getLogger(__name__)
@@ -88,7 +91,9 @@ class OrderCell:
             on_started=self._started,
         )
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, "oms", partition), "oms")
-        self.risk = RiskFollower(bus, self.owner, clock, shared.ceilings)
+        self.partitions = settings.partitions(TOPIC)
+        self.risk = RiskFollower(bus, self.owner, clock, shared.ceilings, self.partitions)
+        self.slices = SliceRequests(settings, self.owner, self.risk)
         self.history = HistoryReader(history_path(settings.state, partition), partition)
         self.orders = OrderLookup(self.owner, self.history, clock)
         self.reports = VenueFollower(bus, self.owner, self.orders, clock)
@@ -168,6 +173,7 @@ class OrderCell:
             self._thawing.cancel()
         if self._logging is not None:
             self._logging.cancel()
+        await self.slices.stop()
         await self.reports.stop()
         await self.risk.stop()
         await self.owner.stop()
@@ -230,6 +236,8 @@ class OrderCell:
             if any(in_scope(scope, spec) and not (kill.halt and spec.reduce_only) for spec in specs):
                 word = "halted" if kill.halt else "killed"
                 raise Problem(503, word, f"{scope} is being {word}: {kill.reason}", retry_after=5)
+        if self.owner.machine.controls.book.partitions != self.partitions:
+            raise Problem(503, "limits_not_known", "this partition's part of the limits is not recorded", retry_after=1)
         if len(self.owner.machine.fold.orders) > ORDERS_IN_MEMORY_MAX:
             raise Problem(429, "history_behind", "the order history cannot follow; wait until it has", retry_after=5)
         if self.reports.lag > REPORTS_BEHIND_MAX:
@@ -250,13 +258,12 @@ class OrderCell:
             Problem: 429 or 503 for overload and recovery: it was not taken.
             OrderError, Unavailable: what the command met.
         """
+        if self.partitions > 1 and isinstance(command, cmd.SubmitOrder):
+            command.may_wait = True
         try:
-            future = self.owner.submit(command, reduces_risk=reduces_risk)
-        except Overloaded as error:
-            raise Problem(429, "overloaded", str(error), retry_after=1) from error
-        except Unavailable as error:
-            raise Problem(503, "not_ready", str(error), retry_after=1) from error
-        answer = await future
+            answer = await self._accepted(command, reduces_risk=reduces_risk)
+        except SliceShort as short:
+            answer = await self._after_waiting(command, short)
         now = self.context.clock.now()
         self.shared.latency.observe_ns(now - command.ts)
         self.shared.accepted.value += _orders_in(command)
@@ -264,8 +271,27 @@ class OrderCell:
             spans.acknowledged(command, answer, now, in_request=in_request, caller=caller)
         return answer
 
+    async def _accepted(self, command: cmd.Command, *, reduces_risk: bool = False) -> Any:
+        try:
+            future = self.owner.submit(command, reduces_risk=reduces_risk)
+        except Overloaded as error:
+            raise Problem(429, "overloaded", str(error), retry_after=1) from error
+        except Unavailable as error:
+            raise Problem(503, "not_ready", str(error), retry_after=1) from error
+        return await future
+
+    async def _after_waiting(self, command: cmd.Command, short: SliceShort) -> Any:
+        """Decide an order once more, for good, when the partition's part of a limit is larger or can't become so."""
+        assert isinstance(command, cmd.SubmitOrder)
+        await self.slices.more(short.shortage)
+        return await self._accepted(msgspec.structs.replace(command, may_wait=False))
+
     async def submit_many(self, commands: list[cmd.Command]) -> list[Any]:
         """Hand a batch to the owner; each answer is an order or the exception that its command met."""
+        if self.partitions > 1:
+            for command in commands:
+                if isinstance(command, cmd.SubmitOrder):
+                    command.may_wait = True
         try:
             future = self.owner.submit_many(commands)
         except Overloaded as error:
@@ -273,6 +299,12 @@ class OrderCell:
         except Unavailable as error:
             raise Problem(503, "not_ready", str(error), retry_after=1) from error
         answers = await future
+        for place, answer in enumerate(answers):
+            if isinstance(answer, SliceShort):  # one after the other, as they were sent
+                try:
+                    answers[place] = await self._after_waiting(commands[place], answer)
+                except (Problem, OrderError, Unavailable) as error:
+                    answers[place] = error
         now = self.context.clock.now()
         for command, answer in zip(commands, answers, strict=True):
             if not isinstance(answer, Exception):

@@ -28,6 +28,7 @@ from trade2026.oms.refusals import (
     ClientOrderIdReused,
     OrderClosed,
     Refused,
+    SliceShort,
     UnknownOrder,
 )
 from trade2026.oms.reports import meaning
@@ -114,6 +115,8 @@ class OrderMachine:
         order_id = f"{self._prefix}{self.fold.order_count}"
         refusal = self._refusal(spec, command.reference, command.ts)
         if refusal is not None:
+            if command.may_wait and (shortage := self.controls.shortage(spec, command.reference, command.ts)):
+                raise SliceShort(shortage)
             code, reason = refusal
             emit(
                 ev.OrderRefused(

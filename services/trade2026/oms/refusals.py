@@ -1,5 +1,6 @@
 """Why a command is refused without a trace in the log."""
 
+from trade2026.controls.slices import Shortage
 from trade2026.domain.orders import Order
 
 SOME_IN_USE = "some of these client order ids are in use already; a list is accepted in one piece"
@@ -53,6 +54,16 @@ class BadList(OrderError):
     """Orders that make no list of the kind asked for."""
 
     code = "bad_list"
+
+
+class SliceShort(OrderError):
+    """This partition's part of a limit has no room, and the whole limit may: with a larger part it can be asked again."""
+
+    code = "slice_short"
+
+    def __init__(self, shortage: Shortage) -> None:
+        self.shortage = shortage
+        super().__init__(f"{shortage.field} of {shortage.scope}: {shortage.needed} would be needed here")
 
 
 class Refused(OrderError):

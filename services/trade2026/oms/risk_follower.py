@@ -9,7 +9,8 @@ import contextlib
 
 import msgspec
 
-from trade2026.controls.limits import LimitBook, Tightening, in_force, same_limits
+from trade2026.controls.limits import LimitBook, Slices, Tightening, in_force, same_limits
+from trade2026.controls.slices import granted_of, sliced
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope
@@ -27,14 +28,21 @@ class RiskFollower:
 
     Args:
         ceilings: The manifest's limits.
+        partitions: How many the log has: what limits all of them together is cut into slices.
     """
 
-    def __init__(self, bus: Bus, owner: Owner, clock: Clock, ceilings: LimitBook) -> None:
+    def __init__(self, bus: Bus, owner: Owner, clock: Clock, ceilings: LimitBook, partitions: int = 1) -> None:
         self.bus, self.owner, self.clock, self.ceilings = bus, owner, clock, ceilings
+        self._partitions = partitions
         self._group = f"oms-{owner.partition}" if owner.partition else "oms"
         self._follower: Follower | None = None
         self._tightened: list[Tightening] | None = None
         """As risk last said; None until it has: then our own log says it."""
+        self._granted: Slices = {}
+        """Slices of this partition that risk has granted since we follow it."""
+        self._grant = -1
+        self.adopted = asyncio.Event()
+        """Set, and replaced, when other limits were recorded."""
         self._cause = ""
         self._by = "manifest"
         self._stops: dict[str, tuple[ev.Killed, Envelope]] = {}
@@ -77,19 +85,30 @@ class RiskFollower:
         current: LimitBook = await self.owner.read(lambda machine: machine.controls.book)  # durable, not only decided
         tightened = self._tightened if self._tightened is not None else current.tightened
         now = self.clock.now()
-        wanted = in_force(self.ceilings, tightened, now)
+        whole = in_force(self.ceilings, tightened, now)
+        # A grant of another limit than this one is none, also if that one should come back.
+        self._granted = granted_of(whole, self._granted)
+        grant = max(self._grant, current.grant)
+        wanted = sliced(whole, self.owner.partition, self._partitions, current, self._granted, grant)
         if same_limits(wanted, current):
             return
         version = max(self.ceilings.version, current.version) + 1
         limits = msgspec.Raw(msgspec.json.encode(msgspec.structs.replace(wanted, version=version)))
         command = cmd.AdoptLimits(ts=now, principal=self._by, causation_id=self._cause, version=version, limits=limits)
         await self.owner.submit(command, reduces_risk=True)
+        recorded, self.adopted = self.adopted, asyncio.Event()
+        recorded.set()
 
     def _read(self, envelope: Envelope, record: Record) -> None:
         match envelope.data:
             case ev.LimitsChanged() as change:
                 self._tightened = msgspec.json.decode(change.limits, type=LimitBook).tightened
                 self._by, self._cause = change.by, f"{record.topic}/{record.partition}/{record.seq}"
+            case ev.SlicesGranted() as granted:
+                if granted.partition == self.owner.partition:
+                    for scope, slices in msgspec.json.decode(granted.slices, type=Slices).items():
+                        self._granted.setdefault(scope, {}).update(slices)
+                    self._grant = record.seq
             case ev.Killed() as stop:
                 self._stops[stop.scope] = (stop, envelope)
             case ev.Resumed() as release:

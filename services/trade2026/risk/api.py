@@ -18,6 +18,7 @@ from trade2026.kit.queries import bad_cursor, may_see, number, require_account, 
 from trade2026.kit.views import position_view, time_text
 from trade2026.risk.limits_input import read_limits, read_time, show_book
 from trade2026.risk.machine import Alert, WouldWiden
+from trade2026.risk.slices_api import add_slices
 
 if TYPE_CHECKING:
     from trade2026.risk.service import RiskService
@@ -91,6 +92,7 @@ def add_routes(app: App, service: "RiskService") -> None:
     add_limits(app, service)
     add_stops(app, service)
     add_alerts(app, service)
+    add_slices(app, service)
 
 
 def add_questions(app: App, service: "RiskService") -> None:

@@ -9,13 +9,14 @@ from collections import deque
 import msgspec
 
 from trade2026.controls.exposure import Exposure
-from trade2026.controls.limits import LimitBook, LimitSet, Tightening, loosens
+from trade2026.controls.limits import LimitBook, LimitSet, Slices, Tightening, loosens
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import Order
 
 HISTORY_MAX = 1_000
 ALERTS_MAX = 10_000
+GRANTS_MAX = 1_000
 REFUSALS_PER_MINUTE = 20
 """So many refusals of one account for one reason within a minute raise an alert."""
 MINUTE_NS = 60_000_000_000
@@ -108,6 +109,27 @@ def next_end(book: LimitBook) -> int:
     return min((each.until for each in book.tightened if each.until), default=0)
 
 
+class Grants:
+    """What one partition was granted, oldest first, until its log shows it."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[int, Slices]] = deque()
+        """The position of each grant, and what it says."""
+        self.forgotten = -1
+        """The newest grant that was dropped before it was seen to be recorded."""
+
+    def add(self, seq: int, slices: Slices) -> None:
+        """One more."""
+        self.waiting.append((seq, slices))
+        if len(self.waiting) > GRANTS_MAX:
+            self.forgotten = self.waiting.popleft()[0]
+
+    def recorded(self, grant: int) -> None:
+        """The partition's log has all up to this one."""
+        while self.waiting and self.waiting[0][0] <= grant:
+            self.waiting.popleft()
+
+
 class RiskMachine:
     """The fold of `risk.events`."""
 
@@ -119,6 +141,8 @@ class RiskMachine:
         self.alerts: dict[str, Alert] = {}
         self.stopped: dict[str, ev.Killed] = {}
         """Kills and halts that were asked for here and not resumed here."""
+        self.grants: dict[int, Grants] = {}
+        """By partition: slices that it may not have recorded yet."""
 
     def apply(self, envelope: ev.Envelope) -> None:
         """Fold the next event.
@@ -132,6 +156,10 @@ class RiskMachine:
             case ev.LimitsChanged():
                 self.book = msgspec.json.decode(data.limits, type=LimitBook)
                 self.history.append(Version(data.version, envelope.ts_init, data.by, data.reason, self.book))
+            case ev.SlicesGranted():
+                self.grants.setdefault(data.partition, Grants()).add(
+                    envelope.seq, msgspec.json.decode(data.slices, type=Slices)
+                )
             case ev.AlertRaised():
                 alert = Alert(data.alert_id, envelope.ts_init, data.severity, data.scope, data.message)
                 self.alerts.setdefault(data.alert_id, alert)

@@ -30,6 +30,7 @@ _REFUSED = msgspec.json.encode(ev.OrderRefused.__struct_config__.tag)
 _ALERTS_WAITING_MAX = 10_000
 
 OnStop = Callable[[ev.Killed | ev.Resumed, int], None]
+OnChange = Callable[[ev.LimitsAdopted | ev.OrderFilled, int], None]
 
 
 class OrdersSeen:
@@ -39,6 +40,7 @@ class OrdersSeen:
         ceilings: The limits until the log says others.
         instruments: By instrument id.
         on_stop: Told of each kill and release, and when (ns) it was written.
+        on_change: Told of each execution and of each adoption of limits, and when (ns), once all before was read.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class OrdersSeen:
         ceilings: LimitBook,
         instruments: dict[str, Instrument],
         on_stop: OnStop,
+        on_change: OnChange = lambda event, ts: None,
     ) -> None:
         self.bus, self.partition = context.bus, partition
         self.controls = Controls(ceilings, instruments)
@@ -55,7 +58,8 @@ class OrdersSeen:
         self.alerts_waiting: list[tuple[ev.AlertRaised, str]] = []
         """What is not recorded yet, each with the event that it follows from."""
         self.follower: Follower | None = None
-        self._ceilings, self._instruments, self._on_stop = ceilings, instruments, on_stop
+        self._ceilings, self._instruments = ceilings, instruments
+        self._on_stop, self._on_change = on_stop, on_change
         state, self._partitions = context.settings.state, context.settings.partitions(ORDERS)
         self.snapshots = SnapshotStore(snapshot_directory(state, "oms", partition), "oms")
         """Of the order log, made by the archive."""
@@ -86,6 +90,11 @@ class OrdersSeen:
         return self.fold.next_seq - 1
 
     @property
+    def is_live(self) -> bool:
+        """Whether all that was there at the start has been read: what comes now happens now."""
+        return self.follower is not None and self.follower.caught_up
+
+    @property
     def newest(self) -> str:
         """The id of the newest event."""
         return f"{ORDERS}/{self.partition}/{self.as_of}"
@@ -104,6 +113,8 @@ class OrdersSeen:
     def _on_order(self, envelope: Envelope, record: Record) -> None:
         self.fold.apply(envelope)
         data = envelope.data
+        if isinstance(data, ev.LimitsAdopted | ev.OrderFilled) and self.is_live:
+            self._on_change(data, envelope.ts_init)
         if isinstance(data, ev.Killed | ev.Resumed):
             self._on_stop(data, envelope.ts_init)
             if not self._is_ours_to_tell(data):

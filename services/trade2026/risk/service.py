@@ -34,6 +34,7 @@ from trade2026.risk import api
 from trade2026.risk.log import RiskLog
 from trade2026.risk.machine import near_limits, next_end, tightened, unblocked
 from trade2026.risk.orders_seen import ORDERS, OrdersSeen
+from trade2026.risk.sharing import SharingOut
 from trade2026.risk.stops import KILL_TARGETS, KillSwitch
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class RiskService(Service):
         self.instruments = Instruments(settings.instruments, venue)
         self.ceilings = msgspec.json.decode(settings.risk, type=LimitBook)
         self.orders = [
-            OrdersSeen(context, partition, self.ceilings, self.instruments.by_id, self._on_stop)
+            OrdersSeen(context, partition, self.ceilings, self.instruments.by_id, self._on_stop, self._on_change)
             for partition in range(settings.partitions(ORDERS))
         ]
         """By partition of the order log."""
@@ -67,6 +68,7 @@ class RiskService(Service):
             "trade2026_risk_checks_total", "Pre-trade checks answered", service="risk"
         )
         self._timer: asyncio.Task[None] | None = None
+        self.sharing = SharingOut(self)
         self._log_error = ""
         self._changing = asyncio.Lock()
 
@@ -81,8 +83,10 @@ class RiskService(Service):
         await self._raise_alerts()
         await self.refresh_limits("manifest", "the manifest was applied")
         self._timer = asyncio.ensure_future(self._tick())
+        self.sharing.start()
 
     async def stop(self) -> None:
+        await self.sharing.stop()
         if self._timer is not None:
             self._timer.cancel()
             await asyncio.gather(self._timer, return_exceptions=True)
@@ -115,7 +119,7 @@ class RiskService(Service):
             scopes = self.stops.unconfirmed_by(target)
             detail = f"has not confirmed the stop of {', '.join(scopes)}; asked again every second" if scopes else ""
             checks[target] = Health(not scopes, detail)
-        return checks
+        return checks | self.sharing.health()
 
     def stats(self) -> dict[str, Any]:
         alerts = self.log.machine.alerts.values()
@@ -261,11 +265,15 @@ class RiskService(Service):
 
     def _on_stop(self, event: ev.Killed | ev.Resumed, ts: int) -> None:
         """A stop that was asked for here is shown by the order log when it is in every partition that it concerns."""
+        self.sharing.stopped(event)
         kind, _, name = event.scope.partition(":")
         concerned = [self.orders_of(name)] if kind == "account" else self.orders
         stopped = [event.scope in each.controls.halts or event.scope in each.controls.kills for each in concerned]
         if isinstance(event, ev.Resumed) or all(stopped):
             self.stops.shown(event, ts)
+
+    def _on_change(self, event: ev.LimitsAdopted | ev.OrderFilled, ts: int) -> None:
+        self.sharing.changed(event, ts)
 
     async def _tick(self) -> None:
         while True:

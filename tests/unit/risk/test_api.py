@@ -209,8 +209,9 @@ async def test_a_kill_that_nobody_confirmed_is_no_success() -> None:
 def test_only_the_risk_role_changes_anything() -> None:
     routes = Routes()
     api.add_routes(routes, Risk())  # type: ignore[arg-type]
-    changing = {path for (method, path) in routes.handlers if method == "POST" and path != "/check"}
+    changing = {path for (method, path) in routes.handlers if method == "POST"} - {"/check", "/slices"}
     assert {path for (_, path), role in routes.roles.items() if role == "risk"} == changing
+    assert routes.roles["POST", "/slices"] == "trader"
 
 
 def test_limits_are_read_as_people_write_them() -> None:

@@ -501,12 +501,15 @@ async def test_a_stop_is_shown_by_all_partitions_and_told_once(split_desk: Desk)
     assert (risk.stops.latched, list(risk.stopped())) == ({}, ["stack"])
     tripped = ev.Killed(scope="strategy:mm", reason="lost", by="controls", halt=True, cause="breach")
     await split_desk.order_events(tripped, partition=2)
+    await until(lambda: "strategy:mm" in risk.stops.latched, "the others are told to halt it, too")
+    for partition in (0, 1, 3):
+        await split_desk.order_events(msgspec.structs.replace(tripped, cause="person"), partition=partition)
     account = ev.Killed(scope=f"account:{ACCOUNTS[3]}", reason="enough", by="ann")
     await risk.stops.kill(account, "")
     await split_desk.order_events(account, partition=3)
     assert risk.stops.latched == {}, "an account's stop concerns its own partition only"
     await risk.look_around()
-    assert sorted(risk.log.machine.alerts) == ["halted-2-1", "killed-0", "killed-3-1"]
+    assert sorted(risk.log.machine.alerts) == ["halted-1", "halted-2-1", "killed-0", "killed-3-2"]
     await split_desk.order_events(ev.Resumed(scope="stack", reason="well", by="ann"))
     assert "stack" in risk.stopped(), "one partition is released, three are not"
 

@@ -58,7 +58,7 @@ from trade2026.domain.events.orders import (
     StopTrailed,
 )
 from trade2026.domain.events.positions import PnlRealized, PositionChanged
-from trade2026.domain.events.risk import AlertAcknowledged, AlertRaised, LimitsChanged, RiskEvent
+from trade2026.domain.events.risk import AlertAcknowledged, AlertRaised, LimitsChanged, RiskEvent, SlicesGranted
 from trade2026.domain.events.stops import Killed, Resumed
 from trade2026.domain.events.strategies import (
     AmendDecided,
@@ -152,6 +152,7 @@ __all__ = [
     "RiskEvent",
     "Run",
     "SliceReached",
+    "SlicesGranted",
     "StackStopping",
     "StopTrailed",
     "StrategyEvent",

@@ -17,6 +17,14 @@ class LimitsChanged(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class SlicesGranted(Event, frozen=True, kw_only=True):
+    """What one partition may use from now on of limits that span partitions."""
+
+    partition: int
+    slices: msgspec.Raw
+    """JSON of `controls.Slices`: by scope and limit, those that change."""
+
+
 class AlertRaised(Event, frozen=True, kw_only=True):
     """Something a risk officer must see. `alert_id` is stable, so a replay raises it once."""
 
@@ -34,4 +42,4 @@ class AlertAcknowledged(Event, frozen=True, kw_only=True):
     note: str = ""
 
 
-RiskEvent = LimitsChanged | AlertRaised | AlertAcknowledged | Killed | Resumed | OwnerStarted
+RiskEvent = LimitsChanged | SlicesGranted | AlertRaised | AlertAcknowledged | Killed | Resumed | OwnerStarted

@@ -1,0 +1,181 @@
+"""Limits that span partitions, cut into a slice for each: together they are never more than the whole.
+
+A partition's owner knows its own orders only. So what is limited for a scope with accounts in several partitions is
+shared out: at first in equal parts, then as risk grants it, to where it is used. A slice is part of the limits that an
+owner has recorded in its log, so that a partition has the slice that its log says, whoever owns it.
+
+How much may be open or exposed is cut, and how many messages a second. |a + b| is at most |a| + |b|, so net exposure is
+kept too, and more strictly: what is long in one partition does not make room for what is short in another.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from trade2026.controls.exposure import Group
+from trade2026.controls.limits import LimitBook, LimitSet, Rate, Slice, Slices
+from trade2026.domain.numbers import SCALE
+
+SLICED = ("max_open_orders", "max_gross_exposure", "max_net_exposure", "order_rate")
+SPANNING = ("stack", "strategy", "instrument", "trader", "desk")
+"""Kinds of scope that may have accounts in every partition."""
+DEFAULT = "strategy:"
+"""The scope of strategies without limits of their own, each of which has such a slice."""
+_FIELDS = {"strategy": "strategies", "instrument": "instruments", "trader": "traders", "desk": "desks"}
+
+
+class Shortage(msgspec.Struct, frozen=True):
+    """An order that its partition's slice does not have room for, and the whole limit may."""
+
+    scope: str
+    field: str
+    needed: int
+    """What the slice would have to be."""
+
+
+def amount_of(limits: LimitSet, field: str) -> int | None:
+    """The number that is cut: of a rate its count."""
+    value: int | Rate | None = getattr(limits, field)
+    return value.count if isinstance(value, Rate) else value
+
+
+def equal_share(limit: int, partition: int, partitions: int) -> int:
+    """What a partition has of a limit before risk has said anything."""
+    return limit // partitions + (partition < limit % partitions)
+
+
+def spanning(book: LimitBook, named: Sequence[str] = ()) -> Iterator[tuple[str, LimitSet]]:
+    """The limits of every scope that spans partitions.
+
+    Args:
+        named: Scopes that only the default of strategies covers.
+    """
+    yield "stack", book.stack
+    yield DEFAULT, book.strategy_default
+    for kind, field in _FIELDS.items():
+        for name, limits in getattr(book, field).items():
+            yield f"{kind}:{name}", limits
+    for scope in named:
+        kind, _, name = scope.partition(":")
+        if kind == "strategy" and name and name not in book.strategies:
+            yield scope, book.strategy_default
+
+
+def slice_in(slices: Slices, scope: str, field: str) -> Slice | None:
+    """What a partition has of a limit; of a strategy without limits of its own the default's."""
+    found = slices.get(scope, {}).get(field)
+    if found is None and scope.startswith(DEFAULT) and scope not in slices:
+        return slices.get(DEFAULT, {}).get(field)
+    return found
+
+
+def sliced(book: LimitBook, partition: int, partitions: int, held: LimitBook, granted: Slices, grant: int) -> LimitBook:
+    """The limits of one partition.
+
+    What was granted of another limit than the one in force is no grant of this one. Until risk grants again, a
+    partition then keeps the smaller of what it had and its equal share: so the parts are never more than the whole,
+    whichever of the partitions hears of the change first.
+
+    Args:
+        book: The whole limits in force.
+        held: What the partition has recorded.
+        granted: What risk has granted since, or before.
+        grant: The newest grant in it.
+    """
+    if partitions == 1:
+        return book
+    slices: Slices = {}
+    cut = book
+    for scope, limits in spanning(book, list(dict.fromkeys([*granted, *held.slices]))):
+        mine: dict[str, Slice] = {}
+        for field in SLICED:
+            limit = amount_of(limits, field)
+            if limit is not None:
+                mine[field] = _slice_of(limit, scope, field, equal_share(limit, partition, partitions), held, granted)
+        if mine:
+            slices[scope] = mine
+            cut = _with_slices(cut, scope, limits, mine)
+    return msgspec.structs.replace(cut, partitions=partitions, slices=slices, grant=grant)
+
+
+def granted_of(book: LimitBook, granted: Slices) -> Slices:
+    """Those grants that are of the limits in force."""
+    found: Slices = {}
+    for scope, slices in granted.items():
+        kind, _, name = scope.partition(":")
+        limits = book.of(kind, name)
+        if kept := {field: each for field, each in slices.items() if each.of == amount_of(limits, field)}:
+            found[scope] = kept
+    return found
+
+
+def _slice_of(limit: int, scope: str, field: str, share: int, held: LimitBook, granted: Slices) -> Slice:
+    grant = granted.get(scope, {}).get(field)
+    if grant is not None and grant.of == limit:
+        return grant
+    before = slice_in(held.slices, scope, field)
+    if before is None:
+        return Slice(limit, share)
+    return before if before.of == limit else Slice(limit, min(before.value, share))
+
+
+def _with_slices(book: LimitBook, scope: str, limits: LimitSet, mine: dict[str, Slice]) -> LimitBook:
+    changes: dict[str, Any] = {}
+    for field, part in mine.items():
+        whole: int | Rate = getattr(limits, field)
+        changes[field] = msgspec.structs.replace(whole, count=part.value) if isinstance(whole, Rate) else part.value
+    cut = msgspec.structs.replace(limits, **changes)
+    if scope == DEFAULT:
+        return msgspec.structs.replace(book, strategy_default=cut)
+    kind, _, name = scope.partition(":")
+    return book.replaced(kind, name, cut)
+
+
+def used_of(group: Group, field: str) -> int:
+    """What a scope uses of a limit in one partition, rounded up; of a rate nothing is said here."""
+    match field:
+        case "max_open_orders":
+            return group.open_orders + group.waiting
+        case "max_gross_exposure":
+            return -(-group.gross // SCALE)
+        case "max_net_exposure":
+            return -(-max(abs(group.long), abs(group.short)) // SCALE)
+        case _:
+            return 0
+
+
+def redivide(limit: int, current: Sequence[int], held: Sequence[int], needs: Sequence[int]) -> list[int]:
+    """New slices, more to where more is needed.
+
+    A slice grows only by what nobody holds: first others have to let go, and to be known to have done so.
+
+    Args:
+        current: What each was granted last.
+        held: The most that each may still believe to have, or uses; never less than `current`.
+        needs: What each uses and asks for.
+
+    Returns:
+        Slices with `sum(max(held, new)) <= max(limit, sum(held))`.
+    """
+    count, total = len(current), sum(needs)
+    if total > limit:
+        targets = [limit * need // total for need in needs]
+    else:
+        # Half of what is left goes to all alike, half to where much is used.
+        left = limit - total
+        targets = [
+            need + left // 2 // count + ((left // 2) * need // total if total else left // 2 // count) for need in needs
+        ]
+    targets[needs.index(max(needs))] += limit - sum(targets)
+    is_over = sum(held) > limit
+    free = max(0, limit - sum(held))
+    found: list[int] = []
+    for now, kept, target in zip(current, held, targets, strict=True):
+        if target <= now:
+            found.append(target)
+            continue
+        grown = now if is_over else min(target, kept + free)
+        free -= max(0, grown - kept)
+        found.append(grown)
+    return found

@@ -1,0 +1,141 @@
+"""What limits need that span partitions: slices are shared out, and losses and executions added up. Idle with one."""
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trade2026.controls.slices import Shortage
+from trade2026.domain import events as ev
+from trade2026.kit.bus.port import BusError
+from trade2026.kit.service import Health
+from trade2026.risk.slicing import Slicing, View
+from trade2026.risk.whole import WholeStops, is_spanning
+
+if TYPE_CHECKING:
+    from trade2026.risk.service import RiskService
+
+log = logging.getLogger(__name__)
+
+KEY_VARIABLE = "TRADE2026_KEY"
+"""Environment variable with the bearer key for the services that are told to stop."""
+_LOOK_SECONDS = 1.0
+_PAUSE_SECONDS = 0.01
+"""Between two looks, however much happens."""
+_RECORD_SECONDS_MAX = 10.0
+"""A partition that has not recorded a grant for so long is told of in `/health`."""
+
+
+class SharingOut:
+    """Looks whenever something has changed that may call for another share, or for a stop."""
+
+    def __init__(self, risk: "RiskService") -> None:
+        self._risk = risk
+        self._slicing, self._whole = Slicing(), WholeStops()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._granted_at: dict[int, int] = {}
+        """When (ns) a partition was granted what it has not recorded yet."""
+        key = os.environ.get(KEY_VARIABLE, "")
+        self._authorization = f"Bearer {key}" if key else ""
+
+    @property
+    def _is_needed(self) -> bool:
+        return len(self._risk.orders) > 1
+
+    def start(self) -> None:
+        """Look from now on."""
+        if not self._is_needed:
+            return
+        for orders in self._risk.orders:  # what one has stopped while nobody looked
+            for stop in orders.controls.halts.values():
+                if stop.cause != "person" and not all(stop.scope in each.controls.halts for each in self._risk.orders):
+                    self._whole.tripped(stop)
+        self._task = asyncio.create_task(self._run(), name="sharing out of limits")
+
+    async def stop(self) -> None:
+        """Look no more. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def health(self) -> dict[str, Health]:
+        """Whether what was granted is taken; nothing with one partition."""
+        if not self._is_needed:
+            return {}
+        if self._task is not None and self._task.done():
+            return {"slices": Health(False, "limits are not shared out any more; see the log")}
+        now = self._risk.context.clock.now()
+        late = [number for number, since in sorted(self._granted_at.items()) if now - since > _RECORD_SECONDS_MAX * 1e9]
+        detail = f"partition {', '.join(map(str, late))} has not recorded its slices" if late else ""
+        return {"slices": Health(not late, detail)}
+
+    def changed(self, event: ev.LimitsAdopted | ev.OrderFilled, ts: int) -> None:
+        """A partition has recorded limits, or an order has executed."""
+        if self._is_needed:
+            if isinstance(event, ev.OrderFilled):
+                self._whole.filled(self._risk.book, event, ts)
+            self._wake.set()
+
+    def stopped(self, event: ev.Killed | ev.Resumed) -> None:
+        """A partition shows a stop or a release."""
+        if isinstance(event, ev.Resumed):
+            self._whole.released(event.scope)
+        elif self._is_needed and self._task is not None and event.cause != "person":
+            self._whole.tripped(event)
+            self._wake.set()
+
+    def want(self, shortage: Shortage, partition: int) -> bool:
+        """A partition asks for a larger slice; whether there is as much to be had."""
+        now = self._risk.context.clock.now()
+        wanted = self._slicing.want(self.views(shortage.scope), shortage, partition, now)
+        self._wake.set()
+        return wanted
+
+    def views(self, asked: str = "") -> list[View]:
+        """Every limit that spans partitions, as it is shared out now; also of a scope that nobody has traded in."""
+        if not self._is_needed:
+            return []
+        seen = [orders.controls for orders in self._risk.orders]
+        grants = self._risk.log.machine.grants
+        for number, controls in enumerate(seen):
+            if number in grants:
+                grants[number].recorded(controls.book.grant)
+                if not grants[number].waiting:
+                    self._granted_at.pop(number, None)
+        return self._slicing.views(self._risk.book, seen, grants, self._risk.context.clock.now(), asked)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                await self._share_out()
+                await self._halt()
+            except BusError as error:
+                log.warning("limits can't be shared out now: %s", error)
+                await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _share_out(self) -> None:
+        now = self._risk.context.clock.now()
+        for number, slices in sorted(self._slicing.proposals(self.views(), now).items()):
+            event = ev.SlicesGranted(partition=number, slices=msgspec.Raw(msgspec.json.encode(slices)))
+            await self._risk.log.record(event, principal="risk")
+            self._granted_at.setdefault(number, now)
+
+    async def _halt(self) -> None:
+        risk = self._risk
+        seen = [orders.controls for orders in risk.orders]
+        self._whole.look_at_losses(risk.book, seen, risk.context.clock.now())
+        due, self._whole.due = self._whole.due, {}
+        for scope, stop in due.items():
+            stopped = all(scope in each.halts or scope in each.kills for each in seen)
+            if is_spanning(scope) and not stopped and scope not in risk.stops.latched:
+                await risk.stops.kill(stop, self._authorization)

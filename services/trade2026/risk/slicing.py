@@ -1,0 +1,167 @@
+"""How limits that span partitions are shared out again: from where little is used to where more is needed.
+
+Nothing is given that anybody may still believe to have. A partition has a slice until its own log shows that it has
+recorded a smaller one; the log has one writer, so from there on whoever owns it decides by the smaller one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from trade2026.controls.exposure import Group
+from trade2026.controls.limits import LimitBook, LimitSet, Slice, Slices
+from trade2026.controls.slices import DEFAULT, SLICED, Shortage, amount_of, redivide, slice_in, spanning, used_of
+from trade2026.risk.machine import Grants
+
+_WANTED_NS = 2_000_000_000
+"""A shortage that was told counts for so long."""
+_NO_GRANTS = Grants()
+
+
+class Seen(Protocol):
+    """A partition as risk sees it in its log."""
+
+    @property
+    def book(self) -> LimitBook: ...
+    def group(self, kind: str, name: str = "") -> Group: ...
+    def scopes_known(self) -> list[str]: ...
+
+
+@dataclass
+class _Rate:
+    """A partition's part of a rate: what was used of a larger one still counts for a while."""
+
+    value: int
+    held: int
+    until: int
+
+
+class Part(NamedTuple):
+    """One limit of one partition."""
+
+    current: int
+    held: int
+    used: int
+
+
+class View(NamedTuple):
+    """One limit that spans partitions, as it is shared out now."""
+
+    scope: str
+    field: str
+    limit: int
+    parts: list[Part]
+
+
+class Slicing:
+    """Decides on grants."""
+
+    def __init__(self) -> None:
+        self._wanted: dict[tuple[str, str, int], tuple[int, int]] = {}
+        """What a partition asked for, and until when it counts (ns)."""
+        self._rates: dict[tuple[str, int], _Rate] = {}
+
+    def want(self, views: Sequence[View], shortage: Shortage, partition: int, now: int) -> bool:
+        """Take note of a shortage; whether there is as much to be had."""
+        for view in views:
+            if (view.scope, view.field) == (shortage.scope, shortage.field):
+                others = sum(part.used for number, part in enumerate(view.parts) if number != partition)
+                if others + shortage.needed > view.limit:
+                    return False
+                self._wanted[shortage.scope, shortage.field, partition] = (shortage.needed, now + _WANTED_NS)
+                return True
+        return False
+
+    def views(
+        self, book: LimitBook, seen: Sequence[Seen], grants: Mapping[int, Grants], now: int, asked: str = ""
+    ) -> list[View]:
+        """Every limit that spans partitions and is in force in all of them; what only some have adopted is left out.
+
+        Args:
+            asked: A scope that nobody may have traded in yet.
+        """
+        if any(_is_unknown(each.book, grants.get(number, _NO_GRANTS), len(seen)) for number, each in enumerate(seen)):
+            return []
+        known = {scope for each in seen for scope in each.scopes_known()} | {scope for scope, _, _ in self._wanted}
+        found: list[View] = []
+        for scope, limits in spanning(book, sorted({*known, asked})):
+            if scope == DEFAULT:
+                continue
+            for field in SLICED:
+                if amount_of(limits, field) is not None:
+                    view = self._view(scope, field, limits, seen, grants, now)
+                    if view is not None:
+                        found.append(view)
+        return found
+
+    def _view(
+        self,
+        scope: str,
+        field: str,
+        limits: LimitSet,
+        seen: Sequence[Seen],
+        grants: Mapping[int, Grants],
+        now: int,
+    ) -> View | None:
+        limit = amount_of(limits, field)
+        assert limit is not None
+        kind, _, name = scope.partition(":")
+        parts: list[Part] = []
+        for number, each in enumerate(seen):
+            adopted = slice_in(each.book.slices, scope, field)
+            if adopted is None or adopted.of != limit:
+                return None
+            waiting = [
+                found
+                for _, slices in grants.get(number, _NO_GRANTS).waiting
+                if (found := slices.get(scope, {}).get(field)) is not None
+            ]
+            used = used_of(each.group(kind, name), field)
+            held = max(adopted.value, used, *(found.value for found in waiting))
+            if field == "order_rate" and limits.order_rate is not None:
+                held = max(held, self._rate_held(scope, number, adopted.value, limit, limits.order_rate.per_ns, now))
+            current = waiting[-1].value if waiting and waiting[-1].of == limit else adopted.value
+            parts.append(Part(current, held, used))
+        return View(scope, field, limit, parts)
+
+    def _rate_held(self, scope: str, number: int, value: int, limit: int, per_ns: int, now: int) -> int:
+        """What a partition may have sent within the time of a rate: of a part that became smaller, the larger one.
+
+        What was before this process began is not known, so all of it may have been sent.
+        """
+        rate = self._rates.get((scope, number))
+        if rate is None:
+            rate = self._rates[scope, number] = _Rate(value, limit, now + per_ns)
+        elif value < rate.value:
+            rate.held, rate.until = max(rate.value, rate.held if now < rate.until else 0), now + per_ns
+        rate.value = value
+        return rate.held if now < rate.until else value
+
+    def proposals(self, views: Sequence[View], now: int) -> dict[int, Slices]:
+        """What is to be granted now, by partition."""
+        self._wanted = {key: wanted for key, wanted in self._wanted.items() if wanted[1] > now}
+        found: dict[int, Slices] = {}
+        for view in views:
+            needs = [
+                max(part.used, self._wanted.get((view.scope, view.field, number), (0, 0))[0])
+                for number, part in enumerate(view.parts)
+            ]
+            current = [part.current for part in view.parts]
+            asked = any(
+                (view.scope, view.field, number) in self._wanted and need > has
+                for number, (need, has) in enumerate(zip(needs, current, strict=True))
+            )
+            if not asked and not any(need * 4 > now_has * 3 for need, now_has in zip(needs, current, strict=True)):
+                continue
+            wanted = redivide(view.limit, current, [part.held for part in view.parts], needs)
+            least = 1 if asked else max(1, view.limit // (8 * len(needs)))
+            for number, (before, after) in enumerate(zip(current, wanted, strict=True)):
+                if abs(after - before) >= least:
+                    slices = found.setdefault(number, {}).setdefault(view.scope, {})
+                    slices[view.field] = Slice(view.limit, after)
+        return found
+
+
+def _is_unknown(book: LimitBook, grants: Grants, partitions: int) -> bool:
+    """Whether a partition may have a slice that is not known here."""
+    return book.partitions != partitions or book.grant < grants.forgotten

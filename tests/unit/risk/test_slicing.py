@@ -1,0 +1,263 @@
+"""Limits that span partitions: whatever is granted, adopted, lost and read late, the parts are never more than the whole."""
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from trade2026.controls.exposure import Group
+from trade2026.controls.limits import LimitBook, LimitSet, Rate, Slices
+from trade2026.controls.slices import Shortage, equal_share, granted_of, redivide, slice_in, sliced
+from trade2026.risk.machine import Grants
+from trade2026.risk.slicing import Slicing
+
+P = 3
+SCOPES = ("stack", "strategy:mm", "strategy:x")
+"""The second has limits of its own, the third those of the default."""
+FIELD = "max_open_orders"
+SECOND = 1_000_000_000
+
+
+def book_of(limit: int) -> LimitBook:
+    one = LimitSet(max_open_orders=limit)
+    return LimitBook(version=limit, stack=one, strategy_default=one, strategies={"mm": one})
+
+
+class Cell:
+    """A partition: its log, and what its owner of this moment has in memory."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.log: list[tuple[LimitBook | None, dict[str, int]]] = []
+        """After each event: the limits, if it is an adoption, and how many orders are open."""
+        self.open = dict.fromkeys(SCOPES, 0)
+        self.book = LimitBook()
+        self.read_to = self.committed = 0
+        self.granted: Slices = {}
+        self.grant = -1
+
+    def read(self, events: list[tuple[int, Slices] | LimitBook], whole: LimitBook) -> LimitBook:
+        for seq, event in enumerate(events[self.read_to :], self.read_to):
+            if isinstance(event, LimitBook):
+                whole = event
+            elif event[0] == self.number:
+                for scope, slices in event[1].items():
+                    self.granted.setdefault(scope, {}).update(slices)
+                self.grant = seq
+        self.read_to = len(events)
+        return whole
+
+    def adopt(self, whole: LimitBook) -> None:
+        self.granted = granted_of(whole, self.granted)
+        book = sliced(whole, self.number, P, self.book, self.granted, max(self.grant, self.book.grant))
+        if book != self.book:
+            self.book = book
+            self.log.append((book, dict(self.open)))
+        self.committed = self.read_to
+
+    def crash(self) -> None:
+        self.read_to, self.granted, self.grant = self.committed, {}, -1
+
+    def part(self, scope: str) -> int:
+        found = slice_in(self.book.slices, scope, FIELD)
+        assert found is not None
+        return found.value
+
+
+class Seen:
+    """What risk has read of a partition's log."""
+
+    def __init__(self) -> None:
+        self.book, self.open, self.to = LimitBook(), dict.fromkeys(SCOPES, 0), 0
+
+    def group(self, kind: str, name: str = "") -> Group:
+        group = Group("")
+        group.open_orders = self.open[f"{kind}:{name}" if name else kind]
+        return group
+
+    def scopes_known(self) -> list[str]:
+        return [scope for scope in SCOPES if self.open[scope]]
+
+    def read(self, log: list[tuple[LimitBook | None, dict[str, int]]], count: int) -> None:
+        for book, open_orders in log[self.to : self.to + count]:
+            self.book = book or self.book
+            self.open = open_orders
+            self.to += 1
+
+
+class Shared(RuleBasedStateMachine):
+    """Three partitions, one risk service, any order of events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole, self.changed, self.now = book_of(10), False, 1
+        self.events: list[tuple[int, Slices] | LimitBook] = []
+        self.cells = [Cell(number) for number in range(P)]
+        for cell in self.cells:
+            cell.adopt(self.whole)
+        self.start_risk()
+
+    def start_risk(self) -> None:
+        self.slicing, self.seen = Slicing(), [Seen() for _ in range(P)]
+        self.grants: dict[int, Grants] = {}
+        for seq, event in enumerate(self.events):
+            if not isinstance(event, LimitBook):
+                self.grants.setdefault(event[0], Grants()).add(seq, event[1])
+
+    @rule(number=st.integers(0, P - 1))
+    def a_partition_reads(self, number: int) -> None:
+        cell = self.cells[number]
+        last = next((one for one in reversed(self.events[: cell.read_to]) if isinstance(one, LimitBook)), book_of(10))
+        cell.adopt(cell.read(self.events, last))
+
+    @rule(number=st.integers(0, P - 1))
+    def an_owner_is_killed(self, number: int) -> None:
+        self.cells[number].crash()
+
+    @rule(number=st.integers(0, P - 1), scope=st.sampled_from(SCOPES[1:]))
+    def an_order_is_opened(self, number: int, scope: str) -> None:
+        cell = self.cells[number]
+        if all(cell.open[each] < cell.part(each) for each in ("stack", scope)):
+            for each in ("stack", scope):
+                cell.open[each] += 1
+            cell.log.append((None, dict(cell.open)))
+
+    @rule(number=st.integers(0, P - 1), scope=st.sampled_from(SCOPES[1:]))
+    def an_order_is_closed(self, number: int, scope: str) -> None:
+        cell = self.cells[number]
+        if cell.open[scope]:
+            for each in ("stack", scope):
+                cell.open[each] -= 1
+            cell.log.append((None, dict(cell.open)))
+
+    @rule(number=st.integers(0, P - 1), count=st.integers(1, 5))
+    def risk_reads(self, number: int, count: int) -> None:
+        self.seen[number].read(self.cells[number].log, count)
+
+    @rule(number=st.integers(0, P - 1), scope=st.sampled_from(SCOPES), needed=st.integers(1, 10))
+    def risk_is_asked(self, number: int, scope: str, needed: int) -> None:
+        self.slicing.want(self.views(scope), Shortage(scope, FIELD, needed), number, self.now)
+
+    @rule()
+    def risk_shares_out(self) -> None:
+        self.now += SECOND // 2
+        for number, slices in self.slicing.proposals(self.views(), self.now).items():
+            self.grants.setdefault(number, Grants()).add(len(self.events), slices)
+            self.events.append((number, slices))
+
+    @rule()
+    def risk_is_killed(self) -> None:
+        self.start_risk()
+
+    @precondition(lambda self: len(self.events) < 50)
+    @rule(limit=st.integers(0, 20))
+    def a_person_changes_the_limit(self, limit: int) -> None:
+        self.whole, self.changed = book_of(limit), True
+        self.events.append(self.whole)
+
+    def views(self, asked: str = "") -> list:  # type: ignore[type-arg]
+        for number, seen in enumerate(self.seen):
+            if number in self.grants:
+                self.grants[number].recorded(seen.book.grant)
+        return self.slicing.views(self.whole, self.seen, self.grants, self.now, asked)
+
+    @invariant()
+    def the_parts_are_never_more_than_the_whole(self) -> None:
+        for scope in SCOPES:
+            parts = sum(cell.part(scope) for cell in self.cells)
+            whole = max(slice_in(cell.book.slices, scope, FIELD).of for cell in self.cells)  # type: ignore[union-attr]
+            assert parts <= whole, scope
+            if not self.changed:
+                assert sum(cell.open[scope] for cell in self.cells) <= 10
+
+
+Shared.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+test_any_order_of_events_keeps_the_whole_limit = Shared.TestCase
+
+
+def settle(machine: Shared, rounds: int = 12) -> None:
+    for _ in range(rounds):
+        for number in range(P):
+            machine.seen[number].read(machine.cells[number].log, 1_000)
+        machine.risk_shares_out()
+        for number in range(P):
+            machine.a_partition_reads(number)
+
+
+def test_one_partition_gets_nearly_all_of_it_while_the_others_are_idle_and_they_get_it_back() -> None:
+    machine = Shared()
+    for _ in range(9):
+        machine.an_order_is_opened(0, "strategy:x")
+        settle(machine)
+    assert machine.cells[0].open["stack"] >= 8
+    for count in range(1, 10):
+        machine.an_order_is_closed(0, "strategy:x")
+        settle(machine)
+        for scope in ("stack", "strategy:mm"):
+            machine.slicing.want(machine.views(scope), Shortage(scope, FIELD, count), 1, machine.now)
+        settle(machine, 2)
+        machine.an_order_is_opened(1, "strategy:mm")
+    assert machine.cells[1].open["stack"] >= 8
+
+
+def test_what_is_asked_for_is_had_to_the_last_unit_and_more_than_there_is_is_refused() -> None:
+    machine = Shared()
+    settle(machine)
+    for count in range(1, 11):
+        for scope in ("stack", "strategy:x"):
+            if machine.cells[0].part(scope) < count:
+                assert machine.slicing.want(machine.views(scope), Shortage(scope, FIELD, count), 0, machine.now)
+        settle(machine, 4)
+        machine.an_order_is_opened(0, "strategy:x")
+        assert machine.cells[0].open["stack"] == count
+    assert machine.cells[0].open["stack"] == 10
+    settle(machine)
+    assert not machine.slicing.want(machine.views(), Shortage("stack", FIELD, 1), 1, machine.now)
+
+
+def test_a_part_of_a_rate_is_given_on_only_when_nobody_can_have_used_it_within_its_time() -> None:
+    rate = LimitSet(order_rate=Rate(count=9, per_ns=SECOND))
+    whole, slicing, grants = LimitBook(stack=rate), Slicing(), {number: Grants() for number in range(P)}
+    cells, seen, seq = [Cell(number) for number in range(P)], [Seen() for _ in range(P)], 0
+
+    def rates(now: int, wanted: int = 0) -> list[int]:
+        """Ask for the first, share out, and let everybody adopt at once."""
+        nonlocal seq
+        for cell, one in zip(cells, seen, strict=True):
+            cell.book = sliced(whole, cell.number, P, cell.book, cell.granted, max(cell.grant, cell.book.grant))
+            one.book = cell.book
+            grants[cell.number].recorded(one.book.grant)
+        views = slicing.views(whole, seen, grants, now)
+        if wanted:
+            assert slicing.want(views, Shortage("stack", "order_rate", wanted), 0, now)
+        for number, slices in slicing.proposals(views, now).items():
+            grants[number].add(seq, slices)
+            cells[number].granted, cells[number].grant = slices, seq
+            seq += 1
+        found = [cell.book.stack.order_rate for cell in cells]
+        return [each.count for each in found if each is not None]
+
+    assert rates(0) == [3, 3, 3]
+    assert rates(SECOND // 2, 7) == [3, 3, 3]
+    taken = rates(SECOND - 1, 7)
+    assert taken[0] == 3, "what was before risk began is not known"
+    assert max(taken[1:]) < 3
+    at = SECOND + 1
+    assert rates(at, 7)[0] == 3, "they have sent as many a moment ago"
+    assert rates(at + SECOND // 2, 7)[0] == 3
+    rates(at + 2 * SECOND, 7)
+    assert rates(at + 2 * SECOND + 1)[0] >= 7
+
+
+def test_equal_shares_are_the_whole_and_a_growth_waits_for_what_others_hold() -> None:
+    for limit in range(20):
+        assert sum(equal_share(limit, number, P) for number in range(P)) == limit
+    assert redivide(9, [3, 3, 3], [3, 3, 3], [9, 0, 0]) == [3, 0, 0]
+    assert redivide(9, [3, 0, 0], [3, 3, 0], [9, 0, 0]) == [6, 0, 0]
+    assert redivide(9, [3, 3, 3], [3, 5, 3], [4, 5, 0])[0] == 3, "one uses more than its part: prices have moved"
+
+
+def test_with_one_partition_nothing_is_cut() -> None:
+    whole = book_of(7)
+    assert sliced(whole, 0, 1, LimitBook(), {}, -1) is whole
+    assert msgspec.json.decode(msgspec.json.encode(whole), type=LimitBook) == whole
