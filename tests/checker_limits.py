@@ -5,10 +5,10 @@ Told from the log alone: limits as `LimitsAdopted` says, positions as fills sum 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
-from tests.checker_states import States
+from tests.checker_states import State, States
 
 from trade2026.controls.limits import LimitBook, LimitSet
 from trade2026.domain import events as ev
@@ -157,3 +157,44 @@ def exposures(envelopes: Iterable[ev.Envelope], account: str, as_of: int) -> tup
         states.apply(envelope)
     counted = [state.counted for state in states.orders.values() if state.spec.account == account]
     return sum(1 for quantity, _ in counted if quantity), sum(quantity * price for quantity, price in counted) // _SCALE
+
+
+def over_spanning_limits(logs: Iterable[Sequence[ev.Envelope]], book: LimitBook) -> list[str]:
+    """Everything that was accepted although all partitions together were over a limit then.
+
+    Args:
+        logs: Of each partition: they are put in the order of their times, which one clock has given.
+        book: The limits, which nobody changed meanwhile. Open orders and what they are worth are told.
+    """
+    states: dict[str, States] = {}
+    faults: list[str] = []
+    merged = sorted(
+        ((envelope.ts_init, number, envelope) for number, log in enumerate(logs) for envelope in log),
+        key=lambda each: each[:2],
+    )
+    for _, number, envelope in merged:
+        of_partition = states.setdefault(str(number), States())
+        of_partition.apply(envelope)
+        if isinstance(envelope.data, ev.OrderAccepted):
+            everything = [state for each in states.values() for state in each.orders.values()]
+            faults += [f"{number}/{envelope.seq}: {fault}" for fault in _over(everything, envelope.data.spec, book)]
+    return faults
+
+
+def _over(states: list[State], spec: OrderSpec, book: LimitBook) -> list[str]:
+    faults: list[str] = []
+    named = [("stack", ""), ("strategy", spec.strategy), ("instrument", spec.instrument), ("desk", spec.desk)]
+    for kind, name in named:
+        if kind != "stack" and not name:
+            continue
+        limits = book.of(kind, name)
+        counted = [each.counted for each in states if kind == "stack" or getattr(each.spec, kind) == name]
+        count = sum(1 for quantity, _ in counted if quantity)
+        value = sum(quantity * price for quantity, price in counted) // _SCALE
+        for what, found, limit in (
+            ("open orders", count, limits.max_open_orders),
+            ("of value open", value, limits.max_gross_exposure),
+        ):
+            if limit is not None and found > limit:
+                faults.append(f"{kind} {name} has {found} {what}, the most is {limit}")
+    return faults
