@@ -13,7 +13,7 @@ from trade2026.cli.names import stranger
 from trade2026.cli.output import REFUSED, UNREACHABLE, AsJson, CliError, Reason, StatePath, print_json, show, show_rows
 from trade2026.cli.target import Target, find
 
-limits = typer.Typer(help="Limits: show, tighten.", invoke_without_command=True, rich_markup_mode=None)
+limits = typer.Typer(help="Limits: show, tighten, slices.", invoke_without_command=True, rich_markup_mode=None)
 
 Scope = Annotated[
     str,
@@ -91,6 +91,26 @@ def tighten(
         body["until"] = until
     answer = find(state_dir).call("risk", "POST", "/limits/tighten", body)
     show(answer, as_json, f"{scope}: tightened {', '.join(body['limits'])}")
+
+
+@limits.command("slices")
+def show_slices(state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Show how limits that span partitions are shared out among them, and what each partition uses.
+
+    Example: trade2026 limits slices
+    """
+    answer = find(state_dir).call("risk", "GET", "/slices")
+    if as_json:
+        print_json(answer)
+        return
+    rows = [
+        {**limit, "partition": str(part["partition"]), "slice": part["slice"], "used": part["used"]}
+        for limit in answer["limits"]
+        for part in limit["slices"]
+    ]
+    columns = {"scope": "SCOPE", "limit": "LIMIT", "whole": ">WHOLE", "partition": ">PARTITION", "slice": ">SLICE"}
+    one = "this stack has one partition: every limit is whole there"
+    show_rows(rows, {**columns, "used": ">USED"}, "no limit spans partitions" if answer["partitions"] > 1 else one)
 
 
 def _limit(text: str) -> tuple[str, Any]:

@@ -35,7 +35,7 @@ IDS = [" ".join(path) for path in COMMANDS]
 def test_every_command_that_is_promised_exists() -> None:
     promised = (
         "up, apply, down, status, serve, plan, validate, order submit, order cancel, order amend, order list, order show, "
-        "positions, pnl, audit search, audit verify, audit export, monitoring show, monitoring rules, monitoring dashboards, limits show, limits tighten, kill, resume, trace, events tail, replay, backup, restore, migrate, doctor, "
+        "positions, pnl, audit search, audit verify, audit export, monitoring show, monitoring rules, monitoring dashboards, limits show, limits tighten, limits slices, kill, resume, trace, events tail, replay, backup, restore, migrate, doctor, "
         "keys new, strategy new, strategy check, strategy backtest, strategy run, strategy list, strategy show, strategy stop, strategy halt, "
         "strategy release, cache get, cache keys, cache set, cache delete, cache watch, lake tables, lake query, lake optimize, query, "
         "parent submit, parent list, parent show, parent pause, parent resume, parent amend, parent cancel"
@@ -272,6 +272,17 @@ def test_limits_are_tightened_in_the_words_of_the_manifest(cli: Any, text: str, 
     from trade2026.cli.risk import _limit
 
     assert dict([_limit(text)]) == sent
+
+
+def test_slices_are_shown_a_line_a_partition(cli: Any, stack: Any) -> None:
+    parts = [{"partition": 0, "slice": "7", "used": "6"}, {"partition": 1, "slice": "3", "used": "0"}]
+    limit = {"scope": "stack", "limit": "max_open_orders", "whole": "10", "slices": parts}
+    stack.answers["GET /slices"] = (200, {"partitions": 2, "limits": [limit]})
+    lines = [line.split() for line in cli("limits", "slices").out.splitlines()]
+    assert ["stack", "max_open_orders", "10", "0", "7", "6"] in lines
+    assert json.loads(cli("limits", "slices", "--json").out)["limits"] == [limit]
+    stack.answers["GET /slices"] = (200, {"partitions": 1, "limits": []})
+    assert "one partition" in cli("limits", "slices").out
 
 
 def test_limits_are_shown_by_scope_in_words(cli: Any, stack: Any) -> None:
