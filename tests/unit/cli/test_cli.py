@@ -278,6 +278,8 @@ def test_slices_are_shown_a_line_a_partition(cli: Any, stack: Any) -> None:
     parts = [{"partition": 0, "slice": "7", "used": "6"}, {"partition": 1, "slice": "3", "used": "0"}]
     limit = {"scope": "stack", "limit": "max_open_orders", "whole": "10", "slices": parts}
     stack.answers["GET /slices"] = (200, {"partitions": 2, "limits": [limit]})
+    state = stack.state.running()
+    stack.state.write_running(state | {"ports": state["ports"] | {"risk": state["ports"]["oms"]}})
     lines = [line.split() for line in cli("limits", "slices").out.splitlines()]
     assert ["stack", "max_open_orders", "10", "0", "7", "6"] in lines
     assert json.loads(cli("limits", "slices", "--json").out)["limits"] == [limit]
