@@ -11,6 +11,8 @@ from bench.stack import ROOT, environment
 SUITES = (
     "tests/simulation",
     "tests/e2e/test_crash.py",
+    "tests/e2e/test_slices_crash.py",
+    "tests/unit/risk/test_slicing.py",
     "tests/integration/test_backtest.py",
     "tests/integration/test_openapi.py",
     "tests/integration/test_websocket_fuzz.py",
@@ -22,6 +24,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--seeds", default=os.environ.get("SIM_SEEDS", "10000"))
     parser.add_argument("--rounds", default=os.environ.get("CRASH_ROUNDS", "100"))
+    parser.add_argument("--slice-rounds", default=os.environ.get("SLICE_ROUNDS", "100"))
+    parser.add_argument("--slice-examples", default=os.environ.get("SLICE_EXAMPLES", "5000"))
     parser.add_argument("--days", default=os.environ.get("BACKTEST_DAYS", "7"))
     parser.add_argument("--examples", default=os.environ.get("OPENAPI_EXAMPLES", "500"))
     parser.add_argument("--visits", default=os.environ.get("WEBSOCKET_EXAMPLES", "2000"))
@@ -30,6 +34,8 @@ def main() -> None:
     chosen = {
         "SIM_SEEDS": options.seeds,
         "CRASH_ROUNDS": options.rounds,
+        "SLICE_ROUNDS": options.slice_rounds,
+        "SLICE_EXAMPLES": options.slice_examples,
         "BACKTEST_DAYS": options.days,
         "OPENAPI_EXAMPLES": options.examples,
         "WEBSOCKET_EXAMPLES": options.visits,

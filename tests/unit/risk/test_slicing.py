@@ -184,7 +184,7 @@ class Shared(RuleBasedStateMachine):
 
 
 Shared.TestCase.settings = settings(
-    max_examples=int(os.environ.get("TRADE2026_EXAMPLES", "200")), stateful_step_count=60, deadline=None
+    max_examples=int(os.environ.get("SLICE_EXAMPLES", "200")), stateful_step_count=60, deadline=None
 )
 test_any_order_of_events_keeps_the_whole_limit = Shared.TestCase
 
