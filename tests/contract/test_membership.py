@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -13,6 +14,7 @@ from tests.waiting import until
 
 from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
+from trade2026.kit.bus.membership_group import Unreachable
 from trade2026.kit.bus.membership_kafka import kafka_membership
 from trade2026.kit.bus.membership_member import GroupMembership, Timing
 from trade2026.kit.bus.membership_memory import MemoryGroup
@@ -226,6 +228,24 @@ async def test_what_a_silent_member_had_goes_to_others_when_its_session_is_over_
     taken = [at for each in (second, third) for n, at in each.taken_at.items() if n in each.membership.held & had]
     assert len(taken) == len(had)
     assert min(taken) >= session_ends
+
+
+async def test_a_member_that_the_group_does_not_answer_once_keeps_what_it_has_while_its_session_runs(
+    several: Several, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = await grown(group, several, "a", "b")
+    coordinator, failures = first.membership._coordinator, [Unreachable("the connection was lost")] * 2
+    join = coordinator.join
+
+    async def joined(*args: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await join(*args)
+
+    monkeypatch.setattr(coordinator, "join", joined)
+    await group.join(several("c"))
+    await until(lambda: group.settled and not failures, "three share")
+    assert [what for what, _ in first.told if what == "lose"] == []
 
 
 async def test_of_two_with_one_name_the_younger_stays(several: Several, group: Group) -> None:

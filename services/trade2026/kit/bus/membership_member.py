@@ -203,7 +203,14 @@ class GroupMembership:
     async def _rounds(self, joined: asyncio.Event) -> None:
         """Join, hear one's share, take and let go; again when anything changes."""
         while True:
-            table = await self._round(joined)
+            try:
+                table = await self._round(joined)
+            except Unreachable as error:
+                if not (joined.is_set() and self._connected):
+                    raise
+                self.detail = f"the group can't be heard: {error}"  # what we have is ours while the session runs
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
             if table is None:
                 continue
             mine = frozenset(each for each, owner in table.items() if owner.name == self.me.name)
