@@ -44,6 +44,7 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("GET", "/limits"): "viewer",
         ("GET", "/limits/history"): "viewer",
         ("POST", "/limits/tighten"): "risk",
+        ("POST", "/slices"): "trader",
         ("POST", "/symbols/{symbol}/block"): "risk",
         ("POST", "/symbols/{symbol}/unblock"): "risk",
         ("POST", "/kill"): "risk",

@@ -14,6 +14,7 @@ from rig import FlakyBus, Rig
 
 from trade2026.domain import events as ev
 from trade2026.exeq.service import TOPIC, ExeqService
+from trade2026.kit.addresses import Addresses
 from trade2026.kit.bus.port import BusUncertain
 from trade2026.kit.clock import ManualClock
 
@@ -230,14 +231,15 @@ async def test_an_amendment_to_a_price_of_0_takes_the_limit_away_and_what_works_
 
 async def test_a_child_that_was_never_sent_is_withdrawn(desk: Desk) -> None:
     service = await desk.start(ExeqService)
-    service.cells.here[0].entry.url, url = "http://127.0.0.1:1", service.cells.here[0].entry.url
+    entry = service.cells.here[0].entry
+    entry.where, where = Addresses(lambda: ["http://127.0.0.1:1"]), entry.where
     first = await desk.begin(service, account="withdrawn")
     await desk.until(lambda: service.cells.here[0].entry.detail, "the order service does not answer")
     assert not service.health()["order_entry"].ok
     second = await desk.begin(service, account="withdrawn")
     for parent_id in (first, second):
         assert (await desk.ask(service, "POST", f"/parents/{parent_id}/cancel"))[0] == 200
-    service.cells.here[0].entry.url = url
+    entry.where = where
     for parent_id in (first, second):
         await desk.until(
             lambda parent_id=parent_id: parent_id not in service.cells.here[0].machine.open, "it has ended"
