@@ -18,6 +18,7 @@ from trade2026.kit.settings import ProcessSettings
 from trade2026.local import brokers, stores
 from trade2026.local.infra.component import Component
 from trade2026.local.infra.wanted import wanted, with_addresses
+from trade2026.local.log_place import log_of
 from trade2026.local.migration import files, journal
 from trade2026.local.migration.log import Told, filled_partitions
 from trade2026.local.migration.moves import (
@@ -112,7 +113,7 @@ class Migration:
             moved = {"records": asyncio.run(self._move_log(steps)), "rows": self._move_series(said["id"])}
             moved["files"] = files.copy(self.source.path, self.target.path, self._left_out, self._told)
             result = self._result(moved, self._compare(steps))
-            self.target.write_running({"bus": "kafka" if self.to_kafka else "embedded", "stack": self.stack})
+            self.target.write_running({**log_of(self._plan), "stack": self.stack})
             journal.write(self.target.path, {**said, "finished": True, "at": time.time()})
             self._series.remove()
             return result

@@ -112,7 +112,7 @@ def require_partitions(here: dict[str, int], there: dict[str, int], filled: set[
         if here.get(topic, count) != count:
             raise MigrationRefused(
                 f"{topic} has {here[topic]} partition(s) and would have {count}: a log can't be split anew; "
-                f"change spec.partitions of the manifest to what the stack has"
+                f"change spec.bus.partitions of the manifest to what the stack has"
             )
 
 
