@@ -5,7 +5,13 @@ import os
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from trade2026.controls.exposure import Group
 from trade2026.controls.limits import LimitBook, LimitSet, Rate, Slices
@@ -183,10 +189,10 @@ class Shared(RuleBasedStateMachine):
                 assert sum(cell.open[scope] for cell in self.cells) <= 10
 
 
-Shared.TestCase.settings = settings(
-    max_examples=int(os.environ.get("SLICE_EXAMPLES", "200")), stateful_step_count=60, deadline=None
-)
-test_any_order_of_events_keeps_the_whole_limit = Shared.TestCase
+def test_any_order_of_events_keeps_the_whole_limit() -> None:
+    examples = int(os.environ.get("SLICE_EXAMPLES", "200"))
+    chosen = settings(max_examples=examples, stateful_step_count=60, deadline=None)
+    run_state_machine_as_test(Shared, settings=chosen)  # type: ignore[no-untyped-call]
 
 
 def settle(machine: Shared, rounds: int = 12) -> None:
