@@ -108,9 +108,9 @@ class _Errors:
         from trade2026.stack.planner import PlanError
         from trade2026.stores.timeseries.port import StoreError
 
-        if isinstance(error, MigrationRefused | PlanError | RunError | ConfigurationError):
+        if isinstance(error, MigrationRefused | PlanError | RunError | ConfigurationError | StateError):
             raise CliError(str(error), FAILED) from error
-        if isinstance(error, BusError | InfraError | OSError | StateError | StoreError):
+        if isinstance(error, BusError | InfraError | OSError | StoreError):
             raise CliError(f"{error}; what was moved so far stays: start the move again to go on", FAILED) from error
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from trade2026.kit.bus.kafka import KafkaBus
 from trade2026.kit.bus.kafka_copy import KafkaCopy
-from trade2026.kit.bus.port import Record, TopicConfig
+from trade2026.kit.bus.port import Record, TopicConfig, Trimmed
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.local.migration.moves import Extent, MigrationRefused, Step, step_of
 
@@ -119,20 +119,27 @@ async def compare(source: SqliteBus, target: KafkaBus, extent: Extent, told: Tol
         MigrationRefused: one differs or is missing; the message says which.
         BusError
     """
-    topic, partition = extent.topic, extent.partition
-    start = await target.start(topic, partition)
-    if start > extent.start and not extent.bounded:
-        raise MigrationRefused(f"{extent.label}: on Kafka it begins at {start}, not at {extent.start}")
-    if await target.end(topic, partition) < extent.end:
+    if await target.end(extent.topic, extent.partition) < extent.end:
         raise MigrationRefused(
             f"{extent.label}: on Kafka records before {extent.end} are missing: start the move again"
         )
-    digest = hashlib.sha256()
-    begin = seq = min(max(start, extent.start), extent.end)
+    while True:
+        start = await target.start(extent.topic, extent.partition)
+        if start > extent.start and not extent.bounded:
+            raise MigrationRefused(f"{extent.label}: on Kafka it begins at {start}, not at {extent.start}")
+        try:
+            return await _compare_from(min(max(start, extent.start), extent.end), source, target, extent, told)
+        except Trimmed:
+            if not extent.bounded:
+                raise  # else Kafka has dropped some more of the oldest meanwhile
+
+
+async def _compare_from(begin: int, source: SqliteBus, target: KafkaBus, extent: Extent, told: Told) -> Compared:
+    digest, seq = hashlib.sha256(), begin
     while seq < extent.end:
         count = min(_PAGE, extent.end - seq)
-        here = await source.read(topic, partition, seq, count)
-        there = await target.read(topic, partition, seq, count)
+        here = await source.read(extent.topic, extent.partition, seq, count)
+        there = await target.read(extent.topic, extent.partition, seq, count)
         for ours, theirs in _pairs(here, there):
             _require_same(ours, theirs, extent)
             digest.update(ours.body + b"\n")
