@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 import pytest_asyncio
 from tests.checker_kafka import read_raw
+from tests.waiting import until
 
 from trade2026.kit.bus.kafka import KafkaBus
 from trade2026.kit.bus.kafka_settings import KafkaSettings
@@ -123,6 +125,26 @@ async def test_a_move_that_was_cut_short_goes_on_where_it_was(
         await again.close()
     raw = await asyncio.to_thread(read_raw, kafka.address, f"{prefix}.orders.events")
     assert (len(raw.bodies), raw.ignored) == (5_000, 0)
+
+
+async def test_what_a_bounded_topic_drops_again_is_counted(target: KafkaBus, tmp_path: Path) -> None:
+    kept = msgspec.structs.replace(TICKS, retention_bytes_max=3_000_000)
+    source = SqliteBus(tmp_path / "larger", [kept])
+    await write(source, "market.ticks", 30_000)
+    (extent,) = await log.extents_of(source, [kept])
+    step = await log.look(source, target, extent)
+    await log.move(source, target, step, nothing)
+    start = await until(lambda: later_start(target, extent.start), "Kafka drops the oldest segment")
+    compared = await log.compare(source, target, extent, nothing)
+    assert compared.dropped >= start - extent.start > 0
+    assert compared.records == extent.records - compared.dropped
+    assert (await log.look(source, target, extent)).finished
+    await source.close()
+
+
+async def later_start(target: KafkaBus, start: int) -> int:
+    now = await target.start("market.ticks", 0)
+    return now if now > start else 0
 
 
 async def test_a_log_that_went_on_before_it_was_used_there_is_caught_up_with(

@@ -20,6 +20,9 @@ from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.local.infra.component import Component
+from trade2026.local.infra.kafka import Kafka
+from trade2026.local.infra.questdb import QuestDb
+from trade2026.local.infra.valkey import Valkey
 from trade2026.local.migration import journal
 from trade2026.local.state import StateDir
 from trade2026.stores.timeseries.duckdb_store import DuckDbStore
@@ -77,7 +80,10 @@ class Desk:
         (self.here / "snapshots").mkdir()
         (self.here / "snapshots" / "1.snapshot").write_text("folded")
         bus = {"type": "kafka", "kafka": {"bootstrapServers": kafka.address}}
-        stores = {"timeseries": {"type": "questdb", "url": f"http://{questdb.address}"}}
+        stores = {
+            "timeseries": {"type": "questdb", "url": f"http://{questdb.address}"},
+            "cache": {"type": "valkey", "url": "redis://127.0.0.1:1"},
+        }
         self.manifest = manifest_of(folder / "servers.yaml", self.name, bus=bus, stores=stores)
 
     def trade(self, count: int) -> None:
@@ -123,10 +129,15 @@ def test_a_dry_run_says_what_would_be_moved_and_changes_nothing(desk: Desk) -> N
     assert not desk.there.exists() and contents(desk.here) == before
 
 
-def test_everything_is_moved_once_and_compared(desk: Desk) -> None:
-    assert desk.migrate()["moved"] == {"records": 20, "rows": 1, "files": 1}
+def test_everything_is_moved_once_and_compared(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    infra: list[str] = []
+    for kind in (Kafka, QuestDb, Valkey):  # those that are to be started run already, on the same ports
+        monkeypatch.setattr(kind, "start", lambda self: infra.append(f"start {self.name}"))
+        monkeypatch.setattr(kind, "stop", lambda self: infra.append(f"stop {self.name}"))
+    assert desk.migrate("--with-infra")["moved"] == {"records": 20, "rows": 1, "files": 1}
     assert journal.read(desk.there)["finished"] and (desk.there / "snapshots" / "1.snapshot").read_text() == "folded"
     assert desk.migrate()["moved"] == {"records": 0, "rows": 0, "files": 0}
+    assert infra == ["start kafka", "start questdb", "stop questdb", "stop kafka"]
     said = desk.text("--verify")
     assert "orders.events          0     0  20       20        20        0" in said
     assert f"trade2026 up -f {desk.manifest} --state-dir {desk.there}" in said
