@@ -309,7 +309,7 @@ class HistoryKeeper:
         assert machine.written_to >= next_seq, "a snapshot is never ahead of the history"
         self._snapshot_ts = self.context.clock.now()
         try:
-            pieces: list[bytes] = []
+            pieces: list[bytes | memoryview] = []
             for piece in order_log.slices(machine.fold, machine.controls):
                 pieces.append(piece)
                 await asyncio.sleep(0)
@@ -321,7 +321,7 @@ class HistoryKeeper:
         self.snapshot_error = ""
         self.snapshot_seq = next_seq
 
-    def _keep_snapshot(self, pieces: list[bytes], next_seq: int) -> None:
+    def _keep_snapshot(self, pieces: list[bytes | memoryview], next_seq: int) -> None:
         assert self._store is not None
         self._store.make_durable()
         self.snapshots.write(b"\n".join(pieces), next_seq, __version__)

@@ -113,6 +113,7 @@ def cancel(
         answer = target.call("oms", "POST", "/orders/cancel-all", {"scope": scope, "reason": reason})
         show(answer, as_json, f"{scope}: asked to cancel {answer.get('asked')} order(s)")
     else:
+        assert order_id is not None
         answer = target.call("oms", "DELETE", path_to("orders", order_id))
         show(answer, as_json, f"{answer['order_id']} {answer['status']}")
 

@@ -93,7 +93,7 @@ class ReportsOwner(Owner):
 
     async def _claim_and_fold(self) -> None:
         self.detail = "claiming the logs"
-        self._writer = self._writers = writers = ReportsWriter()
+        self._writer = self._writers = writers = ReportsWriter()  # pyright: ignore[reportAttributeAccessIssue]
         for partition in self.partitions:
             writers.each.append(await self.bus.claim(self.topic, partition, self.name))
         ends = [writer.next_seq for writer in writers.each]

@@ -121,7 +121,7 @@ class HttpConnection(BoundedHttp):
 
     def _plain_head(self) -> _Head | None:
         """The head that is complete now; None if its request has to go the ASGI way."""
-        parser = self.parser
+        parser: Any = self.parser  # httptools has no types
         routes = self.app.plain.get(parser.get_method())
         if routes is None or self.expect_100_continue or parser.should_upgrade() or not self._is_free():
             return None

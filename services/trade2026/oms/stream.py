@@ -64,7 +64,7 @@ class EventStream:
         try:
             while not gone.done():
                 done, _ = await asyncio.wait({*reading, gone}, return_when=asyncio.FIRST_COMPLETED)
-                for read in done - {gone}:
+                for read in [each for each in reading if each in done]:
                     reader = reading.pop(read)
                     await self._send(ws, read.result(), accounts)
                     reading[asyncio.ensure_future(reader.read(_EVENTS_PER_TURN))] = reader

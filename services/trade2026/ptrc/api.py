@@ -61,7 +61,7 @@ def add_routes(app: App, service: "PtrcService") -> None:
         account = require_account(request, request.params["account"])
         cell = service.cells.of_account(account)
         ledger = cell.machine.ledgers.get(account) or Ledger()
-        lines = [settlement_line(service, *line) for line in ledger.lines()]
+        lines = [settlement_line(service, day, instrument, net) for day, instrument, net in ledger.lines()]
         return json_response({"account": account, "as_of": cell.as_of, "obligations": lines})
 
     @app.route(

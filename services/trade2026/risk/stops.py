@@ -92,7 +92,9 @@ class KillSwitch:
         if self._latched.get(scope) in (None, latch):  # else it was stopped again meanwhile
             self._latched.pop(scope, None)
             self._asked.pop(scope, None)
-            told |= await self._ask_all("/resume", body, authorization, set(KILL_TARGETS) - {ORDER_SERVICE})
+            told |= await self._ask_all(
+                "/resume", body, authorization, {name for name in KILL_TARGETS if name != ORDER_SERVICE}
+            )
         return {"scope": scope, "reached": told, "ms": self._ms(started), **await self._logged(release)}
 
     def shown(self, event: Killed | Resumed, ts: int) -> None:
