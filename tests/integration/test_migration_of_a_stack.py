@@ -134,9 +134,9 @@ def test_everything_is_moved_once_and_compared(desk: Desk, monkeypatch: pytest.M
     for kind in (Kafka, QuestDb, Valkey):  # those that are to be started run already, on the same ports
         monkeypatch.setattr(kind, "start", lambda self: infra.append(f"start {self.name}"))
         monkeypatch.setattr(kind, "stop", lambda self: infra.append(f"stop {self.name}"))
-    assert desk.migrate("--with-infra")["moved"] == {"records": 20, "rows": 1, "files": 1}
+    assert desk.migrate("--with-infra")["moved"] == {"records": 20, "rows": 1, "lake": 0, "files": 1}
     assert journal.read(desk.there)["finished"] and (desk.there / "snapshots" / "1.snapshot").read_text() == "folded"
-    assert desk.migrate()["moved"] == {"records": 0, "rows": 0, "files": 0}
+    assert desk.migrate()["moved"] == {"records": 0, "rows": 0, "lake": 0, "files": 0}
     assert infra == ["start kafka", "start questdb", "stop questdb", "stop kafka"]
     said = desk.text("--verify")
     assert "orders.events          0     0  20       20        20        0" in said
@@ -149,7 +149,7 @@ def test_what_came_since_is_brought_over_until_a_stack_was_up_there(desk: Desk, 
     rows = DuckDbStore(desk.here / "timeseries" / "series.duckdb")
     rows.write(Batch({"ticks": [(*TICK[:2], "t2", *TICK[3:])]}, {("market.ticks", 0): 2}))
     rows.close()
-    assert desk.migrate()["moved"] == {"records": 5, "rows": 2, "files": 0}
+    assert desk.migrate()["moved"] == {"records": 5, "rows": 2, "lake": 0, "files": 0}
     desk.trade_there(1)
     assert desk.migrate()["in_use"]
     assert desk.migrate("--verify")["in_use"]

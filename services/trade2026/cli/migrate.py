@@ -106,11 +106,12 @@ class _Errors:
         from trade2026.local.runner import RunError
         from trade2026.local.state import StateError
         from trade2026.stack.planner import PlanError
+        from trade2026.stores.lake import LakeError
         from trade2026.stores.timeseries.port import StoreError
 
         if isinstance(error, MigrationRefused | PlanError | RunError | ConfigurationError | StateError):
             raise CliError(str(error), FAILED) from error
-        if isinstance(error, BusError | InfraError | OSError | StoreError):
+        if isinstance(error, BusError | InfraError | LakeError | OSError | StoreError):
             raise CliError(f"{error}; what was moved so far stays: start the move again to go on", FAILED) from error
 
 
@@ -132,6 +133,7 @@ def _show_result(result: dict[str, Any], file: Path) -> None:
     show_rows(result["log"], {**_COLUMNS, "compared": ">COMPARED", "dropped": ">DROPPED"}, "the log is as it was")
     moved = result["moved"]
     if moved:
-        typer.echo(f"\nmoved now: {moved['records']:,} records, {moved['rows']:,} rows, {moved['files']:,} files")
+        files = moved["files"] + moved["lake"]
+        typer.echo(f"\nmoved now: {moved['records']:,} records, {moved['rows']:,} rows, {files:,} files")
     typer.echo(f"{result['stack']}: all that was moved is the same in {result['from']} and there")
     typer.echo(f"bring it up with: trade2026 up -f {file} --state-dir {result['to']}")

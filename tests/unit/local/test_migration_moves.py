@@ -79,6 +79,7 @@ def test_each_store_is_copied_moved_kept_or_made_anew() -> None:
         analytics=Analytics(type="clickhouse", url="clickhouse://c:9000"),
     )
     assert fate_of_stores(Stores(), there) == {"timeseries": MOVED, "cache": ANEW, "lake": FILES, "analytics": ANEW}
+    assert fate_of_stores(Stores(), Stores(lake=Lake(type="s3", url="s3://bucket/desk")))["lake"] == MOVED
     assert fate_of_stores(Stores(timeseries=QUESTDB), there)["timeseries"] == SAME
 
 
@@ -87,9 +88,9 @@ def test_each_store_is_copied_moved_kept_or_made_anew() -> None:
     [
         (Stores(timeseries=QUESTDB), Stores()),
         (Stores(timeseries=QUESTDB), Stores(timeseries=TimeSeries(type="questdb", url="http://other:9000"))),
-        (Stores(), Stores(lake=Lake(type="s3", url="s3://bucket/desk"))),
+        (Stores(lake=Lake(type="s3", url="s3://bucket/desk")), Stores()),
     ],
-    ids=["back into a file", "from server to server", "a lake into a bucket"],
+    ids=["back into a file", "from server to server", "a lake out of a bucket"],
 )
 def test_a_store_that_can_not_be_moved_is_refused_with_its_name(here: Stores, there: Stores) -> None:
     with pytest.raises(MigrationRefused, match=r"spec\.stores\.\w+ can't be moved from .*: leave it in the manifest"):

@@ -35,7 +35,7 @@ from trade2026.local.state import StateDir
 from trade2026.stack.manifest import ManifestError, load, loads
 from trade2026.stack.stores import Stores
 
-_NEEDED = ("kafka", "questdb")
+_NEEDED = ("kafka", "questdb", "seaweedfs")
 """Of what `--with-infra` starts."""
 
 
@@ -101,7 +101,7 @@ class Migration:
         Raises:
             MigrationRefused: as things are it can't be; the message says what to do.
             StateError: a stack runs here or there.
-            BusError, StoreError, InfraError, OSError: a server, or a disk, does not do its part now.
+            BusError, StoreError, LakeError, InfraError, OSError: a server, or a disk, does not do its part now.
         """
         with self._held() as said, self._servers():
             steps = asyncio.run(self._look())
@@ -111,6 +111,7 @@ class Migration:
                 )
                 return self._result({}, asyncio.run(self._compare_log(steps)))
             moved = {"records": asyncio.run(self._move_log(steps)), "rows": self._move_series(said["id"])}
+            moved["lake"] = self._move_lake(said["id"])
             moved["files"] = files.copy(self.source.path, self.target.path, self._left_out, self._told)
             result = self._result(moved, self._compare(steps))
             self.target.write_running({**log_of(self._plan), "stack": self.stack})
@@ -210,6 +211,14 @@ class Migration:
         self._say(f"time series: {sum(self._series.rows.values()):,} rows")
         return series.move(self._series, settings, self.stack, move_id, self._told)
 
+    def _move_lake(self, move_id: str) -> int:
+        if self.fates["lake"] != MOVED:
+            return 0
+        from trade2026.local.migration import lake
+
+        self._say("lake")
+        return lake.move(self.source.path / "lake", self._bucket(), move_id, self._told)
+
     def _compare(self, steps: Sequence[Step]) -> list[dict[str, Any]]:
         """Everything."""
         compared = asyncio.run(self._compare_log(steps))
@@ -219,6 +228,11 @@ class Migration:
             self._say("comparing time series")
             self._series.open()
             series.compare(self._series, self._questdb(), self.stack, self._told)
+        if self.fates["lake"] == MOVED:
+            from trade2026.local.migration import lake
+
+            self._say("comparing the lake")
+            lake.compare(self.source.path / "lake", self._bucket(), self._told)
         files.compare(self.source.path, self.target.path, self._left_out, self._told)
         return compared
 
@@ -226,6 +240,13 @@ class Migration:
         from trade2026.stores.timeseries.questdb_http import QuestDbSettings
 
         return msgspec.convert(self._settings_of("questdb_writer").stores["timeseries"], QuestDbSettings)
+
+    def _bucket(self) -> Any:
+        from trade2026.stores.objects import Objects
+        from trade2026.stores.s3 import S3Settings
+
+        bucket = msgspec.convert(self._settings_of("sink-ticks").stores["lake"], S3Settings)
+        return Objects(bucket.url, bucket.options())
 
     def _series_bytes(self) -> int:
         path = self.source.path / "timeseries" / "series.duckdb"

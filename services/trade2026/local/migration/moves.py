@@ -134,7 +134,7 @@ def _fate(name: str, here: "Store", there: "Store") -> str:
         return ANEW  # it is a fold of the log
     if name == "analytics" and here.type != "clickhouse":
         return ANEW  # alt.records is kept whole, and each store of its rows keeps its own position
-    if name == "timeseries" and here.type == "embedded":
+    if (name, here.type, there.type) in (("timeseries", "embedded", "questdb"), ("lake", "embedded", "s3")):
         return MOVED
     raise MigrationRefused(
         f"spec.stores.{name} can't be moved from {here.type} {here.url or 'files'} to {there.type} "
