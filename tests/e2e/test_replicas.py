@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from bench.stack import ROOT, open_bus, wait_for
 from tests.checker import Broken, OrderLog, read_orders
+from tests.checker_limits import over_spanning_limits
 from tests.e2e.load import Ledger, Load
 from tests.e2e.stack import WAIT_SECONDS, Stack, free_port_offset
 from tests.infra import require
 
+from trade2026.controls.limits import LimitBook, LimitSet
 from trade2026.domain.shards import partition_of
 from trade2026.local.infra.kafka import Kafka
 
@@ -22,6 +24,8 @@ FIRST, SECOND = ("delta", "beta", "alpha"), ("eta", "zeta", "theta")
 """An account in each partition."""
 SERVICES = ["oms", "gateway", "normalizer", "risk", "ptrc"]
 SESSION_SECONDS = 6
+OPEN_MAX = 40
+"""Of the stack, over all its partitions."""
 
 
 def manifest(path: Path, orders: int, positions: int) -> Path:
@@ -36,7 +40,8 @@ def manifest(path: Path, orders: int, positions: int) -> Path:
 """
     before = before.replace("type: kafka\n", f"type: kafka\n    partitions: {PARTITIONS}\n")
     before = before.replace("kafka: {", f"kafka: {{sessionSeconds: {SESSION_SECONDS}, ")
-    path.write_text(f"{before}{spec}\n  venues:{rest.partition('  venues:')[2]}\n")
+    rest = rest.partition("  venues:")[2].replace("    limits:\n", f"    limits:\n      maxOpenOrders: {OPEN_MAX}\n")
+    path.write_text(f"{before}{spec}\n  venues:{rest}\n")
     return path
 
 
@@ -147,6 +152,8 @@ async def test_replicas_come_and_go_hang_and_die_under_load_and_nothing_is_lost_
         await first.end()
     logs = await read_logs(stack)
     check(logs, first.ledger.orders | second.ledger.orders)
+    limits = LimitBook(stack=LimitSet(max_open_orders=OPEN_MAX))
+    assert over_spanning_limits([log.envelopes for log in logs], limits) == []
     for account in (*FIRST, *SECOND):
         await asyncio.to_thread(
             wait_for, f"the position of {account}", lambda of=account: is_right(stack, logs, of), WAIT_SECONDS
