@@ -28,7 +28,7 @@ from trade2026.local.state import StateDir
 from trade2026.stores.timeseries.duckdb_store import DuckDbStore
 from trade2026.stores.timeseries.port import Batch
 from trade2026.stores.timeseries.questdb_http import QuestDbSettings
-from trade2026.stores.timeseries.questdb_store import set_aside
+from trade2026.stores.timeseries.questdb_store import QuestDbStore, set_aside
 
 ORDERS = TopicConfig(name="orders.events")
 TICK = (1_700_000_000 * 10**9, "BTCUSDT.SIM", "t1", "BUY", 45_000 * 10**9, 10**9, 1, None, None, 7)
@@ -164,6 +164,12 @@ def test_what_can_not_be_is_refused_with_what_to_do(desk: Desk, refused: Callabl
     other = manifest_of(tmp_path / "other.yaml", "other", **yaml.safe_load(desk.manifest.read_text())["spec"])
     assert f"holds the stack '{desk.name}', not 'other'" in refused(manifest=other)
 
+    split = yaml.safe_load(desk.manifest.read_text())["spec"]
+    split["bus"]["partitions"] = 4
+    four = manifest_of(tmp_path / "four.yaml", desk.name, **split)
+    assert "has 1 partition(s) and would have 4: a log can't be split anew" in refused(manifest=four)
+    assert not desk.there.exists(), "nor is a topic made: what is refused must not be in the way of what is right"
+
     desk.there.mkdir()
     (desk.there / "something").touch()
     assert "holds something else: name another --to" in refused()
@@ -178,6 +184,18 @@ def test_what_can_not_be_is_refused_with_what_to_do(desk: Desk, refused: Callabl
     assert "only an embedded one can be moved" in refused()
     (desk.here / "VERSION").unlink()
     assert "no stack was ever up there" in refused()
+
+
+def test_a_questdb_that_holds_something_else_is_refused_before_anything_is_moved(
+    desk: Desk, refused: Callable[..., str], questdb: Component
+) -> None:
+    settings = QuestDbSettings(url=f"http://{questdb.address}")
+    other = QuestDbStore(settings, desk.name)
+    other.write(Batch({"ticks": [TICK]}))
+    other.close()
+    assert "holds 1 rows that are not of this move" in refused()
+    set_aside(settings)
+    assert desk.migrate()["moved"]["records"] == 20
 
 
 def test_brokers_that_are_away_are_named_and_it_goes_on_when_they_are_back(

@@ -68,8 +68,10 @@ def test_a_log_is_not_split_anew() -> None:
     require_partitions({"orders.events": 2}, {"orders.events": 2, "audit": 1}, {("orders.events", 1)})
     with pytest.raises(MigrationRefused, match=r"has 2 partition\(s\) and would have 4"):
         require_partitions({"orders.events": 2}, {"orders.events": 4}, {("orders.events", 1)})
-    with pytest.raises(MigrationRefused, match=r"orders\.events/1 holds events"):
+    with pytest.raises(MigrationRefused, match=r"has 2 partition\(s\) and would have 1"):
         require_partitions({"orders.events": 2}, {"orders.events": 1}, {("orders.events", 1)})
+    with pytest.raises(MigrationRefused, match=r"later\.topic/0 holds events"):
+        require_partitions({"later.topic": 1}, {"orders.events": 1}, {("later.topic", 0)})
 
 
 def test_each_store_is_copied_moved_kept_or_made_anew() -> None:

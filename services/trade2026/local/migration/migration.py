@@ -104,6 +104,7 @@ class Migration:
             BusError, StoreError, LakeError, InfraError, OSError: a server, or a disk, does not do its part now.
         """
         with self._held() as said, self._servers():
+            self._require_ours(said["id"])
             steps = asyncio.run(self._look())
             if self._in_use(steps):
                 self._say(
@@ -134,14 +135,16 @@ class Migration:
     async def _extents(self) -> list[Extent]:
         from trade2026.local.migration import log
 
-        filled = filled_partitions(self.source.path / "bus")
-        here = {topic: 1 + max(n for name, n in filled if name == topic) for topic, _ in filled}
-        require_partitions(here, {name: topic.partitions for name, topic in self._topics.items()}, filled)
         source = SqliteBus(self.source.path / "bus", self._topics.values())
         try:
             return await log.extents_of(source, list(self._topics.values()))
         finally:
             await source.close()
+
+    def _require_partitions(self) -> None:
+        filled = filled_partitions(self.source.path / "bus")
+        here = {topic: 1 + max(n for name, n in filled if name == topic) for topic, _ in filled}
+        require_partitions(here, {name: topic.partitions for name, topic in self._topics.items()}, filled)
 
     async def _look(self) -> list[Step]:
         from trade2026.local.migration import log
@@ -200,13 +203,19 @@ class Migration:
 
         return series.SeriesCopy(self.source.path / series.FILE, self.target.path / "migration")
 
+    def _require_ours(self, move_id: str) -> None:
+        """Before anything is moved: what is refused later would leave a log that is in the way."""
+        if self.fates["timeseries"] == MOVED:
+            from trade2026.local.migration import series
+
+            series.require_ours(self._questdb(), self.stack, move_id)
+
     def _move_series(self, move_id: str) -> int:
         if self.fates["timeseries"] != MOVED:
             return 0
         from trade2026.local.migration import series
 
         settings = self._questdb()
-        series.require_ours(settings, self.stack, move_id)
         self._series.open()
         self._say(f"time series: {sum(self._series.rows.values()):,} rows")
         return series.move(self._series, settings, self.stack, move_id, self._told)
@@ -272,6 +281,7 @@ class Migration:
             raise MigrationRefused(f"the log of {self.source.path} is on {bus}, and only an embedded one can be moved")
         self.source.lock()
         try:
+            self._require_partitions()
             yield
         finally:
             self.source.unlock()

@@ -102,17 +102,17 @@ def require_partitions(here: dict[str, int], there: dict[str, int], filled: set[
     Raises:
         MigrationRefused: an account's events would lie elsewhere than it is looked for.
     """
-    for topic, partition in sorted(filled):
-        if partition >= there.get(topic, 0):
-            raise MigrationRefused(
-                f"{topic}/{partition} holds events, and the manifest has no such partition: plan the services and "
-                "partitions that the stack has"
-            )
     for topic, count in there.items():
         if here.get(topic, count) != count:
             raise MigrationRefused(
                 f"{topic} has {here[topic]} partition(s) and would have {count}: a log can't be split anew; "
                 f"change spec.bus.partitions of the manifest to what the stack has"
+            )
+    for topic, partition in sorted(filled):
+        if partition >= there.get(topic, 0):
+            raise MigrationRefused(
+                f"{topic}/{partition} holds events, and no such partition is known here: use the version of the platform "
+                "that wrote it"
             )
 
 
