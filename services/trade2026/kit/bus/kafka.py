@@ -15,7 +15,17 @@ from trade2026.kit.bus.kafka_log import Batch, Skips, Tail, decode_batches, enco
 from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.kafka_topics import BEGUN, lost_log
 from trade2026.kit.bus.kafka_writer import KafkaWriter
-from trade2026.kit.bus.port import BusCorrupt, BusError, BusRefused, BusUncertain, Record, TopicConfig, Trimmed
+from trade2026.kit.bus.port import (
+    BusCorrupt,
+    BusError,
+    BusRefused,
+    BusUncertain,
+    Fenced,
+    Record,
+    TopicConfig,
+    Trimmed,
+    require_not_beyond,
+)
 
 _FETCH_BYTES = 1024 * 1024
 _FETCH_BYTES_MIN = 16 * 1024
@@ -79,6 +89,10 @@ class KafkaBus:
     async def end(self, topic: str, partition: int) -> int:
         """See `Bus.end`."""
         return await self._partitions[topic, partition].end()
+
+    async def drop(self, topic: str, partition: int, before_seq: int) -> int:
+        """See `Bus.drop`. The last record stays: it says where the log is."""
+        return await self._partitions[topic, partition].drop(before_seq)
 
     async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:
         """See `Bus.commit`. Kafka keeps the offset, so its own tools show the lag, and the position as a note."""
@@ -164,8 +178,11 @@ class KafkaPartition:
     async def fold(self, tail: Tail, end: int) -> None:
         """Take into a tail what lies between it and an offset."""
         async for batch in self._batches(tail.offset, end):
-            assert batch.offset == tail.offset, f"{self.label}: offset {tail.offset} was dropped while it was needed"
+            if batch.offset != tail.offset:
+                break
             tail.take(batch)
+        if tail.offset < end:  # a record after it lets one be dropped, and we have written none
+            raise Fenced(f"{self.label}: others have written and dropped what was at offset {tail.offset}")
 
     async def tail_at(self, end: int) -> Tail:
         """Look back from an offset for the last record that counts, then go on over the claims after it."""
@@ -183,7 +200,10 @@ class KafkaPartition:
                 tail.offset = end
                 return tail
             if begin == start:
-                raise BusCorrupt(f"{self.label}: of what is left from offset {start} to {end} nothing counts")
+                start = await self.client.earliest(self.config.name, self.partition)
+                if begin == start:
+                    raise BusCorrupt(f"{self.label}: of what is left from offset {start} to {end} nothing counts")
+                end = await self.client.latest(self.config.name, self.partition)  # it was dropped just now
             back *= _LOOK_BACK_GROWTH
 
     async def claimed_at_end(self, end: int) -> bool:
@@ -267,8 +287,12 @@ class KafkaPartition:
         bodies: list[bytes] = []
         while len(bodies) < records_max:
             batches = await self._fetch(offset, bytes_max)
-            if batches is None:
+            if batches is None and not bodies:
                 await self.require_kept(seq)
+                start = await self.client.earliest(self.config.name, self.partition)
+                if offset < start:  # only what counts for nobody was dropped in front of it
+                    offset = start
+                    continue
             if not batches:
                 break
             bodies += valid_records(batches, seq + len(bodies), self.label)
@@ -276,6 +300,26 @@ class KafkaPartition:
             if not bodies:
                 offset = max(offset, self.skips.offset_of(seq))
         return self.records(seq, bodies[:records_max])
+
+    async def drop(self, before_seq: int) -> int:
+        """Delete the beginning, up to the last record at most; return where it begins now."""
+        end = await self.end()
+        require_not_beyond(self.label, end, before_seq)
+        seq, start = min(before_seq, end - 1), await self.start()
+        if seq <= start:
+            return start
+        await self.client.delete_before(self.config.name, self.partition, await self._offset_of(seq))
+        return await self.start()
+
+    async def _offset_of(self, seq: int) -> int:
+        """Where a record lies that is there."""
+        await self.locate()
+        start = await self.client.earliest(self.config.name, self.partition)
+        offset = max(start, self.skips.offset_of(seq))
+        async for batch in self._batches(offset, await self.client.latest(self.config.name, self.partition)):
+            if batch.counts and batch.seq + len(batch.bodies) > seq:
+                return batch.offset + max(0, seq - batch.seq)
+        raise BusError(f"{self.label}: {seq} is not found now")
 
     async def require_kept(self, seq: int) -> None:
         """Raise `Trimmed` if a position is gone."""
@@ -332,6 +376,9 @@ class KafkaReader:
         )
         if fetched.out_of_range:
             await log.require_kept(self.next_seq)
+            if self._offset < fetched.start:  # only what counts for nobody was dropped in front of it
+                self._offset = fetched.start
+                return
             raise BusCorrupt(f"{log.label}: the log ends before offset {self._offset}, which was read before")
         batches = list(decode_batches(fetched.data, self._offset, log.label))
         if not batches:

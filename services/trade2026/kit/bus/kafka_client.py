@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.protocol.admin import DeleteRecordsRequest
 from aiokafka.protocol.commit import OffsetCommitRequest, OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
@@ -25,7 +26,7 @@ from trade2026.kit.bus.kafka_log import decode_keys, encode_key
 from trade2026.kit.bus.kafka_settings import KafkaSettings
 from trade2026.kit.bus.kafka_topics import APPEND_BYTES_MAX, BEGUN, compare, require_begun
 from trade2026.kit.bus.kafka_topics import make as make_topics
-from trade2026.kit.bus.port import BusCorrupt, BusError, BusUncertain, TopicConfig
+from trade2026.kit.bus.port import BusCorrupt, BusError, BusRefused, BusUncertain, TopicConfig
 
 _REQUEST_SECONDS_MAX = 5.0
 _POLL_SECONDS = 2.0
@@ -125,6 +126,24 @@ class KafkaClient:
     async def latest(self, topic: str, partition: int) -> int:
         """One past the last offset that is replicated."""
         return await self._offset(topic, partition, _LATEST)
+
+    async def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Delete what lies before an offset; nothing happens if that is gone already.
+
+        Raises:
+            BusRefused: the brokers don't allow it.
+            BusError: nobody knows whether it was deleted.
+        """
+        name = self.topic(topic)
+        request = DeleteRecordsRequest([(name, [(partition, offset)])], int(_REQUEST_SECONDS_MAX * 1000))
+        kind = errors.for_code(_partition_error(await self._ask(name, partition, request, 0)))
+        if kind in (errors.TopicAuthorizationFailedError, errors.PolicyViolationError):
+            raise BusRefused(
+                f"{name}/{partition}: its beginning was not dropped ({kind.__name__}): allow this user DELETE on the "
+                "topic, whose cleanup.policy must be delete"
+            )
+        if kind is not errors.NoError:
+            raise BusError(f"{name}/{partition}: its beginning was not dropped: {kind.__name__}")
 
     async def commit(self, group: str, topic: str, partition: int, offset: int, note: str) -> None:
         """Remember an offset, and a note beside it, for a group without members. Raises `BusUncertain`."""
@@ -258,7 +277,7 @@ class KafkaClient:
         client = client or await self._started()
         while True:
             response = await client.send(await self._leader(client, name, partition), request, group=lane)
-            ((_, ((_, code, *_),)),) = response.topics
+            code = _partition_error(response)
             if not code or not issubclass(errors.for_code(code), _MOVED):
                 return response
             if asyncio.get_running_loop().time() > deadline:
@@ -311,6 +330,12 @@ def _raise(kind: type[errors.KafkaError], name: str, partition: int) -> None:
     if kind is errors.CorruptRecordException:
         raise BusCorrupt(f"{name}/{partition}: the broker finds its log damaged; restore it from a replica")
     raise BusError(f"{name}/{partition}: can't be read now: {kind.__name__}")
+
+
+def _partition_error(response: Any) -> int:
+    """The error in an answer about one partition; that to DeleteRecords has the new start in front of it."""
+    ((_, (answer,), *_),) = response.topics
+    return answer[2 if response.API_KEY == DeleteRecordsRequest.API_KEY else 1]
 
 
 def _group_error(response: Any) -> int:

@@ -9,7 +9,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-from trade2026.kit.bus.port import BusCorrupt, BusError, BusFull, BusUncertain, Fenced, Record, TopicConfig, Trimmed
+from trade2026.kit.bus.port import (
+    BusCorrupt,
+    BusError,
+    BusFull,
+    BusUncertain,
+    Fenced,
+    Record,
+    TopicConfig,
+    Trimmed,
+    require_not_beyond,
+)
 from trade2026.kit.bus.wake import Waiters
 
 
@@ -61,6 +71,13 @@ class MemoryBus:
     async def end(self, topic: str, partition: int) -> int:
         """See `Bus.end`."""
         return self._partitions[topic, partition].end
+
+    async def drop(self, topic: str, partition: int, before_seq: int) -> int:
+        """See `Bus.drop`. It begins exactly where asked."""
+        log = self._partitions[topic, partition]
+        require_not_beyond(log.label, log.end, before_seq)
+        log.drop(before_seq)
+        return log.start
 
     async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:
         """See `Bus.commit`."""
@@ -161,6 +178,22 @@ class _Partition:
         del self.bodies[self.synced - self.start :]
         self._sealed.clear()
         self._open_records, self._open_bytes = len(self.bodies), sum(map(len, self.bodies))
+
+    def drop(self, before_seq: int) -> None:
+        count = max(0, before_seq - self.start)
+        for body in self.bodies[:count]:
+            self._forget(len(body))
+        del self.bodies[:count]
+        self.start += count
+
+    def _forget(self, size: int) -> None:
+        """The oldest record, in the count of its segment."""
+        if not self._sealed:
+            self._open_records, self._open_bytes = self._open_records - 1, self._open_bytes - size
+            return
+        records, total = self._sealed.popleft()
+        if records > 1:
+            self._sealed.appendleft((records - 1, total - size))
 
     def _trim(self) -> None:
         retained_bytes_max = self.config.retention_bytes_max

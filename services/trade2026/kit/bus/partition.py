@@ -7,9 +7,11 @@ import sqlite3
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
+from trade2026.kit.bus.beginning import beginning_in, drop_before
 from trade2026.kit.bus.files import (
     BUSY_SECONDS_MAX,
     as_bus_error,
@@ -58,7 +60,11 @@ class Partition:
         """Says that there was a log, wherever it went."""
         self._listing = FolderListing(folder)
         self._listed: list[str] = []
+        self._beginning = 0
+        """What lies before it was dropped on purpose."""
         self._segments: list[int] = []
+        self._joined: set[tuple[int, int]] = set()
+        """Segments that were seen to follow each other without a gap."""
         self._connections: dict[int, sqlite3.Connection] = {}
 
     # ── reading, on the loop's thread ───────────────────────────────────────────────────────
@@ -67,22 +73,31 @@ class Partition:
         """First positions, ascending."""
         names = self._listing.names()
         if names is not self._listed:
-            self._listed, self._segments = names, segments_in(names)
+            self._listed, self._beginning = names, beginning_in(names)
+            self._segments = [segment for segment in segments_in(names) if segment >= self._beginning]
+            for dropped in [segment for segment in self._connections if segment < self._beginning]:
+                self._connections.pop(dropped).close()  # its room on the disk is free only then
         return self._segments
 
     def start(self) -> int:
         segments = self.segments()
-        return segments[0] if segments else 0
+        return self._beginning if self._is_kept_whole or not segments else segments[0]
+
+    @property
+    def _is_kept_whole(self) -> bool:
+        """Whether a segment goes only when somebody drops it."""
+        return self.config.durable and not self.config.retention_bytes_max
 
     def end(self) -> int:
         def newest() -> int:
             segments = self.segments()
-            if not segments:
-                return 0
-            row = self.reading(segments[-1]).execute(_END).fetchone()
-            return row[0] if row else segments[-1]
+            return self._end_of(segments[-1]) if segments else self._beginning
 
         return self.answer(newest)
+
+    def _end_of(self, segment: int) -> int:
+        row = self.reading(segment).execute(_END).fetchone()
+        return row[0] if row else segment
 
     def epoch(self) -> int:
         """Of its last owner; 0 if nobody ever claimed it."""
@@ -96,6 +111,24 @@ class Partition:
     def bytes(self) -> int:
         """Of its files."""
         return sum(size_of(path) for segment in self.segments() for path in segment_files(self.folder, segment))
+
+    def faults(self) -> list[str]:
+        """Segments that are gone although nobody dropped them. Raises `BusCorrupt`, `BusError`."""
+        if not self.config.durable:
+            return []
+
+        def gaps() -> list[tuple[int, int]]:
+            segments = self.segments()
+            found = [(self.start(), first) for first in segments[:1] if first > self.start()]
+            for pair in pairwise(segments):
+                if pair not in self._joined and (end := self._end_of(pair[0])) < pair[1]:
+                    found.append((end, pair[1]))
+                else:
+                    self._joined.add(pair)
+            return found
+
+        found = [self.missing(seq, following) for seq, following in self.answer(gaps)]
+        return [str(fault) for fault in found if isinstance(fault, BusCorrupt)]
 
     def reading(self, segment: int) -> sqlite3.Connection:
         """A connection for reading a segment; the few that were used last are kept."""
@@ -134,6 +167,13 @@ class Partition:
 
     def corrupt(self, what: str) -> BusCorrupt:
         return BusCorrupt(f"{self.label}: {what}; restore {self.folder} from a backup")
+
+    def missing(self, seq: int, following: int) -> BusError:
+        """What is wrong where a segment should be: it was dropped just now, or is lost."""
+        self._listing.forget()
+        if seq < self.start():
+            return self.trimmed(seq)
+        return self.corrupt(f"{seq} is missing, the next segment begins at {following}")
 
     def trimmed(self, seq: int) -> Trimmed:
         return Trimmed(f"{self.label}: {seq} is gone, the oldest position kept is {self.start()}")
@@ -176,7 +216,7 @@ class Partition:
             )
         make_folders(self.folder)
         with contextlib.suppress(FileExistsError, FileNotFoundError):
-            self.create_segment(0, 0, "")
+            self.create_segment(beginning_in(os.listdir(self.folder)), 0, "")
 
     def _remember(self) -> None:
         """What is not durable may be lost, and begins anew."""
@@ -231,6 +271,17 @@ class Partition:
             unfinished.unlink(missing_ok=True)
         sync_folder(self.folder)
 
+    def drop(self, before_seq: int) -> None:
+        """Drop whole segments before a position. Raises `BusFull` or `BusUncertain`."""
+        try:
+            drop_before(self.folder, before_seq)
+        except OSError as error:
+            raise as_bus_error(error, f"{self.label}: not dropped before {before_seq}", self.folder) from error
+
+    def was_dropped(self, segment: int) -> bool:
+        """Whether a segment was dropped on purpose."""
+        return segment < beginning_in(os.listdir(self.folder))
+
     def drop_oldest(self) -> None:
         """Drop whole segments until what is retained fits."""
         segments = segments_in(os.listdir(self.folder))
@@ -273,7 +324,7 @@ class Cursor:
         index = bisect_right(segments, seq) - 1
         if index < 0:
             if segments:
-                raise self._log.trimmed(seq)
+                raise self._log.missing(seq, segments[0])
             return False
         connection = self._log.reading(segments[index])
         rows = connection.execute(_NEXT_FRAMES if self._at_frame else _FRAMES_AROUND, (seq,))
@@ -294,5 +345,5 @@ class Cursor:
                 break
         rows.close()
         if expected == seq and index + 1 < len(segments):
-            raise self._log.corrupt(f"{seq} is missing, the next segment begins at {segments[index + 1]}")
+            raise self._log.missing(seq, segments[index + 1])
         return expected > seq

@@ -39,6 +39,12 @@ class BusRefused(BusError):
     """The log can't be used as things are, and waiting does not help: a person must change what the message says."""
 
 
+def require_not_beyond(label: str, end: int, before_seq: int) -> None:
+    """Refuse to drop what was never there. Raises `BusCorrupt`."""
+    if before_seq > end:
+        raise BusCorrupt(f"{label}: the log ends at {end}, nothing is dropped before {before_seq}: it has lost its end")
+
+
 class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How a topic is kept. `durable` decides whether an append is fsynced before it is acknowledged."""
 
@@ -123,6 +129,21 @@ class Bus(Protocol):
         """The position after the last durable record."""
         ...
 
+    async def drop(self, topic: str, partition: int, before_seq: int) -> int:
+        """Let everything before a position go, for ever; return where the partition begins now.
+
+        That may be earlier than asked, never later: a bus drops in pieces as large as it keeps them, and may
+        keep the last record. Whoever owns the partition is not disturbed, positions and epochs go on as if
+        nothing had happened, and who reads before the beginning gets `Trimmed`. Idempotent; a crash
+        leaves the beginning where it was or where it will be.
+
+        Raises:
+            BusCorrupt: the position lies beyond the end: what was read up to there is gone. Nothing is dropped.
+            BusRefused: it may not be dropped here; the message says what to change.
+            BusError: nobody knows whether it was dropped; ask again.
+        """
+        ...
+
     async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:
         """Remember durably how far a group of consumers has come."""
         ...
@@ -132,7 +153,10 @@ class Bus(Protocol):
         ...
 
     async def inspect(self) -> list[str]:
-        """How topics are kept differently than they should be, for a person; raises `BusRefused` if it loses records."""
+        """How topics are kept differently than they should be, for a person; raises `BusRefused` if it loses records.
+
+        What was dropped on purpose is as it should be.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trade2026.kit.bus.offsets import Offsets
 from trade2026.kit.bus.partition import Cursor, Partition
-from trade2026.kit.bus.port import BusCorrupt, BusError, Record, TopicConfig
+from trade2026.kit.bus.port import BusCorrupt, BusError, Record, TopicConfig, require_not_beyond
 from trade2026.kit.bus.writer import SqliteWriter
 
 
@@ -71,6 +71,13 @@ class SqliteBus:
         """See `Bus.end`."""
         return self._partitions[topic, partition].end()
 
+    async def drop(self, topic: str, partition: int, before_seq: int) -> int:
+        """See `Bus.drop`. Whole segments go, never the newest. Raises `BusFull` or `BusUncertain`, too."""
+        log = self._partitions[topic, partition]
+        require_not_beyond(log.label, log.end(), before_seq)
+        await asyncio.to_thread(log.drop, before_seq)
+        return log.start()
+
     def epoch(self, topic: str, partition: int) -> int:
         """Of a partition's last owner; 0 if nobody ever claimed it."""
         return self._partitions[topic, partition].epoch()
@@ -93,8 +100,8 @@ class SqliteBus:
         return await asyncio.to_thread(self._offsets.committed, group, topic, partition)
 
     async def inspect(self) -> list[str]:
-        """See `Bus.inspect`: nobody else keeps it."""
-        return []
+        """See `Bus.inspect`: segments that are gone although nobody dropped them."""
+        return [fault for log in self._partitions.values() for fault in log.faults()]
 
     async def close(self) -> None:
         """Write what waits, then let every file go. Idempotent."""

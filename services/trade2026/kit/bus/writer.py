@@ -120,6 +120,8 @@ class SqliteWriter:
 
     def _write(self, group: list[_Append]) -> None:
         if self._connection is None:
+            if self._log.was_dropped(self._segment):  # others have left it since
+                raise self._fenced()
             self._connection = self._log.writing(self._segment)
             self._segment_bytes = bytes_in(self._connection)
         if self._segment_bytes >= self._log.config.segment_bytes_max and self._written_seq > self._segment:
