@@ -160,3 +160,20 @@ async def test_settings_that_somebody_changes_meanwhile_are_told_in_health(open_
     person.change(ORDERS, "retention.ms", "1000")
     await inspection.look()
     assert "records could be lost" in inspection.detail and "retention.ms is 1000, not -1" in inspection.detail
+
+
+async def test_a_beginning_that_brokers_do_not_let_go_stays_and_the_message_says_what_to_change(
+    open_bus: Open, person: Person
+) -> None:
+    bus = open_bus()
+    writer = await bus.claim(ORDERS, 0, "oms")
+    await writer.append([b"a", b"b", b"c"])
+    person.change(ORDERS, "cleanup.policy", "compact")
+    with pytest.raises(
+        BusRefused, match=r"was not dropped \(PolicyViolationError\): allow .* cleanup\.policy must be delete"
+    ):
+        await bus.drop(ORDERS, 0, 2)
+    assert await bus.start(ORDERS, 0) == 0
+    person.change(ORDERS, "cleanup.policy", "delete")
+    assert await bus.drop(ORDERS, 0, 2) == 2
+    assert await bus.inspect() == []

@@ -41,6 +41,7 @@ def backup(state: StateDir, directory: Path) -> dict[str, Any]:
     running = state.is_locked
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beginnings = _beginnings(state.path)
         databases, plain = _sort(state.path, _LEFT_OUT + (_LEFT_OUT_WHILE_RUNNING if running else ()))
         for path in plain:  # before the journals: a snapshot that is copied then knows of no record that the copy lacks
             target = directory / path.relative_to(state.path)
@@ -50,6 +51,8 @@ def backup(state: StateDir, directory: Path) -> dict[str, Any]:
             except FileNotFoundError:
                 continue  # a running stack has dropped it since
         _copy_databases(state.path, databases, directory)
+        if _beginnings(state.path) != beginnings:
+            raise BackupError("the beginning of a log was dropped meanwhile: make the backup again, in a new directory")
         names = sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
         manifest = {
             "format": FORMAT,
@@ -139,6 +142,11 @@ def _listed(root: Path) -> list[Path]:
     return logs + [path for path in sorted(root.rglob("*")) if path.parent.name != "_delta_log"]
 
 
+def _beginnings(root: Path) -> set[Path]:
+    """Where logs begin: what a snapshot covers that is copied must not be dropped before the log is copied, too."""
+    return set((root / "bus").glob("*/*/begins-*"))
+
+
 def _sort(root: Path, left_out: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
     databases: list[Path] = []
     plain: list[Path] = []
@@ -162,7 +170,10 @@ def _copy_databases(root: Path, databases: list[Path], directory: Path) -> None:
     with ExitStack() as stack:
         sources: list[tuple[Path, sqlite3.Connection]] = []
         for path in databases:  # every snapshot is taken before any is copied, so that they are of one instant
-            source = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None, timeout=30)))
+            if not path.exists():
+                continue  # a running stack has dropped it since
+            uri = f"{path.absolute().as_uri()}?mode=rw"  # it must not be made anew here
+            source = stack.enter_context(closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)))
             source.execute("BEGIN")
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()
             sources.append((path, source))

@@ -1,5 +1,6 @@
 """The state directory: one holder, one format, a socket that fits."""
 
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -140,6 +141,34 @@ def test_a_journal_that_is_written_meanwhile_is_copied_as_of_one_instant(state: 
     copied = rows(tmp_path / "copy" / "journal.db")
     assert copied == list(range(1, len(copied) + 1))
     assert len(copied) >= 2
+
+
+@pytest.mark.parametrize("on_purpose", [True, False])
+def test_a_segment_that_goes_while_a_backup_is_made(
+    state: StateDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_purpose: bool
+) -> None:
+    """One that is dropped on purpose may be covered by a snapshot that the copy lacks."""
+    fill(state)
+    folder = state.path / "bus" / "orders.events" / "0"
+    folder.mkdir(parents=True)
+    segment = folder / "segment-0.db"
+    shutil.copy(state.path / "journal.db", segment)
+    copy_file = shutil.copy2
+
+    def copied(source: Path, target: Path) -> None:
+        copy_file(source, target)
+        segment.unlink(missing_ok=True)
+        if on_purpose:
+            (folder / "begins-7").touch()
+
+    monkeypatch.setattr(shutil, "copy2", copied)
+    if on_purpose:
+        with pytest.raises(BackupError, match="the beginning of a log was dropped meanwhile: make the backup again"):
+            backup(state, tmp_path / "copy")
+    else:
+        backup(state, tmp_path / "copy")
+        verify(tmp_path / "copy")
+    assert not segment.exists(), "nothing is made where it was"
 
 
 def test_a_changed_backup_is_refused(state: StateDir, tmp_path: Path) -> None:

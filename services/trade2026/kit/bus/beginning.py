@@ -21,7 +21,7 @@ def beginning_in(names: Iterable[str]) -> int:
 
 
 def drop_before(folder: Path, seq: int) -> None:
-    """Drop the whole segments that lie before a position; the newest stays. Works on any thread. Raises `OSError`."""
+    """Drop the whole segments that lie before a position. For any thread. Raises `OSError`."""
     names = os.listdir(folder) if folder.is_dir() else []
     segments = segments_in(names)
     index = bisect_right(segments, seq) - 1

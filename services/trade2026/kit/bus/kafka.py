@@ -24,7 +24,7 @@ from trade2026.kit.bus.port import (
     Record,
     TopicConfig,
     Trimmed,
-    require_not_beyond,
+    droppable_to,
 )
 
 _FETCH_BYTES = 1024 * 1024
@@ -91,7 +91,7 @@ class KafkaBus:
         return await self._partitions[topic, partition].end()
 
     async def drop(self, topic: str, partition: int, before_seq: int) -> int:
-        """See `Bus.drop`. The last record stays: it says where the log is."""
+        """See `Bus.drop`. Raises `BusRefused` if the brokers don't allow it."""
         return await self._partitions[topic, partition].drop(before_seq)
 
     async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:
@@ -302,10 +302,8 @@ class KafkaPartition:
         return self.records(seq, bodies[:records_max])
 
     async def drop(self, before_seq: int) -> int:
-        """Delete the beginning, up to the last record at most; return where it begins now."""
-        end = await self.end()
-        require_not_beyond(self.label, end, before_seq)
-        seq, start = min(before_seq, end - 1), await self.start()
+        """Delete the beginning, and never the last record: it says the epoch and the position."""
+        seq, start = droppable_to(self.label, await self.end(), before_seq), await self.start()
         if seq <= start:
             return start
         await self.client.delete_before(self.config.name, self.partition, await self._offset_of(seq))

@@ -18,7 +18,7 @@ from trade2026.kit.bus.port import (
     Record,
     TopicConfig,
     Trimmed,
-    require_not_beyond,
+    droppable_to,
 )
 from trade2026.kit.bus.wake import Waiters
 
@@ -75,8 +75,7 @@ class MemoryBus:
     async def drop(self, topic: str, partition: int, before_seq: int) -> int:
         """See `Bus.drop`. It begins exactly where asked."""
         log = self._partitions[topic, partition]
-        require_not_beyond(log.label, log.end, before_seq)
-        log.drop(before_seq)
+        log.drop(droppable_to(log.label, log.end, before_seq))
         return log.start
 
     async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:

@@ -39,10 +39,15 @@ class BusRefused(BusError):
     """The log can't be used as things are, and waiting does not help: a person must change what the message says."""
 
 
-def require_not_beyond(label: str, end: int, before_seq: int) -> None:
-    """Refuse to drop what was never there. Raises `BusCorrupt`."""
+def droppable_to(label: str, end: int, before_seq: int) -> int:
+    """Where a log may begin at the latest when it is dropped before a position: its last record stays.
+
+    Raises:
+        BusCorrupt: the position lies beyond the end.
+    """
     if before_seq > end:
         raise BusCorrupt(f"{label}: the log ends at {end}, nothing is dropped before {before_seq}: it has lost its end")
+    return max(0, min(before_seq, end - 1))
 
 
 class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,10 +137,10 @@ class Bus(Protocol):
     async def drop(self, topic: str, partition: int, before_seq: int) -> int:
         """Let everything before a position go, for ever; return where the partition begins now.
 
-        That may be earlier than asked, never later: a bus drops in pieces as large as it keeps them, and may
-        keep the last record. Whoever owns the partition is not disturbed, positions and epochs go on as if
-        nothing had happened, and who reads before the beginning gets `Trimmed`. Idempotent; a crash
-        leaves the beginning where it was or where it will be.
+        That may be earlier than asked, never later: a bus drops in pieces as large as it keeps them, and the
+        last record stays, because the next owner goes on after it in time. Whoever owns the partition is not
+        disturbed, positions and epochs go on as if nothing had happened, and who reads before the beginning
+        gets `Trimmed`. Idempotent; a crash leaves the beginning where it was or where it will be.
 
         Raises:
             BusCorrupt: the position lies beyond the end: what was read up to there is gone. Nothing is dropped.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trade2026.kit.bus.offsets import Offsets
 from trade2026.kit.bus.partition import Cursor, Partition
-from trade2026.kit.bus.port import BusCorrupt, BusError, Record, TopicConfig, require_not_beyond
+from trade2026.kit.bus.port import BusCorrupt, BusError, Record, TopicConfig, droppable_to
 from trade2026.kit.bus.writer import SqliteWriter
 
 
@@ -72,10 +72,9 @@ class SqliteBus:
         return self._partitions[topic, partition].end()
 
     async def drop(self, topic: str, partition: int, before_seq: int) -> int:
-        """See `Bus.drop`. Whole segments go, never the newest. Raises `BusFull` or `BusUncertain`, too."""
+        """See `Bus.drop`. Whole segments go. Raises `BusFull` or `BusUncertain`, too."""
         log = self._partitions[topic, partition]
-        require_not_beyond(log.label, log.end(), before_seq)
-        await asyncio.to_thread(log.drop, before_seq)
+        await asyncio.to_thread(log.drop, droppable_to(log.label, log.end(), before_seq))
         return log.start()
 
     def epoch(self, topic: str, partition: int) -> int:
