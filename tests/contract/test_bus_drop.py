@@ -167,7 +167,7 @@ async def test_an_owner_appends_and_others_follow_while_the_beginning_is_dropped
         starts = [0]
         while len(followed) < 300:
             starts.append(await other.drop(ORDERS, 0, reader.next_seq))
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.02)
         return [*starts, await other.drop(ORDERS, 0, 300)]
 
     _, _, starts = await asyncio.gather(append(writer, 300), follow(), drop())
