@@ -4,6 +4,7 @@ A cursor says for each partition that has more where its next page begins: the i
 there, or `o3-` for a partition of which nothing was seen yet.
 """
 
+import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -49,15 +50,19 @@ def merge(
     A partition in which a filter finds little may give its older orders only with a later page.
 
     Args:
-        pages: Where each page began, up to `limit` orders, and the cursor that came with them.
+        pages: Where each page began, up to `limit` orders, those of a partition in the order of their numbers, newest
+            first, and the cursor that came with them.
         age: What an order is sorted by, before its number: when it was made.
         id_of: Its id.
     """
     letter = kind.letter
-    found = sorted(
-        (order for _, orders, _ in pages for order in orders),
-        key=lambda order: (age(order), number_of(id_of(order)), id_of(order)),
-        reverse=True,
+    # The order within a page stays, whatever the times in it say: where the next one begins depends on it.
+    found = list(
+        heapq.merge(
+            *(orders for _, orders, _ in pages),
+            key=lambda order: (age(order), number_of(id_of(order)), id_of(order)),
+            reverse=True,
+        )
     )
     taken = found[:limit]
     last = {partition_of_id(id_of(order), letter): id_of(order) for order in taken}
