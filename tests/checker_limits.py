@@ -11,6 +11,7 @@ import msgspec
 from tests.checker_states import State, States
 
 from trade2026.controls.limits import LimitBook, LimitSet
+from trade2026.controls.slices import SLICED, slice_in
 from trade2026.domain import events as ev
 from trade2026.domain.orders import OrderSpec
 
@@ -99,11 +100,15 @@ class LimitWatch:
         for limit in _those(limits, "max_order_value"):
             if value > limit * _SCALE:
                 faults.append(f"value {value}, the most is {limit * _SCALE}")
-        same = [state for state in self._states.orders.values() if state.spec.account == spec.account]
-        count = sum(1 for state in same if state.counted[0]) + len(taken) + 1
-        for limit in _those([self._book.of("account", spec.account)], "max_open_orders"):
-            if count > limit:
-                faults.append(f"{count} open orders, the most is {limit}")
+        for kind in ("account", "strategy", "stack"):
+            name = getattr(spec, kind, "")
+            if kind != "stack" and not name:
+                continue
+            those = [state.spec for state in self._states.orders.values() if state.counted[0]] + taken
+            count = sum(1 for other in those if getattr(other, kind, "") == name) + 1
+            for limit in _those([self._book.of(kind, name)], "max_open_orders"):
+                if count > limit:
+                    faults.append(f"{count} open orders of {kind} {name}, the most is {limit}")
         worst, reduces = self._position(spec, taken)
         for limit in _those(limits, "max_position"):
             if worst > limit and not reduces:
@@ -166,18 +171,57 @@ def over_spanning_limits(logs: Iterable[Sequence[ev.Envelope]], book: LimitBook)
         logs: Of each partition: they are put in the order of their times, which one clock has given.
         book: The limits, which nobody changed meanwhile. Open orders and what they are worth are told.
     """
-    states: dict[str, States] = {}
-    faults: list[str] = []
     merged = sorted(
         ((envelope.ts_init, number, envelope) for number, log in enumerate(logs) for envelope in log),
         key=lambda each: each[:2],
     )
-    for _, number, envelope in merged:
-        of_partition = states.setdefault(str(number), States())
-        of_partition.apply(envelope)
-        if isinstance(envelope.data, ev.OrderAccepted):
-            everything = [state for each in states.values() for state in each.orders.values()]
-            faults += [f"{number}/{envelope.seq}: {fault}" for fault in _over(everything, envelope.data.spec, book)]
+    return over_together(((number, envelope) for _, number, envelope in merged), book)
+
+
+def over_together(events: Iterable[tuple[int, ev.Envelope]], book: LimitBook) -> list[str]:
+    """As `over_spanning_limits`, of the events of all partitions in the order in which they became durable.
+
+    Args:
+        events: Each with its partition.
+    """
+    states: dict[int, States] = {}
+    faults: list[str] = []
+    for number, envelope in events:
+        states.setdefault(number, States()).apply(envelope)
+        event = envelope.data
+        if isinstance(event, ev.OrderAccepted):
+            accepted = [event.spec]
+        elif isinstance(event, ev.OrderListAccepted):
+            accepted = [leg.spec for leg in event.orders]
+        else:
+            continue
+        everything = [state for each in states.values() for state in each.orders.values()]
+        for spec in accepted:
+            faults += [f"{number}/{envelope.seq}: {fault}" for fault in _over(everything, spec, book)]
+    return faults
+
+
+def over_shared(events: Iterable[tuple[int, ev.Envelope]], partitions: int) -> list[str]:
+    """Every moment when the slices of a limit were together more than the limit that all were cut from.
+
+    Args:
+        events: Of all partitions, in the order in which they became durable, each with its partition.
+    """
+    books: dict[int, LimitBook] = {}
+    faults: list[str] = []
+    for number, envelope in events:
+        if not isinstance(envelope.data, ev.LimitsAdopted):
+            continue
+        books[number] = msgspec.json.decode(bytes(envelope.data.limits), type=LimitBook)
+        if len(books) < partitions:
+            continue
+        for scope in {scope for book in books.values() for scope in book.slices}:
+            for field in SLICED:
+                parts = [part for book in books.values() if (part := slice_in(book.slices, scope, field)) is not None]
+                limits = {part.of for part in parts}
+                values = [part.value for part in parts]
+                if len(parts) == partitions and len(limits) == 1 and sum(values) > max(limits):
+                    faults.append(f"{number}/{envelope.seq}: {field} of {scope} is {values}, together over {limits}")
     return faults
 
 

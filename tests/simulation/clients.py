@@ -245,9 +245,14 @@ class Officer:
             await asyncio.sleep(0.3)
 
     async def tighten(self) -> None:
-        """Make a limit of an account tighter."""
-        account = self.rng.choice(stack.ACCOUNTS)
-        limits = self.rng.choice(({"max_open_orders": 8}, {"max_order_quantity": "3"}, {"max_position": "4"}))
-        body = {"scope": f"account:{account}", "limits": limits, "reason": "nervous"}
+        """Make a limit of an account tighter, or one that spans partitions."""
+        if self.world.partitions > 1 and self.rng.random() < 0.5:
+            scope, limits = self.rng.choice(
+                (("stack", {"max_open_orders": 7}), ("strategy:mm", {"max_open_orders": 4}))
+            )
+        else:
+            scope = f"account:{self.rng.choice(stack.ACCOUNTS)}"
+            limits = self.rng.choice(({"max_open_orders": 8}, {"max_order_quantity": "3"}, {"max_position": "4"}))
+        body = {"scope": scope, "limits": limits, "reason": "nervous"}
         reply = await self.world.ask("risk", "POST", "/limits/tighten", body)
-        self.journal.note("tighten", account, limits, reply.status)
+        self.journal.note("tighten", scope, limits, reply.status)

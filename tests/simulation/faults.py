@@ -107,7 +107,8 @@ class FullQueue(Fault):
 
     async def strike(self, world: World, rng: Random) -> bool:
         host = world.newest("orders")
-        cell = host.service("oms").cells.here.get(0) if host is not None else None  # type: ignore[attr-defined]
+        partition = world.a_partition(rng)
+        cell = host.service("oms").cells.here.get(partition) if host is not None else None  # type: ignore[attr-defined]
         if cell is None:  # it starts
             return False
         owner = cell.owner
@@ -136,7 +137,7 @@ class CommitFailure(Fault):
             )
         )
         error = rng.choice((BusError("the disk said no"), BusFull("no room"), BusUncertain("the disk did not say")))
-        world.bus.fail_next(topic, error)
+        world.bus.fail_next(topic, error, world.a_partition(rng, topic))
         return True
 
 
@@ -176,7 +177,8 @@ class SpuriousWakeups(Fault):
     async def strike(self, world: World, rng: Random) -> bool:
         for _ in range(rng.randint(1, 20)):
             for topic in ("orders.events", "venue.reports", "risk.events", "market.raw", "market.ticks"):
-                world.bus.wake(topic)
+                for partition in range(world.partitions_of(topic)):
+                    world.bus.wake(topic, partition)
             await asyncio.sleep(rng.random() * 0.05)
         return True
 
@@ -246,14 +248,15 @@ class DamagedSnapshot(Fault):
 
 
 class LostHistory(Fault):
-    """`history.db` is gone when the archive starts again."""
+    """The history of a partition is gone when the archive starts again."""
 
     async def strike(self, world: World, rng: Random) -> bool:
         host = world.newest("projections")
-        if host is None or not (world.directory / "archive" / "history.db").exists():
+        history = world.histories()[world.a_partition(rng)]
+        if host is None or not history.exists():
             return False
         host.crash()
-        for path in sorted((world.directory / "archive").glob("history.db*")):
+        for path in sorted(history.parent.glob(f"{history.name}*")):
             path.unlink()
         return True
 

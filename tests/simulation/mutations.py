@@ -10,16 +10,17 @@ import msgspec
 from tests.simulation import faults as f
 
 from trade2026.archive.store import HistoryStore
-from trade2026.controls import order_log
+from trade2026.controls import order_log, slices
 from trade2026.domain import events as ev
 from trade2026.domain.positions import Position
 from trade2026.gateway.machine import PaperVenue
 from trade2026.kit.bus.memory import _MemoryWriter
 from trade2026.kit.outlet import Outlet
 from trade2026.kit.owner import Owner
-from trade2026.oms import lists
+from trade2026.oms import lists, risk_follower
 from trade2026.oms.machine import OrderMachine
 from trade2026.oms.venue_follower import VenueFollower
+from trade2026.risk import slicing
 
 Patches = list[tuple[Any, str, Callable[..., Any]]]
 
@@ -121,6 +122,26 @@ async def _decide_by_any_machine(self: VenueFollower, machine: Any) -> None:
     await _decide_reports(self, self.owner.machine)
 
 
+def _give_at_once(limit: int, current: Any, held: Any, needs: Any) -> list[int]:
+    return slices.redivide(limit, current, [0] * len(held), needs)
+
+
+def _record_only_more(book: Any, partition: int, partitions: int, held: Any, granted: Any, grant: int) -> Any:
+    larger = {
+        scope: {
+            field: part
+            for field, part in parts.items()
+            if (mine := slices.slice_in(held.slices, scope, field)) is None or part.value > mine.value
+        }
+        for scope, parts in granted.items()
+    }
+    return slices.sliced(book, partition, partitions, held, larger, grant)
+
+
+def _use_nothing(*_: Any) -> int:
+    return 0
+
+
 def _nothing(*_: Any) -> None:
     return None
 
@@ -142,5 +163,8 @@ MUTATIONS = (
     Mutation("children of OTO cancel each other", [(lists, "rivals", _rivals_in_every_list)], (f.SlowReads,)),
     Mutation("rivals do not cancel each other", [(OrderMachine, "_cancel_rivals", _nothing)], (f.SlowReads,)),
     Mutation("the venue does not hear of cancels", [(PaperVenue, "_cancel", _nothing)], (f.SlowReads,)),
+    Mutation("a slice is given before others have let go", [(slicing, "redivide", _give_at_once)], (f.SlowReads,)),
+    Mutation("a slice never becomes smaller", [(risk_follower, "sliced", _record_only_more)], (f.SlowReads,)),
+    Mutation("what is open beyond a slice does not count", [(slicing, "used_of", _use_nothing)], (f.SlowReads,)),
     Mutation("the history lacks orders", [(HistoryStore, "write", _write_without_orders)], (f.SlowReads,)),
 )  # fmt: skip

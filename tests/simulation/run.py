@@ -20,6 +20,7 @@ _ACTIONS = 30
 _STOPS = 3
 _QUIET_SECONDS = 2.0
 _REST_SECONDS_MAX = 120.0
+_ASK_SECONDS = 0.5
 _SHM = Path("/dev/shm")
 
 
@@ -96,6 +97,10 @@ async def rest(world: World) -> None:
         async with asyncio.timeout(_REST_SECONDS_MAX):
             while (await world.ask("oms", "POST", "/orders/cancel-all", {"reason": "the end"})).status != 200:
                 await asyncio.sleep(0.1)
+            why = "nobody else uses a limit, and a partition does not get all of it"
+            while not await invariants.has_all(world):
+                await asyncio.sleep(_ASK_SECONDS)
+            why = ""
             before: list[int] = []
             while before != (before := await invariants.ends(world)) or (why := await invariants.behind(world)):
                 await asyncio.sleep(_QUIET_SECONDS)

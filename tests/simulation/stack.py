@@ -1,18 +1,23 @@
-"""The stack that is simulated: two instruments, tight limits, the processes of the laptop's placement."""
+"""The stack that is simulated: two instruments, tight limits, the processes of the laptop's placement.
+
+A third of the seeds has several partitions, and limits that span them.
+"""
 
 from pathlib import Path
 
 import msgspec
 
 from trade2026 import __version__
-from trade2026.controls.limits import LimitBook, LimitSet
+from trade2026.controls.limits import LimitBook, LimitSet, Rate
 from trade2026.domain.instruments import Instrument
 from trade2026.gateway.replay import Recording
 from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.settings import ProcessSettings, VenueSettings
 from trade2026.stack.facts import SERVICES, TOPICS
 
-ACCOUNTS = ("ann", "bob", "cid")
+ACCOUNTS = ("ann", "cid", "ivy")
+"""Of three partitions each is in another."""
+PARTITIONS = 3
 UNIT = 10**9
 SPEED = 90
 PLACEMENT = {
@@ -50,8 +55,36 @@ LIMITS = LimitBook(
     ),
 )
 
+SPANNING_LIMITS = msgspec.structs.replace(
+    LIMITS,
+    stack=LimitSet(max_open_orders=9, max_gross_exposure=900_000 * UNIT, order_rate=Rate(count=30)),
+    strategy_default=LimitSet(max_open_orders=6, max_net_exposure=500_000 * UNIT),
+    strategies={"mm": LimitSet(max_open_orders=5)},
+)
+"""Reached now and then by a partition alone, and by all together."""
 
-def settings(state: Path, services: tuple[str, ...], release: str, speed: int = SPEED) -> ProcessSettings:
+
+def partitions_of(seed: int) -> int:
+    """How many partitions the stack of a seed has."""
+    return PARTITIONS if seed % 3 == 2 else 1
+
+
+def topics(partitions: int) -> list[TopicConfig]:
+    """The log as it is made."""
+    return [
+        TopicConfig(name=topic.name, durable=topic.durable, partitions=partitions if topic.by_account else 1)
+        for topic in TOPICS
+    ]
+
+
+def limits(partitions: int) -> LimitBook:
+    """The ceilings of the manifest."""
+    return SPANNING_LIMITS if partitions > 1 else LIMITS
+
+
+def settings(
+    state: Path, services: tuple[str, ...], release: str, speed: int = SPEED, partitions: int = 1
+) -> ProcessSettings:
     """What one process is told."""
     return ProcessSettings(
         stack="simulation",
@@ -61,10 +94,10 @@ def settings(state: Path, services: tuple[str, ...], release: str, speed: int = 
         allowed_versions=[__version__],
         instruments=INSTRUMENTS,
         venues=[VenueSettings(name="SIM", type="replay", config={"scale": 56, "speed": speed, "gap_seconds_max": 0.5})],
-        topics=[TopicConfig(name=topic.name, durable=topic.durable) for topic in TOPICS],
+        topics=topics(partitions),
         ports={name: facts.port for name, facts in SERVICES.items()},
         default_account=ACCOUNTS[0],
-        risk=msgspec.Raw(msgspec.json.encode(LIMITS)),
+        risk=msgspec.Raw(msgspec.json.encode(limits(partitions))),
         free_bytes_min=1_000,
         state_dir=str(state),
     )

@@ -32,8 +32,8 @@ from trade2026.gateway.replay import Recording
 from trade2026.gateway.service import GatewayService
 from trade2026.kit import follower, projection
 from trade2026.kit.bus.memory import MemoryBus
-from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.calls import Answer
+from trade2026.kit.history import history_path
 from trade2026.kit.service import Context, Service
 from trade2026.normalizer.service import NormalizerService
 from trade2026.oms import lookup
@@ -41,7 +41,7 @@ from trade2026.oms.service import OmsService
 from trade2026.pnl.service import PnlService
 from trade2026.ptrc.service import PtrcService
 from trade2026.risk.service import RiskService
-from trade2026.stack.facts import SERVICES, TOPICS
+from trade2026.stack.facts import SERVICES
 
 _RESTART_SECONDS_MAX = 0.5
 _NETWORK_SECONDS_MAX = 0.004
@@ -108,8 +108,15 @@ class World:
         self.hosts: dict[str, list[Host]] = {name: [] for name in stack.PLACEMENT}
         """Those that live, the newest last: one before it is a zombie."""
         self.deaths = 0
-        topics = [TopicConfig(name=topic.name, durable=topic.durable) for topic in TOPICS]
-        self.bus = MemoryBus(topics, delay=self.weather.commit_delay, rng=seeded(seed, "bus"))
+        self.order: list[tuple[int, int]] = []
+        """Of the order log partition and position of every event, as they became durable one after the other."""
+        self.partitions = stack.partitions_of(seed)
+        self.bus = MemoryBus(
+            stack.topics(self.partitions),
+            delay=self.weather.commit_delay,
+            rng=seeded(seed, "bus"),
+            on_added=self._added,
+        )
         self._network_rng = seeded(seed, "network")
         begin = self.rng.randrange(10_000)
         self._recording = recording or stack.cut(recorded_week(), begin, _TRADES)
@@ -118,7 +125,7 @@ class World:
         self._started = False
         self._stopping = False
         self._factories: dict[str, Callable[[Context], Service]] = {
-            "oms": OmsService,
+            "oms": lambda context: OmsService(context, self._post),
             "gateway": lambda context: GatewayService(context, self._recording),
             "normalizer": NormalizerService,
             "risk": lambda context: RiskService(context, self._post),
@@ -145,7 +152,7 @@ class World:
             self._numbers[name],
             self.bus,
             self.weather,
-            stack.settings(self.directory, services, name, self._speed),
+            stack.settings(self.directory, services, name, self._speed, self.partitions),
             {service: self._factories[service] for service in services},
             self.free_bytes,
             self._died,
@@ -186,11 +193,12 @@ class World:
 
     def _lose_history(self) -> None:
         """The newest transactions of the history were not fsynced either."""
-        copy = self.directory / "history.copy"
-        if copy.exists() and self.rng.random() < 0.5:
-            for path in sorted((self.directory / "archive").glob("history.db*")):
-                path.unlink()
-            copy.rename(self.directory / "archive" / "history.db")
+        for history in self.histories():
+            copy = self._copy_of(history)
+            if copy.exists() and self.rng.random() < 0.5:
+                for path in sorted(history.parent.glob(f"{history.name}*")):
+                    path.unlink()
+                copy.rename(history)
 
     async def until_ready(self) -> None:
         """Wait until every service answers."""
@@ -271,15 +279,30 @@ class World:
         old = len(hosts) > 1 and self._network_rng.random() < 0.3
         hosts[-2 if old else -1].receive(service, method, target, raw, headers, reply)
 
-    async def _post(self, url: str, body: bytes, *, authorization: str = "") -> Answer:
-        """How risk reaches the order service and the venue."""
+    async def _post(self, url: str, body: bytes, *, authorization: str = "", seconds_max: float = 2.0) -> Answer:
+        """How risk reaches the order service and the venue, and the order service risk."""
         parts = urlsplit(url)
         service = next(name for name, facts in SERVICES.items() if facts.port == parts.port)
         try:
-            status, text = await self._send(service, "POST", parts.path, body, {}, 2.0)
+            status, text = await self._send(service, "POST", parts.path, body, {}, seconds_max)
         except NoAnswer as error:
             return Answer(0, detail=str(error))
         return Answer(status, text)
+
+    # ── the log ─────────────────────────────────────────────────────────────────────────────────
+
+    def _added(self, topic: str, partition: int, seq: int) -> None:
+        if topic == "orders.events":
+            self.order.append((partition, seq))
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a topic has."""
+        return next(config.partitions for config in stack.topics(self.partitions) if config.name == topic)
+
+    def a_partition(self, rng: random.Random, topic: str = "orders.events") -> int:
+        """One of a topic's; where there is one only, nothing is drawn."""
+        partitions = self.partitions_of(topic)
+        return rng.randrange(partitions) if partitions > 1 else 0
 
     # ── the disk ────────────────────────────────────────────────────────────────────────────
 
@@ -299,11 +322,23 @@ class World:
 
     def bodies(self) -> list[bytes]:
         """Every record on the bus, topic by topic."""
-        return [record.body for topic in TOPICS for record in self.bus.records(topic.name)]
+        return [
+            record.body
+            for topic in stack.topics(self.partitions)
+            for partition in range(topic.partitions)
+            for record in self.bus.records(topic.name, partition)
+        ]
+
+    def histories(self) -> list[Path]:
+        """Where the archive keeps what happened, one file a partition."""
+        return [history_path(self.directory, partition) for partition in range(self.partitions)]
+
+    def _copy_of(self, history: Path) -> Path:
+        return self.directory / f"{history.stem}.copy"
 
     def copy_history(self, path: Path) -> None:
         """What the disk has of the history, until more of it is fsynced."""
-        copy = self.directory / "history.copy"
+        copy = self._copy_of(path)
         copy.unlink(missing_ok=True)
         with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(copy)) as target:
             source.backup(target)
@@ -328,7 +363,7 @@ class World:
 
             def make_durable(self) -> None:
                 super().make_durable()
-                (world.directory / "history.copy").unlink(missing_ok=True)
+                world._copy_of(self.path).unlink(missing_ok=True)
 
         kept = random.getstate()
         random.seed(self.seed)

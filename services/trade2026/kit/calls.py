@@ -30,7 +30,7 @@ class Answer:
 class Post(Protocol):
     """How `post` is called: a simulation has another way to the other service."""
 
-    async def __call__(self, url: str, body: bytes, *, authorization: str = "") -> Answer: ...
+    async def __call__(self, url: str, body: bytes, *, authorization: str = "", seconds_max: float = 2.0) -> Answer: ...
 
 
 async def post(

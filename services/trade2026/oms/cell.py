@@ -27,6 +27,7 @@ from trade2026.domain.orders import Order, OrderSpec
 from trade2026.domain.positions import Position
 from trade2026.kit import tracing
 from trade2026.kit.bus.port import BusCorrupt
+from trade2026.kit.calls import Post
 from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader, history_path
 from trade2026.kit.http import Problem
@@ -69,6 +70,8 @@ class Shared:
     latency: LatencyHistogram
     """From receipt to durable."""
     accepted: Counter
+    post: Post
+    """The way to risk."""
     latched: dict[int, dict[str, cmd.Kill]] = field(default_factory=dict)
     """By partition and scope: a kill that is not logged yet holds for the next cell of the partition, too."""
 
@@ -93,7 +96,7 @@ class OrderCell:
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, "oms", partition), "oms")
         self.partitions = settings.partitions(TOPIC)
         self.risk = RiskFollower(bus, self.owner, clock, shared.ceilings, self.partitions)
-        self.slices = SliceRequests(settings, self.owner, self.risk)
+        self.slices = SliceRequests(settings, self.owner, self.risk, shared.post)
         self.history = HistoryReader(history_path(settings.state, partition), partition)
         self.orders = OrderLookup(self.owner, self.history, clock)
         self.reports = VenueFollower(bus, self.owner, self.orders, clock)

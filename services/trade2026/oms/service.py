@@ -18,6 +18,7 @@ from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Reference
 from trade2026.domain.orders import Order, OrderSpec, partition_of_id
 from trade2026.kit.bus.membership import Member
+from trade2026.kit.calls import Post, post
 from trade2026.kit.cells import Cells
 from trade2026.kit.http import App, Problem
 from trade2026.kit.lag import Followed
@@ -42,7 +43,7 @@ class OmsService(Service):
     name = "oms"
     title = "Order management"
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, post: Post = post) -> None:
         super().__init__(context)
         settings = self.settings
         venue = settings.venues[0].name if settings.venues else None
@@ -54,7 +55,7 @@ class OmsService(Service):
             "trade2026_order_ack_seconds", "From receipt to durable", service="oms"
         )
         accepted = context.metrics.counter("trade2026_orders_total", "Orders decided", service="oms")
-        shared = Shared(context, self.instruments, self.book, self.latency, accepted)
+        shared = Shared(context, self.instruments, self.book, self.latency, accepted, post)
         self.partitions = settings.partitions(TOPIC)
         me = Member(settings.release, f"{settings.host}:{settings.ports.get(self.name, 0)}")
         membership = context.membership(self.name, me, self.partitions)

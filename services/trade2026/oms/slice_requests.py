@@ -6,7 +6,7 @@ import os
 import msgspec
 
 from trade2026.controls.slices import Shortage, slice_in
-from trade2026.kit.calls import post
+from trade2026.kit.calls import Post
 from trade2026.kit.owner import Owner
 from trade2026.kit.settings import ProcessSettings
 from trade2026.oms.risk_follower import RiskFollower
@@ -27,8 +27,8 @@ class _Answer(msgspec.Struct):
 class SliceRequests:
     """One partition's requests, one at a time for each limit however many orders wait for it."""
 
-    def __init__(self, settings: ProcessSettings, owner: Owner, limits: RiskFollower) -> None:
-        self._settings, self._owner, self._limits = settings, owner, limits
+    def __init__(self, settings: ProcessSettings, owner: Owner, limits: RiskFollower, post: Post) -> None:
+        self._settings, self._owner, self._limits, self._post = settings, owner, limits, post
         self.waiting = 0
         self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
         key = os.environ.get(KEY_VARIABLE, "")
@@ -68,7 +68,7 @@ class SliceRequests:
             return False
         body = msgspec.json.encode({**msgspec.structs.asdict(shortage), "partition": self._owner.partition})
         url = f"{self._settings.url('risk')}/slices"
-        answer = await post(url, body, authorization=self._authorization, seconds_max=_ANSWER_SECONDS_MAX)
+        answer = await self._post(url, body, authorization=self._authorization, seconds_max=_ANSWER_SECONDS_MAX)
         return answer.ok and msgspec.json.decode(answer.body, type=_Answer).granted
 
     def _has(self, shortage: Shortage) -> bool:

@@ -29,15 +29,23 @@ class MemoryBus:
     Args:
         delay: Seconds until an append becomes durable, asked once per append; None: the next turn of the loop.
         rng: Decides how much of what was under way survives a `crash`.
+        on_added: Told of every record's topic, partition and position when it becomes durable: in this order.
     """
 
     def __init__(
-        self, topics: Iterable[TopicConfig], *, delay: Callable[[], float] | None = None, rng: Random | None = None
+        self,
+        topics: Iterable[TopicConfig],
+        *,
+        delay: Callable[[], float] | None = None,
+        rng: Random | None = None,
+        on_added: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self._delay = delay
         self._rng = rng or Random(0)
         self._full = False
-        self._partitions = {(topic.name, n): _Partition(topic, n) for topic in topics for n in range(topic.partitions)}
+        self._partitions = {
+            (topic.name, n): _Partition(topic, n, on_added) for topic in topics for n in range(topic.partitions)
+        }
         self._writers: list[_MemoryWriter] = []
         self._offsets: dict[tuple[str, str, int], int] = {}
         self._failing: dict[tuple[str, int], BusError] = {}
@@ -135,8 +143,9 @@ class MemoryBus:
 
 
 class _Partition:
-    def __init__(self, config: TopicConfig, partition: int) -> None:
+    def __init__(self, config: TopicConfig, partition: int, on_added: Callable[[str, int, int], None] | None) -> None:
         self.config, self.partition = config, partition
+        self._on_added = on_added
         self.label = f"{config.name}/{partition}"
         self.epoch = 0
         self.start = 0
@@ -157,6 +166,9 @@ class _Partition:
             self._sealed.append((self._open_records, self._open_bytes))
             self._open_records = self._open_bytes = 0
             self._trim()
+        if self._on_added is not None:
+            for seq in range(self.end, self.end + len(bodies)):
+                self._on_added(self.config.name, self.partition, seq)
         self.bodies.extend(bodies)
         self._open_records += len(bodies)
         self._open_bytes += sum(map(len, bodies))
