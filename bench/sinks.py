@@ -12,10 +12,11 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from bench import columns
 from trade2026.local.infra.questdb import QuestDb
 from trade2026.stores.timeseries.port import Batch, TimeSeriesStore
 from trade2026.stores.timeseries.questdb_http import QuestDbHttp, QuestDbSettings
@@ -25,21 +26,22 @@ from trade2026.stores.timeseries.schema import TABLES, Kind, Row
 TICKS = TABLES["ticks"]
 BATCH_ROWS = 10_000
 """As many as the service writes at once when it is behind."""
+STORES = ("duckdb", "questdb", "chdb", "clickhouse", "s3")
 _WARM_SECONDS = 2.0
 _TURNS = 4
 Write = Callable[[list[Row], int], None]
 """Writes rows that reach to a position; returns when they are durable."""
 
 
-def ticks(first: int) -> list[Row]:
-    """A batch of rows, a millisecond apart."""
+def ticks(first: int, count: int) -> list[Row]:
+    """Rows, a millisecond apart."""
     start = 1_385_337_600 * 10**9
     return [
         (
             start + n * 10**6, "BTCUSDT.SIM", f"b13-0-{n}", "BUY" if n % 3 else "SELL", 45_000 * 10**9 + n % 997 * 10**7,
             10**9 + n % 89 * 10**6, n, start + n * 10**6 + 250_000, 0, n,
         )
-        for n in range(first, first + BATCH_ROWS)
+        for n in range(first, first + count)
     ]  # fmt: skip
 
 
@@ -48,10 +50,20 @@ class Meter:
 
     Args:
         finish: Waits until all rows can be asked for; at the end of each turn.
+        make: Makes so many rows from a number on.
+        batch_rows: As many as the service writes at once when it is behind.
     """
 
-    def __init__(self, write: Write, finish: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        write: Write,
+        finish: Callable[[], None] = lambda: None,
+        *,
+        make: Callable[[int, int], list[Row]] | None = None,
+        batch_rows: int = BATCH_ROWS,
+    ) -> None:
         self._write, self._finish = write, finish
+        self._make, self._batch_rows = make or ticks, batch_rows
         self.rows = self._before = 0
         self._took = self._cpu = 0.0
 
@@ -59,8 +71,8 @@ class Meter:
         """Write batch after batch for a while."""
         end = self._took + seconds
         while self._took < end:
-            batch = ticks(self.rows)  # not on the clock
-            self.rows += BATCH_ROWS
+            batch = self._make(self.rows, self._batch_rows)  # not on the clock
+            self.rows += self._batch_rows
             self._clocked(lambda batch=batch: self._write(batch, self.rows))
         self._clocked(self._finish)
 
@@ -188,9 +200,28 @@ def measure_questdb(settings: QuestDbSettings, seconds: float) -> dict[str, dict
         )
 
 
-def run(where: Path, seconds: float) -> dict[str, dict[str, Any]]:
-    """Every store, and its client."""
-    rows = measure_duckdb(where, seconds)
+def measure_columns(where: Path, seconds: float, chosen: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Analytics and the lake: batches as large as those of sink-alt and sink-ticks that are behind."""
+    parts = {
+        "chdb": (columns.analytics_embedded, columns.records, 20_000),
+        "clickhouse": (columns.analytics_server, columns.records, 20_000),
+        "s3": (columns.lake_on_s3, columns.lake_ticks, 25_000),
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for name in (name for name in parts if name in chosen):
+        opened, make, batch_rows = parts[name]
+        with opened(where) as writers:
+            meters = {each: Meter(write, make=make, batch_rows=batch_rows) for each, write in writers.items()}
+            found |= side_by_side(meters, seconds)
+    return found
+
+
+def run(where: Path, seconds: float, chosen: Collection[str] = STORES) -> dict[str, dict[str, Any]]:
+    """The chosen stores, each with its client."""
+    rows = measure_duckdb(where, seconds) if "duckdb" in chosen else {}
+    rows |= measure_columns(where, seconds, chosen)
+    if "questdb" not in chosen:
+        return rows
     if importlib.util.find_spec("questdb") is None:
         print("without QuestDB: its client is missing, `pip install questdb` brings it")
         return rows
@@ -206,10 +237,13 @@ def main() -> None:
     """Measure, print a line a row, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=8.0, help="Length of each measurement.")
+    parser.add_argument(
+        "--stores", nargs="+", choices=STORES, default=STORES, help="Which; all of them if none is named."
+    )
     parser.add_argument("--json", type=Path, help="Write all rows there.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trade2026-bench-") as folder:
-        rows = run(Path(folder), options.seconds)
+        rows = run(Path(folder), options.seconds, options.stores)
     for name, row in rows.items():
         print(f"{name:16} " + "  ".join(f"{key} {value:>10,}" for key, value in row.items()))
     if options.json:

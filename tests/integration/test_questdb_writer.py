@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -346,7 +347,7 @@ async def test_a_store_that_is_ahead_of_the_log_is_put_aside(rig: Rig, tmp_path:
 # ── kill -9 ─────────────────────────────────────────────────────────────────────────────────────────
 
 CHILD = Path(__file__).parent / "writer_child.py"
-KILLS = 10
+KILLS = int(os.environ.get("SINK_KILLS", "10"))
 TICKS_PER_LIFE = 600
 ORDERS_PER_LIFE = 40
 

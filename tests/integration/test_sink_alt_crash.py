@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -19,7 +20,7 @@ from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import Selection
 
 SECONDS_MAX = 60.0
-KILLS = 10
+KILLS = int(os.environ.get("SINK_KILLS", "10"))
 BATCHES_PER_LIFE = 8
 CHILD = Path(__file__).parent / "sink_alt_child.py"
 
@@ -59,7 +60,7 @@ class Sink(Child):
         assert self.process.returncode == 0
 
 
-async def test_a_sink_that_is_killed_ten_times_loses_no_record_and_doubles_none(tmp_path: Path) -> None:
+async def test_a_sink_that_is_killed_again_and_again_loses_no_record_and_doubles_none(tmp_path: Path) -> None:
     rig = Rig(tmp_path, "data")
     settings = rig.settings
     await rig.close()

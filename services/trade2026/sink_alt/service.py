@@ -7,6 +7,7 @@ The lake is called on two threads: one writes, one reads and tidies up, so that 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,16 @@ from trade2026.sink_alt import api
 from trade2026.sink_alt.machine import AltError, AltMachine
 from trade2026.sink_alt.tables import FEED, RECORDS, TOPIC
 from trade2026.sinks.lake import is_folder, open_lake
-from trade2026.sinks.topic import Destination, InLake, Measured, TopicSink, on_thread, room_elsewhere
+from trade2026.sinks.topic import (
+    Destination,
+    InLake,
+    Measured,
+    NotAnswered,
+    TopicSink,
+    answer_in_time,
+    on_thread,
+    room_elsewhere,
+)
 from trade2026.sinks.upkeep import Upkeep
 from trade2026.stores.lake import Lake, LakeError, NoSuchTable
 
@@ -45,6 +55,8 @@ QUESTIONS_MAX = 16
 """That wait for the lake."""
 _SNAPSHOT_EVENTS = 20_000
 _LOOK_SECONDS = 0.05
+_CLOSE_SECONDS_MAX = 2.0
+"""A store that hangs is left to the end of the process."""
 
 
 class SinkAltConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -130,7 +142,8 @@ class SinkAltService(Service):
         await self.owner.stop()
         await asyncio.gather(*(sink.stop() for sink in self.sinks.values()))
         if self.analytics is not None:
-            await on_thread(self._analytics_writer, self.analytics.close)
+            with contextlib.suppress(NotAnswered):
+                await answer_in_time(on_thread(self._analytics_writer, self.analytics.close), _CLOSE_SECONDS_MAX)
         for thread in (self._writer, self._reader, self._analytics_writer, self._analytics_reader):
             thread.shutdown(wait=False, cancel_futures=True)
 
@@ -216,10 +229,10 @@ class SinkAltService(Service):
             raise Problem(503, "busy", "too many questions wait for the lake", retry_after=1)
         self.asking += 1
         try:
-            return await self.read(question, *args)
+            return await answer_in_time(self.read(question, *args))
         except NoSuchTable:
             raise
-        except LakeError as error:
+        except (LakeError, NotAnswered) as error:
             raise Problem(503, "lake_unavailable", f"{error}", retry_after=5) from error
         finally:
             self.asking -= 1
@@ -239,10 +252,10 @@ class SinkAltService(Service):
         analytics = self.analytics
         self.asking += 1
         try:
-            return await on_thread(self._analytics_reader, lambda: question(analytics.answers()))
+            return await answer_in_time(on_thread(self._analytics_reader, lambda: question(analytics.answers())))
         except (QueryRefused, Lacking) as error:
             raise Problem(422, "query_refused", f"{error}"[:500], field="query") from error
-        except (AnalyticsError, OSError) as error:
+        except (AnalyticsError, OSError, NotAnswered) as error:
             raise Problem(503, "analytics_unavailable", f"{error}", retry_after=5) from error
         finally:
             self.asking -= 1

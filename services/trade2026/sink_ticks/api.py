@@ -14,6 +14,7 @@ from trade2026.kit.parameters import LIMIT
 from trade2026.kit.queries import moment, number
 from trade2026.kit.views import time_text
 from trade2026.sink_ticks.tables import SPECS
+from trade2026.sinks.topic import NotAnswered, answer_in_time
 from trade2026.stores.lake import (
     Kind,
     LakeError,
@@ -33,6 +34,7 @@ _VERSION_MAX = 10**15
 _EPOCH = date(1970, 1, 1).toordinal()
 _HOURS_MAX = 24 * 36_500
 _WAITING_MAX = 16
+_UPKEEP_SECONDS_MAX = 3_600.0
 
 
 class OptimizeRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -140,7 +142,9 @@ def _add_upkeep(app: App, service: "SinkTicksService") -> None:
         tables = await _tables(service, asked.table)
         symbol = _symbol(service, asked.symbol) if asked.symbol else None
         day = _day(asked.date) if asked.date else None
-        done = await _asked(service, service.upkeep.optimise(tables, day=day, symbol=symbol, all_files=True))
+        done = await _asked(
+            service, service.upkeep.optimise(tables, day=day, symbol=symbol, all_files=True), _UPKEEP_SECONDS_MAX
+        )
         return json_response({"tables": done})
 
     @app.route(
@@ -158,7 +162,7 @@ def _add_upkeep(app: App, service: "SinkTicksService") -> None:
                 422, "bad_retention_hours", f"retention_hours is from 1 to {_HOURS_MAX}", field="retention_hours"
             )
         tables = await _tables(service, asked.table)
-        found = await _asked(service, service.upkeep.vacuum(tables, hours, dry_run=asked.dry_run))
+        found = await _asked(service, service.upkeep.vacuum(tables, hours, dry_run=asked.dry_run), _UPKEEP_SECONDS_MAX)
         return json_response(
             {
                 "dry_run": asked.dry_run,
@@ -183,19 +187,19 @@ async def _tables(service: "SinkTicksService", name: str) -> list[str]:
     return [known_table(name).name] if name else await _asked(service, service.read(service.lake.tables))
 
 
-async def _asked(service: "SinkTicksService", answer: Any) -> Any:
+async def _asked(service: "SinkTicksService", answer: Any, seconds_max: float | None = None) -> Any:
     """What the lake answers, or the problem that it has. Questions beyond what it can do soon are refused."""
     if service.asking >= _WAITING_MAX:
         answer.close()
         raise Problem(503, "busy", "too many questions wait for the lake", retry_after=1)
     service.asking += 1
     try:
-        return await answer
+        return await answer_in_time(answer, seconds_max)
     except NoSuchTable as error:
         raise Problem(404, "no_rows_yet", f"{error}") from error
     except NoSuchVersion as error:
         raise Problem(404, "unknown_version", f"{error}") from error
-    except LakeError as error:
+    except (LakeError, NotAnswered) as error:
         raise Problem(503, "lake_unavailable", f"{error}", retry_after=5) from error
     finally:
         service.asking -= 1

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from trade2026.domain.events import UnknownEvent, decode
 from trade2026.kit.bus.port import Bus, BusError, Record, Trimmed
@@ -25,12 +26,37 @@ _BATCH_BYTES_MAX = 8 * 1024 * 1024
 _RECORDS_PER_READ = 500
 _LOOK_SECONDS = 1.0
 _RETRY_SECONDS_MIN, _RETRY_SECONDS_MAX = 0.2, 10.0
+_SLOW_SECONDS = 5.0
+"""A store that has not answered for longer is told of."""
+_START_SECONDS_MAX = _STOP_SECONDS_MAX = 5.0
+"""A store that hangs holds up neither the start of its process nor its end."""
+ANSWER_SECONDS_MAX = 25.0
+"""That a client waits for what a store says: longer than a store of objects may take for one request."""
 _GAP_TOLD_NS = 3_600 * 10**9
 _KEPT_SHARE_MAX = 0.8
 """Lag beyond this share of what the log keeps is told: soon it drops what was not stored."""
 
+T = TypeVar("T")
 Call = Callable[..., Awaitable[Any]]
 """Calls a function of the store on the writer's thread."""
+
+
+class NotAnswered(Exception):
+    """A store has not answered in time."""
+
+
+async def answer_in_time(answer: Awaitable[T], seconds_max: float | None = None) -> T:
+    """What a store answers a client, who waits so long and no longer; `ANSWER_SECONDS_MAX` if nothing is said.
+
+    Raises:
+        NotAnswered: the store goes on with it, if it has begun.
+    """
+    within = ANSWER_SECONDS_MAX if seconds_max is None else seconds_max
+    try:
+        async with asyncio.timeout(within):
+            return await answer
+    except TimeoutError as error:
+        raise NotAnswered(f"the store has not answered for {within:g} s") from error
 
 
 async def on_thread(thread: Executor, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
@@ -151,7 +177,9 @@ class TopicSink:
         """As counted in the last commit."""
         self._gap, self._gap_at = "", 0
         self._call, self._room, self._dead = call, room, dead
-        self._ending = asyncio.Event()
+        self._asked_at = 0.0
+        """When the store was asked what it has not answered yet (monotonic, s); 0 while it is asked nothing."""
+        self._tried, self._ending = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -166,25 +194,30 @@ class TopicSink:
 
     async def start(self) -> None:
         """Learn where to go on, and go on in the background. A store that can't be read is asked again there."""
-        try:
-            await self._open()
-        except self._failures as error:
-            self._failed(error)
         self._task = asyncio.create_task(self._run(), name=f"{self.topic} to {self.feed.spec.name}")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_SECONDS_MAX):
+                await self._tried.wait()
 
     async def stop(self) -> None:
-        """Store what is in the log, a batch at most, then end."""
+        """Store what is in the log, a batch at most, then end. What a store that hangs was asked for is left to it."""
         self._ending.set()
         if self._task is not None:
+            await asyncio.wait([self._task], timeout=_STOP_SECONDS_MAX)
+            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def health(self) -> dict[str, Health]:
         """Whether it stores, and whether the log keeps what is to be stored."""
-        fault = self.stopped or self.error
+        fault = self.stopped or self.error or self._slow()
         return {
             self.topic: Health(not fault, fault or f"stored to {self.stored_to}, {self.lag} behind"),
             f"{self.topic} kept": self._kept(),
         }
+
+    def _slow(self) -> str:
+        waited = time.monotonic() - self._asked_at if self._asked_at else 0.0
+        return f"the store has not answered for {waited:.0f} s; {self.lag} behind" if waited > _SLOW_SECONDS else ""
 
     def _kept(self) -> Health:
         if self._gap and self.clock.now() - self._gap_at < _GAP_TOLD_NS:
@@ -203,6 +236,7 @@ class TopicSink:
             try:
                 if self.intake is None:
                     await self._open()
+                    self._tried.set()
                 await self._due()
                 room = self._room()
                 if room.ok:
@@ -219,14 +253,16 @@ class TopicSink:
             except Exception as error:
                 self.stopped = f"stopped at {self.stored_to}: {error}"
                 log.exception("%s: %s", self.topic, self.stopped)
+            finally:
+                self._tried.set()
             if self._ending.is_set():
                 return
 
     async def _open(self) -> None:
         """What the table says, not what this process remembers: an append that failed may be there all the same."""
         table, topic = self.feed.spec.name, self.topic
-        offsets = await self._call(self.store.offsets, table, offset_names(topic))
-        newest_day = await self._call(self.store.newest_day, table)
+        offsets = await self._ask(self.store.offsets, table, offset_names(topic))
+        newest_day = await self._ask(self.store.newest_day, table)
         begin, end = await self.bus.start(topic, 0), await self.bus.end(topic, 0)
         intake = Intake(self.feed, offsets, newest_day, begin)
         if intake.next_seq > end:
@@ -319,12 +355,24 @@ class TopicSink:
         assert intake is not None
         if intake.rows:  # without any, the position moves with the next
             begun = self.clock.now()
-            await self._call(self.store.append, self.feed.spec, intake.columns(), intake.offsets())
+            await self._ask(self.store.append, self.feed.spec, intake.columns(), intake.offsets())
             self.stored_at = self.clock.now()
             self._measure(intake, self.stored_at - begun)
             intake.rows = []
             self._committed = intake.next_seq
         self.stored_to = intake.next_seq
+
+    async def _ask(self, question: Callable[..., Any], *args: Any) -> Any:
+        """Ask the store, and keep an eye on the log meanwhile: it may hang for long."""
+        self._asked_at = time.monotonic()
+        answer = asyncio.ensure_future(self._call(question, *args))
+        try:
+            while not (await asyncio.wait([answer], timeout=_LOOK_SECONDS))[0]:
+                await self._look()
+            return answer.result()
+        finally:
+            self._asked_at = 0.0
+            answer.cancel()
 
     def _measure(self, intake: Intake, took_ns: int) -> None:
         measured = self.measured

@@ -46,6 +46,7 @@ _ADVICE = "; restore this file, or move the table's folder away: it is made agai
 _NO_TABLE = "No files in log segment"
 _NOT_KEPT = ("LogSegment end version", _NO_TABLE, "No table metadata or protocol found")
 """What the library says of a version whose commits were cleaned up: that one, those before it, or both."""
+_REFUSED = "lacked the necessary privileges"
 _CONFLICT = "Concurrent transaction failed"
 _OBJECT_STORAGE = "Generic S3 error"
 _DECORATION = re.compile("\x1b\\[[0-9;]*m|↳")
@@ -203,12 +204,11 @@ class DeltaLake:
     def _exists(self, table: str) -> bool:
         if table in self._known:
             return True
-
         with _told(table):
-            if _deltalake().DeltaTable.is_deltatable(self._address(table), self._options):
-                self._known.add(table)
-                return True
-        return False
+            found = _is_there(self._address(table), self._options)
+        if found:
+            self._known.add(table)
+        return found
 
     def _open(self, table: str) -> "DeltaTable":
         if not self._exists(table):
@@ -275,6 +275,25 @@ def _deltalake() -> Any:
     import deltalake
 
     return deltalake
+
+
+def _is_there(address: str, options: Mapping[str, str] | None) -> bool:
+    """Whether there is a table.
+
+    A store of objects is asked by opening it: `is_deltatable` keeps the GIL while it waits, and the process stands still.
+    """
+    library = _deltalake()
+    if "://" not in address:
+        return library.DeltaTable.is_deltatable(address, options)
+    try:
+        library.DeltaTable(address, storage_options=options)
+    except library.exceptions.TableNotFoundError:
+        return False
+    except Exception as error:
+        if _REFUSED in str(error):  # the other one says why, in the store's words
+            library.DeltaTable.is_deltatable(address, options)
+        raise
+    return True
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """A ClickHouse server, by its native protocol (clickhouse-driver, imported when the first statement runs)."""
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -10,7 +12,8 @@ from trade2026.stores.analytics.schema import Row, Table
 from trade2026.stores.analytics.tables import ClickHouseTables, EngineRefused, column_list, plain
 
 NATIVE_PORT = 9000
-_CONNECT_SECONDS, _ANSWER_SECONDS = 5, 60
+_CONNECT_SECONDS, _SILENT_SECONDS, _ANSWER_SECONDS = 5, 20, 60
+"""To be taken, to hear anything, and to have the whole answer: one that says a byte a minute is cut off too."""
 _TIMED_OUT, _NO_ROOM = (159,), (241, 243, 252, 202, 209, 210)
 """Codes: took too long; no memory, no disk, too many parts, too many queries, network."""
 
@@ -42,7 +45,7 @@ class ServerEngine:
             "user": username or "default",
             "password": password,
             "connect_timeout": _CONNECT_SECONDS,
-            "send_receive_timeout": _ANSWER_SECONDS,
+            "send_receive_timeout": _SILENT_SECONDS,
         }
         self._database = database
         self._client: Any = None
@@ -82,9 +85,12 @@ class ServerEngine:
         with self._lock:
             if self._closed:
                 raise AnalyticsUnavailable("the store is closed")
+            deadline = threading.Timer(_ANSWER_SECONDS, self._cut)
+            deadline.daemon = True
+            deadline.start()
             try:
                 if self._client is None:
-                    self._client = self._opened()
+                    self._open()
                 return question(self._client)
             except errors.ServerException as error:
                 raise _told(error) from error
@@ -92,15 +98,26 @@ class ServerEngine:
                 self._let_go()
                 line = next(iter(str(error).strip().splitlines()), type(error).__name__)
                 raise AnalyticsUnavailable(f"ClickHouse at {self._address}: {line}") from error
+            finally:
+                deadline.cancel()
 
-    def _opened(self) -> Any:
-        """A connection, by way of the database that is always there: ours may have to be made."""
+    def _open(self) -> None:
+        """Open a connection, by way of the database that is always there: ours may have to be made."""
         from clickhouse_driver import Client
 
-        first = Client(**self._connect)
-        first.execute(f"CREATE DATABASE IF NOT EXISTS `{self._database}`")
-        first.disconnect()
-        return Client(**self._connect, database=self._database)
+        self._client = first = Client(**self._connect)
+        try:
+            first.execute(f"CREATE DATABASE IF NOT EXISTS `{self._database}`")
+        finally:
+            self._let_go()
+        self._client = Client(**self._connect, database=self._database)
+
+    def _cut(self) -> None:
+        """End what is under way, from another thread: whoever waits for an answer there hears that there is none."""
+        connection = self._client.connection.socket if self._client is not None else None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _let_go(self) -> None:
         if self._client is not None:
