@@ -89,12 +89,13 @@ def into_lake(lake: DeltaLake) -> Write:
 
 
 def plain_delta(address: str, options: dict[str, str]) -> Write:
-    """`write_deltalake` of pyarrow columns, amounts as decimals: what deltalake's documentation shows."""
+    """`write_deltalake` of pyarrow columns, amounts as decimals, to a table that stays open, as ours does."""
     import pyarrow as pa
-    from deltalake import write_deltalake
+    from deltalake import DeltaTable, write_deltalake
 
     schema = pa.schema(schema_of(TICKS))
     amounts = pa.decimal128(38, 9)
+    opened = DeltaTable.create(address, schema, partition_by=["date", "symbol"], storage_options=options)
 
     def column(values: tuple[Any, ...], kind: Any) -> Any:
         if kind != amounts:
@@ -104,7 +105,7 @@ def plain_delta(address: str, options: dict[str, str]) -> Write:
     def write(rows: Rows, end: int) -> None:
         arrays = [column(values, field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
         table = pa.Table.from_arrays(arrays, schema=schema)
-        write_deltalake(address, table, mode="append", partition_by=["date", "symbol"], storage_options=options)
+        write_deltalake(opened, table, mode="append")
 
     return write
 
