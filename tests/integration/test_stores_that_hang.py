@@ -32,6 +32,7 @@ from trade2026.stores.s3 import S3Settings
 
 NEVER_SECONDS = 600
 STOP_SECONDS_MAX = 60.0
+PATIENT_SECONDS = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +98,7 @@ async def test_a_lake_that_hangs_is_told_and_neither_answers_nor_the_end_wait_fo
     for target in ("/query/ticks", "/catalog"):
         status, answer = await rig.ask(service, "GET", target)
         assert (status, answer["code"], answer["retry_after"]) == (503, "lake_unavailable", 5)
+    monkeypatch.setattr(topic, "ANSWER_SECONDS_MAX", PATIENT_SECONDS)
     objects.go_on()
     await rig.until(lambda: service.sinks["ticks"].stored_to == 45, "it goes on by itself")
     await rig.until(lambda: service.health()[TICKS].ok, "it is well")
@@ -114,7 +116,7 @@ async def test_a_lake_that_hangs_is_told_and_neither_answers_nor_the_end_wait_fo
 
 
 async def test_an_analytics_server_that_hangs_holds_up_neither_the_lake_nor_records_nor_the_end(
-    rig: Rig, tmp_path: Path
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with running(ClickHouse(tmp_path / "clickhouse")) as clickhouse:
         stores = {"analytics": {"type": "clickhouse", "url": f"clickhouse://{clickhouse.address}"}}
@@ -137,6 +139,7 @@ async def test_an_analytics_server_that_hangs_holds_up_neither_the_lake_nor_reco
         status, answer = await rig.ask(service, "POST", "/sql", {"query": "SELECT 1"})
         assert (status, answer["code"]) == (503, "analytics_unavailable")
         assert len((await rig.ask(service, "GET", "/sources/mood/records?seq=30"))[1]["records"]) == 30
+        monkeypatch.setattr(topic, "ANSWER_SECONDS_MAX", PATIENT_SECONDS)
         clickhouse.go_on()
         await rig.until(lambda: service.sinks["analytics"].stored_to == 31, "it goes on by itself")
         query = {"query": "SELECT count(), uniqExact(record_id) FROM records FINAL"}
