@@ -78,7 +78,8 @@ class Target:
                 response = connection.getresponse()
                 return _answer(service, response, response.read())
             except (OSError, http.client.HTTPException) as error:
-                if name == last or not isinstance(error, ConnectionRefusedError):  # else another replica answers for it
+                # Another replica answers for it; what may have been done by one that hangs is not asked for again.
+                if name == last or not (method == "GET" or isinstance(error, ConnectionRefusedError)):
                     raise CliError(self._unreachable(name, error), UNREACHABLE) from error
             finally:
                 connection.close()

@@ -347,7 +347,7 @@ class Controls:
         if part is None:
             return found
         whole = rule.show(part.of * SCALE if rule.show is r.money else part.of)
-        told = f"{found.message} ({found.limit} of {whole} is what the accounts beside this one may use now)"
+        told = f"{found.message} ({found.limit} of {whole} are for this partition's accounts now: `trade2026 limits slices`)"
         return msgspec.structs.replace(found, message=told)
 
     def _plan(self, spec: OrderSpec) -> Plan:

@@ -93,9 +93,12 @@ def sliced(book: LimitBook, partition: int, partitions: int, held: LimitBook, gr
             limit = amount_of(limits, field)
             if limit is not None:
                 mine[field] = _slice_of(limit, scope, field, equal_share(limit, partition, partitions), held, granted)
+            elif (before := held.slices.get(scope, {}).get(field)) is not None:
+                mine[field] = before  # not in force: it is what this partition had, should there be a limit again
         if mine:
             slices[scope] = mine
             cut = _with_slices(cut, scope, limits, mine)
+    slices = {**{scope: had for scope, had in held.slices.items() if scope not in slices}, **slices}
     return msgspec.structs.replace(cut, partitions=partitions, slices=slices, grant=grant)
 
 
@@ -123,7 +126,9 @@ def _slice_of(limit: int, scope: str, field: str, share: int, held: LimitBook, g
 def _with_slices(book: LimitBook, scope: str, limits: LimitSet, mine: dict[str, Slice]) -> LimitBook:
     changes: dict[str, Any] = {}
     for field, part in mine.items():
-        whole: int | Rate = getattr(limits, field)
+        whole: int | Rate | None = getattr(limits, field)
+        if whole is None:
+            continue
         changes[field] = msgspec.structs.replace(whole, count=part.value) if isinstance(whole, Rate) else part.value
     cut = msgspec.structs.replace(limits, **changes)
     if scope == DEFAULT:

@@ -121,8 +121,9 @@ class OrderEntry:
 
     async def _send_child(self, key: ChildKey) -> bool:
         body = msgspec.json.encode(order_input(key.spec))
-        answer = await post(f"{self.where.url}/orders", body, authorization=self._authorization, origin=_origin(key))
-        if self._is_later(answer):
+        url = self.where.url
+        answer = await post(f"{url}/orders", body, authorization=self._authorization, origin=_origin(key))
+        if self._is_later(answer, url):
             return False
         self.sent += 1
         said = _document(answer)
@@ -146,9 +147,10 @@ class OrderEntry:
         return done
 
     async def _send_cancel(self, key: ChildKey) -> bool:
-        url = f"{self.where.url}/orders/{quote(key.order_id, safe='')}"
-        answer = await delete(url, authorization=self._authorization, origin=_origin(key))
-        if self._is_later(answer):
+        url = self.where.url
+        target = f"{url}/orders/{quote(key.order_id, safe='')}"
+        answer = await delete(target, authorization=self._authorization, origin=_origin(key))
+        if self._is_later(answer, url):
             return False
         if not answer.ok and answer.status not in _GONE:
             reason = str(_document(answer).get("detail", "")) or f"the order service answered {answer.status}"
@@ -156,12 +158,12 @@ class OrderEntry:
         self._asked.add((key.parent_id, key.number, key.cancels))
         return True
 
-    def _is_later(self, answer: Answer) -> bool:
+    def _is_later(self, answer: Answer, url: str) -> bool:
         if answer.status not in _LATER and answer.status < 500:
             self.detail = ""
             return False
         if answer.status == 0:
-            self.where.move_on()
+            self.where.move_on(url)
         said = answer.detail or str(_document(answer).get("detail", "")) or f"it answered {answer.status}"
         self.detail = f"the order service does not take orders: {said}"
         return True

@@ -15,7 +15,9 @@ class Addresses:
         self.url = urls()[0]
         """Base URL of the one that is meant."""
 
-    def move_on(self) -> None:
-        """It does not answer: mean the one after it."""
+    def move_on(self, failed: str) -> None:
+        """It did not answer: mean the one after it, unless another is meant by now."""
+        if failed != self.url:
+            return
         urls = self._urls()
         self.url = urls[(urls.index(self.url) + 1) % len(urls)] if self.url in urls else urls[0]

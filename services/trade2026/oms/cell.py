@@ -284,9 +284,15 @@ class OrderCell:
         return await future
 
     async def _after_waiting(self, command: cmd.Command, short: SliceShort) -> Any:
-        """Decide an order once more, for good, when the partition's part of a limit is larger or can't become so."""
+        """Decide an order again while the partition's part of a limit may become larger, at last for good."""
         assert isinstance(command, cmd.SubmitOrder)
-        await self.slices.more(short.shortage)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.slices.seconds_max
+        while loop.time() < end and await self.slices.more(short.shortage):
+            try:
+                return await self._accepted(command)
+            except SliceShort as again:  # others were faster
+                short = again
         return await self._accepted(msgspec.structs.replace(command, may_wait=False))
 
     async def submit_many(self, commands: list[cmd.Command]) -> list[Any]:
@@ -302,12 +308,16 @@ class OrderCell:
         except Unavailable as error:
             raise Problem(503, "not_ready", str(error), retry_after=1) from error
         answers = await future
-        for place, answer in enumerate(answers):
-            if isinstance(answer, SliceShort):  # one after the other, as they were sent
-                try:
-                    answers[place] = await self._after_waiting(commands[place], answer)
-                except (Problem, OrderError, Unavailable) as error:
-                    answers[place] = error
+        waiting = {place: answer for place, answer in enumerate(answers) if isinstance(answer, SliceShort)}
+        if waiting:
+            found = await asyncio.gather(
+                *(self._after_waiting(commands[place], short) for place, short in waiting.items()),
+                return_exceptions=True,
+            )
+            for place, answer in zip(waiting, found, strict=True):
+                if isinstance(answer, BaseException) and not isinstance(answer, Problem | OrderError | Unavailable):
+                    raise answer
+                answers[place] = answer
         now = self.context.clock.now()
         for command, answer in zip(commands, answers, strict=True):
             if not isinstance(answer, Exception):

@@ -83,13 +83,17 @@ class RiskFollower:
             Unavailable: not recorded; the owner's next recovery asks again.
         """
         current: LimitBook = await self.owner.read(lambda machine: machine.controls.book)  # durable, not only decided
-        tightened = self._tightened if self._tightened is not None else current.tightened
+        # What is read anew after a restart counts when all of it is read: our own log is newer than its beginning.
+        is_read = self._follower is None or not self._follower.lag
+        tightened = self._tightened if self._tightened is not None and is_read else current.tightened
         now = self.clock.now()
         whole = in_force(self.ceilings, tightened, now)
         # A grant of another limit than this one is none, also if that one should come back.
-        self._granted = granted_of(whole, self._granted)
-        grant = max(self._grant, current.grant)
-        wanted = sliced(whole, self.owner.partition, self._partitions, current, self._granted, grant)
+        granted, grant = {}, current.grant
+        if is_read:
+            granted = self._granted = granted_of(whole, self._granted)
+            grant = max(self._grant, grant)
+        wanted = sliced(whole, self.owner.partition, self._partitions, current, granted, grant)
         if same_limits(wanted, current):
             return
         version = max(self.ceilings.version, current.version) + 1
@@ -105,7 +109,8 @@ class RiskFollower:
                 self._tightened = msgspec.json.decode(change.limits, type=LimitBook).tightened
                 self._by, self._cause = change.by, f"{record.topic}/{record.partition}/{record.seq}"
             case ev.SlicesGranted() as granted:
-                if granted.partition == self.owner.partition:
+                recorded = self.owner.machine.controls.book.grant
+                if granted.partition == self.owner.partition and record.seq > recorded:
                     for scope, slices in msgspec.json.decode(granted.slices, type=Slices).items():
                         self._granted.setdefault(scope, {}).update(slices)
                     self._grant = record.seq

@@ -2,22 +2,24 @@
 
 import asyncio
 import os
+from collections import Counter
 
 import msgspec
 
 from trade2026.controls.slices import Shortage, slice_in
-from trade2026.kit.calls import Post
+from trade2026.kit.calls import Post, post
 from trade2026.kit.owner import Owner
 from trade2026.kit.settings import ProcessSettings
 from trade2026.oms.risk_follower import RiskFollower
 
 KEY_VARIABLE = "TRADE2026_KEY"
 """Environment variable with the bearer key for risk, where the stack asks for one."""
-SECONDS_MAX = 0.5
-"""For an order to wait. What came before it by then has had its chance, too."""
-_ANSWER_SECONDS_MAX = 0.3
-_WAITING_MAX = 500
+_NOTHING_SECONDS, _SILENT_SECONDS = 0.05, 0.5
+"""After there was nothing to be had, and after no answer: so long orders are refused at once."""
+_WAITING_MAX = 1_000
 """Orders; those beyond are refused at once."""
+
+_Limit = tuple[str, str]
 
 
 class _Answer(msgspec.Struct):
@@ -25,52 +27,83 @@ class _Answer(msgspec.Struct):
 
 
 class SliceRequests:
-    """One partition's requests, one at a time for each limit however many orders wait for it."""
+    """One partition's requests: one at a time for each limit, for all orders that wait for it."""
 
-    def __init__(self, settings: ProcessSettings, owner: Owner, limits: RiskFollower, post: Post) -> None:
-        self._settings, self._owner, self._limits, self._post = settings, owner, limits, post
+    seconds_max = 0.5
+    """For an order to wait, and for all orders of a batch together."""
+    answer_seconds_max = 0.3
+
+    def __init__(self, settings: ProcessSettings, owner: Owner, limits: RiskFollower, ask: Post = post) -> None:
+        self._settings, self._owner, self._limits, self._post = settings, owner, limits, ask
         self.waiting = 0
-        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._short: Counter[_Limit] = Counter()
+        """What the orders that wait are short of together."""
+        self._asking: dict[_Limit, asyncio.Task[bool]] = {}
+        self._silent_until: dict[_Limit, float] = {}
         key = os.environ.get(KEY_VARIABLE, "")
         self._authorization = f"Bearer {key}" if key else ""
 
-    async def more(self, shortage: Shortage) -> None:
-        """Return when the part is larger, or when there is no use in waiting any longer."""
-        if self.waiting >= _WAITING_MAX:
-            return
-        key = (shortage.scope, shortage.field)
-        if key not in self._asking:
-            self._asking[key] = asyncio.create_task(self._ask(shortage), name=f"slice of {shortage.scope}")
-            self._asking[key].add_done_callback(lambda _: self._asking.pop(key, None))
+    async def more(self, shortage: Shortage) -> bool:
+        """Wait for a larger part; whether there may be room now. It raises nothing."""
+        limit = (shortage.scope, shortage.field)
+        if self._value(limit) >= shortage.needed:
+            return True
+        now = asyncio.get_running_loop().time()
+        if self.waiting >= _WAITING_MAX or now < self._silent_until.get(limit, 0.0):
+            return False
+        short = max(1, shortage.needed - self._value(limit))
         self.waiting += 1
+        self._short[limit] += short
         try:
-            await asyncio.shield(self._asking[key])
+            if limit not in self._asking:
+                self._asking[limit] = asyncio.create_task(self._ask(limit), name=f"slice of {shortage.scope}")
+                self._asking[limit].add_done_callback(lambda _: self._asking.pop(limit, None))
+            await asyncio.wait([self._asking[limit]])
+            return self._value(limit) >= shortage.needed
         finally:
             self.waiting -= 1
+            self._short[limit] -= short
 
     async def stop(self) -> None:
         """Wait for nothing any more."""
-        for task in list(self._asking.values()):
+        asking = list(self._asking.values())
+        for task in asking:
             task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _ask(self, shortage: Shortage) -> None:
+    async def _ask(self, limit: _Limit) -> bool:
+        await asyncio.sleep(0)  # those that come with it are asked for with it
+        before, short = self._value(limit), self._short[limit]
         try:
-            async with asyncio.timeout(SECONDS_MAX):
-                if await self._is_to_be_had(shortage) and shortage.field != "order_rate":  # that takes its time
-                    while not self._has(shortage):
+            async with asyncio.timeout(self.seconds_max):
+                granted = await self._is_to_be_had(limit, before + short)
+                if not granted and short > 1:  # not for all of them: for some
+                    granted = await self._is_to_be_had(limit, before + 1)
+                if granted and limit[1] != "order_rate":  # that takes its time
+                    while self._value(limit) <= before:
                         await self._limits.adopted.wait()
+                    return True
+                pause = _NOTHING_SECONDS
         except TimeoutError:
-            return
+            pause = _SILENT_SECONDS
+        self._silent_until[limit] = asyncio.get_running_loop().time() + pause
+        return False
 
-    async def _is_to_be_had(self, shortage: Shortage) -> bool:
+    async def _is_to_be_had(self, limit: _Limit, needed: int) -> bool:
         if "risk" not in self._settings.ports:
             return False
-        body = msgspec.json.encode({**msgspec.structs.asdict(shortage), "partition": self._owner.partition})
+        scope, field = limit
+        body = msgspec.json.encode(
+            {"scope": scope, "field": field, "needed": needed, "partition": self._owner.partition}
+        )
         url = f"{self._settings.url('risk')}/slices"
-        answer = await self._post(url, body, authorization=self._authorization, seconds_max=_ANSWER_SECONDS_MAX)
-        return answer.ok and msgspec.json.decode(answer.body, type=_Answer).granted
+        async with asyncio.timeout(self.answer_seconds_max):
+            answer = await self._post(url, body, authorization=self._authorization)
+        try:
+            return answer.ok and msgspec.json.decode(answer.body, type=_Answer).granted
+        except msgspec.MsgspecError:
+            return False
 
-    def _has(self, shortage: Shortage) -> bool:
-        part = slice_in(self._owner.machine.controls.book.slices, shortage.scope, shortage.field)
-        return part is not None and part.value >= shortage.needed
+    def _value(self, limit: _Limit) -> int:
+        part = slice_in(self._owner.machine.controls.book.slices, *limit)
+        return part.value if part is not None else 0

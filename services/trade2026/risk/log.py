@@ -13,6 +13,10 @@ TOPIC = "risk.events"
 _RECORDS_PER_READ = 1_000
 
 
+class NotThere(Exception):
+    """The log has gone on meanwhile."""
+
+
 class RiskLog:
     """Records events one after the other; after a failure the partition is claimed and folded again.
 
@@ -33,10 +37,14 @@ class RiskLog:
         async with self._lock:
             await self._claim()
 
-    async def record(self, event: RiskEvent, *, principal: str, causation_id: str = "") -> int:
+    async def record(self, event: RiskEvent, *, principal: str, causation_id: str = "", at: int | None = None) -> int:
         """Record an event; returns its position once it is durable.
 
+        Args:
+            at: The position that it was decided for: what follows from all before it is wrong at another.
+
         Raises:
+            NotThere: something else was recorded at that position; this was not.
             BusError: it may or may not have been recorded.
         """
         async with self._lock:
@@ -44,6 +52,8 @@ class RiskLog:
                 if self._publisher is None:
                     await self._claim()
                 assert self._publisher is not None
+                if at is not None and at != self.machine.next_seq:
+                    raise NotThere(f"{TOPIC} goes on at {self.machine.next_seq}, not {at}")
                 envelope = self._publisher.stamp(event, principal=principal, causation_id=causation_id)
                 await self._publisher.append([envelope])
             except BusError as error:

@@ -57,6 +57,8 @@ class OrdersSeen:
         self.fold = OrderFold(self.controls)
         self.alerts_waiting: list[tuple[ev.AlertRaised, str]] = []
         """What is not recorded yet, each with the event that it follows from."""
+        self.trips: dict[str, tuple[ev.Killed, int]] = {}
+        """By scope: what this partition has halted by itself since the snapshot, and when (ns)."""
         self.follower: Follower | None = None
         self._ceilings, self._instruments = ceilings, instruments
         self._on_stop, self._on_change = on_stop, on_change
@@ -116,6 +118,8 @@ class OrdersSeen:
         if isinstance(data, ev.LimitsAdopted | ev.OrderFilled) and self.is_live:
             self._on_change(data, envelope.ts_init)
         if isinstance(data, ev.Killed | ev.Resumed):
+            if isinstance(data, ev.Killed) and data.cause != "person":
+                self.trips[data.scope] = (data, envelope.ts_init)
             self._on_stop(data, envelope.ts_init)
             if not self._is_ours_to_tell(data):
                 return

@@ -265,7 +265,7 @@ class RiskService(Service):
 
     def _on_stop(self, event: ev.Killed | ev.Resumed, ts: int) -> None:
         """A stop that was asked for here is shown by the order log when it is in every partition that it concerns."""
-        self.sharing.stopped(event)
+        self.sharing.stopped(event, ts)
         kind, _, name = event.scope.partition(":")
         concerned = [self.orders_of(name)] if kind == "account" else self.orders
         stopped = [event.scope in each.controls.halts or event.scope in each.controls.kills for each in concerned]

@@ -11,8 +11,9 @@ from trade2026.controls.slices import Shortage
 from trade2026.domain import events as ev
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.service import Health
+from trade2026.risk.log import NotThere
 from trade2026.risk.slicing import Slicing, View
-from trade2026.risk.whole import WholeStops, is_spanning
+from trade2026.risk.whole import WholeStops
 
 if TYPE_CHECKING:
     from trade2026.risk.service import RiskService
@@ -50,9 +51,9 @@ class SharingOut:
         if not self._is_needed:
             return
         for orders in self._risk.orders:  # what one has stopped while nobody looked
-            for stop in orders.controls.halts.values():
-                if stop.cause != "person" and not all(stop.scope in each.controls.halts for each in self._risk.orders):
-                    self._whole.tripped(stop)
+            for scope, (stop, ts) in orders.trips.items():
+                if scope in orders.controls.halts:
+                    self._whole.tripped(stop, ts)
         self._task = asyncio.create_task(self._run(), name="sharing out of limits")
 
     async def stop(self) -> None:
@@ -79,12 +80,12 @@ class SharingOut:
                 self._whole.filled(self._risk.book, event, ts)
             self._wake.set()
 
-    def stopped(self, event: ev.Killed | ev.Resumed) -> None:
-        """A partition shows a stop or a release."""
+    def stopped(self, event: ev.Killed | ev.Resumed, ts: int) -> None:
+        """A partition shows a stop or a release, written at `ts` (ns)."""
         if isinstance(event, ev.Resumed):
-            self._whole.released(event.scope)
+            self._whole.released(event.scope, ts)
         elif self._is_needed and self._task is not None and event.cause != "person":
-            self._whole.tripped(event)
+            self._whole.tripped(event, ts)
             self._wake.set()
 
     def want(self, shortage: Shortage, partition: int) -> bool:
@@ -118,24 +119,29 @@ class SharingOut:
             try:
                 await self._share_out()
                 await self._halt()
+            except NotThere:
+                self._wake.set()
             except BusError as error:
                 log.warning("limits can't be shared out now: %s", error)
                 await asyncio.sleep(_LOOK_SECONDS)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _share_out(self) -> None:
-        now = self._risk.context.clock.now()
+        now, at = self._risk.context.clock.now(), self._risk.log.machine.next_seq
         for number, slices in sorted(self._slicing.proposals(self.views(), now).items()):
             event = ev.SlicesGranted(partition=number, slices=msgspec.Raw(msgspec.json.encode(slices)))
-            await self._risk.log.record(event, principal="risk")
+            # Another grant may have been recorded that we did not know of: then this one would be too much.
+            await self._risk.log.record(event, principal="risk", at=at)
             self._granted_at.setdefault(number, now)
+            at += 1
 
     async def _halt(self) -> None:
         risk = self._risk
         seen = [orders.controls for orders in risk.orders]
         self._whole.look_at_losses(risk.book, seen, risk.context.clock.now())
-        due, self._whole.due = self._whole.due, {}
-        for scope, stop in due.items():
+        for scope, stop in list(self._whole.due.items()):
             stopped = all(scope in each.halts or scope in each.kills for each in seen)
-            if is_spanning(scope) and not stopped and scope not in risk.stops.latched:
+            if not stopped and scope not in risk.stops.latched:
                 await risk.stops.kill(stop, self._authorization)
+            if self._whole.due.get(scope) is stop:
+                del self._whole.due[scope]

@@ -73,6 +73,10 @@ def add_slices(app: App, service: "RiskService") -> None:
     )
     async def want(request: Request) -> Response:
         wanted = request.json(WantInput)
+        if request.principal.accounts is not None:
+            raise Problem(403, "scope_not_permitted", f"{request.principal.name} may only ask for its accounts")
+        if wanted.needed < 1:
+            raise Problem(422, "not_positive", "needed is what the slice is to be, 1 or more", field="needed")
         if wanted.scope.partition(":")[0] not in SPANNING or wanted.field not in SLICED:
             raise Problem(422, "bad_scope", f"{wanted.field} of {wanted.scope} is not shared out", field="scope")
         if not 0 <= wanted.partition < len(service.orders):

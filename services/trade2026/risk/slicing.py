@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from trade2026.controls.exposure import Group
 from trade2026.controls.limits import LimitBook, LimitSet, Slice, Slices
 from trade2026.controls.slices import DEFAULT, SLICED, Shortage, amount_of, redivide, slice_in, spanning, used_of
+from trade2026.domain.events import Killed
 from trade2026.risk.machine import Grants
 
 _WANTED_NS = 2_000_000_000
@@ -23,6 +24,10 @@ class Seen(Protocol):
 
     @property
     def book(self) -> LimitBook: ...
+    @property
+    def halts(self) -> dict[str, Killed]: ...
+    @property
+    def kills(self) -> dict[str, Killed]: ...
     def group(self, kind: str, name: str = "") -> Group: ...
     def scopes_known(self) -> list[str]: ...
 

@@ -141,8 +141,18 @@ class KillSwitch:
         return answer, told
 
     async def _ask_any(self, name: str, path: str, body: bytes, authorization: str) -> Answer:
-        """Ask every replica at once; each tells the others, so the first that has done it is enough."""
+        """Tell every replica of a stop at once; each tells the others, so the first that has done it is enough.
+
+        A release goes to one after the other: what a replica that sleeps finds when it wakes must not release again.
+        """
         urls = self._settings.urls(name)
+        if path != "/kill":
+            answer = Answer(0, detail=f"there is no {name}")
+            for url in urls:
+                answer = await self._post(url + path, body, authorization=authorization)
+                if answer.status or "refused" not in answer.detail.lower():
+                    break
+            return answer
         asking = {asyncio.ensure_future(self._post(url + path, body, authorization=authorization)) for url in urls}
         answers: list[Answer] = []
         try:

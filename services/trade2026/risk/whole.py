@@ -26,6 +26,8 @@ class WholeStops:
         self.due: dict[str, ev.Killed] = {}
         """By scope: not asked for yet."""
         self._executions: dict[str, int] = {}
+        self._released: dict[str, int] = {}
+        """When (ns) a person last released a scope, in any partition: what happened before counts no more."""
 
     def filled(self, book: LimitBook, fill: ev.OrderFilled, ts: int) -> None:
         """One execution, in whichever partition (`ts` in ns)."""
@@ -38,9 +40,9 @@ class WholeStops:
                 within = seconds(meter.slack + meter.interval)
                 self._halt(scope, f"executed more than {meter.count} times within {within}", "repeated_execution")
 
-    def tripped(self, stop: ev.Killed) -> None:
-        """One partition has halted a scope by itself: the others are to do the same."""
-        if is_spanning(stop.scope):
+    def tripped(self, stop: ev.Killed, ts: int) -> None:
+        """One partition has halted a scope by itself, at `ts` (ns): the others are to do the same."""
+        if is_spanning(stop.scope) and ts > self._released.get(stop.scope, -1):
             self._halt(stop.scope, stop.reason, stop.cause)
 
     def look_at_losses(self, book: LimitBook, seen: Sequence[Seen], now: int) -> None:
@@ -49,6 +51,8 @@ class WholeStops:
         for scope, limits in spanning(book, sorted(known)):
             if limits.max_daily_loss is None or scope == DEFAULT:
                 continue
+            if any(scope in each.halts or scope in each.kills for each in seen):
+                continue  # stopped, or being released: a loss that a person has seen is not told again
             kind, _, name = scope.partition(":")
             groups = [each.group(kind, name) for each in seen]
             lost = sum(group.loss(now) for group in groups if group.day == now // DAY_NS)
@@ -56,8 +60,9 @@ class WholeStops:
                 most = money(limits.max_daily_loss * SCALE)
                 self._halt(scope, f"lost {money(lost)} today, the most is {most}", "breach")
 
-    def released(self, scope: str) -> None:
-        """A person has released it: executions count from here."""
+    def released(self, scope: str, ts: int) -> None:
+        """A person has released it, at `ts` (ns): what counts begins here."""
+        self._released[scope] = max(ts, self._released.get(scope, -1))
         self._executions.pop(scope, None)
         self.due.pop(scope, None)
 

@@ -95,14 +95,15 @@ class OrderEntry:
     async def _run(self) -> None:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         while True:
-            address = f"ws{self.where.url.removeprefix('http')}/ws/orders"
+            url = self.where.url
+            address = f"ws{url.removeprefix('http')}/ws/orders"
             try:
                 async with connect(address, additional_headers=headers, compression=None, proxy=None) as socket:
                     self.detail = ""
                     await self._serve(socket)
             except (OSError, WebSocketException, TimeoutError, msgspec.MsgspecError) as error:
                 self.detail = f"the order service does not answer: {error or type(error).__name__}"
-                self.where.move_on()
+                self.where.move_on(url)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _serve(self, socket: ClientConnection) -> None:
@@ -193,12 +194,12 @@ class OrderEntry:
         """A list goes over REST: the socket knows none."""
         body = {"kind": decision.kind, "orders": [order_input(spec) for spec in decision.specs]}
         authorization = f"Bearer {self.key}" if self.key else ""
-        content, url = msgspec.json.encode(body), f"{self.where.url}/orders/list"
-        answer = await post(url, content, authorization=authorization, origin=origin)
+        content, url = msgspec.json.encode(body), self.where.url
+        answer = await post(f"{url}/orders/list", content, authorization=authorization, origin=origin)
         if answer.status == 0 or answer.status in _LATER or answer.status >= 500:
             self.detail = answer.detail or f"the order service answered {answer.status}"
             if answer.status == 0:
-                self.where.move_on()
+                self.where.move_on(url)
             await asyncio.sleep(RETRY_SECONDS)
             return
         self.detail = ""

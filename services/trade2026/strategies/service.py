@@ -192,10 +192,11 @@ class StrategiesService(Service):
         authorization = f"Bearer {self.key}" if self.key else ""
         where = self.settings.addresses("oms")
         while True:
-            answer = await post(f"{where.url}/kill", body, authorization=authorization)
+            url = where.url
+            answer = await post(f"{url}/kill", body, authorization=authorization)
             if answer.ok:
                 return
-            where.move_on()
+            where.move_on(url)
             said = answer.detail or answer.body.decode("utf-8", "replace")[:200]
             log.error("strategy %s has failed and could not be killed yet: %s", strategy, said)
             await asyncio.sleep(_KILL_RETRY_SECONDS)

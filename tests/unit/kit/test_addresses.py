@@ -35,16 +35,19 @@ def urls(*ports: int) -> list[str]:
 
 def test_the_next_replica_is_meant_when_one_does_not_answer_whatever_has_come_and_gone(tmp_path: Path) -> None:
     where = settings(tmp_path).addresses("oms")
-    where.move_on()
+    where.move_on(where.url)
     assert where.url == urls(1)[0]
     note(tmp_path, **{"oms-1": 2, "oms-2": 3})
     found = []
     for _ in range(4):
-        where.move_on()
+        where.move_on(where.url)
         found.append(where.url)
     assert found == urls(2, 3, 1, 2)
+    gone = where.url
+    where.move_on("http://127.0.0.1:1")
+    assert where.url == gone, "another has moved on already"
     note(tmp_path)
-    where.move_on()
+    where.move_on(gone)
     assert where.url == urls(1)[0]
 
 

@@ -4,12 +4,14 @@ import asyncio
 from typing import Any
 
 import msgspec
+import pytest
+from tests.waiting import until
 
-from trade2026.controls.limits import LimitBook, LimitSet, Tightening
+from trade2026.controls.limits import LimitBook, LimitSet, Slice, Tightening
 from trade2026.controls.machine import Controls
 from trade2026.domain import events as ev
 from trade2026.kit.bus.memory import MemoryBus
-from trade2026.kit.bus.port import TopicConfig
+from trade2026.kit.bus.port import BusError, TopicConfig
 from trade2026.kit.clock import ManualClock
 from trade2026.kit.owner import Owner
 from trade2026.kit.publisher import Publisher
@@ -57,5 +59,56 @@ async def test_a_tightening_that_a_replaced_owner_could_not_record_is_read_by_it
     await follower.start()
     assert heir.machine.controls.book.stack.max_open_orders == 1
     assert await bus.committed("oms", TOPIC, 0) == 1
+    await follower.stop()
+    await heir.stop()
+
+
+def value_of(owner: Owner) -> int:
+    return owner.machine.controls.book.slices["stack"]["max_open_orders"].value
+
+
+async def test_an_old_grant_that_is_read_again_is_no_grant_though_its_limit_has_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bus, clock = MemoryBus([TopicConfig(name=TOPIC), TopicConfig(name="orders.events")]), ManualClock()
+    ceilings = LimitBook(stack=LimitSet(max_open_orders=100))
+    risk = Publisher(bus, TOPIC, tenant="t", clock=clock, owner="risk")
+    await risk.start()
+
+    def changed(version: int, *tightened: Tightening) -> ev.LimitsChanged:
+        book = msgspec.structs.replace(ceilings, version=version, tightened=list(tightened))
+        return ev.LimitsChanged(version=version, limits=msgspec.Raw(msgspec.json.encode(book)), by="ann", reason="r")
+
+    async def refused(*args: Any) -> None:
+        raise BusError("not now")
+
+    first = owner_of(bus, clock)
+    await first.start()
+    follower = RiskFollower(bus, first, clock, ceilings, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(bus, "commit", refused)
+        await follower.start()
+        await follower.adopt()
+        slices = msgspec.Raw(msgspec.json.encode({"stack": {"max_open_orders": Slice(100, 70)}}))
+        await risk.publish(ev.SlicesGranted(partition=0, slices=slices))
+        await until(lambda: value_of(first) == 70, "it has what was granted")
+        tight = Tightening(scope="stack", limits=LimitSet(max_open_orders=60), by="ann", reason="thin")
+        await risk.publish(changed(2, tight))
+        await until(lambda: value_of(first) == 15, "it has its equal share")
+        await risk.publish(changed(3))
+        await until(
+            lambda: first.machine.controls.book.stack.max_open_orders == 15, "the limit is back, its part is not"
+        )
+        await until(lambda: first.machine.controls.book.slices["stack"]["max_open_orders"].of == 100, "of the whole")
+        await follower.stop()
+    await first.stop()
+
+    heir = owner_of(bus, clock)
+    await heir.start()
+    follower = RiskFollower(bus, heir, clock, ceilings, 4)
+    await follower.start()
+    await until(lambda: not follower.followed[0].lag, "all is read again")
+    await follower.adopt()
+    assert value_of(heir) == 15
     await follower.stop()
     await heir.stop()
