@@ -16,6 +16,7 @@ from trade2026.controls.limits import LimitBook, LimitSet, Rate
 from trade2026.domain.shards import partition_of
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.kit.settings import ProcessSettings
+from trade2026.oms import slice_requests
 from trade2026.oms.replay import verify
 from trade2026.oms.slice_requests import SliceRequests
 from trade2026.stack.facts import TOPICS
@@ -42,6 +43,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No order is refused because the machine is slow."""
     monkeypatch.setattr(SliceRequests, "seconds_max", 60.0)
     monkeypatch.setattr(SliceRequests, "answer_seconds_max", 30.0)
+    monkeypatch.setattr(slice_requests, "_NOTHING_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from trade2026.oms.risk_follower import RiskFollower
 
 KEY_VARIABLE = "TRADE2026_KEY"
 """Environment variable with the bearer key for risk, where the stack asks for one."""
-_NOTHING_SECONDS, _SILENT_SECONDS = 0.05, 0.5
+_NOTHING_SECONDS, _SILENT_SECONDS = 0.01, 0.5
 """After there was nothing to be had, and after no answer: so long orders are refused at once."""
 _WAITING_MAX = 1_000
 """Orders; those beyond are refused at once."""
