@@ -150,7 +150,9 @@ def used_of(group: Group, field: str) -> int:
             return 0
 
 
-def redivide(limit: int, current: Sequence[int], held: Sequence[int], needs: Sequence[int]) -> list[int]:
+def redivide(
+    limit: int, current: Sequence[int], held: Sequence[int], used: Sequence[int], needs: Sequence[int]
+) -> list[int]:
     """New slices, more to where more is needed.
 
     A slice grows only by what nobody holds: first others have to let go, and to be known to have done so.
@@ -158,14 +160,22 @@ def redivide(limit: int, current: Sequence[int], held: Sequence[int], needs: Seq
     Args:
         current: What each was granted last.
         held: The most that each may still believe to have, or uses; never less than `current`.
-        needs: What each uses and asks for.
+        used: What each uses.
+        needs: What each uses, or asks for if that is more.
 
     Returns:
         Slices with `sum(max(held, new)) <= max(limit, sum(held))`.
     """
     count, total = len(current), sum(needs)
-    if total > limit:
-        targets = [limit * need // total for need in needs]
+    if sum(used) > limit:
+        targets = [limit * each // sum(used) for each in used]
+    elif total > limit:  # not all can have what they ask for: the first ones, whole
+        left = limit - sum(used)
+        targets = []
+        for has, need in zip(used, needs, strict=True):
+            given = min(need - has, left)
+            targets.append(has + given)
+            left -= given
     else:
         # Half of what is left goes to all alike, half to where much is used.
         left = limit - total

@@ -1,6 +1,7 @@
 """Asks risk for a larger part of a limit that spans partitions, for orders that only the part has no room for."""
 
 import asyncio
+import contextlib
 import os
 from collections import Counter
 
@@ -16,6 +17,8 @@ KEY_VARIABLE = "TRADE2026_KEY"
 """Environment variable with the bearer key for risk, where the stack asks for one."""
 _NOTHING_SECONDS, _SILENT_SECONDS = 0.01, 0.5
 """After there was nothing to be had, and after no answer: so long orders are refused at once."""
+_LOOK_SECONDS = 0.1
+"""Between two questions whether there is still as much to be had."""
 _WAITING_MAX = 1_000
 """Orders; those beyond are refused at once."""
 
@@ -79,15 +82,23 @@ class SliceRequests:
                 granted = await self._is_to_be_had(limit, before + short)
                 if not granted and short > 1:  # not for all of them: for some
                     granted = await self._is_to_be_had(limit, before + 1)
-                if granted and limit[1] != "order_rate":  # that takes its time
-                    while self._value(limit) <= before:
-                        await self._limits.adopted.wait()
-                    return True
+                while granted and limit[1] != "order_rate":  # that takes its time
+                    if await self._grows(limit, before):
+                        return True
+                    granted = await self._is_to_be_had(limit, before + 1)  # others may have been faster
                 pause = _NOTHING_SECONDS
         except TimeoutError:
             pause = _SILENT_SECONDS
         self._silent_until[limit] = asyncio.get_running_loop().time() + pause
         return False
+
+    async def _grows(self, limit: _Limit, before: int) -> bool:
+        """Wait for a moment; whether the part is larger."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                while self._value(limit) <= before:
+                    await self._limits.adopted.wait()
+        return self._value(limit) > before
 
     async def _is_to_be_had(self, limit: _Limit, needed: int) -> bool:
         if "risk" not in self._settings.ports:

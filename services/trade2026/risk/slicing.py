@@ -158,7 +158,8 @@ class Slicing:
             )
             if not asked and not any(need * 4 > now_has * 3 for need, now_has in zip(needs, current, strict=True)):
                 continue
-            wanted = redivide(view.limit, current, [part.held for part in view.parts], needs)
+            held, used = [part.held for part in view.parts], [part.used for part in view.parts]
+            wanted = redivide(view.limit, current, held, used, needs)
             least = 1 if asked else max(1, view.limit // (8 * len(needs)))
             for number, (before, after) in enumerate(zip(current, wanted, strict=True)):
                 if abs(after - before) >= least:

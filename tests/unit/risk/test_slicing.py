@@ -272,9 +272,12 @@ def test_a_part_of_a_rate_is_given_on_only_when_nobody_can_have_used_it_within_i
 def test_equal_shares_are_the_whole_and_a_growth_waits_for_what_others_hold() -> None:
     for limit in range(20):
         assert sum(equal_share(limit, number, P) for number in range(P)) == limit
-    assert redivide(9, [3, 3, 3], [3, 3, 3], [9, 0, 0]) == [3, 0, 0]
-    assert redivide(9, [3, 0, 0], [3, 3, 0], [9, 0, 0]) == [6, 0, 0]
-    assert redivide(9, [3, 3, 3], [3, 5, 3], [4, 5, 0])[0] == 3, "one uses more than its part: prices have moved"
+    assert redivide(9, [3, 3, 3], [3, 3, 3], [3, 0, 0], [9, 0, 0]) == [3, 0, 0]
+    assert redivide(9, [3, 0, 0], [3, 3, 0], [3, 0, 0], [9, 0, 0]) == [6, 0, 0]
+    assert redivide(9, [3, 3, 3], [3, 5, 3], [3, 5, 0], [4, 5, 0])[0] == 3, (
+        "one uses more than its part: prices have moved"
+    )
+    assert redivide(9, [2, 7, 0], [2, 7, 0], [1, 7, 0], [2, 7, 1]) == [2, 7, 0], "the last one is asked for twice"
 
 
 def test_with_one_partition_nothing_is_cut() -> None:
