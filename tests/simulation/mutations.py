@@ -122,8 +122,8 @@ async def _decide_by_any_machine(self: VenueFollower, machine: Any) -> None:
     await _decide_reports(self, self.owner.machine)
 
 
-def _give_at_once(limit: int, current: Any, held: Any, needs: Any) -> list[int]:
-    return slices.redivide(limit, current, [0] * len(held), needs)
+def _give_at_once(limit: int, current: Any, held: Any, used: Any, needs: Any) -> list[int]:
+    return slices.redivide(limit, current, [0] * len(held), used, needs)
 
 
 def _record_only_more(book: Any, partition: int, partitions: int, held: Any, granted: Any, grant: int) -> Any:

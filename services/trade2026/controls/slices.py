@@ -167,11 +167,11 @@ def redivide(
         Slices with `sum(max(held, new)) <= max(limit, sum(held))`.
     """
     count, total = len(current), sum(needs)
+    targets: list[int] = []
     if sum(used) > limit:
         targets = [limit * each // sum(used) for each in used]
     elif total > limit:  # not all can have what they ask for: the first ones, whole
         left = limit - sum(used)
-        targets = []
         for has, need in zip(used, needs, strict=True):
             given = min(need - has, left)
             targets.append(has + given)

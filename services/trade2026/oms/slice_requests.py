@@ -8,7 +8,7 @@ from collections import Counter
 import msgspec
 
 from trade2026.controls.slices import Shortage, slice_in
-from trade2026.kit.calls import Post, post
+from trade2026.kit.calls import Post
 from trade2026.kit.owner import Owner
 from trade2026.kit.settings import ProcessSettings
 from trade2026.oms.risk_follower import RiskFollower
@@ -36,8 +36,8 @@ class SliceRequests:
     """For an order to wait, and for all orders of a batch together."""
     answer_seconds_max = 0.3
 
-    def __init__(self, settings: ProcessSettings, owner: Owner, limits: RiskFollower, ask: Post = post) -> None:
-        self._settings, self._owner, self._limits, self._post = settings, owner, limits, ask
+    def __init__(self, settings: ProcessSettings, owner: Owner, limits: RiskFollower, post: Post) -> None:
+        self._settings, self._owner, self._limits, self._post = settings, owner, limits, post
         self.waiting = 0
         self._short: Counter[_Limit] = Counter()
         """What the orders that wait are short of together."""
@@ -108,8 +108,10 @@ class SliceRequests:
             {"scope": scope, "field": field, "needed": needed, "partition": self._owner.partition}
         )
         url = f"{self._settings.url('risk')}/slices"
-        async with asyncio.timeout(self.answer_seconds_max):
-            answer = await self._post(url, body, authorization=self._authorization)
+        seconds = self.answer_seconds_max
+        answer = await self._post(url, body, authorization=self._authorization, seconds_max=seconds)
+        if not answer.status:
+            raise TimeoutError(answer.detail)
         try:
             return answer.ok and msgspec.json.decode(answer.body, type=_Answer).granted
         except msgspec.MsgspecError:
