@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 )
 
 from trade2026.controls.exposure import Group
-from trade2026.controls.limits import LimitBook, LimitSet, Rate, Slices
+from trade2026.controls.limits import LimitBook, LimitSet, Rate, Slice, Slices
 from trade2026.controls.slices import Shortage, equal_share, granted_of, redivide, slice_in, sliced
 from trade2026.risk.machine import Grants
 from trade2026.risk.slicing import Slicing
@@ -284,3 +284,17 @@ def test_with_one_partition_nothing_is_cut() -> None:
     whole = book_of(7)
     assert sliced(whole, 0, 1, LimitBook(), {}, -1) is whole
     assert msgspec.json.decode(msgspec.json.encode(whole), type=LimitBook) == whole
+
+
+def test_a_limit_that_goes_and_comes_back_gives_nobody_more_than_it_had() -> None:
+    none = LimitBook(version=2, strategies={"mm": LimitSet(max_order_quantity=1)})
+    parts: list[int] = []
+    for number, granted in enumerate((7, 2, 1)):
+        slices: Slices = {scope: {FIELD: Slice(10, granted)} for scope in ("stack", "strategy:mm")}
+        book = sliced(book_of(10), number, P, LimitBook(), slices, 5)
+        if number:  # the first does not hear of it
+            book = sliced(none, number, P, book, {}, 5)
+            assert (book.stack.max_open_orders, book.strategies["mm"].max_open_orders) == (None, None)
+        book = sliced(book_of(10), number, P, book, {}, 5)
+        parts += [value for value in (book.stack.max_open_orders, book.strategies["mm"].max_open_orders) if value]
+    assert parts == [7, 7, 2, 2, 1, 1]
