@@ -141,6 +141,7 @@ def test_everything_is_moved_once_and_compared(desk: Desk, monkeypatch: pytest.M
     said = desk.text("--verify")
     assert "orders.events          0     0  20       20        20        0" in said
     assert f"trade2026 up -f {desk.manifest} --state-dir {desk.there}" in said
+    assert f"--state-dir {desk.there} --with-infra\n" in desk.text("--with-infra")
 
 
 def test_what_came_since_is_brought_over_until_a_stack_was_up_there(desk: Desk, refused: Callable[..., str]) -> None:
@@ -150,6 +151,9 @@ def test_what_came_since_is_brought_over_until_a_stack_was_up_there(desk: Desk, 
     rows.write(Batch({"ticks": [(*TICK[:2], "t2", *TICK[3:])]}, {("market.ticks", 0): 2}))
     rows.close()
     assert desk.migrate()["moved"] == {"records": 5, "rows": 2, "lake": 0, "files": 0}
+    StateDir(desk.there).write_running({"bus": "kafka", "stack": desk.name, "ports": {"oms": 1}})
+    desk.trade(2)
+    assert desk.migrate()["moved"]["records"] == 2, "an `up` there that never wrote anything is no stack that was up"
     desk.trade_there(1)
     assert desk.migrate()["in_use"]
     assert desk.migrate("--verify")["in_use"]
@@ -173,6 +177,7 @@ def test_what_can_not_be_is_refused_with_what_to_do(desk: Desk, refused: Callabl
     desk.there.mkdir()
     (desk.there / "something").touch()
     assert "holds something else: name another --to" in refused()
+    assert "holds something else: name another --to" in refused("--dry-run"), "it says what the move itself would"
     (desk.there / "something").unlink()
 
     holder = StateDir(desk.here)
@@ -183,7 +188,7 @@ def test_what_can_not_be_is_refused_with_what_to_do(desk: Desk, refused: Callabl
     holder.write_running({"bus": "kafka", "stack": desk.name})
     assert "only an embedded one can be moved" in refused()
     (desk.here / "VERSION").unlink()
-    assert "no stack was ever up there" in refused()
+    assert "no stack was ever up there; name it with --from" in refused()
 
 
 def test_a_questdb_that_holds_something_else_is_refused_before_anything_is_moved(

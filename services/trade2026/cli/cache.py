@@ -1,14 +1,13 @@
 """The newest values by key: `cache get`, `keys`, `set`, `delete`, `watch`."""
 
 import json
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trade2026.cli import completion
 from trade2026.cli.output import FAILED, REFUSED, UNREACHABLE, AsJson, CliError, StatePath, print_json, show
-from trade2026.cli.target import KEY_VARIABLE, Target, find, path_to
+from trade2026.cli.target import Target, find, path_to
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -131,7 +130,9 @@ def _connect(target: Target) -> "ClientConnection":
     from websockets.exceptions import InvalidHandshake, InvalidStatus
     from websockets.sync.client import connect
 
-    headers = {"Authorization": f"Bearer {key}"} if (key := os.environ.get(KEY_VARIABLE)) else {}
+    from trade2026.kit.own_key import own_authorization
+
+    headers = {"Authorization": authorization} if (authorization := own_authorization()) else {}
     place = f"{target.host}:{target.ports['hot_cache']}"
     try:
         return connect(f"ws://{place}/ws/keys", additional_headers=headers, proxy=None)

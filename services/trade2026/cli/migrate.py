@@ -73,7 +73,7 @@ def migrate(
     elif dry_run:
         _show_estimate(result)
     else:
-        _show_result(result, file)
+        _show_result(result, file, port_offset, with_infra)
 
 
 def _say(line: str) -> None:
@@ -129,11 +129,12 @@ def _show_estimate(result: dict[str, Any]) -> None:
     typer.echo("nothing was changed")
 
 
-def _show_result(result: dict[str, Any], file: Path) -> None:
+def _show_result(result: dict[str, Any], file: Path, port_offset: int, with_infra: bool) -> None:
     show_rows(result["log"], {**_COLUMNS, "compared": ">COMPARED", "dropped": ">DROPPED"}, "the log is as it was")
     moved = result["moved"]
     if moved:
         files = moved["files"] + moved["lake"]
         typer.echo(f"\nmoved now: {moved['records']:,} records, {moved['rows']:,} rows, {files:,} files")
     typer.echo(f"{result['stack']}: all that was moved is the same in {result['from']} and there")
-    typer.echo(f"bring it up with: trade2026 up -f {file} --state-dir {result['to']}")
+    options = (" --with-infra" if with_infra else "") + (f" --port-offset {port_offset}" if port_offset else "")
+    typer.echo(f"bring it up with: trade2026 up -f {file} --state-dir {result['to']}{options}")

@@ -237,9 +237,14 @@ def apply(file: ManifestPath, state_dir: StatePath = None, as_json: AsJson = Fal
     if as_json:
         print_json(answer)
         return
-    if not answer["changed"]:
+    if not (answer["changed"] or answer["removed"]):
         typer.echo(f"{answer['stack']}: nothing changed")
+    for name in answer["removed"]:
+        typer.echo(f"{name}: stopped, it is not planned any more")
     for name, lines in answer["changed"].items():
+        if lines == ["is new"]:
+            typer.echo(f"{name}: started, it is new")
+            continue
         typer.echo(f"{name}: started again")
         for line in lines:
             typer.echo(f"  {line}")

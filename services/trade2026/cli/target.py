@@ -1,13 +1,12 @@
 """Which stack a command is about, and how its services are reached."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trade2026.cli.output import REFUSED, UNREACHABLE, USAGE, CliError
 from trade2026.domain.replicas import instances
-from trade2026.local.state import KEY_VARIABLE, StateDir
+from trade2026.local.state import StateDir
 from trade2026.stack.facts import SERVICES, ports_of
 
 if TYPE_CHECKING:
@@ -61,11 +60,13 @@ class Target:
         import json
         import urllib.parse
 
+        from trade2026.kit.own_key import own_authorization
+
         filled = {name: str(value) for name, value in (query or {}).items() if value is not None}
         address = path + (f"?{urllib.parse.urlencode(filled, errors='surrogateescape')}" if filled else "")
         headers = {"Accept": "application/json"}
-        if key := os.environ.get(KEY_VARIABLE):
-            headers["Authorization"] = f"Bearer {key}"
+        if authorization := own_authorization():
+            headers["Authorization"] = authorization
         payload = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -97,6 +98,8 @@ class Target:
 def _answer(service: str, response: "HTTPResponse", content: bytes) -> Any:
     import json
 
+    from trade2026.kit.own_key import KEY_VARIABLE, own_key
+
     try:
         body = json.loads(content) if content else None
     except ValueError:
@@ -110,7 +113,7 @@ def _answer(service: str, response: "HTTPResponse", content: bytes) -> Any:
         message = f"{message} [{code}]"
     if retry := response.headers.get("Retry-After"):
         message = f"{message}; try again in {retry} s"
-    if response.status in (401, 403) and not os.environ.get(KEY_VARIABLE):
+    if response.status in (401, 403) and not own_key():
         message = f"{message}; put your key into the environment variable {KEY_VARIABLE}"
     raise CliError(message, REFUSED, body)
 

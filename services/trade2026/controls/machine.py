@@ -347,7 +347,11 @@ class Controls:
         if part is None:
             return found
         whole = rule.show(part.of * SCALE if rule.show is r.money else part.of)
-        told = f"{found.message} ({found.limit} of {whole} are for this partition's accounts now: `trade2026 limits slices`)"
+        share = f"{found.limit} of {whole} are for this partition's accounts now"
+        if found.passed:
+            return msgspec.structs.replace(found, message=f"{found.message}; {share}")
+        advice = "others use the rest; free some, or try again (`trade2026 limits slices`)"
+        told = f"{rule.name} of {found.scope} would be {found.actual}: {share}, {advice}"
         return msgspec.structs.replace(found, message=told)
 
     def _plan(self, spec: OrderSpec) -> Plan:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 from functools import partial
 
 from trade2026 import __version__
@@ -20,6 +19,7 @@ from trade2026.exeq.tape import Tape, VolumeProfile
 from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import Problem
+from trade2026.kit.own_key import own_key
 from trade2026.kit.own_snapshots import OwnSnapshots
 from trade2026.kit.owner import Overloaded, Owner, Unavailable
 from trade2026.kit.projection import snapshot_directory
@@ -29,8 +29,6 @@ from trade2026.kit.snapshots import SnapshotStore
 log = logging.getLogger(__name__)
 
 ORDERS = "orders.events"
-KEY_VARIABLE = "TRADE2026_KEY"
-"""Environment variable with the bearer key for the OMS, where the stack asks for one."""
 PARENTS_OPEN_MAX = 500
 """Of one partition."""
 _TIMER_SECONDS_MAX = 0.25
@@ -69,7 +67,7 @@ class ExeqCell:
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, "exeq", partition), "exeq")
         self.kept = OwnSnapshots(self.snapshots, "the parents")
         self.tape = Tape(context.bus)
-        self.entry = OrderEntry(settings.addresses("oms"), os.environ.get(KEY_VARIABLE, ""), self.owner, self._report)
+        self.entry = OrderEntry(settings.addresses("oms"), own_key(), self.owner, self._report)
         self._orders: Follower | None = None
         self._reports: OrderReports | None = None
         self._news: list[ChildReported] = []
@@ -91,15 +89,8 @@ class ExeqCell:
     def _restored(self, end: int) -> ExecutionMachine | None:
         """From the newest snapshot that can be read."""
 
-        def make(state: bytes) -> ExecutionMachine:
-            machine = self._machine()
-            machine.restore(state)
-            return machine
-
         self.snapshots.refuse_lost_end(TOPIC, end)
-        machine = self.snapshots.restore(make, next_seq_max=end)
-        self.kept.began_with(machine)
-        return machine
+        return self.kept.restored(self._machine, end)
 
     async def start(self) -> None:
         """See `Cell.start`."""

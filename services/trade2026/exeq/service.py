@@ -4,7 +4,7 @@ What it promises: children together are never more than their parent, nor above 
 the decision is durable; after a crash a half-done parent goes on, and no child is doubled.
 """
 
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from trade2026 import __version__
@@ -17,14 +17,12 @@ from trade2026.exeq.order_entry import TOPIC
 from trade2026.exeq.parent_input import ParentReader
 from trade2026.exeq.parents import Parent
 from trade2026.exeq.tape import VolumeProfile
-from trade2026.kit.bus.membership import Member
-from trade2026.kit.cells import Cells
+from trade2026.kit.cell_service import CellService
 from trade2026.kit.http import App, Problem
-from trade2026.kit.lag import Followed
-from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.service import Context, Health
 
 
-class ExeqService(Service):
+class ExeqService(CellService[ExeqCell]):
     """Every parent order of the stack."""
 
     name = "exeq"
@@ -37,34 +35,15 @@ class ExeqService(Service):
         self.instruments = Instruments(settings.instruments, venue)
         self.reader = ParentReader(self.instruments, settings.default_account)
         self.profile = VolumeProfile(context.bus)
-        self.partitions = settings.partitions(TOPIC)
-        me = Member(settings.release, f"{settings.host}:{settings.ports.get(self.name, 0)}")
-        membership = context.membership(self.name, me, self.partitions)
-        by_id = self.instruments.by_id
-        self.cells = Cells(membership, lambda partition: ExeqCell(context, by_id, self.profile, partition))
+        self.split(TOPIC, partial(ExeqCell, context, self.instruments.by_id, self.profile))
         self._unique = 0
 
     def routes(self, app: App) -> None:
-        app.forward = self.cells.forward
+        super().routes(app)
         api.add_routes(app, self)
 
-    async def start(self) -> None:
-        await self.cells.start()
-
-    async def stop(self) -> None:
-        await self.cells.stop()
-
-    def readiness(self) -> tuple[bool, str]:
-        return self.cells.readiness()
-
-    def replaced(self) -> str:
-        return self.cells.replaced
-
-    def followed(self) -> Iterable[Followed]:
-        return [follower for cell in self.cells.here.values() for follower in cell.followed]
-
     def health(self) -> dict[str, Health]:
-        return {**self.cells.health(), "disk": self.disk()}
+        return {**super().health(), "disk": self.disk()}
 
     def stats(self) -> dict[str, Any]:
         cells = list(self.cells.here.values())

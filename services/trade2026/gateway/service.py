@@ -104,16 +104,10 @@ class GatewayService(Service):
     def _restored(self, ends: list[int]) -> PaperVenue | None:
         """From the newest snapshot that can be read; its position is how many reports it contains."""
 
-        def make(state: bytes) -> PaperVenue:
-            venue = self._make_venue()
-            venue.restore(state)
-            return venue
-
         self.snapshots.refuse_lost_end(REPORTS, sum(ends))
-        venue = self.snapshots.restore(make, next_seq_max=sum(ends))
+        venue = self.kept.restored(self._make_venue, sum(ends))
         for partition, reports in enumerate(venue.reports if venue is not None else ()):
             self.snapshots.refuse_lost(f"{REPORTS}/{partition}", ends[partition], reports.next_seq)
-        self.kept.began_with(venue)
         return venue
 
     def routes(self, app: App) -> None:

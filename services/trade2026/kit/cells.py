@@ -7,7 +7,7 @@ never both write for a partition is not promised here but by the log, which each
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from trade2026.domain.shards import partition_of
 from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
 from trade2026.kit.forward import HOP, SECONDS_MAX, Elsewhere, Forwarder, require_done, target_of
+from trade2026.kit.lag import Followed
 from trade2026.kit.messages import Request, Response
 from trade2026.kit.problem import Problem
 from trade2026.kit.service import Health
@@ -35,6 +36,11 @@ class Cell(Protocol):
     @property
     def fenced(self) -> bool:
         """Whether another process has claimed the partition: this cell is of no use any more."""
+        ...
+
+    @property
+    def followed(self) -> Sequence[Followed]:
+        """What it follows of the log."""
         ...
 
     def readiness(self) -> tuple[bool, str]:

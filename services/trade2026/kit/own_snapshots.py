@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from trade2026 import __version__
 from trade2026.kit.owner import Unavailable
@@ -19,6 +19,10 @@ class Snapped(Protocol):
     @property
     def next_seq(self) -> int: ...
     def snapshot(self) -> bytes: ...
+    def restore(self, snapshot: bytes, /) -> None: ...
+
+
+M = TypeVar("M", bound=Snapped)
 
 
 class Readable(Protocol):
@@ -44,9 +48,17 @@ class OwnSnapshots:
         """The first event that the newest snapshot does not have."""
         self._error = ""
 
-    def began_with(self, machine: Snapped | None) -> None:
-        """The owner goes on from this snapshot, or (None) from the beginning of its log."""
+    def restored(self, make: Callable[[], M], next_seq_max: int) -> M | None:
+        """The machine of the newest snapshot that can be read and is not beyond this; None: from the beginning."""
+
+        def read(state: bytes) -> M:
+            machine = make()
+            machine.restore(state)
+            return machine
+
+        machine = self.store.restore(read, next_seq_max=next_seq_max)
         self.next_seq = machine.next_seq if machine is not None else 0
+        return machine
 
     async def keep(self, owner: Readable) -> None:
         """Write the machine as it is now, once its events are durable."""

@@ -15,6 +15,7 @@ from typing import Any
 from trade2026 import __version__
 from trade2026.kit.bus.port import BusCorrupt, BusRefused
 from trade2026.kit.identity import ConfigurationError, Keyring
+from trade2026.kit.own_key import own_key
 from trade2026.local import brokers, probe, stores
 from trade2026.local.deployments import Deployments
 from trade2026.local.infra.attendant import Attendant
@@ -26,7 +27,7 @@ from trade2026.local.migration import journal
 from trade2026.local.migration.moves import MigrationRefused
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
-from trade2026.local.state import KEY_VARIABLE, Held, StateDir, StateError, rotate, tail, write_atomically
+from trade2026.local.state import Held, StateDir, StateError, rotate, tail, write_atomically
 from trade2026.stack.manifest import ManifestError, load_all
 from trade2026.stack.planner import Plan, PlanError, Release, changes, plan
 from trade2026.stack.strategy import Strategy
@@ -424,7 +425,7 @@ class Runner:
 
     async def _ask_strategies(self) -> list[dict[str, Any]]:
         """Every strategy in a line, with the key that the strategies themselves use; none while nobody answers."""
-        key = os.environ.get(KEY_VARIABLE, "")
+        key = own_key()
         status, body = await probe.get(HOST, self.plan.ports["strategies"], "/strategies", key=key)
         return stats_of(body).get("strategies", []) if status == 200 else []
 

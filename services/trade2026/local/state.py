@@ -16,8 +16,6 @@ FORMAT = 1
 """Format of the directory; a later one is refused, an earlier one is upgraded on opening."""
 LOG_BYTES_MAX = 16 * 1024 * 1024
 LOGS_KEPT = 3
-KEY_VARIABLE = "TRADE2026_KEY"
-"""Environment variable with the bearer key, for a stack that asks for one."""
 _SOCKET_PATH_BYTES_MAX = 100
 """The kernel takes 108; some room for suffixes."""
 

@@ -239,7 +239,8 @@ class OrderCell:
             if any(in_scope(scope, spec) and not (kill.halt and spec.reduce_only) for spec in specs):
                 word = "halted" if kill.halt else "killed"
                 raise Problem(503, word, f"{scope} is being {word}: {kill.reason}", retry_after=5)
-        if self.owner.machine.controls.book.partitions != self.partitions:
+        is_known = self.owner.machine.controls.book.partitions == self.partitions
+        if not is_known and not all(spec.reduce_only for spec in specs):
             raise Problem(503, "limits_not_known", "this partition's part of the limits is not recorded", retry_after=1)
         if len(self.owner.machine.fold.orders) > ORDERS_IN_MEMORY_MAX:
             raise Problem(429, "history_behind", "the order history cannot follow; wait until it has", retry_after=5)
@@ -264,7 +265,7 @@ class OrderCell:
         if self.partitions > 1 and isinstance(command, cmd.SubmitOrder):
             command.may_wait = True
         try:
-            answer = await self._accepted(command, reduces_risk=reduces_risk)
+            answer = await self._queued(command, reduces_risk=reduces_risk)
         except SliceShort as short:
             answer = await self._after_waiting(command, short)
         now = self.context.clock.now()
@@ -274,14 +275,13 @@ class OrderCell:
             spans.acknowledged(command, answer, now, in_request=in_request, caller=caller)
         return answer
 
-    async def _accepted(self, command: cmd.Command, *, reduces_risk: bool = False) -> Any:
+    def _queued(self, command: cmd.Command, *, reduces_risk: bool = False) -> "asyncio.Future[Any]":
         try:
-            future = self.owner.submit(command, reduces_risk=reduces_risk)
+            return self.owner.submit(command, reduces_risk=reduces_risk)
         except Overloaded as error:
             raise Problem(429, "overloaded", str(error), retry_after=1) from error
         except Unavailable as error:
             raise Problem(503, "not_ready", str(error), retry_after=1) from error
-        return await future
 
     async def _after_waiting(self, command: cmd.Command, short: SliceShort) -> Any:
         """Decide an order again while the partition's part of a limit may become larger, at last for good."""
@@ -290,10 +290,10 @@ class OrderCell:
         end = loop.time() + self.slices.seconds_max
         while loop.time() < end and await self.slices.more(short.shortage):
             try:
-                return await self._accepted(command)
+                return await self._queued(command)
             except SliceShort as again:  # others were faster
                 short = again
-        return await self._accepted(msgspec.structs.replace(command, may_wait=False))
+        return await self._queued(msgspec.structs.replace(command, may_wait=False))
 
     async def submit_many(self, commands: list[cmd.Command]) -> list[Any]:
         """Hand a batch to the owner; each answer is an order or the exception that its command met."""

@@ -7,6 +7,7 @@ else; new orders refused when the market is stale, the disk nearly full, or the 
 import asyncio
 import logging
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,13 +18,12 @@ from trade2026.domain import commands as cmd
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Reference
 from trade2026.domain.orders import Order, OrderSpec, partition_of_id
-from trade2026.kit.bus.membership import Member
 from trade2026.kit.calls import Post, post
-from trade2026.kit.cells import Cells
+from trade2026.kit.cell_service import CellService
 from trade2026.kit.http import App, Problem
 from trade2026.kit.lag import Followed
 from trade2026.kit.reference import ReferenceCache
-from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.service import Context, Health
 from trade2026.oms import api
 from trade2026.oms.accounts import AccountsOfOrders
 from trade2026.oms.cell import TOPIC, OrderCell, Shared
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 _TIMER_SECONDS = 0.25
 
 
-class OmsService(Service):
+class OmsService(CellService[OrderCell]):
     """Order management for every account of the stack."""
 
     name = "oms"
@@ -56,10 +56,7 @@ class OmsService(Service):
         )
         accepted = context.metrics.counter("trade2026_orders_total", "Orders decided", service="oms")
         shared = Shared(context, self.instruments, self.book, self.latency, accepted, post)
-        self.partitions = settings.partitions(TOPIC)
-        me = Member(settings.release, f"{settings.host}:{settings.ports.get(self.name, 0)}")
-        membership = context.membership(self.name, me, self.partitions)
-        self.cells = Cells(membership, lambda partition: OrderCell(shared, partition))
+        self.split(TOPIC, partial(OrderCell, shared))
         accounts = AccountsOfOrders(self.cells, settings.state)
         self.stream = EventStream(context.bus, TOPIC, self.partitions, accounts.of)
         self.has_market = bool(settings.venues)
@@ -68,7 +65,7 @@ class OmsService(Service):
         self._unique = 0
 
     def routes(self, app: App) -> None:
-        app.forward = self.cells.forward
+        super().routes(app)
         api.add_routes(app, self)
 
     async def start(self) -> None:
@@ -77,30 +74,24 @@ class OmsService(Service):
         self._room = self.disk()
         self._unique = self.context.clock.now()
         await self.references.follow(self.context.bus)
-        await self.cells.start()
+        await super().start()
         self._timer = asyncio.ensure_future(self._tick())
 
     async def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        await self.cells.stop()
+        await super().stop()
         await self.references.stop()
 
-    def readiness(self) -> tuple[bool, str]:
-        return self.cells.readiness()
-
-    def replaced(self) -> str:
-        return self.cells.replaced
-
     def followed(self) -> Iterable[Followed]:
-        return [*self.references.followed, *(part for cell in self.cells.here.values() for part in cell.followed)]
+        return [*self.references.followed, *super().followed()]
 
     def health(self) -> dict[str, Health]:
         checks = {
             "disk": self._room,
             "version": Health(__version__ in self.settings.allowed_versions, f"running {__version__}"),
         }
-        checks |= self.cells.health()
+        checks |= super().health()
         if self.has_market:
             age = self.references.age(self.context.clock.now())
             fresh = age is not None and age < self.book.reference_age_ns_max

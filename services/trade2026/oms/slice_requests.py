@@ -2,19 +2,17 @@
 
 import asyncio
 import contextlib
-import os
 from collections import Counter
 
 import msgspec
 
 from trade2026.controls.slices import Shortage, slice_in
 from trade2026.kit.calls import Post
+from trade2026.kit.own_key import own_authorization
 from trade2026.kit.owner import Owner
 from trade2026.kit.settings import ProcessSettings
 from trade2026.oms.risk_follower import RiskFollower
 
-KEY_VARIABLE = "TRADE2026_KEY"
-"""Environment variable with the bearer key for risk, where the stack asks for one."""
 _NOTHING_SECONDS, _SILENT_SECONDS = 0.01, 0.5
 """After there was nothing to be had, and after no answer: so long orders are refused at once."""
 _LOOK_SECONDS = 0.1
@@ -41,10 +39,9 @@ class SliceRequests:
         self.waiting = 0
         self._short: Counter[_Limit] = Counter()
         """What the orders that wait are short of together."""
-        self._asking: dict[_Limit, asyncio.Task[bool]] = {}
+        self._asking: dict[_Limit, asyncio.Task[None]] = {}
         self._silent_until: dict[_Limit, float] = {}
-        key = os.environ.get(KEY_VARIABLE, "")
-        self._authorization = f"Bearer {key}" if key else ""
+        self._authorization = own_authorization()
 
     async def more(self, shortage: Shortage) -> bool:
         """Wait for a larger part; whether there may be room now. It raises nothing."""
@@ -74,7 +71,7 @@ class SliceRequests:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _ask(self, limit: _Limit) -> bool:
+    async def _ask(self, limit: _Limit) -> None:
         await asyncio.sleep(0)  # those that come with it are asked for with it
         before, short = self._value(limit), self._short[limit]
         try:
@@ -84,13 +81,12 @@ class SliceRequests:
                     granted = await self._is_to_be_had(limit, before + 1)
                 while granted and limit[1] != "order_rate":  # that takes its time
                     if await self._grows(limit, before):
-                        return True
+                        return
                     granted = await self._is_to_be_had(limit, before + 1)  # others may have been faster
                 pause = _NOTHING_SECONDS
         except TimeoutError:
             pause = _SILENT_SECONDS
         self._silent_until[limit] = asyncio.get_running_loop().time() + pause
-        return False
 
     async def _grows(self, limit: _Limit, before: int) -> bool:
         """Wait for a moment; whether the part is larger."""

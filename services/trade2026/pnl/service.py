@@ -14,15 +14,14 @@ import msgspec
 from trade2026.domain.events import Envelope, PnlRealized
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Trade
-from trade2026.kit.bus.membership import Member
 from trade2026.kit.bus.port import Record
-from trade2026.kit.cells import Cells
+from trade2026.kit.cell_service import CellService
 from trade2026.kit.follower import Follower
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed
 from trade2026.kit.projection import Projection, totals
 from trade2026.kit.projection_cell import ProjectionCell
-from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.service import Context, Health
 from trade2026.pnl import api
 from trade2026.pnl.machine import Method, PnlMachine
 
@@ -39,7 +38,7 @@ class PnlConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Which lots a sale closes."""
 
 
-class PnlService(Service):
+class PnlService(CellService[ProjectionCell]):
     """Profit and loss."""
 
     name = "pnl"
@@ -50,13 +49,11 @@ class PnlService(Service):
         instruments = Instruments(self.settings.instruments).by_id
         config = msgspec.convert(self.settings.config.get(self.name, {}), PnlConfig)
         make = partial(PnlMachine, self.settings.base_currency, instruments, config.method)
-        me = Member(self.settings.release, f"{self.settings.host}:{self.settings.ports.get(self.name, 0)}")
-        membership = context.membership(self.name, me, self.settings.partitions(_PNL))
 
         def cell(partition: int) -> ProjectionCell:
             return ProjectionCell(Projection(context, self.name, make, {_PNL: (PnlRealized,)}, partition=partition))
 
-        self.cells = Cells(membership, cell)
+        self.split(_PNL, cell)
         self._ticks: Follower | None = None
         self._sampled = 0
 
@@ -66,11 +63,11 @@ class PnlService(Service):
         return [cell.machine for cell in self.cells.here.values()]
 
     def routes(self, app: App) -> None:
-        app.forward = self.cells.forward
+        super().routes(app)
         api.add_routes(app, self)
 
     async def start(self) -> None:
-        await self.cells.start()
+        await super().start()
         bus = self.context.bus
         begin = max(await bus.start(_TICKS, 0), await bus.end(_TICKS, 0) - _TICKS_AT_START)
         self._ticks = Follower(bus, _TICKS, self._on_tick, from_seq=begin, on_batch=self._on_ticks)
@@ -79,20 +76,14 @@ class PnlService(Service):
     async def stop(self) -> None:
         if self._ticks is not None:
             await self._ticks.stop()
-        await self.cells.stop()
-
-    def readiness(self) -> tuple[bool, str]:
-        return self.cells.readiness()
-
-    def replaced(self) -> str:
-        return self.cells.replaced
+        await super().stop()
 
     def followed(self) -> Iterable[Followed]:
         ticks = [self._ticks] if self._ticks is not None else []
-        return [*ticks, *(follower for cell in self.cells.here.values() for follower in cell.followed)]
+        return [*ticks, *super().followed()]
 
     def health(self) -> dict[str, Health]:
-        checks = self.cells.health()
+        checks = super().health()
         if self._ticks is not None:
             checks["market_data"] = Health(not self._ticks.error, self._ticks.error)
         return checks

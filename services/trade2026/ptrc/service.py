@@ -6,20 +6,18 @@ them, be it uploaded or the venue's own log; what is to settle when. It needs no
 """
 
 import asyncio
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from trade2026.domain.events import PositionChanged, decode
 from trade2026.domain.instruments import Instruments
-from trade2026.kit.bus.membership import Member
-from trade2026.kit.cells import Cells
+from trade2026.kit.cell_service import CellService
 from trade2026.kit.http import App
-from trade2026.kit.lag import Followed
 from trade2026.kit.projection import Projection, totals
 from trade2026.kit.projection_cell import ProjectionCell
-from trade2026.kit.service import Context, Health, Service
+from trade2026.kit.service import Context
 from trade2026.ptrc import api
 from trade2026.ptrc.machine import PositionMachine
 from trade2026.ptrc.venue_record import VenueRecord
@@ -45,60 +43,6 @@ class PtrcConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     def days_of(self, instrument: str) -> int:
         """n of T+n for an instrument."""
         return self.settlement_days_by_symbol.get(instrument, self.settlement_days)
-
-
-class PtrcService(Service):
-    """Positions, reconciliation, transaction reports."""
-
-    name = "ptrc"
-    title = "Post-trade"
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        venue = self.settings.venues[0].name if self.settings.venues else None
-        self.instruments = Instruments(self.settings.instruments, venue)
-        self.config = msgspec.convert(self.settings.config.get(self.name, {}), PtrcConfig)
-        self.partitions = self.settings.partitions(_POSITIONS)
-        me = Member(self.settings.release, f"{self.settings.host}:{self.settings.ports.get(self.name, 0)}")
-        membership = context.membership(self.name, me, self.partitions)
-        self.cells = Cells(membership, lambda partition: PtrcCell(context, partition))
-
-    def routes(self, app: App) -> None:
-        app.forward = self.cells.forward
-        api.add_routes(app, self)
-
-    async def start(self) -> None:
-        await self.cells.start()
-
-    async def stop(self) -> None:
-        await self.cells.stop()
-
-    async def end_of(self, partition: int) -> int:
-        """Where the order log of a partition ends, as far as it is folded here."""
-        cell = self.cells.here.get(partition)
-        return cell.machine.next_seq if cell is not None else await self.context.bus.end("orders.events", partition)
-
-    def readiness(self) -> tuple[bool, str]:
-        return self.cells.readiness()
-
-    def replaced(self) -> str:
-        return self.cells.replaced
-
-    def followed(self) -> Iterable[Followed]:
-        return [follower for cell in self.cells.here.values() for follower in cell.followed]
-
-    def health(self) -> dict[str, Health]:
-        return self.cells.health()
-
-    def stats(self) -> dict[str, Any]:
-        cells = list(self.cells.here.values())
-        found = [cell.breaks for cell in cells if cell.breaks is not None]
-        return {
-            **totals(cell.projection.stats() for cell in cells),
-            "positions": sum(len(cell.machine.positions) for cell in cells),
-            "lots": sum(len(holding.book.lots) for cell in cells for holding in cell.machine.holdings.values()),
-            "breaks": sum(found) if found else None,
-        }
 
 
 class PtrcCell(ProjectionCell):
@@ -130,3 +74,36 @@ class PtrcCell(ProjectionCell):
                     self._record.apply(decode(record.body))
                 await asyncio.sleep(0)
             return self._record, self._record.next_seq - 1
+
+
+class PtrcService(CellService[PtrcCell]):
+    """Positions, reconciliation, transaction reports."""
+
+    name = "ptrc"
+    title = "Post-trade"
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        venue = self.settings.venues[0].name if self.settings.venues else None
+        self.instruments = Instruments(self.settings.instruments, venue)
+        self.config = msgspec.convert(self.settings.config.get(self.name, {}), PtrcConfig)
+        self.split(_POSITIONS, partial(PtrcCell, context))
+
+    def routes(self, app: App) -> None:
+        super().routes(app)
+        api.add_routes(app, self)
+
+    async def end_of(self, partition: int) -> int:
+        """Where the order log of a partition ends, as far as it is folded here."""
+        cell = self.cells.here.get(partition)
+        return cell.machine.next_seq if cell is not None else await self.context.bus.end("orders.events", partition)
+
+    def stats(self) -> dict[str, Any]:
+        cells = list(self.cells.here.values())
+        found = [cell.breaks for cell in cells if cell.breaks is not None]
+        return {
+            **totals(cell.projection.stats() for cell in cells),
+            "positions": sum(len(cell.machine.positions) for cell in cells),
+            "lots": sum(len(holding.book.lots) for cell in cells for holding in cell.machine.holdings.values()),
+            "breaks": sum(found) if found else None,
+        }

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from trade2026.controls.slices import Shortage
 from trade2026.domain import events as ev
 from trade2026.kit.bus.port import BusError
+from trade2026.kit.own_key import own_authorization
 from trade2026.kit.service import Health
 from trade2026.risk.log import NotThere
 from trade2026.risk.slicing import Slicing, View
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEY_VARIABLE = "TRADE2026_KEY"
-"""Environment variable with the bearer key for the services that are told to stop."""
 _LOOK_SECONDS = 1.0
 _PAUSE_SECONDS = 0.01
 """Between two looks, however much happens."""
@@ -36,11 +34,11 @@ class SharingOut:
         self._risk = risk
         self._slicing, self._whole = Slicing(), WholeStops()
         self._wake = asyncio.Event()
+        self._may_share = True
+        """Something has changed that may call for another share: an execution alone does not."""
         self._task: asyncio.Task[None] | None = None
         self._granted_at: dict[int, int] = {}
         """When (ns) a partition was granted what it has not recorded yet."""
-        key = os.environ.get(KEY_VARIABLE, "")
-        self._authorization = f"Bearer {key}" if key else ""
 
     @property
     def _is_needed(self) -> bool:
@@ -55,6 +53,7 @@ class SharingOut:
                 if scope in orders.controls.halts:
                     self._whole.tripped(stop, ts)
         self._task = asyncio.create_task(self._run(), name="sharing out of limits")
+        self._task.add_done_callback(_say_what_failed)
 
     async def stop(self) -> None:
         """Look no more. Idempotent."""
@@ -78,6 +77,8 @@ class SharingOut:
         if self._is_needed:
             if isinstance(event, ev.OrderFilled):
                 self._whole.filled(self._risk.book, event, ts)
+            else:
+                self._may_share = True
             self._wake.set()
 
     def stopped(self, event: ev.Killed | ev.Resumed, ts: int) -> None:
@@ -92,6 +93,7 @@ class SharingOut:
         """A partition asks for a larger slice; whether there is as much to be had."""
         now = self._risk.context.clock.now()
         wanted = self._slicing.want(self.views(shortage.scope), shortage, partition, now)
+        self._may_share = True
         self._wake.set()
         return wanted
 
@@ -114,19 +116,25 @@ class SharingOut:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
-                pass
+                self._may_share = True
             self._wake.clear()
-            try:
+            await self._halt()
+            if self._may_share:
                 await self._share_out()
-                await self._halt()
-            except NotThere:
-                self._wake.set()
-            except BusError as error:
-                log.warning("limits can't be shared out now: %s", error)
-                await asyncio.sleep(_LOOK_SECONDS)
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _share_out(self) -> None:
+        """Grant what is to be granted now; what could not be recorded is decided anew with the next look."""
+        self._may_share = False
+        try:
+            await self._grant()
+        except NotThere:
+            self._may_share = True
+            self._wake.set()
+        except BusError as error:
+            log.warning("limits can't be shared out now: %s", error)
+
+    async def _grant(self) -> None:
         now, at = self._risk.context.clock.now(), self._risk.log.machine.next_seq
         for number, slices in sorted(self._slicing.proposals(self.views(), now).items()):
             event = ev.SlicesGranted(partition=number, slices=msgspec.Raw(msgspec.json.encode(slices)))
@@ -142,6 +150,11 @@ class SharingOut:
         for scope, stop in list(self._whole.due.items()):
             stopped = all(scope in each.halts or scope in each.kills for each in seen)
             if not stopped and scope not in risk.stops.latched:
-                await risk.stops.kill(stop, self._authorization)
+                await risk.stops.kill(stop, own_authorization())
             if self._whole.due.get(scope) is stop:
                 del self._whole.due[scope]
+
+
+def _say_what_failed(done: "asyncio.Task[None]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("limits are not shared out any more: %r", error, exc_info=error)

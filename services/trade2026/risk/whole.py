@@ -67,5 +67,5 @@ class WholeStops:
         self.due.pop(scope, None)
 
     def _halt(self, scope: str, reason: str, cause: str) -> None:
-        stop = ev.Killed(scope=scope, reason=reason, by="controls", halt=True, cause=cause)  # type: ignore[arg-type]
+        stop = ev.Killed(scope=scope, reason=reason, by="controls", halt=True, cause=cause)
         self.due.setdefault(scope, stop)

@@ -279,15 +279,8 @@ class SinkAltService(Service):
     def _restored(self, end: int) -> AltMachine | None:
         """From the newest snapshot that can be read."""
 
-        def make(state: bytes) -> AltMachine:
-            machine = AltMachine()
-            machine.restore(state)
-            return machine
-
         self.snapshots.refuse_lost_end(TOPIC, end)
-        machine = self.snapshots.restore(make, next_seq_max=end)
-        self.kept.began_with(machine)
-        return machine
+        return self.kept.restored(AltMachine, end)
 
     async def _keep_snapshots(self) -> None:
         while True:

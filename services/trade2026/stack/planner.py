@@ -227,7 +227,9 @@ def _release(
     with_venues = any(facts.reads_venue_config for facts in hosted)
     with_limits = any(facts.reads_limits for facts in hosted)
     names = [facts.name for facts in hosted]
-    config: dict[str, dict[str, Any]] = {name: spec.services[name].config for name in names if name in spec.services}
+    config: dict[str, dict[str, Any]] = {
+        name: spec.services[name].config for name in names if name in spec.services and spec.services[name].config
+    }
     for facts in hosted:
         if facts.needs_strategies:
             made = spec.services["normalizer"].config if "normalizer" in spec.services else {}

@@ -7,7 +7,6 @@ shares this process with orders.
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +17,7 @@ from trade2026.domain.shards import partition_name
 from trade2026.kit.calls import post
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed, Position
+from trade2026.kit.own_key import own_key
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
@@ -31,8 +31,6 @@ from trade2026.strategies.watchdog import HungStrategies, Watchdog
 
 log = logging.getLogger(__name__)
 
-KEY_VARIABLE = "TRADE2026_KEY"
-"""Environment variable with the bearer key for the OMS, where the stack asks for one."""
 REFUSED_TOLD_MIN = 10
 """So many refusals of orders in a row are worth a word."""
 _KILL_RETRY_SECONDS = 0.5
@@ -69,7 +67,7 @@ class StrategiesService(Service):
         for name, one in self.loaded.items():
             if one.trouble:
                 log.error("strategy %s can't run: %s", name, one.trouble)
-        self.key = os.environ.get(KEY_VARIABLE, "")
+        self.key = own_key()
         self.entry = OrderEntry(settings.addresses("oms"), self.key, self._order_id, self._answered)
         self.reaction = context.metrics.histogram(
             "trade2026_strategy_reaction_seconds",

@@ -77,9 +77,11 @@ def test_another_program_on_the_port_is_not_taken_for_the_component(tmp_path: Pa
 
 
 async def test_a_part_that_is_missing_is_said_before_anything_runs(tmp_path: Path) -> None:
-    attendant = Attendant([Missing(tmp_path)], lambda line: None)
+    there = Server(tmp_path / "there")
+    attendant = Attendant([there, Missing(tmp_path / "missing")], lambda line: None)
     with pytest.raises(InfraError, match="Java 17 or newer is missing"):
         await attendant.start()
+    assert not there.folder.exists(), "the other one was never begun"
     await attendant.stop()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.waiting import until
 
 from trade2026.controls.exposure import DAY_NS, Group
 from trade2026.controls.limits import LimitBook, LimitSet, Slice, Slices
@@ -12,7 +13,7 @@ from trade2026.controls.machine import Controls
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import COST_SCALE, SCALE
 from trade2026.kit.bus.memory import MemoryBus
-from trade2026.kit.bus.port import BusUncertain, TopicConfig
+from trade2026.kit.bus.port import BusError, BusUncertain, TopicConfig
 from trade2026.kit.clock import ManualClock
 from trade2026.risk.log import TOPIC, NotThere, RiskLog
 from trade2026.risk.sharing import SharingOut
@@ -77,13 +78,13 @@ async def test_a_grant_that_may_have_been_recorded_is_not_forgotten_by_the_next(
 
     monkeypatch.setattr(publisher, "append", unanswered)
     with pytest.raises(BusUncertain):
-        await sharing._share_out()
+        await sharing._grant()
     sharing._slicing._wanted.clear()
     first.used, second.used = 0, 19
     sharing._slicing._wanted["stack", "max_open_orders", 1] = (50, 10**30)
     with pytest.raises(NotThere):
-        await sharing._share_out()
-    await sharing._share_out()
+        await sharing._grant()
+    await sharing._grant()
     most = {0: 50, 1: 20}
     for record in await bus.read(TOPIC, 0, 0, 100):
         event = ev.decode(record.body).data
@@ -134,4 +135,25 @@ async def test_a_start_halts_everywhere_what_was_tripped_since_a_person_has_rele
     sharing.start()
     await sharing._halt()
     assert [stop.scope for stop in killed] == halted
+    await sharing.stop()
+
+
+async def test_a_scope_is_halted_everywhere_though_the_log_of_risk_can_not_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = Seen(50, 0, lost=60), Seen(50, 49, lost=60)
+    bus, clock = MemoryBus([TopicConfig(name=TOPIC)]), ManualClock()
+    log = RiskLog(bus, clock, tenant="t", owner="risk", on_fault=lambda why: None)
+    await log.start()
+    sharing, killed = desk(first, second, log=log)
+    sharing._risk.orders[0].trips = sharing._risk.orders[1].trips = {}
+
+    async def full(*args: Any, **named: Any) -> int:
+        raise BusError("no room")
+
+    monkeypatch.setattr(log, "record", full)
+    sharing.start()
+    sharing.changed(ev.LimitsAdopted(version=1, limits=msgspec.Raw(b"{}")), 1)
+    await until(lambda: killed, "it is halted")
+    assert sharing.health()["slices"].ok, "it goes on looking"
     await sharing.stop()

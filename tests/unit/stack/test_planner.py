@@ -88,6 +88,11 @@ def test_a_replica_listens_on_a_port_of_its_own_and_only_its_process_is_told() -
         before = planned.release(release.name)
         assert before is not None
         assert changes(before.settings, release.settings) == []
+    unnamed = plan(loads(REPLICAS.replace("oms: {replicas: {min: 3}}, pnl: {replicas: {min: 2}}", "")))
+    for release in unnamed.releases:
+        before = planned.release(release.name)
+        assert before is not None
+        assert changes(before.settings, release.settings) == [], "naming a service with nothing to say changes nothing"
 
 
 def test_only_what_is_split_by_account_has_the_partitions_of_the_manifest() -> None:

@@ -26,6 +26,8 @@ class Attendant:
 
     async def start(self) -> None:
         """Start all, side by side, and look after them from now on. Raises `InfraError`: one does not come up."""
+        for component in self.components:  # what is missing is said before anything is started
+            await self._do(component.fetch)
         for component in self.components:
             self._say(f"{component.name}: starting on {component.address}")
         starts = (self._do(component.start) for component in self.components)

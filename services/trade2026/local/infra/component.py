@@ -99,6 +99,10 @@ class Component(ABC):
                 raise InfraError(f"{self.name} does not answer on {self.address}: {self._last_words()}")
             time.sleep(_POLL_SECONDS)
 
+    def fetch(self) -> None:
+        """Have all that it is made of. Raises `InfraError`: something is missing; the message says what to do."""
+        self.command()
+
     def _spawned(self) -> "subprocess.Popen[bytes]":
         self.folder.mkdir(parents=True, exist_ok=True)
         command = self.command()

@@ -84,6 +84,7 @@ class Migration:
 
     def estimate(self) -> dict[str, Any]:
         """What would be moved. Nothing is changed, and no server is asked."""
+        self._require_target()
         with self._source_held():
             extents = asyncio.run(self._extents())
             return {
@@ -271,11 +272,22 @@ class Migration:
 
     # ── where it is done ────────────────────────────────────────────────────────────────────
 
+    def _require_source(self) -> None:
+        if not (self.source.path / "VERSION").exists():
+            raise MigrationRefused(
+                f"{self.source.path} is no state directory: no stack was ever up there; name it with --from"
+            )
+
+    def _require_target(self) -> None:
+        if self.target.path == self.source.path:
+            raise MigrationRefused("--to is --from: what is moved is copied, and the old state stays for the way back")
+        there = self.target.path.exists() and any(self.target.path.iterdir())
+        if there and not journal.read(self.target.path):
+            raise MigrationRefused(f"{self.target.path} holds something else: name another --to, or remove it")
+
     @contextlib.contextmanager
     def _source_held(self) -> Iterator[None]:
         """No stack runs there, and none can be brought up meanwhile."""
-        if not (self.source.path / "VERSION").exists():
-            raise MigrationRefused(f"{self.source.path} is no state directory: no stack was ever up there")
         self.source.open(self.stack)
         if (bus := self.source.running().get("bus", "embedded")) != "embedded":
             raise MigrationRefused(f"the log of {self.source.path} is on {bus}, and only an embedded one can be moved")
@@ -289,11 +301,7 @@ class Migration:
     @contextlib.contextmanager
     def _held(self) -> Iterator[dict[str, Any]]:
         target, source = self.target, self.source
-        if target.path == source.path:
-            raise MigrationRefused("--to is --from: what is moved is copied, and the old state stays for the way back")
-        there = target.path.exists() and any(target.path.iterdir())
-        if there and not journal.read(target.path):
-            raise MigrationRefused(f"{target.path} holds something else: name another --to, or remove it")
+        self._require_target()
         with self._source_held():
             target.open(self.stack)
             target.lock()
@@ -328,13 +336,15 @@ class Migration:
         return msgspec.json.decode(msgspec.json.encode(self._raw_settings(service)), type=ProcessSettings)
 
     def _stores_here(self) -> Stores:
+        self._require_source()
         try:
             return load(self.source.path / "manifest.yaml").spec.stores
         except ManifestError as error:
             raise MigrationRefused(f"{self.source.path / 'manifest.yaml'} says what runs there: {error}") from error
 
     def _in_use(self, steps: Sequence[Step]) -> bool:
-        return any(step.in_use for step in steps) or "ports" in self.target.running()
+        """Whether a stack has been up there: its log tells, also of an `up` that never came so far as to write."""
+        return any(step.in_use for step in steps) if self.to_kafka else "ports" in self.target.running()
 
     def _names(self) -> dict[str, Any]:
         return {"stack": self.stack, "from": str(self.source.path), "to": str(self.target.path)}

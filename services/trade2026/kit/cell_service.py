@@ -1,0 +1,46 @@
+"""A service whose work is split by account: its cells, and how they are as one service."""
+
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from trade2026.kit.bus.membership import Member
+from trade2026.kit.cells import Cell, Cells
+from trade2026.kit.http import App
+from trade2026.kit.lag import Followed
+from trade2026.kit.service import Health, Service
+
+C = TypeVar("C", bound=Cell)
+
+
+class CellService(Service, Generic[C]):
+    """Subclass, and call `split` in `__init__`; what is overridden calls this."""
+
+    cells: Cells[C]
+
+    def split(self, topic: str, make: Callable[[int], C]) -> None:
+        """Have a cell for each partition of a topic that is to be ours; `make` makes one."""
+        settings = self.settings
+        self.partitions = settings.partitions(topic)
+        me = Member(settings.release, f"{settings.host}:{settings.ports.get(self.name, 0)}")
+        self.cells = Cells(self.context.membership(self.name, me, self.partitions), make)
+
+    def routes(self, app: App) -> None:
+        app.forward = self.cells.forward
+
+    async def start(self) -> None:
+        await self.cells.start()
+
+    async def stop(self) -> None:
+        await self.cells.stop()
+
+    def readiness(self) -> tuple[bool, str]:
+        return self.cells.readiness()
+
+    def replaced(self) -> str:
+        return self.cells.replaced
+
+    def followed(self) -> Iterable[Followed]:
+        return [follower for cell in self.cells.here.values() for follower in cell.followed]
+
+    def health(self) -> dict[str, Health]:
+        return self.cells.health()
