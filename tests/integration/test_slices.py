@@ -136,3 +136,18 @@ def test_without_risk_every_partition_keeps_to_its_own_part(tmp_path: Path) -> N
         found = [codes([place(stack, account) for _ in range(4)]).count("") for account in range(P)]
         assert found == [3, 3, 2, 2]
         asyncio.run(check(stack))
+
+
+def test_an_amendment_and_a_list_wait_for_a_larger_slice_as_an_order_does(stack: OneProcess) -> None:
+    orders = [{"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "price": "40000", "account": ACCOUNTS[1]}] * 6
+    for kind, status in (("OCO", 200), ("OCO", 422)):  # 6 of 10, and 6 of the 4 that are left
+        answer = stack.call("oms", "POST", "/orders/list", {"kind": kind, "orders": orders})
+        assert answer.status == status, answer.json
+    assert answer.json["reject_code"] == "MAX_OPEN_ORDERS"
+    placed = place(stack, 2, strategy="mm")
+    for quantity, status in (("0.02", 200), ("0.03", 422)):  # 800 of 1,000, 1,200 of 1,000
+        path = f"/orders/{placed.json['order_id']}"
+        answer = stack.call("oms", "PATCH", path, {"quantity": quantity})
+        assert answer.status == status, answer.json
+    assert answer.json["reject_code"] == "CREDIT_THRESHOLD"
+    asyncio.run(check(stack))

@@ -17,7 +17,7 @@ from trade2026.gateway.machine import PaperVenue
 from trade2026.kit.bus.memory import _MemoryWriter
 from trade2026.kit.outlet import Outlet
 from trade2026.kit.owner import Owner
-from trade2026.oms import lists, risk_follower
+from trade2026.oms import admission, lists, risk_follower
 from trade2026.oms.machine import OrderMachine
 from trade2026.oms.venue_follower import VenueFollower
 from trade2026.risk import slicing
@@ -42,7 +42,7 @@ class Mutation:
             yield
 
 
-_commit, _start, _report, _refusal = Owner._commit, Owner.start, OrderMachine._report, OrderMachine._refusal
+_commit, _start, _report, _refusal = Owner._commit, Owner.start, OrderMachine._report, admission._refusal
 _claim, _venue_apply, _apply_fill = (
     Outlet.claim,
     PaperVenue.apply,
@@ -79,8 +79,8 @@ def _report_without_position(self: OrderMachine, command: Any, emit: Any) -> Non
 
 
 def _refuse_all_but(*codes: str) -> Callable[..., Any]:
-    def refusal(self: OrderMachine, *args: Any) -> Any:
-        found = _refusal(self, *args)
+    def refusal(*args: Any) -> Any:
+        found = _refusal(*args)
         return None if found is not None and str(found[0]) in codes else found
 
     return refusal
@@ -158,8 +158,8 @@ MUTATIONS = (
     Mutation("the venue forgets what it has answered", [(PaperVenue, "apply", _forget_what_was_answered), (PaperVenue, "find", _nothing)], (f.GracefulRestart,)),
     Mutation("a fill is published again after a restart", [(Outlet, "claim", _claim_without_looking)], (f.Crash, f.GracefulRestart)),
     Mutation("a snapshot is without its limits", [(order_log, "restore", _restore_without_controls)], (f.PowerCut,)),
-    Mutation("a kill does not refuse", [(OrderMachine, "_refusal", _refuse_all_but("KILLED", "HALTED"))], (f.SlowReads,)),
-    Mutation("positions have no limit", [(OrderMachine, "_refusal", _refuse_all_but("MAX_POSITION"))], (f.SlowReads,)),
+    Mutation("a kill does not refuse", [(admission, "_refusal", _refuse_all_but("KILLED", "HALTED"))], (f.SlowReads,)),
+    Mutation("positions have no limit", [(admission, "_refusal", _refuse_all_but("MAX_POSITION"))], (f.SlowReads,)),
     Mutation("children of OTO cancel each other", [(lists, "rivals", _rivals_in_every_list)], (f.SlowReads,)),
     Mutation("rivals do not cancel each other", [(OrderMachine, "_cancel_rivals", _nothing)], (f.SlowReads,)),
     Mutation("the venue does not hear of cancels", [(PaperVenue, "_cancel", _nothing)], (f.SlowReads,)),

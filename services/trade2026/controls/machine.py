@@ -77,19 +77,7 @@ class Controls:
 
     def shortage(self, spec: OrderSpec, reference: Reference | None, now: int) -> Shortage | None:
         """Return what an order is short of, if all that it breaks first is this partition's part of a limit."""
-        if self.book.partitions == 1:
-            return None
-        question = self._ask(spec, reference, now, spec.quantity, 0, 0, 1)
-        for measure, limit, rule in self._plan(spec).steps:
-            actual = measure(question)
-            if actual <= limit or (question.reduces and rule.spares_reducing):
-                continue
-            part = slice_in(self.book.slices, rule.scope, rule.name)
-            if part is None:
-                return None
-            needed = -(-actual // SCALE) if rule.show is r.money else actual
-            return Shortage(rule.scope, rule.name, needed) if needed <= part.of else None
-        return None
+        return self._short(self._ask(spec, reference, now, spec.quantity, 0, 0, 1), self._plan(spec).steps)
 
     def check_amendment(
         self, wanted: OrderSpec, open_quantity: int, counted: tuple[int, int], reference: Reference | None, now: int
@@ -103,6 +91,13 @@ class Controls:
         """
         return self._first_broken(self._ask(wanted, reference, now, open_quantity, *counted, 0))
 
+    def shortage_of_amendment(
+        self, wanted: OrderSpec, open_quantity: int, counted: tuple[int, int], reference: Reference | None, now: int
+    ) -> Shortage | None:
+        """Return what new terms are short of, as `shortage` does; arguments as of `check_amendment`."""
+        question = self._ask(wanted, reference, now, open_quantity, *counted, 0)
+        return self._short(question, self._plan(wanted).steps)
+
     def check_waiting(self, spec: OrderSpec, reference: Reference | None, now: int, *, opens: int = 1) -> Check | None:
         """Return the first rule that a child breaks before its parent has filled.
 
@@ -112,6 +107,13 @@ class Controls:
         """
         question = self._ask(spec, reference, now, spec.quantity, 0, 0, opens)
         return self._first_broken(question, self._plan(spec).waiting_steps)
+
+    def shortage_of_waiting(
+        self, spec: OrderSpec, reference: Reference | None, now: int, *, opens: int = 1
+    ) -> Shortage | None:
+        """Return what a child is short of, as `shortage` does; arguments as of `check_waiting`."""
+        question = self._ask(spec, reference, now, spec.quantity, 0, 0, opens)
+        return self._short(question, self._plan(spec).waiting_steps)
 
     def check_release(self, spec: OrderSpec, reserved: int, now: int, open_on_side: int | None = None) -> Check | None:
         """Return the first rule that a child breaks whose parent has executed; one that reduces passes all but a kill.
@@ -339,6 +341,20 @@ class Controls:
         for measure, limit, rule in plan.steps if steps is None else steps:
             if measure(question) > limit and not (reduces and rule.spares_reducing):
                 return self._verdict(rule, question, plan)
+        return None
+
+    def _short(self, question: Question, steps: list[Step]) -> Shortage | None:
+        if self.book.partitions == 1:
+            return None
+        for measure, limit, rule in steps:
+            actual = measure(question)
+            if actual <= limit or (question.reduces and rule.spares_reducing):
+                continue
+            part = slice_in(self.book.slices, rule.scope, rule.name)
+            if part is None:
+                return None
+            needed = -(-actual // SCALE) if rule.show is r.money else actual
+            return Shortage(rule.scope, rule.name, needed) if needed <= part.of else None
         return None
 
     def _verdict(self, rule: r.Rule, question: Question, plan: Plan) -> Check:

@@ -33,6 +33,11 @@ class Shortage(msgspec.Struct, frozen=True):
     needed: int
     """What the slice would have to be."""
 
+    @property
+    def limit(self) -> tuple[str, str]:
+        """The scope and the limit."""
+        return self.scope, self.field
+
 
 def amount_of(limits: LimitSet, field: str) -> int | None:
     """The number that is cut: of a rate its count."""

@@ -25,16 +25,21 @@ class Command(msgspec.Struct, kw_only=True):
     traceparent: str = ""
 
 
-class SubmitOrder(Command, kw_only=True):
-    """Ask for one order."""
+class AddsExposure(Command, kw_only=True):
+    """Common to what a limit may have no room for."""
 
-    spec: OrderSpec
-    reference: Reference | None = None
     may_wait: bool = False
     """Do not refuse what only this partition's part of a limit has no room for: it will be asked again."""
 
 
-class SubmitList(Command, kw_only=True):
+class SubmitOrder(AddsExposure, kw_only=True):
+    """Ask for one order."""
+
+    spec: OrderSpec
+    reference: Reference | None = None
+
+
+class SubmitList(AddsExposure, kw_only=True):
     """Ask for orders that depend on each other; all are accepted or none.
 
     OCO: the first that executes or is cancelled cancels the others. OTO: `specs[0]` works at once, the
@@ -61,7 +66,7 @@ class CancelAll(Command, kw_only=True):
     reason: str = ""
 
 
-class AmendOrder(Command, kw_only=True):
+class AmendOrder(AddsExposure, kw_only=True):
     """Ask for another quantity, price or stop price; 0 leaves a field as it is."""
 
     order_id: str

@@ -262,7 +262,7 @@ class OrderCell:
             Problem: 429 or 503 for overload and recovery: it was not taken.
             OrderError, Unavailable: what the command met.
         """
-        if self.partitions > 1 and isinstance(command, cmd.SubmitOrder):
+        if self.partitions > 1 and isinstance(command, cmd.AddsExposure):
             command.may_wait = True
         try:
             answer = await self._queued(command, reduces_risk=reduces_risk)
@@ -284,8 +284,8 @@ class OrderCell:
             raise Problem(503, "not_ready", str(error), retry_after=1) from error
 
     async def _after_waiting(self, command: cmd.Command, short: SliceShort) -> Any:
-        """Decide an order again while the partition's part of a limit may become larger, at last for good."""
-        assert isinstance(command, cmd.SubmitOrder)
+        """Decide again while the partition's part of a limit may become larger, at last for good."""
+        assert isinstance(command, cmd.AddsExposure)
         loop = asyncio.get_running_loop()
         end = loop.time() + self.slices.seconds_max
         while loop.time() < end and await self.slices.more(short.shortage):

@@ -15,20 +15,16 @@ from trade2026.controls.machine import Controls
 from trade2026.controls.scopes import in_scope
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
-from trade2026.domain.market import Reference
-from trade2026.domain.order_fold import OrderFold, counted
+from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.orders import CLOSED, Order, OrderSpec, OrderType, OrdStatus
 from trade2026.domain.positions import Position
-from trade2026.domain.rejects import RejectCode
-from trade2026.oms import lists
+from trade2026.oms import admission, lists
 from trade2026.oms.refusals import (
     SOME_IN_USE,
     BadAmendment,
     BadList,
     ClientOrderIdReused,
     OrderClosed,
-    Refused,
-    SliceShort,
     UnknownOrder,
 )
 from trade2026.oms.reports import meaning
@@ -113,10 +109,8 @@ class OrderMachine:
         if known is not None:
             return known
         order_id = f"{self._prefix}{self.fold.order_count}"
-        refusal = self._refusal(spec, command.reference, command.ts)
+        refusal = admission.of_order(self.controls, command)
         if refusal is not None:
-            if command.may_wait and (shortage := self.controls.shortage(spec, command.reference, command.ts)):
-                raise SliceShort(shortage)
             code, reason = refusal
             emit(
                 ev.OrderRefused(
@@ -154,14 +148,6 @@ class OrderMachine:
         if (order.original or order.spec) != spec:
             raise ClientOrderIdReused(order)
         return order
-
-    def _refusal(self, spec: OrderSpec, reference: Reference | None, now: int) -> tuple[str, str] | None:
-        if spec.reduce_only:
-            position = self.controls.position(spec.account, spec.instrument).quantity
-            if position == 0 or (position > 0) == (spec.side == "BUY") or spec.quantity > abs(position):
-                return RejectCode.REDUCE_ONLY, "a reduce-only order must be at most the position it reduces"
-        check = self.controls.check(spec, reference, now)
-        return (check.code, check.message) if check is not None else None
 
     def _order(self, order_id: str) -> Order:
         order = self.fold.orders.get(order_id)
@@ -219,16 +205,10 @@ class OrderMachine:
             return order
         wanted = msgspec.structs.replace(spec, quantity=quantity, price=price, stop_price=stop_price)
         reserved_price = self.controls.reserved_price(wanted, command.reference)
+        parent = None
         if order.status is OrdStatus.SUSPENDED:
-            parent = next(each for each in self._siblings(order) if each.list_role == "parent")
-            moment = lists.moment_of_release(parent.spec, command.reference, command.ts)
-            broken = self.controls.check_waiting(wanted, moment, command.ts, opens=0)
-        else:
-            broken = self.controls.check_amendment(
-                wanted, quantity - order.cum_qty, counted(order), command.reference, command.ts
-            )
-        if broken is not None:
-            raise Refused(broken.code, broken.message)
+            parent = next(each.spec for each in self._siblings(order) if each.list_role == "parent")
+        admission.check_terms(self.controls, command, order, wanted, parent)
         emit(
             ev.ReplaceRequested(
                 order_id=order.order_id,
@@ -255,7 +235,7 @@ class OrderMachine:
             raise BadList(SOME_IN_USE)
         lists.check_shape(kind, specs)
         legs = self._legs(command)
-        self._check_legs(command, legs)
+        admission.check_legs(self.controls, command, legs)
         emit(
             ev.OrderListAccepted(
                 list_id=f"l{self._prefix[1:]}{self.fold.list_count}",
@@ -281,33 +261,6 @@ class OrderMachine:
                 )
             )
         return legs
-
-    def _check_legs(self, command: cmd.SubmitList, legs: list[ev.ListedOrder]) -> None:
-        """Each leg must pass with those before it counted already; a child what can be asked before it works."""
-        counted_legs: list[ev.ListedOrder] = []
-        moment = lists.moment_of_release(command.specs[0], command.reference, command.ts)
-        try:
-            for leg in legs:
-                if leg.role == "child":
-                    check = self.controls.check_waiting(leg.spec, moment, command.ts)
-                    refusal = (check.code, check.message) if check is not None else None
-                else:
-                    refusal = self._refusal(leg.spec, command.reference, command.ts)
-                if refusal is not None:
-                    raise Refused(*refusal)
-                self._count(leg, 1)
-                counted_legs.append(leg)
-        finally:
-            for leg in counted_legs:
-                self._count(leg, -1)
-
-    def _count(self, leg: ev.ListedOrder, sign: int) -> None:
-        if leg.role == "child":
-            self.controls.child_waits(leg.spec, sign)
-        elif sign > 0:
-            self.controls.order_changed(leg.spec, 0, 0, leg.spec.quantity, leg.reserved_price)
-        else:
-            self.controls.order_changed(leg.spec, leg.spec.quantity, leg.reserved_price, 0, 0)
 
     def _siblings(self, order: Order) -> list[Order]:
         legs = self.fold.lists.get(order.list_id, [])
