@@ -145,8 +145,12 @@ def test_an_amendment_and_a_list_wait_for_a_larger_slice_as_an_order_does(stack:
         assert answer.status == status, answer.json
     assert answer.json["reject_code"] == "MAX_OPEN_ORDERS"
     placed = place(stack, 2, strategy="mm")
+    assert placed.status == 200, placed.json
+    path = f"/orders/{placed.json['order_id']}"
     for quantity, status in (("0.02", 200), ("0.03", 422)):  # 800 of 1,000, 1,200 of 1,000
-        path = f"/orders/{placed.json['order_id']}"
+        stack.wait_until(
+            lambda: stack.call("oms", "GET", path).json["status"] == "New", "the venue has it as it is to be"
+        )
         answer = stack.call("oms", "PATCH", path, {"quantity": quantity})
         assert answer.status == status, answer.json
     assert answer.json["reject_code"] == "CREDIT_THRESHOLD"

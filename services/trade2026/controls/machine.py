@@ -89,13 +89,13 @@ class Controls:
             open_quantity: What would be open of it, nanos.
             counted: Quantity and price at which the order counts now.
         """
-        return self._first_broken(self._ask(wanted, reference, now, open_quantity, *counted, 0))
+        return self._first_broken(self._ask_amended(wanted, open_quantity, counted, reference, now))
 
     def shortage_of_amendment(
         self, wanted: OrderSpec, open_quantity: int, counted: tuple[int, int], reference: Reference | None, now: int
     ) -> Shortage | None:
         """Return what new terms are short of, as `shortage` does; arguments as of `check_amendment`."""
-        question = self._ask(wanted, reference, now, open_quantity, *counted, 0)
+        question = self._ask_amended(wanted, open_quantity, counted, reference, now)
         return self._short(question, self._plan(wanted).steps)
 
     def check_waiting(self, spec: OrderSpec, reference: Reference | None, now: int, *, opens: int = 1) -> Check | None:
@@ -327,6 +327,13 @@ class Controls:
             q.priced = bool(spec.price)
         q.leaf = leaf = self._ledger.leaves.get(plan.leaf_key, NOTHING)
         q.reduces = self._reduces(q, leaf.buy_quantity if buy else leaf.sell_quantity)
+        return q
+
+    def _ask_amended(
+        self, wanted: OrderSpec, open_quantity: int, counted: tuple[int, int], reference: Reference | None, now: int
+    ) -> Question:
+        q = self._ask(wanted, reference, now, open_quantity, *counted, 0)
+        q.reduces = q.reduces or (q.quantity <= 0 and q.cost <= 0)  # a smaller order never adds exposure
         return q
 
     @staticmethod

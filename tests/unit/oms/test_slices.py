@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.oms.test_machine import PRICE, UNIT, Desk, spec
 
 from trade2026.controls.limits import LimitBook, LimitSet, Slice
 from trade2026.controls.slices import Shortage
 from trade2026.domain import commands as cmd
-from trade2026.domain.orders import Order
+from trade2026.domain.orders import Order, OrdStatus
 from trade2026.oms.refusals import Refused, SliceShort
 
 _ORDER = 10 * PRICE
@@ -73,3 +74,15 @@ def test_a_child_that_waits_for_its_parent_may_be_amended_by_what_it_was_asked_f
     parent, child = submit_list(found, "OTO", 2)
     assert amend(found, child, quantity=20 * UNIT).spec.quantity == 20 * UNIT
     assert parent.is_open
+
+
+def test_an_amendment_that_makes_an_order_smaller_passes_where_a_limit_is_exceeded() -> None:
+    found = desk("max_gross_exposure", 3 * _ORDER, 3 * _ORDER)
+    orders = [found.submit(f"c{number}") for number in range(3)]
+    slices = {"stack": {"max_gross_exposure": Slice(3 * _ORDER, _ORDER)}}
+    book = LimitBook(stack=LimitSet(max_gross_exposure=_ORDER), partitions=2, slices=slices)
+    found.do(cmd.AdoptLimits(ts=found.now, version=2, limits=msgspec.Raw(msgspec.json.encode(book))))
+    for order, less in zip(orders, ({"quantity": 9 * UNIT}, {"price": PRICE - UNIT}), strict=False):
+        assert amend(found, order, **less).status is OrdStatus.PENDING_REPLACE
+    with pytest.raises(Refused):
+        amend(found, orders[2], quantity=11 * UNIT)
