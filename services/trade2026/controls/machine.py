@@ -180,6 +180,10 @@ class Controls:
         """Every scope that has ever had an order or a position."""
         return sorted(self._ledger.groups)
 
+    def last_message(self, scope: str) -> int:
+        """When (ns) a scope last sent something that counted in its rate, or a little later; 0 if it has none."""
+        return self._ledger.message_times.get(scope, 0)
+
     def to_halt(self, ts: int) -> list[Killed]:
         """Return the halts that are due: fold them as `Killed` and they are due no longer."""
         return list(self._ledger.tripped.values())

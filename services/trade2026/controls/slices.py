@@ -82,6 +82,9 @@ def sliced(book: LimitBook, partition: int, partitions: int, held: LimitBook, gr
     partition then keeps the smaller of what it had and its equal share: so the parts are never more than the whole,
     whichever of the partitions hears of the change first.
 
+    A strategy without limits of its own that has of everything what the default has needs no entry: without one it has
+    the same, now and after every change. So a book does not grow with every name that was ever traded under.
+
     Args:
         book: The whole limits in force.
         held: What the partition has recorded.
@@ -98,13 +101,18 @@ def sliced(book: LimitBook, partition: int, partitions: int, held: LimitBook, gr
             limit = amount_of(limits, field)
             if limit is not None:
                 mine[field] = _slice_of(limit, scope, field, equal_share(limit, partition, partitions), held, granted)
-            elif (before := held.slices.get(scope, {}).get(field)) is not None:
+            elif (before := slice_in(held.slices, scope, field)) is not None:
                 mine[field] = before  # not in force: it is what this partition had, should there be a limit again
-        if mine:
+        if mine and not (_has_default(book, scope) and mine == slices.get(DEFAULT)):
             slices[scope] = mine
             cut = _with_slices(cut, scope, limits, mine)
-    slices = {**{scope: had for scope, had in held.slices.items() if scope not in slices}, **slices}
-    return msgspec.structs.replace(cut, partitions=partitions, slices=slices, grant=grant)
+    gone = {scope: had for scope, had in held.slices.items() if scope not in slices and not _has_default(book, scope)}
+    return msgspec.structs.replace(cut, partitions=partitions, slices={**gone, **slices}, grant=grant)
+
+
+def home_of(book: LimitBook, slices: Slices, scope: str, field: str) -> Slice | None:
+    """What a partition has of a limit of a strategy without limits of its own when nothing is granted of it."""
+    return slices.get(DEFAULT, {}).get(field) if _has_default(book, scope) else None
 
 
 def granted_of(book: LimitBook, granted: Slices) -> Slices:
@@ -116,6 +124,11 @@ def granted_of(book: LimitBook, granted: Slices) -> Slices:
         if kept := {field: each for field, each in slices.items() if each.of == amount_of(limits, field)}:
             found[scope] = kept
     return found
+
+
+def _has_default(book: LimitBook, scope: str) -> bool:
+    """Whether it is a strategy that only the default covers."""
+    return scope.startswith(DEFAULT) and scope != DEFAULT and scope.removeprefix(DEFAULT) not in book.strategies
 
 
 def _slice_of(limit: int, scope: str, field: str, share: int, held: LimitBook, granted: Slices) -> Slice:
@@ -188,6 +201,19 @@ def redivide(
             need + left // 2 // count + ((left // 2) * need // total if total else left // 2 // count) for need in needs
         ]
     targets[needs.index(max(needs))] += limit - sum(targets)
+    return toward(limit, current, held, targets)
+
+
+def toward(limit: int, current: Sequence[int], held: Sequence[int], targets: Sequence[int]) -> list[int]:
+    """Slices on the way to others: what is to become smaller does so, and only what nobody holds is given.
+
+    Args:
+        current: What each was granted last.
+        held: The most that each may still believe to have, or uses.
+
+    Returns:
+        Slices with `sum(max(held, new)) <= max(limit, sum(held))`.
+    """
     is_over = sum(held) > limit
     free = max(0, limit - sum(held))
     found: list[int] = []

@@ -94,6 +94,8 @@ class RiskFollower:
             granted = self._granted = granted_of(whole, self._granted)
             grant = max(self._grant, grant)
         wanted = sliced(whole, self.owner.partition, self._partitions, current, granted, grant)
+        if is_read:  # a strategy that has what the default has needs no grant to be remembered
+            self._granted = {scope: slices for scope, slices in granted.items() if scope in wanted.slices}
         if same_limits(wanted, current):
             return
         version = max(self.ceilings.version, current.version) + 1

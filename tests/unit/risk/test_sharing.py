@@ -41,6 +41,9 @@ class Seen:
     def scopes_known(self) -> list[str]:
         return []
 
+    def last_message(self, scope: str) -> int:
+        return 0
+
 
 def desk(*seen: Any, log: Any = None) -> tuple[SharingOut, list[ev.Killed]]:
     """The sharing out beside these partitions, and what it has killed."""

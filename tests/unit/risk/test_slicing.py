@@ -3,6 +3,7 @@
 import os
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -16,6 +17,7 @@ from hypothesis.stateful import (
 from trade2026.controls.exposure import Group
 from trade2026.controls.limits import LimitBook, LimitSet, Rate, Slice, Slices
 from trade2026.controls.slices import Shortage, equal_share, granted_of, redivide, slice_in, sliced
+from trade2026.risk import slicing
 from trade2026.risk.machine import Grants
 from trade2026.risk.slicing import Slicing
 
@@ -26,9 +28,9 @@ FIELD = "max_open_orders"
 SECOND = 1_000_000_000
 
 
-def book_of(limit: int) -> LimitBook:
+def book_of(limit: int, named: str = "mm") -> LimitBook:
     one = LimitSet(max_open_orders=limit)
-    return LimitBook(version=limit, stack=one, strategy_default=one, strategies={"mm": one})
+    return LimitBook(version=limit, stack=one, strategy_default=one, strategies=dict.fromkeys(named.split(), one))
 
 
 class Cell:
@@ -59,6 +61,7 @@ class Cell:
         self.limit = whole.version
         self.granted = granted_of(whole, self.granted)
         book = sliced(whole, self.number, P, self.book, self.granted, max(self.grant, self.book.grant))
+        self.granted = {scope: slices for scope, slices in self.granted.items() if scope in book.slices}
         if book != self.book:
             self.book = book
             self.log.append((book, dict(self.open)))
@@ -81,11 +84,14 @@ class Seen:
 
     def group(self, kind: str, name: str = "") -> Group:
         group = Group("")
-        group.open_orders = self.open[f"{kind}:{name}" if name else kind]
+        group.open_orders = self.open.get(f"{kind}:{name}" if name else kind, 0)
         return group
 
     def scopes_known(self) -> list[str]:
         return [scope for scope in SCOPES if self.open[scope]]
+
+    def last_message(self, scope: str) -> int:
+        return 0
 
     def read(self, log: list[tuple[LimitBook | None, dict[str, int]]], count: int) -> None:
         for book, open_orders in log[self.to : self.to + count]:
@@ -165,13 +171,18 @@ class Shared(RuleBasedStateMachine):
             self.events.append((number, slices))
 
     @rule()
+    def nobody_trades_for_some_time(self) -> None:
+        self.views()
+        self.now += 61 * SECOND
+
+    @rule()
     def risk_is_killed(self) -> None:
         self.start_risk()
 
     @precondition(lambda self: self.changes < 2)
-    @rule(limit=st.sampled_from((0, 4, 9, 10, 20)))
-    def a_person_changes_the_limit(self, limit: int) -> None:
-        self.whole, self.changes = book_of(limit), self.changes + 1
+    @rule(limit=st.sampled_from((0, 4, 9, 10, 20)), named=st.sampled_from(("mm", "mm", "mm x")))
+    def a_person_changes_the_limit(self, limit: int, named: str = "mm") -> None:
+        self.whole, self.changes = book_of(limit, named), self.changes + 1
         self.events.append(self.whole)
 
     def views(self, asked: str = "") -> list:  # type: ignore[type-arg]
@@ -233,6 +244,78 @@ def test_what_is_asked_for_is_had_to_the_last_unit_and_more_than_there_is_is_ref
     assert machine.cells[0].open["stack"] == 10
     settle(machine)
     assert not machine.slicing.want(machine.views(), Shortage("stack", FIELD, 1), 1, machine.now)
+
+
+def test_a_strategy_without_limits_of_its_own_leaves_every_book_when_nobody_trades_under_it_any_more() -> None:
+    machine = Shared()
+    for number in (0, 1):
+        machine.slicing.want(machine.views("strategy:x"), Shortage("strategy:x", FIELD, 5), number, machine.now)
+        machine.an_order_is_opened(number, "strategy:x")
+        settle(machine, 4)
+    assert all("strategy:x" in cell.book.slices for cell in machine.cells)
+    machine.nobody_trades_for_some_time()
+    settle(machine)
+    assert all("strategy:x" in cell.book.slices for cell in machine.cells), "its orders are open"
+    for number in (0, 1):
+        machine.an_order_is_closed(number, "strategy:x")
+    settle(machine)
+    assert all("strategy:x" in cell.book.slices for cell in machine.cells), "it may come back in a moment"
+    machine.nobody_trades_for_some_time()
+    settle(machine)
+    assert [cell.part("strategy:x") for cell in machine.cells] == [4, 3, 3]
+    assert [sorted(cell.book.slices) for cell in machine.cells] == [["stack", "strategy:", "strategy:mm"]] * P
+    assert [(sorted(cell.book.strategies), cell.granted) for cell in machine.cells] == [(["mm"], {})] * P
+    settle(machine)
+    machine.an_order_is_opened(2, "strategy:x")
+    machine.slicing.want(machine.views("strategy:x"), Shortage("strategy:x", FIELD, 9), 2, machine.now)
+    settle(machine, 4)
+    assert machine.cells[2].part("strategy:x") >= 9, "it comes back as any other"
+
+
+def test_a_strategy_that_only_sends_messages_keeps_its_part_of_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Shared()
+    machine.slicing.want(machine.views("strategy:x"), Shortage("strategy:x", FIELD, 9), 1, machine.now)
+    settle(machine, 4)
+    monkeypatch.setattr(Seen, "last_message", lambda self, scope: machine.now)
+    for _ in range(3):
+        machine.nobody_trades_for_some_time()
+        settle(machine)
+        assert machine.cells[1].part("strategy:x") >= 9
+
+
+def test_only_so_many_strategies_without_limits_of_their_own_have_other_slices_than_equal_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slicing, "STRATEGIES_MAX", 1)
+    machine = Shared()
+    machine.slicing.want(machine.views("strategy:x"), Shortage("strategy:x", FIELD, 9), 1, machine.now)
+    settle(machine, 4)
+    assert machine.cells[1].part("strategy:x") >= 9
+    more = Shortage("strategy:y", FIELD, 9)
+    assert not machine.slicing.want(machine.views("strategy:y"), more, 1, machine.now)
+    machine.nobody_trades_for_some_time()
+    settle(machine)
+    assert machine.slicing.want(machine.views("strategy:y"), more, 1, machine.now)
+
+
+def test_a_strategy_that_had_left_a_book_has_no_more_when_its_own_limits_come_and_go() -> None:
+    both = LimitSet(max_open_orders=10, max_net_exposure=1_000)
+    whole = LimitBook(strategy_default=both)
+    lower = msgspec.structs.replace(whole, strategy_default=msgspec.structs.replace(both, max_net_exposure=300))
+    named = msgspec.structs.replace(whole, strategies={"x": LimitSet(max_open_orders=5)})
+    parts: list[int] = []
+    for number in range(P):  # the first has left the book, the others have had all the rest
+        granted: Slices = {"strategy:x": {"max_net_exposure": Slice(1_000, 450)}} if number else {}
+        book = LimitBook()
+        for limits in (whole, lower, whole):
+            book = sliced(limits, number, P, book, {}, -1)
+        book = sliced(whole, number, P, book, granted, 1)
+        for limits in (named, whole):
+            book = sliced(limits, number, P, book, {}, 1)
+        part = slice_in(book.slices, "strategy:x", "max_net_exposure")
+        assert part is not None
+        parts.append(part.value)
+    assert parts == [100, 450, 450]
 
 
 def test_a_part_of_a_rate_is_given_on_only_when_nobody_can_have_used_it_within_its_time() -> None:
