@@ -116,6 +116,11 @@ class Meter:
         self.interval = max(1, rate.per_ns // rate.count) if rate.count else rate.per_ns
         self.slack = (rate.count - 1) * self.interval
 
+    @property
+    def most(self) -> int:
+        """How far its theoretical arrival time is ahead when all of the burst is used, ns."""
+        return self.slack + self.interval
+
     def used(self, now: int) -> int:
         """How much of the burst is used if one more comes now."""
         ahead = self.times.get(self.scope, 0) - now

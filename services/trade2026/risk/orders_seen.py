@@ -27,6 +27,7 @@ _GROUP = "risk"
 _RECORDS_PER_READ = 2_000
 _REFUSED = msgspec.json.encode(ev.OrderRefused.__struct_config__.tag)
 """Is in the record of every refusal: a minute may hold a million events of which none is one."""
+_FILLED, _RESUMED = (msgspec.json.encode(kind.__struct_config__.tag) for kind in (ev.OrderFilled, ev.Resumed))
 _ALERTS_WAITING_MAX = 10_000
 
 OnStop = Callable[[ev.Killed | ev.Resumed, int], None]
@@ -67,6 +68,8 @@ class OrdersSeen:
         """Of the order log, made by the archive."""
         self._watch = Watch(partition)
         self._looked_at = 0
+        self._live_from: int | None = None
+        """The first event that was told of as it came."""
 
     async def start(self) -> None:
         """Fold to the end of the partition, then go on in the background."""
@@ -106,6 +109,35 @@ class OrdersSeen:
         if len(self.alerts_waiting) < _ALERTS_WAITING_MAX:
             self.alerts_waiting.append((alert, cause))
 
+    async def executions(
+        self, since: int, records_max: int
+    ) -> tuple[list[tuple[int, ev.OrderFilled | ev.Resumed]], int]:
+        """Read back what was executed and released before anything was told of as it came, newest first.
+
+        Args:
+            since: As far back as this (ns).
+            records_max: And no further than so many records, of whichever kind.
+
+        Returns:
+            Each event with its time, and from when on (ns) they are complete: 0 if there is nothing before.
+        """
+        found: list[tuple[int, ev.OrderFilled | ev.Resumed]] = []
+        oldest = await self.bus.start(ORDERS, self.partition)
+        position = end = self._live_from if self._live_from is not None else self.fold.next_seq
+        reached = 0 if position == oldest == 0 else since
+        while position > oldest:
+            begin = max(oldest, position - _RECORDS_PER_READ)
+            bodies = await self._read(begin, position)
+            for body in reversed(bodies):
+                if _FILLED in body or _RESUMED in body:
+                    envelope = decode(body)
+                    if isinstance(envelope.data, ev.OrderFilled | ev.Resumed):
+                        found.append((envelope.ts_init, envelope.data))
+            position, reached = begin, decode(bodies[0]).ts_init
+            if reached < since or end - position >= records_max:
+                return found, max(reached, since)
+        return found, reached if oldest else 0
+
     async def remember(self, next_seq: int) -> None:
         """Keep durably up to where every alert was raised."""
         if next_seq > self._looked_at and not self.alerts_waiting:
@@ -115,6 +147,8 @@ class OrdersSeen:
     def _on_order(self, envelope: Envelope, record: Record) -> None:
         self.fold.apply(envelope)
         data = envelope.data
+        if self._live_from is None and self.is_live:
+            self._live_from = envelope.seq
         if isinstance(data, ev.LimitsAdopted | ev.OrderFilled) and self.is_live:
             self._on_change(data, envelope.ts_init)
         if isinstance(data, ev.Killed | ev.Resumed):

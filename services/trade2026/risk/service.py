@@ -83,7 +83,7 @@ class RiskService(Service):
         await self._raise_alerts()
         await self.refresh_limits("manifest", "the manifest was applied")
         self._timer = asyncio.ensure_future(self._tick())
-        self.sharing.start()
+        await self.sharing.start()
 
     async def stop(self) -> None:
         await self.sharing.stop()

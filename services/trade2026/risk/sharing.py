@@ -13,7 +13,7 @@ from trade2026.kit.own_key import own_authorization
 from trade2026.kit.service import Health
 from trade2026.risk.log import NotThere
 from trade2026.risk.slicing import Slicing, View
-from trade2026.risk.whole import WholeStops
+from trade2026.risk.whole import Past, WholeStops, longest_window
 
 if TYPE_CHECKING:
     from trade2026.risk.service import RiskService
@@ -25,6 +25,10 @@ _PAUSE_SECONDS = 0.01
 """Between two looks, however much happens."""
 _RECORD_SECONDS_MAX = 10.0
 """A partition that has not recorded a grant for so long is told of in `/health`."""
+_WINDOWS = (2, 4, 8)
+"""So many times the time over which executions are limited are read back, until what was before has no say."""
+_RECORDS_MAX = 1_000_000
+"""Of one partition that are read back."""
 
 
 class SharingOut:
@@ -44,16 +48,35 @@ class SharingOut:
     def _is_needed(self) -> bool:
         return len(self._risk.orders) > 1
 
-    def start(self) -> None:
-        """Look from now on."""
+    async def start(self) -> None:
+        """Look from now on, as if this process had always looked.
+
+        Raises:
+            BusError: what was executed before can't be read.
+        """
         if not self._is_needed:
             return
+        await self._recount()
         for orders in self._risk.orders:  # what one has stopped while nobody looked
             for scope, (stop, ts) in orders.trips.items():
                 if scope in orders.controls.halts:
                     self._whole.tripped(stop, ts)
         self._task = asyncio.create_task(self._run(), name="sharing out of limits")
         self._task.add_done_callback(_say_what_failed)
+
+    async def _recount(self) -> None:
+        """Count executions of before, as far back as it takes to know how many count now."""
+        book, now = self._risk.book, self._risk.context.clock.now()
+        window = longest_window(book)
+        if not window:
+            self._whole.recount(book, Past(now, True, []), now)
+            return
+        for windows in _WINDOWS:
+            read = [await each.executions(now - windows * window, _RECORDS_MAX) for each in self._risk.orders]
+            reached = [since for _, since in read]
+            past = Past(max(reached), not any(reached), [event for events, _ in read for event in events])
+            if self._whole.recount(book, past, now, is_final=windows == _WINDOWS[-1]):
+                return
 
     async def stop(self) -> None:
         """Look no more. Idempotent."""

@@ -135,7 +135,7 @@ async def test_a_start_halts_everywhere_what_was_tripped_since_a_person_has_rele
 
     monkeypatch.setattr(sharing, "_run", nothing)
     sharing.stopped(RELEASE, 10)
-    sharing.start()
+    await sharing.start()
     await sharing._halt()
     assert [stop.scope for stop in killed] == halted
     await sharing.stop()
@@ -155,7 +155,7 @@ async def test_a_scope_is_halted_everywhere_though_the_log_of_risk_can_not_be_wr
         raise BusError("no room")
 
     monkeypatch.setattr(log, "record", full)
-    sharing.start()
+    await sharing.start()
     sharing.changed(ev.LimitsAdopted(version=1, limits=msgspec.Raw(b"{}")), 1)
     await until(lambda: killed, "it is halted")
     assert sharing.health()["slices"].ok, "it goes on looking"
