@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trade2026.cli.output import USAGE, AsJson, CliError, ManifestPath, print_json, show, show_rows
+from trade2026.cli.output import USAGE, AsJson, CliError, ManifestPath, print_json, show, show_rows, warn
 
 if TYPE_CHECKING:
     from trade2026.stack.manifest import Manifest, ManifestError
@@ -91,11 +91,28 @@ def validate(file: ManifestPath, as_json: AsJson = False) -> None:
     spec = stack.spec
     traded = f", {strategies} strateg{'y' if strategies == 1 else 'ies'}" if strategies else ""
     check_keys(file, spec.security.keys_file)
+    warnings = limits_too_small(manifest)
+    warn(warnings)
     show(
-        {"valid": True, "stack": stack.metadata.name},
+        {"valid": True, "stack": stack.metadata.name, "warnings": warnings},
         as_json,
         f"{file} is valid: stack {stack.metadata.name}, {len(spec.instruments)} instrument(s), {len(spec.venues)} venue(s){traded}",
     )
+
+
+def limits_too_small(manifest: "Manifest") -> list[str]:
+    """What limits over several partitions would refuse more than is meant; of an order's value is known the least."""
+    import msgspec
+
+    from trade2026.controls.limits import LimitBook
+    from trade2026.controls.slices import too_small
+    from trade2026.stack.planner import limit_book
+    from trade2026.stack.units import amount_nanos
+
+    spec = manifest.stack.spec
+    worth = {f"{each.symbol}.{each.venue}": amount_nanos(each.min_notional) for each in spec.instruments}
+    book = msgspec.convert(limit_book(spec, manifest.strategies), LimitBook)
+    return too_small(book, spec.bus.partitions, {name: least for name, least in worth.items() if least})
 
 
 def plan(

@@ -125,13 +125,22 @@ def _cell(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
+def warn(warnings: list[str]) -> None:
+    """Print what is right, and may not do what is meant, to standard error; JSON has it in its answer."""
+    for warning in () if _as_json else warnings:
+        typer.secho(f"warning: {warning}", fg="yellow" if _coloured() else None, err=True)
+
+
+def _coloured() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+
 def show_error(error: CliError) -> None:
     """Print what went wrong to standard error, as JSON where JSON was asked for."""
     if _as_json:
         typer.echo(json.dumps({"error": str(error), **({"problem": error.problem} if error.problem else {})}), err=True)
         return
-    coloured = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    typer.secho(f"error: {error}", fg="red" if coloured else None, err=True)
+    typer.secho(f"error: {error}", fg="red" if _coloured() else None, err=True)
     extra = {k: v for k, v in (error.problem or {}).items() if k not in ("type", "title", "status", "detail", "code")}
     for name, value in extra.items():
         typer.echo(f"  {name}: {_cell(value)}", err=True)

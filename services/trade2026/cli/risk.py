@@ -10,7 +10,18 @@ import typer
 
 from trade2026.cli import completion
 from trade2026.cli.names import stranger
-from trade2026.cli.output import REFUSED, UNREACHABLE, AsJson, CliError, Reason, StatePath, print_json, show, show_rows
+from trade2026.cli.output import (
+    REFUSED,
+    UNREACHABLE,
+    AsJson,
+    CliError,
+    Reason,
+    StatePath,
+    print_json,
+    show,
+    show_rows,
+    warn,
+)
 from trade2026.cli.target import Target, find
 
 limits = typer.Typer(help="Limits: show, tighten, slices.", invoke_without_command=True, rich_markup_mode=None)
@@ -90,6 +101,7 @@ def tighten(
     if until is not None:
         body["until"] = until
     answer = find(state_dir).call("risk", "POST", "/limits/tighten", body)
+    warn(answer.get("warnings", []))
     show(answer, as_json, f"{scope}: tightened {', '.join(body['limits'])}")
 
 

@@ -8,20 +8,22 @@ How much may be open or exposed is cut, and how many messages a second. |a + b| 
 kept too, and more strictly: what is long in one partition does not make room for what is short in another.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from trade2026.controls.exposure import Group
 from trade2026.controls.limits import LimitBook, LimitSet, Rate, Slice, Slices
-from trade2026.domain.numbers import SCALE
+from trade2026.domain.numbers import SCALE, to_text
 
 SLICED = ("max_open_orders", "max_gross_exposure", "max_net_exposure", "order_rate")
 SPANNING = ("stack", "strategy", "instrument", "trader", "desk")
 """Kinds of scope that may have accounts in every partition."""
 DEFAULT = "strategy:"
 """The scope of strategies without limits of their own, each of which has such a slice."""
+_COUNTED = ("max_open_orders", "order_rate")
+_ADVICE = "orders wait for others to let go, and some are refused that would fit; raise it, or have fewer partitions"
 _FIELDS = {"strategy": "strategies", "instrument": "instruments", "trader": "traders", "desk": "desks"}
 
 
@@ -65,6 +67,44 @@ def spanning(book: LimitBook, named: Sequence[str] = ()) -> Iterator[tuple[str, 
         kind, _, name = scope.partition(":")
         if kind == "strategy" and name and name not in book.strategies:
             yield scope, book.strategy_default
+
+
+def too_small(book: LimitBook, partitions: int, orders: Mapping[str, int], scope: str = "") -> list[str]:
+    """Say which limits are so small that an equal share of them is not enough for one order.
+
+    Such a limit is kept, but much is refused that the whole would have room for: of one that is cut finer than an
+    order, nobody may have enough at a time.
+
+    Args:
+        partitions: Among which they are cut.
+        orders: What the smallest order of an instrument is worth, nanos of money, where that is known.
+        scope: Only these limits; all of them by default.
+    """
+    found: list[str] = []
+    for each, limits in spanning(book, [scope] if scope else []) if partitions > 1 else ():
+        if scope not in ("", each):
+            continue
+        who = "strategies without limits of their own" if each == DEFAULT else each
+        for field in SLICED:
+            limit = amount_of(limits, field)
+            if not limit:
+                continue
+            share = limit // partitions
+            if field in _COUNTED:
+                least, what = 1, "not one for each"
+            else:
+                instrument = max(
+                    (name for name in orders if _may_concern(each, name)), key=orders.__getitem__, default=""
+                )
+                least, what = orders.get(instrument, 0), f"less than the smallest order of {instrument} for each"
+            if share < least:
+                shown = str(limit) if field in _COUNTED else to_text(limit)
+                found.append(f"{field} of {who} is {shown} over {partitions} partitions, {what}: {_ADVICE}")
+    return found
+
+
+def _may_concern(scope: str, instrument: str) -> bool:
+    return not scope.startswith("instrument:") or scope == f"instrument:{instrument}"
 
 
 def slice_in(slices: Slices, scope: str, field: str) -> Slice | None:

@@ -168,7 +168,13 @@ def add_limits(app: App, service: "RiskService") -> None:
         ]
         return json_response({"versions": shown, "before": cursor})
 
-    @app.route("POST", "/limits/tighten", summary="Make limits tighter", request_schema=TightenInput, role="risk")
+    @app.route(
+        "POST",
+        "/limits/tighten",
+        summary="Make limits tighter; `warnings` say which will refuse more than is meant",
+        request_schema=TightenInput,
+        role="risk",
+    )
     async def tighten(request: Request) -> Response:
         body = request.json(TightenInput)
         wanted = Tightening(
@@ -179,11 +185,12 @@ def add_limits(app: App, service: "RiskService") -> None:
             until=read_time(body.until, request.received_ns),
         )
         try:
-            return json_response(show_book(await service.tighten(wanted)))
+            book = await service.tighten(wanted)
         except WouldWiden as error:
             raise Problem(409, "would_widen", str(error), field="limits", fields=error.fields) from error
         except BusError as error:
             not_recorded(error)
+        return json_response(show_book(book) | {"warnings": service.warnings(book, wanted.scope)})
 
     @app.route("POST", "/symbols/{symbol}/block", summary="Refuse a symbol", request_schema=ReasonInput, role="risk")
     async def block(request: Request) -> Response:

@@ -17,9 +17,11 @@ import msgspec
 from trade2026.controls.exposure import DAY_NS, Exposure, sum_of
 from trade2026.controls.limits import LIMIT_SCOPES, LimitBook, LimitSet, Tightening, ceiling_of, in_force, same_limits
 from trade2026.controls.machine import Check, in_scope
+from trade2026.controls.slices import too_small
 from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.market import Reference
+from trade2026.domain.numbers import SCALE
 from trade2026.domain.orders import OrderSpec
 from trade2026.domain.rejects import RejectCode
 from trade2026.domain.shards import partition_of
@@ -171,6 +173,16 @@ class RiskService(Service):
     def exposure(self, kind: str, name: str = "") -> Exposure:
         """The exposure of a scope over all partitions; as `Controls.exposure`."""
         return sum_of([orders.controls.group(kind, name) for orders in self.orders])
+
+    def warnings(self, book: LimitBook, scope: str) -> list[str]:
+        """What limits of a scope will refuse more than is meant, because they span partitions."""
+        worth: dict[str, int] = {}
+        for name, instrument in self.instruments.by_id.items():
+            reference = self.reference(name)
+            lot = instrument.lot_size * reference.last // SCALE * instrument.multiplier // SCALE if reference else 0
+            if least := max(lot, instrument.min_notional):
+                worth[name] = least
+        return too_small(book, len(self.orders), worth, scope)
 
     # ── limits ──────────────────────────────────────────────────────────────────────────────
 

@@ -75,7 +75,26 @@ def test_an_unknown_command_gets_the_nearest(cli: Any) -> None:
 
 
 def test_a_right_manifest_is_valid(cli: Any) -> None:
-    assert cli("validate", "-f", QUICKSTART, "--json").json == {"valid": True, "stack": "quickstart"}
+    assert cli("validate", "-f", QUICKSTART, "--json").json == {
+        "valid": True,
+        "stack": "quickstart",
+        "warnings": [],
+    }
+
+
+def test_a_right_manifest_is_warned_of_limits_that_are_cut_too_fine(cli: Any, tmp_path: Path) -> None:
+    text = Path(QUICKSTART).with_name("kafka.yaml").read_text()
+    manifest = tmp_path / "small.yaml"
+    text = text.replace("bus:\n", "bus:\n    partitions: 3\n", 1)
+    text = text.replace("lotSize:", 'minNotional: "10", lotSize:').replace(
+        'maxGrossExposure: "5000000000"', 'maxGrossExposure: "29"\n      maxOpenOrders: 2'
+    )
+    manifest.write_text(text)
+    result = cli("validate", "-f", str(manifest))
+    assert result.code == 0
+    assert "warning: max_open_orders of stack is 2 over 3 partitions, not one for each" in result.err
+    assert "warning: max_gross_exposure of stack is 29 over 3 partitions, less than the smallest order" in result.err
+    assert len(cli("validate", "-f", str(manifest), "--json").json["warnings"]) == 2
 
 
 def test_a_wrong_manifest_is_told_with_its_line(cli: Any, tmp_path: Path) -> None:
@@ -272,6 +291,14 @@ def test_limits_are_tightened_in_the_words_of_the_manifest(cli: Any, text: str, 
     from trade2026.cli.risk import _limit
 
     assert dict([_limit(text)]) == sent
+
+
+def test_a_tightening_says_what_it_will_refuse_beyond_what_is_meant(cli: Any, stack: Any) -> None:
+    stack.answers["POST /limits/tighten"] = (200, {"version": 2, "warnings": ["too fine"]})
+    state = stack.state.running()
+    stack.state.write_running(state | {"ports": state["ports"] | {"risk": state["ports"]["oms"]}})
+    result = cli("limits", "tighten", "max_open_orders=2", "--reason", "thin")
+    assert (result.code, "warning: too fine" in result.err) == (0, True)
 
 
 def test_slices_are_shown_a_line_a_partition(cli: Any, stack: Any) -> None:

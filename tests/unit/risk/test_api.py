@@ -90,6 +90,9 @@ class Risk:
         self.tightened.append(wanted)
         return self.book
 
+    def warnings(self, book: LimitBook, scope: str) -> list[str]:
+        return [f"{scope} is too fine"]
+
     async def _kill(self, stop: Killed, authorization: str) -> dict[str, Any]:
         return {"scope": stop.scope, "reached": {"oms": {"ok": self.reached}, "gateway": {"ok": False}}, "by": stop.by}
 
@@ -180,7 +183,8 @@ async def test_a_tightening_carries_who_why_and_until_when() -> None:
         "reason": "thin",
         "until": "2030-01-31T16:00:00Z",
     }
-    await call(risk, "POST", "/limits/tighten", body)
+    answer = await call(risk, "POST", "/limits/tighten", body)
+    assert answer["warnings"] == ["instrument:BTCUSDT.SIM is too fine"]
     (wanted,) = risk.tightened
     assert (wanted.scope, wanted.by, wanted.reason) == ("instrument:BTCUSDT.SIM", "ann", "thin")
     assert wanted.limits == LimitSet(max_position=2 * UNIT)

@@ -13,7 +13,7 @@ from trade2026.controls import order_log
 from trade2026.controls.limits import LimitBook, LimitSet, Tightening
 from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instrument
-from trade2026.domain.market import Trade
+from trade2026.domain.market import Reference, Trade
 from trade2026.domain.orders import OrderSpec, OrderType
 from trade2026.domain.shards import partition_of
 from trade2026.kit.bus.memory import MemoryBus
@@ -260,6 +260,17 @@ async def test_a_tightening_survives_a_restart_and_ends_in_time(desk: Desk) -> N
     await risk.look_around()
     assert risk.book.stack.max_order_value == 100_000 * UNIT
     assert risk.log.machine.history[-1].by == "clock"
+
+
+async def test_a_tightening_that_leaves_a_partition_less_than_a_lot_is_warned_of(
+    split_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    risk = await split_desk.run()
+    book = LimitBook(stack=LimitSet(max_gross_exposure=1, max_open_orders=3))
+    counted = ["max_open_orders of stack is 3 over 4 partitions"]
+    assert [text.partition(",")[0] for text in risk.warnings(book, "stack")] == counted
+    monkeypatch.setattr(risk, "reference", lambda name: Reference(PRICE, PRICE, PRICE))
+    assert "less than the smallest order of BTCUSDT.SIM" in " ".join(risk.warnings(book, "stack"))
 
 
 async def test_a_wider_limit_is_not_recorded(desk: Desk) -> None:

@@ -16,7 +16,8 @@ from hypothesis.stateful import (
 
 from trade2026.controls.exposure import Group
 from trade2026.controls.limits import LimitBook, LimitSet, Rate, Slice, Slices
-from trade2026.controls.slices import Shortage, equal_share, granted_of, redivide, slice_in, sliced
+from trade2026.controls.slices import Shortage, equal_share, granted_of, redivide, slice_in, sliced, too_small
+from trade2026.domain.numbers import SCALE
 from trade2026.risk import slicing
 from trade2026.risk.machine import Grants
 from trade2026.risk.slicing import Slicing
@@ -361,6 +362,27 @@ def test_equal_shares_are_the_whole_and_a_growth_waits_for_what_others_hold() ->
         "one uses more than its part: prices have moved"
     )
     assert redivide(9, [2, 7, 0], [2, 7, 0], [1, 7, 0], [2, 7, 1]) == [2, 7, 0], "the last one is asked for twice"
+
+
+@pytest.mark.parametrize(
+    ("limits", "scope", "warned"),
+    [
+        ({"max_open_orders": 2}, "", ["max_open_orders of stack is 2 over 3 partitions, not one for each"]),
+        ({"max_open_orders": 3, "order_rate": Rate(count=3)}, "", []),
+        ({"order_rate": Rate(count=1)}, "stack", ["order_rate of stack is 1 over 3 partitions"]),
+        ({"max_open_orders": 2}, "desk:a", []),
+        ({"max_open_orders": 0}, "", []),
+        ({"max_net_exposure": 29 * SCALE}, "", ["is 29 over 3 partitions, less than the smallest order of ETH.SIM"]),
+        ({"max_gross_exposure": 30 * SCALE}, "", []),
+    ],
+)
+def test_a_limit_that_is_cut_finer_than_an_order_is_warned_of(limits: dict, scope: str, warned: list[str]) -> None:  # type: ignore[type-arg]
+    book = LimitBook(stack=LimitSet(**limits), instruments={"BTC.SIM": LimitSet(max_gross_exposure=15 * SCALE)})
+    orders = {"BTC.SIM": 5 * SCALE, "ETH.SIM": 10 * SCALE}
+    found = too_small(book, P, orders, scope)
+    assert len(found) == len(warned)
+    assert all(part in text for text, part in zip(found, warned, strict=True)), found
+    assert too_small(book, 1, orders) == []
 
 
 def test_with_one_partition_nothing_is_cut() -> None:
