@@ -52,7 +52,7 @@ class Forwarder:
         body: bytes,
         seconds_max: float = SECONDS_MAX,
     ) -> Response:
-        """Ask another replica; return what it answers, whatever it is.
+        """Ask another replica; return what it answers, whatever it is. A 503 names it, in `detail` and in `replica`.
 
         Args:
             target: Path and query, as they were sent.
@@ -68,7 +68,11 @@ class Forwarder:
                 line = await self._line(member)
         except (OSError, TimeoutError, ValueError) as error:
             raise Problem(
-                503, "not_reached", f"{member.name} at {member.address} can't be reached: {error!r}", retry_after=1
+                503,
+                "not_reached",
+                f"{member.name} at {member.address} can't be reached: {error!r}",
+                retry_after=1,
+                replica=member.name,
             ) from error
         try:
             async with asyncio.timeout(seconds_max):
@@ -81,6 +85,7 @@ class Forwarder:
                 "not_acknowledged",
                 f"{member.name} did not answer; it may have been done: {error!r}",
                 retry_after=1,
+                replica=member.name,
             ) from error
         except BaseException:
             line.writer.close()
@@ -89,7 +94,7 @@ class Forwarder:
             self._keep(member, line)
         else:
             line.writer.close()
-        return response
+        return _named(member, response) if response.status == 503 else response
 
     async def close(self) -> None:
         """Let every connection go. Idempotent."""
@@ -160,6 +165,16 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[Response, bool]:
     if not 0 <= length <= _ANSWER_BYTES_MAX:
         raise ValueError("the answer is too long, or does not say how long it is")
     return Response(await reader.readexactly(length), status, kind, handed_on), keeps
+
+
+def _named(member: Member, response: Response) -> Response:
+    """The same problem, with the replica that has it: who asked has sent it to another one."""
+    try:
+        said = msgspec.json.decode(response.body, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return response
+    said |= {"detail": f"{member.name}: {said.get('detail', 'no reason given')}", "replica": member.name}
+    return Response(msgspec.json.encode(said), response.status, response.content_type, response.headers)
 
 
 def require_done(answer: Response) -> None:

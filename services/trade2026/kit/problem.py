@@ -61,3 +61,5 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True):
     code: str
     field: str = ""
     retry_after: float = 0
+    replica: str = ""
+    """That could not be asked, did not answer or refused, where the request was sent on to it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from tests.waiting import until
 
@@ -9,7 +10,7 @@ from trade2026.domain.shards import partition_of
 from trade2026.kit import cells as cells_module
 from trade2026.kit.bus.membership import EmbeddedMembership, Holder, Member
 from trade2026.kit.cells import Cells
-from trade2026.kit.forward import Elsewhere, Forwarder
+from trade2026.kit.forward import Elsewhere, Forwarder, require_done
 from trade2026.kit.problem import Problem
 from trade2026.kit.service import Health
 
@@ -244,5 +245,34 @@ async def test_an_answer_that_is_not_whole_is_none_and_its_connection_is_not_use
         with pytest.raises(Problem) as unknown:
             await forwarder.send(member, "POST", "/orders", {}, b"{}")
         assert (unknown.value.status, unknown.value.code) == (503, "not_acknowledged")
+        assert unknown.value.body()["replica"] == "b"
     assert len(connections) == 2
     server.close()
+
+
+async def test_a_503_of_another_replica_says_whose_it_is() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = msgspec.json.encode(Problem(503, "not_ready", "3 of 9 are folded", retry_after=1).body())
+        head = b"HTTP/1.1 503 x\r\nretry-after: 1\r\ncontent-type: application/problem+json\r\n"
+        writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    member, forwarder = Member("orders-2", f"127.0.0.1:{server.sockets[0].getsockname()[1]}"), Forwarder()
+    answer = await forwarder.send(member, "GET", "/orders", {}, b"")
+    said = msgspec.json.decode(answer.body)
+    assert (said["code"], said["detail"], said["replica"]) == ("not_ready", "orders-2: 3 of 9 are folded", "orders-2")
+    assert (answer.status, answer.content_type, answer.headers) == (
+        503,
+        "application/problem+json",
+        ((b"retry-after", b"1"),),
+    )
+    with pytest.raises(Problem) as refused:
+        require_done(answer)
+    assert refused.value.body()["replica"] == "orders-2"
+    server.close()
+    await server.wait_closed()
+    with pytest.raises(Problem) as gone:
+        await Forwarder().send(member, "GET", "/orders", {}, b"")
+    assert (gone.value.code, gone.value.body()["replica"]) == ("not_reached", "orders-2")
