@@ -29,6 +29,7 @@ from trade2026.stores.lake import (
     Selection,
     TableSpec,
 )
+from trade2026.stores.object_lake import ObjectLake
 from trade2026.stores.s3 import S3Settings
 
 _IS_FOLDER = 1 << 31
@@ -126,7 +127,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Files:
 def make(request: pytest.FixtureRequest, files: Files) -> Make:
     """Makes lakes over the same files, as a restarted process does."""
     if isinstance(files, Bucket):
-        return lambda: DeltaLake(files.url, files.options, names=["prints"])
+        return lambda: ObjectLake(files.url, files.options, names=["prints"])
     assert isinstance(files, Folder)
     if request.node.callspec.params["files"] == "url":  # as object storage is named, with its options
         return lambda: DeltaLake(f"file://{files.root}", {"timeout": "30s"})

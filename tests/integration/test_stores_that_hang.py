@@ -5,13 +5,13 @@ Requests have no end of their own here, so that what waits for one would wait fo
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
-from rig import Rig
+from rig import SYMBOL, Rig
 from test_sink_alt import MOOD, post, record
 from test_sink_ticks_s3 import TICKS, stored, trades
 from tests.infra import S3_KEYS, started
@@ -23,11 +23,12 @@ from trade2026.sink_alt.service import SinkAltService
 from trade2026.sink_ticks.service import SinkTicksService
 from trade2026.sink_ticks.tables import TICKS as TABLE
 from trade2026.sinks import topic
-from trade2026.stores import s3
+from trade2026.stores import object_lake, s3
 from trade2026.stores.analytics import server
 from trade2026.stores.analytics.port import AnalyticsUnavailable
 from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import LakeError, Selection
+from trade2026.stores.object_lake import ObjectLake
 from trade2026.stores.s3 import S3Settings
 
 NEVER_SECONDS = 600
@@ -74,6 +75,98 @@ def in_objects(rig: Rig, objects: SeaweedFs, monkeypatch: pytest.MonkeyPatch) ->
     lake = {"type": "s3", "url": f"s3://{objects.bucket}/desk", "endpoint": f"http://{objects.address}"}
     config = {"sink-ticks": {"batch_seconds": 0.05, "batch_rows": 50}}
     rig.settings = msgspec.structs.replace(rig.settings, stores={"lake": lake}, config=config)
+
+
+class Between:
+    """Hands on what a client says to a store and what that answers, until a request that goes no further."""
+
+    def __init__(self, objects: SeaweedFs) -> None:
+        self.requests = 0
+        self.last = 0
+        """The number of the request that is held, like those after it; 0 for none."""
+        self.held, self.may_go_on = asyncio.Event(), asyncio.Event()
+        self._store = objects.address.split(":")
+        self._connections: list[asyncio.Task[Any]] = []
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """On that port."""
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            yield server.sockets[0].getsockname()[1]
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.append(cast("asyncio.Task[Any]", asyncio.current_task()))
+        theirs, ours = await asyncio.open_connection(*self._store)
+        await asyncio.gather(self._hand_on(reader, ours, asked=True), self._hand_on(theirs, writer, asked=False))
+
+    async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, asked: bool) -> None:
+        with contextlib.suppress(OSError):
+            while said := await reader.read(65_536):
+                if asked and said.startswith((b"GET ", b"HEAD ", b"PUT ", b"POST ")):
+                    self.requests += 1
+                    if self.requests == self.last:
+                        self.held.set()
+                    if 0 < self.last <= self.requests:
+                        await self.may_go_on.wait()
+                writer.write(said)
+                await writer.drain()
+        writer.close()
+
+
+def lake_at(port: int, root: str, retention_hours: int = 24) -> ObjectLake:
+    """As a process has it that was started with so many hours."""
+    settings = S3Settings(url=f"s3://lake/{root}", endpoint=f"http://127.0.0.1:{port}")
+    keys = dict(zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), S3_KEYS, strict=True))
+    return ObjectLake(settings.url, settings.options(keys), names=[TABLE.name], retention_hours=retention_hours)
+
+
+def fill(lake: DeltaLake) -> None:
+    rows = [(16_000, SYMBOL, n, 0, n, n, str(n), 1, 1, "BUY", n, n, n) for n in range(3)]
+    names = [column.name for column in TABLE.columns]
+    lake.append(TABLE, dict(zip(names, zip(*rows, strict=True), strict=True)), {"market.ticks/0": 3})
+
+
+QUESTIONS: dict[str, Callable[[DeltaLake], Any]] = {
+    "read": lambda lake: lake.read(TABLE, Selection()).rows,
+    "history": lambda lake: lake.history(TABLE.name, 10),
+    "other properties": lambda lake: lake.offsets(TABLE.name, ["market.ticks/0"]),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+async def test_threads_go_on_while_a_store_of_objects_hangs_in_the_middle_of_an_answer(
+    seaweedfs: SeaweedFs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    monkeypatch.setattr(s3, "REQUEST_SECONDS_MAX", 20)
+    between, ask, root = Between(seaweedfs), QUESTIONS[question], tmp_path.name
+    async with between.listening() as port:
+        await asyncio.to_thread(fill, lake_at(port, root))
+        before = between.requests
+        await asyncio.to_thread(ask, lake_at(port, root, 48))
+        between.last = 2 * between.requests - before  # of the next time
+        answer = asyncio.create_task(asyncio.to_thread(ask, lake_at(port, root, 72)))
+        async with asyncio.timeout(PATIENT_SECONDS):
+            await between.held.wait()
+        assert not answer.done(), "nobody ran while it waited"
+        between.may_go_on.set()
+        assert await answer, "and then it is answered"
+
+
+async def test_what_a_store_of_objects_does_not_answer_in_time_is_given_up(
+    objects: SeaweedFs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = lake_at(objects.port, "desk")
+    await asyncio.to_thread(fill, lake)
+    monkeypatch.setattr(object_lake, "ANSWER_SECONDS_MAX", 0.5)
+    objects.pause()
+    with pytest.raises(LakeError, match="has not answered"):
+        await asyncio.to_thread(lake.read, TABLE, Selection())
+    objects.go_on()
+    monkeypatch.setattr(object_lake, "ANSWER_SECONDS_MAX", PATIENT_SECONDS)
+    assert (await asyncio.to_thread(lake.read, TABLE, Selection())).rows
 
 
 async def ends(rig: Rig, service: Any) -> None:

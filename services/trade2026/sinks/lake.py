@@ -8,6 +8,7 @@ from trade2026.kit.identity import ConfigurationError
 from trade2026.kit.settings import ProcessSettings
 from trade2026.stores.delta import DeltaLake
 from trade2026.stores.lake import LakeError
+from trade2026.stores.object_lake import ObjectLake
 from trade2026.stores.s3 import S3Settings
 
 
@@ -35,4 +36,4 @@ def open_lake(settings: ProcessSettings, *parts: str, names: Collection[str] = (
         options = bucket.options()
     except LakeError as error:
         raise ConfigurationError(str(error)) from error
-    return DeltaLake(root, options, names=names, retention_hours=retention_hours)
+    return ObjectLake(root, options, names=names, retention_hours=retention_hours)

@@ -102,7 +102,7 @@ class DeltaLake:
         with _told(table), self._lock:
             found = {name: opened.transaction_version(name) for name in names}
             if opened.metadata().configuration != self._properties:
-                opened.alter.set_table_properties(self._properties)
+                opened = self._set_properties(table, opened)
             self._writing[table] = opened
         return {name: offset for name, offset in found.items() if offset is not None}
 
@@ -197,6 +197,11 @@ class DeltaLake:
             return opened.vacuum(
                 retention_hours=retention_hours, dry_run=dry_run, enforce_retention_duration=False, full=True
             )
+
+    def _set_properties(self, table: str, opened: "DeltaTable") -> "DeltaTable":
+        """Returns the table as of then."""
+        opened.alter.set_table_properties(self._properties)
+        return opened
 
     def _address(self, table: str) -> str:
         return f"{self.root}/{table}"
