@@ -58,7 +58,7 @@ lint: $(VENV)/.dev ## Style, format, types, import rules, generated pages
 bench: $(VENV)/.dev ## Measure; see bench/README.md
 	@$(BIN)/python -m bench $(BENCH_FLAGS)
 
-soak: $(VENV)/.dev ## 10,000 seeds of the simulation, 100 rounds of kill -9, brokers and stores that fail, requests at random; see bench/README.md
+soak: $(VENV)/.dev ## The simulation under 10,000 seeds, 100 rounds of kill -9 under load, requests at random; see bench/README.md
 	@$(BIN)/python -m bench.soak $(SOAK_FLAGS)
 
 notebook: $(VENV)/.notebook ## Open the notebooks of docs/notebooks; a stack that runs here is what they look at

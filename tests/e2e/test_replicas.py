@@ -1,5 +1,5 @@
 """Several order services on Apache Kafka share the accounts: they come and go, hang and die, and clients notice
-nothing but that they have to ask again. `FAULT_ROUNDS` (1) chooses how often one hangs and one dies."""
+nothing but that they have to ask again."""
 
 import asyncio
 import os
@@ -14,7 +14,6 @@ from tests.checker_limits import over_spanning_limits
 from tests.e2e.load import Ledger, Load
 from tests.e2e.stack import WAIT_SECONDS, Stack, free_port_offset
 from tests.infra import require
-from tests.outages import ROUNDS, TIMEOUT_SECONDS
 
 from trade2026.controls.limits import LimitBook, LimitSet
 from trade2026.domain.shards import partition_of
@@ -120,7 +119,6 @@ def check(logs: list[OrderLog], told: dict[tuple[str, str], str]) -> None:
         assert not elsewhere
 
 
-@pytest.mark.timeout(TIMEOUT_SECONDS)
 async def test_replicas_come_and_go_hang_and_die_under_load_and_nothing_is_lost_or_doubled(
     stack: Stack, tmp_path: Path
 ) -> None:
@@ -135,18 +133,17 @@ async def test_replicas_come_and_go_hang_and_die_under_load_and_nothing_is_lost_
             held = {name: stack.get(name, "/stats")["partitions"] for name in ("oms", "oms-1", "oms-2")}
             assert sorted(part for parts in held.values() for part in parts) == list(range(PARTITIONS))
             assert all(held.values()), held
-            for _ in range(ROUNDS):
-                asleep = stack.kill_process("oms-1", signal.SIGSTOP)
-                try:
-                    await answered(first)  # of all three partitions, so others have its own by now
-                finally:
-                    os.kill(asleep, signal.SIGCONT)
-                await answered(second)  # what was in flight at the one that slept, too
+            asleep = stack.kill_process("oms-1", signal.SIGSTOP)
+            try:
+                await answered(first)  # of all three partitions, so others have its own by now
+            finally:
+                os.kill(asleep, signal.SIGCONT)
+            await answered(second)  # what was in flight at the one that slept, too
 
-                killed = stack.kill_process("oms")
-                await answered(second)
-                await asyncio.to_thread(stack.wait_restarted, "oms", killed)
-                await answered(first)
+            killed = stack.kill_process("oms")
+            await answered(second)
+            await asyncio.to_thread(stack.wait_restarted, "oms", killed)
+            await answered(first)
             second.check()
             await second.end()
         await scaled(stack, stack.manifest, changed=set(), removed={"oms-1", "oms-2", "ptrc-1"})

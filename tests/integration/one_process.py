@@ -9,7 +9,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from trade2026.domain.events import Envelope, OwnerStarted, decode
 from trade2026.kit import process
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.kit.settings import ProcessSettings
+from trade2026.log_archive.opening import open_bus
 from trade2026.stack.facts import SERVICES
 from trade2026.stack.manifest import loads
 from trade2026.stack.planner import plan
@@ -196,6 +197,11 @@ class OneProcess:
 
         return asyncio.run(read())
 
+    def run_inside(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Do something in the loop of the services."""
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(SECONDS_MAX)
+
     def decisions(self) -> int:
         """How much was decided for clients: events that neither the venue nor the clock has caused."""
         asked = [event for topic in ("orders.events", "risk.events") for event in self.events(topic)]
@@ -211,7 +217,7 @@ class OneProcess:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         bus = self.disk.bus(self.settings) if self.disk is not None else None
         factories = [self._factory(name) for name in self.services]
-        code = await process.serve(self.settings, factories, bus, stop=self._stop)
+        code = await process.serve(self.settings, factories, bus, stop=self._stop, open_bus=open_bus)
         assert code == 0, "the stack did not end well"
 
     def _factory(self, name: str) -> Callable[[Any], Any]:

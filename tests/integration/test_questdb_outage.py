@@ -1,7 +1,4 @@
-"""QuestDB away, killed under load, hanging: the writer waits, says so, and goes on by itself; each event is there once.
-
-`FAULT_ROUNDS` (1) chooses how often, `FAULT_SECONDS` (0) how long it stays away.
-"""
+"""QuestDB away, killed under load, hanging: the writer waits, says so, and goes on by itself; each event is there once."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +9,6 @@ import pytest
 import pytest_asyncio
 from rig import SYMBOL, Rig, accepted
 from tests.infra import require
-from tests.outages import AWAY_SECONDS, ROUNDS, TIMEOUT_SECONDS
 from tests.questdb import on_questdb
 
 from trade2026.domain.market import Trade
@@ -68,7 +64,7 @@ class Market:
         await asyncio.gather(self._task, return_exceptions=True)
 
 
-@pytest.mark.timeout(TIMEOUT_SECONDS)
+@pytest.mark.timeout(600)
 async def test_the_writer_waits_for_questdb_says_so_and_goes_on_by_itself(
     rig: Rig, questdb_of_one: Component, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,24 +87,22 @@ async def test_the_writer_waits_for_questdb_says_so_and_goes_on_by_itself(
     await rig.until(well, "it has begun by itself")
     await more_is_written()
 
-    for _ in range(ROUNDS):
-        await asyncio.to_thread(questdb_of_one.kill)
-        await rig.until(lambda: not service.health()["store"].ok, "it is told")
-        assert "can't be reached" in service.health()["store"].detail
-        assert service.readiness() == (True, "ready"), "it answers, although with 503"
-        assert 'trade2026_timeseries_up{service="questdb_writer"} 0' in (await rig.ask(service, "GET", "/metrics"))[1]
-        assert (await rig.ask(service, "GET", "/query/ticks"))[0] == 503
-        assert (await rig.ask(service, "GET", "/exec?query=SELECT%201", port="questdb"))[0] == 503
-        await asyncio.sleep(AWAY_SECONDS)
-        await asyncio.to_thread(questdb_of_one.start)
-        await rig.until(well, "it goes on by itself")
-        await more_is_written()
+    await asyncio.to_thread(questdb_of_one.kill)
+    await rig.until(lambda: not service.health()["store"].ok, "it is told")
+    assert "can't be reached" in service.health()["store"].detail
+    assert service.readiness() == (True, "ready"), "it answers, although with 503"
+    assert 'trade2026_timeseries_up{service="questdb_writer"} 0' in (await rig.ask(service, "GET", "/metrics"))[1]
+    assert (await rig.ask(service, "GET", "/query/ticks"))[0] == 503
+    assert (await rig.ask(service, "GET", "/exec?query=SELECT%201", port="questdb"))[0] == 503
+    await asyncio.to_thread(questdb_of_one.start)
+    await rig.until(well, "it goes on by itself")
+    await more_is_written()
 
-        questdb_of_one.pause()
-        await rig.until(lambda: "has not answered for" in service.health()["store"].detail, "a hanging one is told")
-        questdb_of_one.go_on()
-        await rig.until(well, "it goes on by itself")
-        await more_is_written()
+    questdb_of_one.pause()
+    await rig.until(lambda: "has not answered for" in service.health()["store"].detail, "a hanging one is told")
+    questdb_of_one.go_on()
+    await rig.until(well, "it goes on by itself")
+    await more_is_written()
 
     await market.close()
     assert (await rig.ask(service, "POST", "/flush"))[0] == 200

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 
 from trade2026.domain.events import UnknownEvent, decode
+from trade2026.kit.bus.archived import kept_of
 from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, Trimmed
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Integrity:
     """
 
     def __init__(self, bus: Bus, topics: Mapping[str, int]) -> None:
-        self.bus = bus
+        self.bus = kept_of(bus)  # what is in the lake was compared before it was dropped here
         self.checked = {(topic, partition): 0 for topic, count in topics.items() for partition in range(count)}
         """By partition, the position up to which this round has come."""
         self.faults: dict[Place, str] = {}

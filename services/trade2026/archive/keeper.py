@@ -12,6 +12,7 @@ from trade2026.archive.store import HistoryFenced, HistoryStore, IndexRow, fault
 from trade2026.controls import order_log
 from trade2026.domain.events import Envelope
 from trade2026.kit import tracing
+from trade2026.kit.bus.archived import resume_position
 from trade2026.kit.bus.port import BusError, Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.history import HistoryReader, history_path
@@ -197,7 +198,7 @@ class HistoryKeeper:
                 )
             self._store.rewind(topic, end)
             position = end
-        position = max(position, await bus.start(topic, self.partition))
+        position = await resume_position(bus, topic, self.partition, position)
         if topic == ORDERS:
             # What is written already is folded once more: it lies between the snapshot and the history's end.
             position = self.machine.fold.next_seq

@@ -14,9 +14,11 @@ import msgspec
 from trade2026.archive import api
 from trade2026.archive.integrity import Integrity
 from trade2026.archive.keeper import ORDERS, HistoryKeeper
+from trade2026.archive.log_archiver import LogArchiver
 from trade2026.archive.spans import WAIT_NS, OrderSpans
 from trade2026.archive.traces import Traces
 from trade2026.kit import tracing
+from trade2026.kit.bus.archived import ArchivedBus
 from trade2026.kit.followers import AsOf, as_of, health_of
 from trade2026.kit.history import Histories
 from trade2026.kit.http import App
@@ -35,6 +37,8 @@ class ArchiveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     retention_days: int = 30
     """How long closed orders are kept, and their client order ids known; at least 7."""
+    log_after_ns: int = 0
+    """How long a record stays in the log before it moves to the lake; 0: for ever. Of `spec.bus.archiveAfter`."""
 
 
 class ArchiveService(Service):
@@ -57,7 +61,15 @@ class ArchiveService(Service):
         self.retention_ns = config.retention_days * _DAY
         durable = {topic.name: topic.partitions for topic in settings.topics if topic.durable}
         self.integrity = Integrity(context.bus, durable)
+        self.log_archiver = self._make_log_archiver(config.log_after_ns)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _make_log_archiver(self, after_ns: int) -> LogArchiver | None:
+        bus, context = self.context.bus, self.context
+        if not after_ns or not isinstance(bus, ArchivedBus):
+            return None
+        partitions = {topic: self.settings.partitions(topic) for topic in sorted(bus.topics)}
+        return LogArchiver(bus, context.clock, context.metrics, self.settings.state, partitions, after_ns)
 
     def routes(self, app: App) -> None:
         api.add_routes(app, self)
@@ -66,6 +78,8 @@ class ArchiveService(Service):
         for keeper in self.keepers:
             await keeper.start()
         self._tasks = [asyncio.ensure_future(self._scrub()), asyncio.ensure_future(self._keep_house())]
+        if self.log_archiver is not None:
+            self._tasks.append(asyncio.ensure_future(self.log_archiver.run()))
         if tracing.is_on():
             self._tasks.append(asyncio.ensure_future(self._export_spans()))
 
@@ -135,6 +149,8 @@ class ArchiveService(Service):
         checks["history"] = Health(not write_error, write_error or _first(keeper.damage for keeper in self.keepers))
         checks["snapshots"] = Health(not snapshot_error, snapshot_error)
         checks["integrity"] = Health(not self.integrity.faults, self.integrity.summary)
+        if self.log_archiver is not None:
+            checks["log_archive"] = self.log_archiver.health()
         checks["disk"] = self.disk()
         return checks
 
@@ -147,6 +163,7 @@ class ArchiveService(Service):
             "lag": sum(follower.lag for keeper in self.keepers for follower in keeper.followers.values()),
             "snapshot_as_of": as_of([keeper.snapshot_seq for keeper in self.keepers]),
             "integrity_rounds": self.integrity.rounds,
+            "log": self.log_archiver.summary() if self.log_archiver is not None else {},
         }
 
 

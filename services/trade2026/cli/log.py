@@ -289,15 +289,15 @@ async def _verify(bus: "Bus", state: "StateDir", partitions: "Sequence[int]") ->
 
 def open_bus(state: "StateDir") -> "Bus":
     """The stack's bus, to read from; it may be running meanwhile."""
+    import msgspec
+
     from trade2026.kit.bus.port import TopicConfig
-    from trade2026.kit.bus.sqlite import SqliteBus
+    from trade2026.log_archive import opening
 
     if not state.path.exists():
         raise CliError(f"{state.path} does not exist", USAGE)
-    if (settings := _settings_of(state)) is not None and settings.bus["type"] != "embedded":
-        from trade2026.kit.bus import choice
-
-        return choice.open_bus(settings)
+    if (settings := _settings_of(state)) is not None:
+        return opening.open_bus(msgspec.structs.replace(settings, state_dir=str(state.path)))
     topics = [
         TopicConfig(
             name=topic.name,
@@ -308,7 +308,7 @@ def open_bus(state: "StateDir") -> "Bus":
         )
         for topic in TOPICS
     ]
-    return SqliteBus(state.path / "bus", topics)
+    return opening.open_copy(state.path, topics)
 
 
 def partitions_of(state: "StateDir", topic: str) -> int:

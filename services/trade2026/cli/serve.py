@@ -22,6 +22,7 @@ def serve(
 
     from trade2026.kit import process
     from trade2026.kit.settings import load
+    from trade2026.log_archive.opening import open_bus
     from trade2026.stack.facts import SERVICES
     from trade2026.stack.nearest import nearest
 
@@ -38,4 +39,4 @@ def serve(
             factories.append(getattr(importlib.import_module(module), attribute))
         except ImportError as error:
             raise CliError(f"{name} can't be loaded: {error}", FAILED) from error
-    process.run(loaded, factories)
+    process.run(loaded, factories, open_bus)

@@ -16,6 +16,7 @@ from trade2026.domain import events as ev
 from trade2026.domain.commands import Command
 from trade2026.domain.events import Envelope
 from trade2026.domain.instruments import Instruments
+from trade2026.domain.shards import partition_name
 from trade2026.gateway import api
 from trade2026.gateway import commands as cmd
 from trade2026.gateway.book import BookModel
@@ -85,7 +86,7 @@ class GatewayService(Service):
             on_started=self._started,
         )
         self.snapshots = SnapshotStore(snapshot_directory(settings.state, self.name), self.name)
-        self.kept = OwnSnapshots(self.snapshots, "the venue")
+        self.kept = OwnSnapshots(self.snapshots, "the venue", _positions)
         self.acted = context.metrics.counter("trade2026_venue_orders_total", "Order events acted on", service="gateway")
         self._recording = recording
         self._orders: Followers | None = None
@@ -336,6 +337,10 @@ class GatewayService(Service):
         """Let a scope trade again; returns whether it was stopped here."""
         log.warning("%s was released at the venue by %s: %s", scope, by, reason)
         return self.kills.release(scope)
+
+
+def _positions(venue: PaperVenue) -> dict[str, int]:
+    return {partition_name(REPORTS, number): reports.next_seq for number, reports in enumerate(venue.reports)}
 
 
 def _say_what_failed(done: "asyncio.Future[Any]") -> None:

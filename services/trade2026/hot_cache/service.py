@@ -24,6 +24,7 @@ from trade2026.hot_cache.feeder import Feeder
 from trade2026.hot_cache.machine import ORDERS, TICKS, HotMachine
 from trade2026.hot_cache.views import entry_of
 from trade2026.hot_cache.watch import Watch
+from trade2026.kit.bus.archived import resume_position
 from trade2026.kit.bus.port import Record
 from trade2026.kit.dead_letters import DeadLetters, dead_letters_folder
 from trade2026.kit.follower import Follower
@@ -108,14 +109,14 @@ class HotCacheService(Service):
         self.machine = self._store.restore(partial(self._restored, ends)) or self._empty()
         for topic, partition in places:
             name = partition_name(topic, partition)
-            begin, cold = await bus.start(topic, partition), max(0, ends[name] - _EVENTS_AT_START)
+            cold = max(0, ends[name] - _EVENTS_AT_START)
             next_seq = self.machine.next_seq.get(name, 0 if topic == ORDERS else cold)
             self.followers[name] = Follower(
                 bus,
                 topic,
                 partial(self._fold, name),
                 partition=partition,
-                from_seq=max(begin, next_seq),
+                from_seq=await resume_position(bus, topic, partition, next_seq),
                 on_batch=self._publish,
                 dead=None if topic == ORDERS else self.dead,  # positions are made of all orders
             )

@@ -12,9 +12,11 @@ from typing import Protocol
 
 import msgspec
 
+from trade2026.kit.bus.archived import resume_position
 from trade2026.kit.bus.port import Bus, BusError
 from trade2026.kit.clock import Clock
 from trade2026.kit.metrics import Metrics
+from trade2026.kit.stamps import made_at
 
 LOOK_SECONDS = 2.0
 
@@ -51,11 +53,6 @@ class Lag(msgspec.Struct, frozen=True):
         return max(0, now - self.since) / 10**9 if self.since else 0.0
 
 
-class _Stamp(msgspec.Struct):
-    ts_init: int
-
-
-_decode_stamp = msgspec.json.Decoder(_Stamp).decode
 _Place = tuple[str, str, int]
 
 
@@ -108,9 +105,9 @@ class LagWatch:
         events = max(0, end - max(position, followed.next_seq))
         if not events:
             return NONE
-        start = await self._bus.start(topic, partition)
-        oldest = await self._bus.read(topic, partition, max(start, followed.next_seq), 1)
-        return Lag(events, _made_at(oldest[0].body) if oldest else 0)
+        begin = await resume_position(self._bus, topic, partition, followed.next_seq)
+        oldest = await self._bus.read(topic, partition, begin, 1)
+        return Lag(events, made_at(oldest[0].body) if oldest else 0)
 
     def _show(self, place: _Place) -> None:
         service, topic, partition = place
@@ -127,11 +124,3 @@ class LagWatch:
             lambda: round(self._lags.get(place, NONE).seconds(self._clock.now()), 3),
             **labels,
         )
-
-
-def _made_at(body: bytes) -> int:
-    """When a record was made (ns); 0 where nobody can tell."""
-    try:
-        return _decode_stamp(body).ts_init
-    except msgspec.DecodeError:
-        return 0

@@ -40,10 +40,13 @@ class OwnSnapshots:
 
     Args:
         what: Is kept, in words.
+        positions: Of a machine that folds several partitions, how far it is in each, by their names.
     """
 
-    def __init__(self, store: SnapshotStore, what: str) -> None:
-        self.store, self._what = store, what
+    def __init__(
+        self, store: SnapshotStore, what: str, positions: Callable[[Any], dict[str, int]] = lambda machine: {}
+    ) -> None:
+        self.store, self._what, self._positions = store, what, positions
         self.next_seq = 0
         """The first event that the newest snapshot does not have."""
         self._error = ""
@@ -62,9 +65,15 @@ class OwnSnapshots:
 
     async def keep(self, owner: Readable) -> None:
         """Write the machine as it is now, once its events are durable."""
+        positions: dict[str, int] = {}
+
+        def read(machine: Any) -> tuple[bytes, int]:
+            positions.update(self._positions(machine))
+            return machine.snapshot(), machine.next_seq
+
         try:
-            state, next_seq = await owner.read(lambda machine: (machine.snapshot(), machine.next_seq))
-            await asyncio.to_thread(self.store.write, state, next_seq, __version__)
+            state, next_seq = await owner.read(read)
+            await asyncio.to_thread(self.store.write, state, next_seq, __version__, positions)
         except (Unavailable, OSError) as error:
             self._error = f"none since event {self.next_seq}: {error}"
             log.warning("no snapshot of %s: %s", self._what, error)

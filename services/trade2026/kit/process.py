@@ -63,6 +63,7 @@ _PR_SET_PDEATHSIG = 1
 Factory = Callable[[Context], Service]
 Outside = Callable[[str], dict[str, Health]]
 Factories = Mapping[str, Factory] | Iterable[Factory]
+OpenBus = Callable[[ProcessSettings], Bus]
 
 
 class Replaced(Exception):
@@ -139,7 +140,7 @@ def web_server(app: App, **changes: Any) -> uvicorn.Server:
     return _Server(uvicorn.Config(app, **ours | changes))
 
 
-def run(settings: ProcessSettings, factories: Factories) -> None:
+def run(settings: ProcessSettings, factories: Factories, open_bus: OpenBus = open_bus) -> None:
     """Be this process until a signal ends it, and end it.
 
     It exits with 0 after a drain, 1 if it could not start or not drain in time; the log says why.
@@ -152,7 +153,7 @@ def run(settings: ProcessSettings, factories: Factories) -> None:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS_AT_START)
     try:
-        code = uvloop.run(_run(settings, factories))
+        code = uvloop.run(_run(settings, factories, open_bus))
     except ConfigurationError as error:
         log.error("%s", error)
         code = 1
@@ -165,12 +166,14 @@ async def serve(
     bus: Bus | None = None,
     *,
     stop: asyncio.Event | None = None,
+    open_bus: OpenBus = open_bus,
 ) -> int:
     """Host the services until `stop` is set, or, without one, until SIGTERM or SIGINT; return the exit code.
 
     Args:
         factories: Make the services, in the order in which they start; they stop in the reverse order.
         bus: Instead of the one that the settings name; it is not closed at the end.
+        open_bus: Opens the one that the settings name.
 
     Raises:
         ConfigurationError: open on a foreign address, a port is taken, the bus is unknown.
@@ -379,13 +382,13 @@ def _resident_bytes() -> int:
 # ── the whole process ───────────────────────────────────────────────────────────────────────────────
 
 
-async def _run(settings: ProcessSettings, factories: Factories) -> int:
+async def _run(settings: ProcessSettings, factories: Factories, open_bus: OpenBus) -> int:
     stop = _stop_on_signals()
     if os.environ.get("TRADE2026_PARENT_PIPE") == "1":
         _stop_with_parent(stop)
     bound = asyncio.create_task(_bound_end(stop))
     try:
-        return await serve(settings, factories, stop=stop)
+        return await serve(settings, factories, stop=stop, open_bus=open_bus)
     finally:
         bound.cancel()
 

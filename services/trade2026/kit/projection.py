@@ -88,7 +88,7 @@ class Projection:
     async def start(self) -> None:
         """Recover, then follow in the background."""
         bus = self.context.bus
-        begin, end = await bus.start(self.follows, self.partition), await bus.end(self.follows, self.partition)
+        end = await bus.end(self.follows, self.partition)
         for topic, outlet in self.outlets.items():
             self.detail = f"claiming {topic}"
             await outlet.claim(end)
@@ -98,7 +98,7 @@ class Projection:
             self.follows,
             self._fold,
             partition=self.partition,
-            from_seq=max(begin, self.machine.next_seq),
+            from_seq=self.machine.next_seq,
             on_batch=self._batch_folded,
         )
         await self._follower.start()

@@ -8,12 +8,13 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from trade2026.domain.shards import partition_name
 from trade2026.kit.bus.port import BusCorrupt
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True):
     format: int
     sha256: str
     """Of the state."""
+    positions: dict[str, int] = {}
+    """The same by partition, of a fold of several."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -60,7 +63,7 @@ class SnapshotStore:
         self.unreadable: dict[str, str] = {}
         """File name to reason, of what the last `load` had to leave aside and is still there."""
 
-    def write(self, state: bytes, next_seq: int, code_version: str) -> Path:
+    def write(self, state: bytes, next_seq: int, code_version: str, positions: Mapping[str, int] | None = None) -> Path:
         """Keep a state durably, then drop all but the newest two.
 
         Raises:
@@ -73,6 +76,7 @@ class SnapshotStore:
             code_version=code_version,
             format=FORMAT,
             sha256=hashlib.sha256(state).hexdigest(),
+            positions=dict(positions or {}),
         )
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self._path(next_seq)
@@ -112,6 +116,19 @@ class SnapshotStore:
                 "put a backup back with `trade2026 restore`, or begin anew with another --state-dir"
             )
 
+    def covered(self, topic: str, partition: int) -> int:
+        """Up to where even the older of the two newest snapshots contains a partition; 0 while there are not two.
+
+        A snapshot of several partitions says in its header how far it is in each; another is of one.
+        """
+        try:
+            headers = [self._header_of(path)[0] for path in self._newest_first()[:_KEPT]]
+        except (OSError, SnapshotUnreadable):
+            return 0
+        if len(headers) < _KEPT:
+            return 0
+        return min(header.positions.get(partition_name(topic, partition), header.next_seq) for header in headers)
+
     def load(self, *, next_seq_max: int | None = None) -> Snapshot | None:
         """Return the newest snapshot that is whole, or None; what cannot be read is reported and left aside.
 
@@ -149,14 +166,10 @@ class SnapshotStore:
         return self.directory / f"{next_seq:020d}.snapshot"
 
     def _read(self, path: Path) -> Snapshot:
+        header, length = self._header_of(path)
         with path.open("rb", buffering=0) as file:
-            line = file.read(_HEADER_BYTES_MAX).partition(b"\n")[0]
-            file.seek(len(line) + 1)
+            file.seek(length + 1)
             state = file.readall()  # in one piece: there may be hundreds of megabytes
-        try:
-            header = msgspec.json.decode(line, type=SnapshotHeader)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise SnapshotUnreadable(f"its header cannot be read: {error}") from error
         if header.name != self.name:
             raise SnapshotUnreadable(f"it is of {header.name!r}")
         if header.format > FORMAT:
@@ -164,6 +177,15 @@ class SnapshotStore:
         if hashlib.sha256(state).hexdigest() != header.sha256:
             raise SnapshotUnreadable("its checksum does not match")
         return Snapshot(header, state)
+
+    def _header_of(self, path: Path) -> tuple[SnapshotHeader, int]:
+        """And how many bytes it takes."""
+        with path.open("rb", buffering=0) as file:
+            line = file.read(_HEADER_BYTES_MAX).partition(b"\n")[0]
+        try:
+            return msgspec.json.decode(line, type=SnapshotHeader), len(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise SnapshotUnreadable(f"its header cannot be read: {error}") from error
 
     def _newest_first(self) -> list[Path]:
         if not self.directory.is_dir():

@@ -13,10 +13,10 @@ import msgspec
 from trade2026 import __version__
 from trade2026.domain.events import ManifestApplied, ManifestTakenBack, StackStopping
 from trade2026.kit.audit import AuditTrail
-from trade2026.kit.bus.choice import open_bus
 from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import WallClock
 from trade2026.kit.settings import ProcessSettings
+from trade2026.log_archive.opening import open_bus
 
 
 def user() -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 from trade2026.domain.shards import partition_name
 from trade2026.kit import dead_letters
+from trade2026.kit.bus.archived import resume_position
 from trade2026.kit.bus.port import BusError
 from trade2026.kit.dead_letters import dead_letters_folder
 from trade2026.kit.follower import Follower
@@ -251,12 +252,12 @@ class QuestDbWriterService(Service):
         """Where to go on: what the topic has dropped can't be written any more."""
         bus = self.context.bus
         topic, _ = place
-        start, end = await bus.start(*place), await bus.end(*place)
-        position = min(position, end)  # a topic that is not fsynced may have lost its newest records
-        if position < start:
+        # A topic that is not fsynced may have lost its newest records.
+        position = min(position, await bus.end(*place))
+        if position < (start := await resume_position(bus, *place, position)):
             self.skipped[topic] = self.skipped.get(topic, 0) + start - position
             log.warning("%s: %d events were dropped before they could be stored", topic, start - position)
-        return max(position, start)
+        return start
 
     async def _follow(self, place: "Partition", position: int, collector: "Collector") -> None:
         assert self.writing is not None

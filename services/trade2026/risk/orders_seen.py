@@ -15,6 +15,7 @@ from trade2026.domain.events import Envelope, decode
 from trade2026.domain.instruments import Instrument
 from trade2026.domain.order_fold import OrderFold
 from trade2026.domain.shards import partition_of
+from trade2026.kit.bus.archived import resume_position
 from trade2026.kit.bus.port import Record
 from trade2026.kit.follower import Follower
 from trade2026.kit.projection import snapshot_directory
@@ -190,14 +191,14 @@ class OrdersSeen:
     async def _recount(self, end: int) -> None:
         """Look again at the last minute before a snapshot: how often was refused in it is in no snapshot."""
         refusals: list[Envelope] = []
-        oldest, position, since = await self.bus.start(ORDERS, self.partition), end, 0
-        while position > oldest:
-            begin = max(oldest, position - _RECORDS_PER_READ)
+        position, since = end, 0
+        while position > 0:
+            begin = await resume_position(self.bus, ORDERS, self.partition, max(0, position - _RECORDS_PER_READ))
             found = await self._read(begin, position)
             since = since or decode(found[-1]).ts_init - MINUTE_NS
             likely = [decode(body) for body in found if _REFUSED in body]
             refusals[:0] = [envelope for envelope in likely if isinstance(envelope.data, ev.OrderRefused)]
-            if decode(found[0]).ts_init < since:
+            if decode(found[0]).ts_init < since or len(found) < _RECORDS_PER_READ:
                 break
             position = begin
         for envelope in refusals:

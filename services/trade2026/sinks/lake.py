@@ -1,6 +1,7 @@
 """The lake of a process: a folder of its state directory, or the bucket that the manifest names."""
 
 from collections.abc import Collection
+from pathlib import Path
 
 import msgspec
 
@@ -17,6 +18,11 @@ def is_folder(settings: ProcessSettings) -> bool:
     return "lake" not in settings.stores
 
 
+def folder_of(state: Path, *parts: str) -> Path:
+    """Where an embedded lake lies in a state directory."""
+    return state.joinpath("lake", *parts)
+
+
 def open_lake(settings: ProcessSettings, *parts: str, names: Collection[str] = (), retention_hours: int) -> DeltaLake:
     """Open the lake; nothing is read or written yet.
 
@@ -29,7 +35,7 @@ def open_lake(settings: ProcessSettings, *parts: str, names: Collection[str] = (
         ConfigurationError: what the manifest says of it can't be.
     """
     if is_folder(settings):
-        return DeltaLake(settings.state.joinpath("lake", *parts), retention_hours=retention_hours)
+        return DeltaLake(folder_of(settings.state, *parts), retention_hours=retention_hours)
     bucket = msgspec.convert(settings.stores["lake"], S3Settings)
     root = "/".join((bucket.url.rstrip("/"), *parts))
     try:

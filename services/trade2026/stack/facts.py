@@ -25,6 +25,11 @@ class TopicFacts:
     retention_bytes_max: int = 0
     """0 keeps everything."""
 
+    @property
+    def archived(self) -> bool:
+        """Whether its old records move to the lake, where the manifest says when: those that grow with every order."""
+        return self.durable and self.by_account
+
 
 @dataclass(frozen=True)
 class Slo:
@@ -92,7 +97,7 @@ class ServiceFacts:
     reads_venue_config: bool = False
     """Its process is told how venues are configured, and starts again when that changes."""
     stores: tuple[str, ...] = ()
-    """Of `spec.stores`: those that it keeps. Only its process is told where they are."""
+    """Of `spec.stores`: those that it keeps. Only its process is told where they are, but every process of the lake."""
     optional: bool = False
     """It is planned only where the manifest names it under `spec.services`, or somebody asks for it by name."""
     needs_strategies: bool = False

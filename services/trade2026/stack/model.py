@@ -183,6 +183,12 @@ class Bus(Model):
         description="New orders stop below this much free disk; cancels and fills are still written.",
     )
 
+    archive_after: Duration | None = Field(
+        default=None,
+        description="How long records of orders, venue reports and executions stay here, at least: older ones move to "
+        "the lake once snapshots cover them, and are read from there. Without it, everything stays.",
+    )
+
     @model_validator(mode="after")
     def _brokers_are_named(self) -> "Bus":
         if (self.type == "kafka") != (self.kafka is not None):

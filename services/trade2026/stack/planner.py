@@ -211,8 +211,8 @@ def _bus(bus: model.Bus) -> dict[str, Any]:
 
 
 def _stores(stores: model.Stores, hosted: list[ServiceFacts]) -> dict[str, Any]:
-    """The stores of a process that the manifest says something of."""
-    named = {name for facts in hosted for name in facts.stores}
+    """The stores of a process that the manifest says something of; any may have to read old records in the lake."""
+    named = {"lake", *(name for facts in hosted for name in facts.stores)}
     return {name: store.model_dump() for name, store in stores if name in named and store != type(store)()}
 
 
@@ -236,6 +236,9 @@ def _release(
             bars = list(made.get("intervals", INTERVALS))
             told = [{**_strategy(spec, strategy), "bars": bars} for strategy in strategies]
             config[facts.name] = {**config.get(facts.name, {}), "strategies": told}
+    if "archive" in names and spec.bus.archive_after is not None:
+        after_ns = duration_ns(spec.bus.archive_after)
+        config["archive"] = {**config.get("archive", {}), "log_after_ns": after_ns}
     settings: dict[str, Any] = {
         **shared,
         "release": group,

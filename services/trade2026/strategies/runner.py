@@ -234,8 +234,7 @@ class Runner:
         cursors = self.machine.cursors
         for topic, partition in self.followed:
             if topic == ORDERS:
-                at = max(cursors.get(partition_name(topic, partition), 0), await self.bus.start(topic, partition))
-                self.machine.place(topic, at, partition)
+                self.machine.place(topic, cursors.get(partition_name(topic, partition), 0), partition)
         fresh_from = self.clock.now() - self._catch_up_ns
         for topic in MARKET:
             end = await self.bus.end(topic, 0)

@@ -224,6 +224,15 @@ def test_a_change_touches_only_the_processes_that_read_it(
     assert differing == touched
 
 
+def test_when_records_leave_the_bus_concerns_the_archive_alone(stack: TradingStack) -> None:
+    for after, nanoseconds in (("30d", 30 * 86_400 * 10**9), ("1h", 3_600 * 10**9)):
+        bus = stack.spec.bus.model_copy(update={"archive_after": after})
+        changed = stack.model_copy(update={"spec": stack.spec.model_copy(update={"bus": bus})})
+        releases = [release for release in plan(changed).releases if release not in plan(stack).releases]
+        assert [release.settings["config"]["archive"] for release in releases] == [{"log_after_ns": nanoseconds}]
+        assert "archive" in releases[0].services
+
+
 def test_a_change_is_told_with_both_values(stack: TradingStack) -> None:
     after = plan(loads(TEXT.replace("speed: 1.5", "speed: 2"))).releases[1]
     assert changes(plan(stack).releases[1].settings, after.settings) == ["venues[0].config.speed: 1.5 -> 2"]

@@ -96,6 +96,11 @@ def test_a_bucket_is_started_where_its_endpoint_is_and_one_of_amazons_is_not(tmp
     assert wanted(amazon, tmp_path, 0) == []
 
 
+def test_every_process_is_told_of_the_lake_because_old_records_of_the_log_may_lie_there() -> None:
+    planned = plan(load_all(with_stores('{lake: {type: s3, url: "s3://desk/quickstart"}}')).stack)
+    assert {release.settings["stores"]["lake"]["url"] for release in planned.releases} == {"s3://desk/quickstart"}
+
+
 def test_files_of_a_store_are_meant_from_where_the_manifest_is(tmp_path: Path) -> None:
     named = {"cache": {"type": "valkey", "url": "redis://h:1", "password_file": "secret", "ca_file": "/etc/ca.pem"}}
     found = with_files({**named, "timeseries": {"type": "questdb", "password_file": ""}}, tmp_path)
