@@ -8,6 +8,7 @@ be killed between any two of its steps, or paused like one that got SIGSTOP: it 
 import asyncio
 import contextvars
 import heapq
+import warnings
 from collections import deque
 from collections.abc import Callable, Coroutine
 from random import Random
@@ -263,10 +264,11 @@ class SimLoop(asyncio.AbstractEventLoop):
 
 
 def _drop(coroutine: Any) -> None:
-    """End a coroutine; what it still wants to wait for, it does not get."""
+    """End a coroutine; what it still wants to wait for, or to begin, it does not get."""
     for _ in range(10):
         try:
-            coroutine.close()
+            with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of what was never awaited
+                coroutine.close()
             return
         except RuntimeError:
             continue  # it awaited in its `finally`
