@@ -4,7 +4,6 @@ import asyncio
 import sys
 from pathlib import Path
 
-from trade2026.archive import log_archiver
 from trade2026.archive.log_archiver import LogArchiver
 from trade2026.kit.clock import WallClock
 from trade2026.kit.metrics import Metrics
@@ -14,11 +13,11 @@ from trade2026.log_archive.opening import open_bus
 
 async def run(state: Path, settings_file: Path) -> None:
     """Run until killed, without a pause: a kill meets every step."""
-    log_archiver.ROUND_SECONDS = log_archiver._PAUSE_SECONDS = 0.0  # type: ignore[misc]
     settings, clock = load(settings_file), WallClock()
     archiver = LogArchiver(
         open_bus(settings), clock, Metrics(clock), state, {"orders.events": 1}, after_ns=1, records=10
     )
+    archiver.round_seconds = archiver.pause_seconds = 0.0
     await archiver.bus.archive.extent("orders.events", 0)  # its library is loaded then
     (state / "ready").touch()
     await archiver.run()

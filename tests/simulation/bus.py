@@ -64,6 +64,12 @@ class ProcessBus:
     async def end(self, topic: str, partition: int) -> int:
         return await self._bus.end(topic, partition)
 
+    async def drop(self, topic: str, partition: int, before_seq: int) -> int:
+        return await self._bus.drop(topic, partition, before_seq)
+
+    async def inspect(self) -> list[str]:
+        return await self._bus.inspect()
+
     async def commit(self, group: str, topic: str, partition: int, next_seq: int) -> None:
         await self._bus.commit(group, topic, partition, next_seq)
 

@@ -12,6 +12,7 @@ from tests.simulation.bus import ProcessBus, Weather
 from tests.simulation.loop import Process, SimLoop
 
 from trade2026.kit.access import Access
+from trade2026.kit.bus.archived import Archive, ArchivedBus
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.http import App
 from trade2026.kit.identity import Keyring
@@ -19,6 +20,7 @@ from trade2026.kit.metrics import Metrics
 from trade2026.kit.probes import Heartbeat, Lifecycle, add_standard_routes
 from trade2026.kit.service import Context, Service
 from trade2026.kit.settings import ProcessSettings
+from trade2026.log_archive.opening import ARCHIVED
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Host:
         name: str,
         number: int,
         bus: MemoryBus,
+        archive: Archive,
         weather: Weather,
         settings: ProcessSettings,
         factories: dict[str, Callable[[Context], Service]],
@@ -73,7 +76,8 @@ class Host:
         self._rng = weather.rng
         self._died = on_death
         self.process.on_death = self._on_death
-        context = Context(settings, self.bus, self.clock, Metrics(self.clock), str(number), free_bytes)
+        whole = ArchivedBus(self.bus, archive, ARCHIVED)
+        context = Context(settings, whole, self.clock, Metrics(self.clock), str(number), free_bytes)
         self.hosted: dict[str, _Hosted] = {}
         access = Access(Keyring("", "127.0.0.1"))
         for service_name, factory in factories.items():

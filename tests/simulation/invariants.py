@@ -48,22 +48,22 @@ class Logs:
 async def read_logs(world: World) -> Logs:
     """Read everything that is on the bus."""
     topics = {
-        (topic.name, partition): await read_partition(world.bus, topic.name, partition)
+        (topic.name, partition): await read_partition(world.log, topic.name, partition)
         for topic in stack.topics(world.partitions)
         for partition in range(topic.partitions)
     }
-    return Logs([await read_orders(world.bus, partition) for partition in range(world.partitions)], topics)
+    return Logs([await read_orders(world.log, partition) for partition in range(world.partitions)], topics)
 
 
 async def ends(world: World) -> list[int]:
     """Where each log that has to come to rest ends now."""
-    found = [await world.bus.end(topic, partition) for topic in _STILL for partition in range(world.partitions)]
-    return [*found, await world.bus.end("risk.events", 0)]
+    found = [await world.log.end(topic, partition) for topic in _STILL for partition in range(world.partitions)]
+    return [*found, await world.log.end("risk.events", 0)]
 
 
 async def behind(world: World) -> str:
     """Who does not know the whole order log yet; empty when all do."""
-    newest = {partition: await world.bus.end("orders.events", partition) - 1 for partition in range(world.partitions)}
+    newest = {partition: await world.log.end("orders.events", partition) - 1 for partition in range(world.partitions)}
     for account in stack.ACCOUNTS if world.partitions > 1 else stack.ACCOUNTS[:1]:
         wanted = newest[partition_of(account, world.partitions)]
         for service in POSITION_SERVICES:
@@ -108,7 +108,7 @@ async def check(world: World, journal: Journal) -> None:
     await _positions(world, logs, journal)
     for log in logs.each:
         for topic in ("positions", "pnl"):
-            published = await check_derived(world.bus, log, topic)
+            published = await check_derived(world.log, log, topic)
             if len(published) != len(log.fills):
                 raise Broken(topic, [f"{len(published)} of {len(log.fills)} fills are told"])
     _raise("the history is not what happened", await _history(world, "archive", logs))
@@ -116,7 +116,7 @@ async def check(world: World, journal: Journal) -> None:
     settings = stack.settings(world.directory, ("oms",), "orders", partitions=world.partitions)
     for log in logs.each:
         _raise("a fold is not what a full replay makes", _replayed(world, log))
-        verified = await verify(world.bus, settings, log.partition)
+        verified = await verify(world.log, settings, log.partition)
         _raise("decisions come out differently when they are taken again", verified.differences)
 
 

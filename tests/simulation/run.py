@@ -43,6 +43,8 @@ class Outcome:
     """Of every byte on the bus and every line in the journals."""
     injected: dict[str, int]
     events: int
+    dropped: int
+    """Of the events, those that are in the archive alone."""
     acknowledged: int
     seconds: float
     """Of virtual time."""
@@ -115,6 +117,6 @@ def _outcome(world: World, journal: Journal) -> Outcome:
         digest.update(body)
         events += 1
     digest.update("\n".join(journal.lines).encode())
-    return Outcome(
-        world.seed, digest.hexdigest(), dict(world.injected), events, len(journal.orders), world.loop.ns / 1e9
-    )
+    dropped = sum(world.bus.records(topic, partition)[0].seq for topic, partition in world.moved())
+    acknowledged, seconds = len(journal.orders), world.loop.ns / 1e9
+    return Outcome(world.seed, digest.hexdigest(), dict(world.injected), events, dropped, acknowledged, seconds)

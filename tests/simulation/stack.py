@@ -83,7 +83,13 @@ def limits(partitions: int) -> LimitBook:
 
 
 def settings(
-    state: Path, services: tuple[str, ...], release: str, speed: int = SPEED, partitions: int = 1
+    state: Path,
+    services: tuple[str, ...],
+    release: str,
+    speed: int = SPEED,
+    partitions: int = 1,
+    *,
+    archives: bool = False,
 ) -> ProcessSettings:
     """What one process is told."""
     return ProcessSettings(
@@ -99,6 +105,7 @@ def settings(
         default_account=ACCOUNTS[0],
         risk=msgspec.Raw(msgspec.json.encode(limits(partitions))),
         free_bytes_min=1_000,
+        config={"archive": {"log_after_ns": UNIT}} if archives else {},
         state_dir=str(state),
     )
 

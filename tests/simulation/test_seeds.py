@@ -29,7 +29,7 @@ def seeds() -> range:
 def test_whatever_goes_wrong_nothing_acknowledged_is_lost_doubled_or_miscounted(capsys: pytest.CaptureFixture[str]):
     failures: list[str] = []
     injected: Counter[str] = Counter()
-    events = acknowledged = 0
+    events = acknowledged = dropped = 0
     for seed in seeds():
         try:
             outcome = run_seed(seed)
@@ -41,12 +41,16 @@ def test_whatever_goes_wrong_nothing_acknowledged_is_lost_doubled_or_miscounted(
         injected.update(outcome.injected)
         events += outcome.events
         acknowledged += outcome.acknowledged
+        dropped += outcome.dropped
     with capsys.disabled():
         told = ", ".join(f"{kind} {count}" for kind, count in sorted(injected.items()))
-        print(f"\n{len(seeds())} seeds, {acknowledged} orders, {events} events; faults: {told}")
+        print(
+            f"\n{len(seeds())} seeds, {acknowledged} orders, {events} events, {dropped} of them dropped from the bus; faults: {told}"
+        )
     assert not failures, "\n\n".join(failures)
     if len(seeds()) >= SEEDS_IN_CI:
         assert {kind.__name__ for kind in KINDS} <= injected.keys(), "some kinds of faults never happened"
+        assert dropped, "no beginning of a log was ever dropped"
 
 
 @pytest.mark.parametrize("seed", [3, 11])

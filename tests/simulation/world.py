@@ -31,10 +31,14 @@ from trade2026.gateway.recording import load_bitstamp
 from trade2026.gateway.replay import Recording
 from trade2026.gateway.service import GatewayService
 from trade2026.kit import follower, projection
+from trade2026.kit.bus.archive_memory import MemoryArchive
+from trade2026.kit.bus.archived import ArchivedBus
 from trade2026.kit.bus.memory import MemoryBus
+from trade2026.kit.bus.port import Record
 from trade2026.kit.calls import Answer
 from trade2026.kit.history import history_path
 from trade2026.kit.service import Context, Service
+from trade2026.log_archive.opening import ARCHIVED
 from trade2026.normalizer.service import NormalizerService
 from trade2026.oms import lookup
 from trade2026.oms.service import OmsService
@@ -117,6 +121,9 @@ class World:
             rng=seeded(seed, "bus"),
             on_added=self._added,
         )
+        self.archive = MemoryArchive()
+        self.log = ArchivedBus(self.bus, self.archive, ARCHIVED)
+        """What was ever written: on the bus, or moved away by the archive in every other seed."""
         self._network_rng = seeded(seed, "network")
         begin = self.rng.randrange(10_000)
         self._recording = recording or stack.cut(recorded_week(), begin, _TRADES)
@@ -131,8 +138,15 @@ class World:
             "risk": lambda context: RiskService(context, self._post),
             "ptrc": PtrcService,
             "pnl": PnlService,
-            "archive": ArchiveService,
+            "archive": self._archive_service,
         }
+
+    def _archive_service(self, context: Context) -> Service:
+        service = ArchiveService(context)
+        if service.log_archiver is not None:
+            service.log_archiver.records = 20 // self.partitions
+            service.log_archiver.round_seconds = 1.0
+        return service
 
     # ── processes ───────────────────────────────────────────────────────────────────────────
 
@@ -151,8 +165,9 @@ class World:
             name,
             self._numbers[name],
             self.bus,
+            self.archive,
             self.weather,
-            stack.settings(self.directory, services, name, self._speed, self.partitions),
+            stack.settings(self.directory, services, name, self._speed, self.partitions, archives=self.seed % 2 == 1),
             {service: self._factories[service] for service in services},
             self.free_bytes,
             self._died,
@@ -321,13 +336,22 @@ class World:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def bodies(self) -> list[bytes]:
-        """Every record on the bus, topic by topic."""
+        """Every record that was ever written, and is kept, topic by topic."""
         return [
             record.body
             for topic in stack.topics(self.partitions)
             for partition in range(topic.partitions)
-            for record in self.bus.records(topic.name, partition)
+            for record in self._records(topic.name, partition)
         ]
+
+    def _records(self, topic: str, partition: int) -> list[Record]:
+        moved = self.archive.records(topic, partition)
+        return moved + [record for record in self.bus.records(topic, partition) if record.seq >= len(moved)]
+
+    def moved(self) -> list[tuple[str, int]]:
+        """Partitions of which the archive has a part."""
+        places = [(topic, partition) for topic in ARCHIVED for partition in range(self.partitions)]
+        return [place for place in places if self.archive.records(*place)]
 
     def histories(self) -> list[Path]:
         """Where the archive keeps what happened, one file a partition."""

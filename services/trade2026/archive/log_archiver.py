@@ -34,7 +34,7 @@ _RECORDS = 20_000
 """Moved at once: fewer are left where they are, so that the lake's files are of a good size."""
 _BYTES_MAX = 16 * 1024 * 1024
 _RECORDS_PER_READ = 1_000
-_PAUSE_SECONDS = 0.2
+PAUSE_SECONDS = 0.2
 """Between two batches, so that a long move takes a small share of a core."""
 
 
@@ -61,6 +61,7 @@ class LogArchiver:
         self.bus, self.clock, self.state = bus, clock, state
         self.places = [(topic, partition) for topic, count in partitions.items() for partition in range(count)]
         self.after_ns, self.records = after_ns, records
+        self.round_seconds, self.pause_seconds = ROUND_SECONDS, PAUSE_SECONDS
         self.archived: dict[Place, Extent] = {}
         """What the lake has, as far as it was asked."""
         self.begins: dict[Place, int] = {}
@@ -76,7 +77,7 @@ class LogArchiver:
         """Do what is due until cancelled."""
         while True:
             await self.look()
-            await asyncio.sleep(ROUND_SECONDS)
+            await asyncio.sleep(self.round_seconds)
 
     async def look(self) -> None:
         """Once through all partitions; what fails is tried again in the next round."""
@@ -122,7 +123,7 @@ class LogArchiver:
             batch = await self._read(topic, partition, extent.next_seq)
             extent = self.archived[place] = await self.bus.archive.write(batch)
             self._moved[topic].inc(len(batch))
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(self.pause_seconds)
         self.archived[place] = extent
         await self._drop(place, min(due, extent.next_seq))
 

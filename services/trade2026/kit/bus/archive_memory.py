@@ -24,6 +24,10 @@ class MemoryArchive:
         index = from_seq - records[0].seq if records else -1
         return records[index : index + records_max] if index >= 0 else []
 
+    def records(self, topic: str, partition: int) -> list[Record]:
+        """All that it holds of a partition, without waiting."""
+        return list(self._records.get((topic, partition), []))
+
     async def write(self, records: Sequence[Record]) -> Extent:
         """See `Archive.write`."""
         place = (records[0].topic, records[0].partition)
