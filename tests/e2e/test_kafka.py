@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from bench.stack import ROOT, open_bus, wait_for
 from tests.checker import Broken, read_orders
@@ -102,6 +103,16 @@ async def test_a_killed_owner_and_a_killed_broker_lose_nothing_that_was_acknowle
     assert len(raw.bodies) >= events > 0
     assert raw.epochs[-1] >= 3, "two owners before it"
     check_store(stack, {*load.ledger.orders.values(), answer.json()["order_id"]})
+    check_end_with_a_store_that_hangs(stack)
+
+
+def check_end_with_a_store_that_hangs(stack: Stack) -> None:
+    """`down` gives up what does not answer, and leaves nothing behind."""
+    hanging = component(stack, "questdb")["pid"]
+    os.kill(hanging, signal.SIGSTOP)
+    down = stack.cli("down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert not psutil.pid_exists(hanging)
 
 
 def check_store(stack: Stack, told: set[str]) -> None:

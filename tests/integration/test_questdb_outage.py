@@ -17,8 +17,10 @@ from trade2026.local.infra.component import Component
 from trade2026.local.infra.questdb import QuestDb
 from trade2026.questdb_writer import writing
 from trade2026.questdb_writer.service import QuestDbWriterService
+from trade2026.stores.timeseries import questdb_http
 from trade2026.stores.timeseries.questdb_http import QuestDbSettings
 
+NEVER_SECONDS, STOP_SECONDS_MAX = 600, 60
 EPOCH = 1_385_337_600 * SCALE
 
 
@@ -107,6 +109,13 @@ async def test_the_writer_waits_for_questdb_says_so_and_goes_on_by_itself(
     await market.close()
     assert (await rig.ask(service, "POST", "/flush"))[0] == 200
     await each_event_is_there_once(rig, service, market.said)
+
+    monkeypatch.setattr(questdb_http, "SECONDS_MAX", NEVER_SECONDS)
+    questdb_of_one.pause()
+    await rig.say("orders.events", accepted("last"))
+    await rig.until(lambda: "has not answered for" in service.health()["store"].detail, "a hanging one is told")
+    async with asyncio.timeout(STOP_SECONDS_MAX):
+        await rig.stop(service)
 
 
 async def each_event_is_there_once(rig: Rig, service: Any, ticks: int) -> None:

@@ -275,8 +275,7 @@ class QuestDbWriterService(Service):
         await follower.start()
 
     async def _let_go(self) -> None:
-        for follower in self._followers.values():
-            await follower.stop()
+        await asyncio.gather(*(follower.stop() for follower in self._followers.values()))
         if self.writing is not None:
             await self.writing.stop()
         if self.store is not None:

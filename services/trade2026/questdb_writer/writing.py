@@ -18,6 +18,8 @@ _RETRY_SECONDS_MIN = 0.1
 _RETRY_SECONDS_MAX = 2.0
 _SLOW_SECONDS = 5.0
 """A batch that is under way for longer is told of."""
+_STOP_SECONDS_MAX = 3.0
+"""A store that hangs does not hold up the end of its process."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,14 @@ class Writing:
         self._task = asyncio.create_task(self._run(), name="time series writer")
 
     async def stop(self) -> None:
-        """Write what waits, if the store takes it, and end. Idempotent."""
+        """Write what waits, if the store takes it soon, and end. Idempotent."""
         self._stopping = True
         self._now.set()
         self.collector.waiting.set()
         if self._task is not None:
+            await asyncio.wait([self._task], timeout=_STOP_SECONDS_MAX)
+            if not self._task.done():
+                await asyncio.to_thread(self.store.close)  # which ends what hangs; the log has the rows
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def room(self) -> None:

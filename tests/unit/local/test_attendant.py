@@ -52,6 +52,38 @@ async def test_a_component_that_dies_is_started_again(tmp_path: Path) -> None:
     ]
 
 
+_END_TOGETHER = """
+import pathlib, signal, socket, sys, time
+here, other = map(pathlib.Path, sys.argv[2:])
+def end(*_):
+    (here / "asked").touch()
+    while not (other / "asked").exists():
+        time.sleep(0.05)
+    (here / "ended").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+s = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+time.sleep(600)
+"""
+
+
+class EndsWithTheOther(Server):
+    """Ends when it was asked to, and the other one too."""
+
+    stop_seconds_max = 60.0
+
+    def command(self) -> list[str]:
+        other = self.folder.with_name({"a": "b", "b": "a"}[self.folder.name])
+        return [sys.executable, "-c", _END_TOGETHER, str(self.port), str(self.folder), str(other)]
+
+
+async def test_one_that_is_long_about_its_end_holds_up_no_other(tmp_path: Path) -> None:
+    attendant = Attendant([EndsWithTheOther(tmp_path / "a"), EndsWithTheOther(tmp_path / "b")], print)
+    await attendant.start()
+    await attendant.stop()
+    assert (tmp_path / "a" / "ended").exists() and (tmp_path / "b" / "ended").exists()
+
+
 async def test_a_start_that_fails_is_said_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trade2026.local.infra.attendant._RETRY_SECONDS", 0.01)
     said: list[str] = []

@@ -36,15 +36,15 @@ class Attendant:
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
-        """Stop all. Idempotent."""
+        """Stop all, side by side: one that hangs is waited for, and then killed. Idempotent."""
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
             self._watching = None
-        for component in reversed(self.components):
+        for component in self.components:
             if component.pid is not None:
                 self._say(f"{component.name}: stopping")
-            await self._do(component.stop)
+        await asyncio.gather(*(self._do(component.stop) for component in self.components))
         self._threads.shutdown(wait=False)
 
     def status(self) -> list[dict[str, Any]]:

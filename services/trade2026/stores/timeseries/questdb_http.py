@@ -61,6 +61,7 @@ class QuestDbHttp:
         self._connection: http.client.HTTPConnection | None = None
         self._headers: dict[str, str] = {}
         """Of the connection: a password is read when it is made."""
+        self._aborted = False
 
     def write(self, lines: bytes) -> None:
         """Write lines, all of them or none.
@@ -71,15 +72,16 @@ class QuestDbHttp:
         """
         self._request("POST", "/write?precision=u", lines, SECONDS_MAX)
 
-    def execute(self, sql: str, *, seconds_max: float = SECONDS_MAX, bytes_max: int = 0, **parameters: str) -> Any:
-        """The answer to a statement, as QuestDB's JSON.
+    def execute(self, sql: str, *, seconds_max: float | None = None, bytes_max: int = 0, **parameters: str) -> Any:
+        """The answer to a statement, as QuestDB's JSON, within `SECONDS_MAX` if nothing is said.
 
         Raises:
             Refused, AnswerTooLarge, StoreUnavailable
             TimeoutError: it took longer; QuestDB ends a query whose connection is gone.
         """
         target = f"/exec?{urlencode({'query': sql, **parameters})}"
-        return msgspec.json.decode(self._request("GET", target, None, seconds_max, bytes_max))
+        seconds = SECONDS_MAX if seconds_max is None else seconds_max
+        return msgspec.json.decode(self._request("GET", target, None, seconds, bytes_max))
 
     def rows(self, sql: str) -> list[list[Any]]:
         """The rows of a query of ours. Raises `StoreUnavailable`."""
@@ -89,7 +91,8 @@ class QuestDbHttp:
             raise StoreUnavailable(f"QuestDB at {self.settings.url}: {error or 'no answer in time'}") from error
 
     def abort(self) -> None:
-        """End what is under way, from another thread, and close."""
+        """End what is under way, from another thread, and ask nothing more."""
+        self._aborted = True
         connection = self._connection
         if connection is not None and connection.sock is not None:
             with contextlib.suppress(OSError):
@@ -114,6 +117,8 @@ class QuestDbHttp:
                 status, answer = self._exchange(method, target, body, seconds, bytes_max)
         except BaseException as error:
             self.close()
+            if self._aborted and isinstance(error, Exception):
+                raise StoreUnavailable(f"the connection to QuestDB at {self.settings.url} was ended here") from error
             if isinstance(error, TimeoutError) and body is None:
                 raise
             if isinstance(error, OSError | http.client.HTTPException):
@@ -151,6 +156,8 @@ class QuestDbHttp:
         return response.status, b"".join(pieces)
 
     def _connected(self, seconds: float) -> http.client.HTTPConnection:
+        if self._aborted:
+            raise ConnectionError
         if self._connection is None:
             self._headers = self.settings.headers()
             host, port = self._where.hostname or "", self._where.port
