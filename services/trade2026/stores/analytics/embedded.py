@@ -4,20 +4,20 @@ chdb is 533 MB on disk (the extra `analytics`) and takes 300 MB of memory from i
 store is opened. One process has one engine, on one directory at a time. Statements run one after the other.
 """
 
+import contextlib
 import re
 import threading
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from trade2026.stores.analytics import native
 from trade2026.stores.analytics.port import AnalyticsUnavailable, QueryTooLarge
-from trade2026.stores.analytics.schema import Kind, Row, Table
+from trade2026.stores.analytics.schema import Row, Table
 from trade2026.stores.analytics.tables import ClickHouseTables, EngineRefused, column_list
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - text in UTC without a zone
 _FORMAT = "JSONCompactEachRowWithNamesAndTypes"
 _CODE = re.compile(r"Code: (\d+)")
 _TIMED_OUT, _NO_ROOM = (159,), (241, 243, 252, 75, 74, 76)
@@ -68,9 +68,13 @@ class ChdbEngine:
         self._query(sql, "Null")
 
     def insert(self, table: Table, rows: Sequence[Row], *, times: bool) -> None:
-        places = [place for place, column in enumerate(table.columns) if times and column.kind is Kind.TIME]
-        lines = b"\n".join(msgspec.json.encode(_with_times(row, places)) for row in rows)
-        self.run(f"INSERT INTO {table.name} ({column_list(table)}) FORMAT JSONCompactEachRow\n{lines.decode()}")
+        content = native.block(table, rows, times=times)
+        with (
+            self._asking() as session,
+            session.send_insert(f"INSERT INTO {table.name} ({column_list(table)})", "Native") as insert,
+        ):
+            insert.append(content)
+            insert.finish()
 
     def select(self, sql: str) -> list[Row]:
         return self._table(f"{sql} SETTINGS {_PLAIN_NUMBERS}" if sql.startswith("SELECT") else sql)[2]
@@ -91,23 +95,21 @@ class ChdbEngine:
         return names, types, [tuple(row) for row in rows]
 
     def _query(self, sql: str, form: str) -> bytes:
+        with self._asking() as session:
+            return session.query(sql, form).bytes() or b""
+
+    @contextlib.contextmanager
+    def _asking(self) -> Generator[Any, None, None]:
+        """The session, for one statement."""
         if self._session is None:
             raise AnalyticsUnavailable("the store is closed")
         with self._lock:
             try:
-                return self._session.query(sql, form).bytes() or b""
+                yield self._session
             except RuntimeError as error:
                 # What it had answered before it failed would begin the next answer.
                 self._session.query("SELECT 1", "CSV")
                 raise _told(error) from error
-
-
-def _with_times(row: Row, places: Sequence[int]) -> list[Any]:
-    values = list(row)
-    for place in places:
-        seconds, ns = divmod(values[place], 10**9)
-        values[place] = f"{_EPOCH + timedelta(seconds=seconds)}.{ns:09}"
-    return values
 
 
 def _told(error: RuntimeError) -> Exception:
