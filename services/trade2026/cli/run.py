@@ -169,7 +169,12 @@ def _up_detached(
         env={**os.environ, TRACEBACK_VARIABLE: "1"},
     )
     os.close(log)
-    status = _wait_until_ready(state, process, start)
+    try:
+        status = _wait_until_ready(state, process, start)
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        raise
     if as_json:
         print_json(status)
         return
@@ -186,7 +191,7 @@ def _wait_until_ready(state: StateDir, process: "subprocess.Popen[bytes]", log_s
     from trade2026.local.control import NotRunning, ask
 
     deadline = time.monotonic() + _DETACHED_SECONDS_MAX
-    reason = f"not ready after {_DETACHED_SECONDS_MAX:.0f} s; see {state.logs}"
+    reason, waits = f"not ready after {_DETACHED_SECONDS_MAX:.0f} s; see {state.logs}", ""
     while time.monotonic() < deadline:
         if process.poll() is not None:
             with state.log("runner").open("rb") as file:
@@ -200,6 +205,9 @@ def _wait_until_ready(state: StateDir, process: "subprocess.Popen[bytes]", log_s
             continue
         if status["ready"]:
             return status
+        before, waits = waits, status["waits"]
+        if waits not in ("", before):
+            typer.echo(f"{waits}\nwaiting for it, for at most {_DETACHED_SECONDS_MAX:.0f} s", err=True)
         failing = [release for release in status["releases"] if release["failing"]]
         if failing:
             reason = f"{failing[0]['name']} does not start. Its log ends with:\n{failing[0]['reason']}"
@@ -207,6 +215,7 @@ def _wait_until_ready(state: StateDir, process: "subprocess.Popen[bytes]", log_s
         time.sleep(0.1)
     process.terminate()
     process.wait()
+    reason = waits or reason
     raise CliError(f"the stack did not come up and was stopped: {reason}", FAILED)
 
 

@@ -89,6 +89,9 @@ def strategies_table(rows: list[dict[str, Any]]) -> Table:
 
 def unwell(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Who is not well, and why in words; the cause is the same for a whole process that does not start."""
+    if waits := status.get("waits"):
+        yield "nothing is started yet", waits
+        return
     for release in status["releases"]:
         if release["failing"]:
             last = release["reason"].strip().splitlines()[-1:] or ["its log is empty"]

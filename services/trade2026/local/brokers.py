@@ -1,6 +1,9 @@
 """What the runner does about brokers of others: finds the files that the manifest names, and knocks before all start."""
 
+import asyncio
+import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import msgspec
 
 from trade2026.kit.bus.port import BusCorrupt, BusError, BusRefused, TopicConfig
 
+_KNOCK_SECONDS = 1.0
 _FILES = {"tls": ("ca_file", "cert_file", "key_file"), "sasl": ("username_file", "password_file")}
 
 
@@ -54,3 +58,39 @@ async def check(settings: dict[str, Any]) -> str:
     finally:
         await client.close()
     return ""
+
+
+class Knocking:
+    """Waits for the brokers before anything of the stack is started: without them every process would only die.
+
+    Args:
+        hint: What else a person may do than to start them.
+
+    Attributes:
+        waits: Why the stack is not started yet; empty once the brokers answer.
+    """
+
+    def __init__(self, hint: str = "") -> None:
+        self.waits = ""
+        self._hint = hint
+
+    async def until_they_answer(
+        self, settings: dict[str, Any], *, stop: asyncio.Event, say: Callable[[str], None]
+    ) -> None:
+        """Return when they answer, or `stop` is set.
+
+        Args:
+            say: Told each reason once.
+
+        Raises:
+            BusRefused, BusCorrupt: as `check`.
+        """
+        while not stop.is_set() and (waits := await check(settings)):
+            waits += self._hint
+            if waits != self.waits:
+                say(waits)
+                say("waiting for it; nothing else is started yet")
+            self.waits = waits
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _KNOCK_SECONDS)
+        self.waits = ""

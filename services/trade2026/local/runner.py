@@ -39,6 +39,7 @@ FAILURES_MAX = 3
 """A release that dies so often without having been ready is reported as failing (and still tried)."""
 PREDECESSOR_SECONDS_MAX = 15.0
 """For the processes of a run that was killed before: they notice, and stop by themselves."""
+_WITH_INFRA = "; `trade2026 up` with --with-infra starts one here, too (it needs Java)"
 _COMMAND_SHOWN_MAX = 80
 _REQUEST_BYTES_MAX = 2 * 1024 * 1024
 
@@ -177,6 +178,7 @@ class Runner:
         self._server: asyncio.AbstractServer | None = None
         self._ousted = False
         self._deployments = Deployments()
+        self._knocking = brokers.Knocking("" if with_infra else _WITH_INFRA)
         self._infra = Attendant(self._components() if with_infra else [], say)
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
@@ -203,14 +205,10 @@ class Runner:
             write_atomically(self.state.path / "manifest.yaml", self._text.encode())
             self._write_running()
             await self._infra.start()
-            if waits := await brokers.check(self._settings(self.plan.releases[0])):
-                self._say(f"{waits}; the stack waits for it")
-            self._deployments.start(self._settings(self.plan.releases[0]))
-            names = [release.name for release in self.plan.releases]
-            self._deployments.applied(self._text, self.plan.config_hash, names)
-            for release in self.plan.releases:
-                self._write_settings(release)
-                await self._launch(release)
+            first = self._settings(self.plan.releases[0])
+            await self._knocking.until_they_answer(first, stop=self._stop, say=self._say)
+            if not self._stop.is_set():
+                await self._launch_all()
             await self._stop.wait()
         except (BusCorrupt, BusRefused, InfraError) as error:
             raise RunError(str(error)) from error
@@ -252,6 +250,14 @@ class Runner:
             self._say("stopping at once")
             self._stop_hard.set()
         self._stop.set()
+
+    async def _launch_all(self) -> None:
+        self._deployments.start(self._settings(self.plan.releases[0]))
+        names = [release.name for release in self.plan.releases]
+        self._deployments.applied(self._text, self.plan.config_hash, names)
+        for release in self.plan.releases:
+            self._write_settings(release)
+            await self._launch(release)
 
     async def _launch(self, release: Release) -> None:
         process = self.processes.get(release.name)
@@ -485,6 +491,7 @@ class Runner:
             "started": self._started_at,
             "ready": self.ready,
             "stopping": self._stop.is_set(),
+            "waits": self._knocking.waits,
             "releases": releases,
             "strategies": self._strategies,
         }
@@ -513,6 +520,8 @@ class Runner:
     async def apply(self, text: str, base: Path) -> dict[str, Any]:
         """Bring what runs to another manifest: start again only what changed, back to the old one if that fails."""
         async with self._changing:
+            if self._knocking.waits:
+                raise RunError(f"nothing is started yet, so nothing can be changed: {self._knocking.waits}")
             new = prepare(text, base=base, port_offset=self._port_offset, services=self._services)
             if new.stack != self.plan.stack:
                 raise RunError(f"this is the stack {self.plan.stack!r}, the manifest names {new.stack!r}")

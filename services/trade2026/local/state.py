@@ -192,10 +192,19 @@ def rotate(log: Path) -> None:
 
 
 def tail(log: Path, lines: int = 20) -> str:
-    """The last lines of a log."""
+    """The last lines of a log, for a person: of a line of JSON its level and message, the same one once."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 32_768))
-            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+            found = file.read().decode("utf-8", "replace").splitlines()[-lines:]
     except OSError:
         return ""
+    return "\n".join(dict.fromkeys(map(_plain, found)))
+
+
+def _plain(line: str) -> str:
+    try:
+        said = json.loads(line)
+        return "\n".join([f"{said['level']}: {said['message']}", *filter(None, [said.get("error")])])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return line

@@ -67,9 +67,13 @@ async def _reason(client: AIOKafkaClient, settings: KafkaSettings, seen: Excepti
             seen = error
         else:
             connection.close()
+    if isinstance(seen, ConnectionRefusedError):
+        told, otherwise = "nothing listens there", ""
+    else:
+        told, otherwise = repr(seen), _maybe(settings)
     return BusError(
-        f"Kafka does not answer on {settings.bootstrap_servers}: {seen!r}; start it, "
-        f"or correct {_WHERE}.bootstrapServers{_maybe(settings)}"
+        f"Kafka does not answer on {settings.bootstrap_servers}: {told}; start it, "
+        f"or correct {_WHERE}.bootstrapServers{otherwise}"
     )
 
 
