@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -17,11 +18,13 @@ _COLOURS = {
     "stopped": "yellow",
 }
 _REASON_SHOWN_MAX = 60
+_STOPS_SHOWN_MAX = 10
 
 
 def status_table(status: dict[str, Any]) -> RenderableType:
     """Draw what a runner says of itself."""
     table = Table(box=None, pad_edge=False, header_style="bold")
+    shares = _shares(status)
     for heading, right in (
         ("SERVICE", False),
         ("PROCESS", False),
@@ -32,6 +35,7 @@ def status_table(status: dict[str, Any]) -> RenderableType:
         ("ORDERS", True),
         ("LAG", True),
         ("RESTARTS", True),
+        *([("PARTITIONS", False)] if shares else []),
     ):
         table.add_column(heading, justify="right" if right else "left", no_wrap=True)
     for release in status["releases"]:
@@ -44,6 +48,7 @@ def status_table(status: dict[str, Any]) -> RenderableType:
                 _ready(release, service),
                 *(_number(stats.get(key)) for key in ("p50_ms", "p99_ms", "orders", "lag")),
                 str(release["restarts"]),
+                *([shares.get(service["name"], "–")] if shares else []),
             )
     state = "stopping" if status["stopping"] else "ready" if status["ready"] else "not ready"
     head = Text.assemble((status["stack"], "bold"), f" {status['version']}  ", (state, _COLOURS[state]), style="")
@@ -54,7 +59,46 @@ def status_table(status: dict[str, Any]) -> RenderableType:
     )
     rows = status.get("strategies")  # a runner of an older version does not say
     strategies = [Text(""), strategies_table(rows)] if rows else []
-    return Group(head, table, *strategies, *([Text(""), *words] if words else []))
+    return Group(head, *stops_in_words(status), table, *strategies, *([Text(""), *words] if words else []))
+
+
+def stops_in_words(status: dict[str, Any]) -> list[Text]:
+    """Say what may not trade, who stopped it, and how it is released; nothing where all may."""
+    stops = status.get("stops") or []  # a runner of an older version does not say
+    if not stops:
+        return []
+    lines = [Text(f"trading: {status['trading']}", "bold red")]
+    for stop in stops[:_STOPS_SHOWN_MAX]:
+        since = f" since {stop['since']}" if stop.get("since") else ""
+        lines.append(
+            Text(f"  {stop['scope']} {'halted' if stop['halt'] else 'killed'}{since} by {stop['by']}: {stop['reason']}")
+        )
+        if stop["unconfirmed_by"]:
+            lines.append(Text(f"    not confirmed yet by {', '.join(stop['unconfirmed_by'])}", "yellow"))
+        lines.append(Text(f"    release it with: {stop['release']}"))
+    if more := len(stops) - _STOPS_SHOWN_MAX:
+        lines += [Text(f"  and {more} more: trade2026 status --json")] if more > 0 else []
+    return [*lines, Text("")]
+
+
+def _shares(status: dict[str, Any]) -> dict[str, str]:
+    """The partitions that each replica has; empty where nothing is split."""
+    found = {
+        service["name"]: service["stats"]["partitions"]
+        for release in status["releases"]
+        for service in release["services"]
+        if "partitions" in service["stats"]
+    }
+    if len({partition for share in found.values() for partition in share}) <= 1:
+        return {}
+    return {name: ",".join(_ranges(share)) or "none" for name, share in found.items()}
+
+
+def _ranges(numbers: list[int]) -> Iterator[str]:
+    """Numbers in order, those that follow each other as one: 0-3, 7."""
+    for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in group]
+        yield str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}"
 
 
 def strategies_table(rows: list[dict[str, Any]]) -> Table:

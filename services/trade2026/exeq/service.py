@@ -49,6 +49,7 @@ class ExeqService(CellService[ExeqCell]):
         cells = list(self.cells.here.values())
         machines = [cell.machine for cell in cells]
         return {
+            "partitions": sorted(self.cells.here),
             "parents": sum(len(machine.parents) for machine in machines),
             "parents_open": sum(len(machine.open) for machine in machines),
             "children_sent": sum(cell.entry.sent for cell in cells),

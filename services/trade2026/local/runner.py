@@ -28,6 +28,7 @@ from trade2026.local.migration.moves import MigrationRefused
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
 from trade2026.local.state import Held, StateDir, StateError, rotate, tail, write_atomically
+from trade2026.local.stops import stops_of, trading
 from trade2026.stack.manifest import ManifestError, load_all
 from trade2026.stack.planner import Plan, PlanError, Release, changes, plan
 from trade2026.stack.strategy import Strategy
@@ -169,6 +170,7 @@ class Runner:
         self._liveness = Liveness()
         self._readings: dict[str, dict[str, Any]] = {}
         self._strategies: list[dict[str, Any]] = []
+        self._stops: list[dict[str, Any]] | None = None
         self._was_ready = False
         self._changing = asyncio.Lock()
         self._stop = asyncio.Event()
@@ -398,6 +400,7 @@ class Runner:
         for (name, pid), reading in zip(asked.items(), readings, strict=True):
             self._readings[name] = {**reading, "pid": pid}
         self._strategies = await self._ask_strategies() if "strategies" in asked else []
+        await self._look_for_stops()
         for release in self.plan.releases:
             if release.name not in self.processes:
                 continue
@@ -428,6 +431,9 @@ class Runner:
             "stats": stats_of(stats) if stats_status == 200 else {},
             "unwell": unwell_of(health) if status == 200 else {},
         }
+
+    async def _look_for_stops(self) -> None:
+        self._stops = await stops_of(HOST, self.plan.ports["risk"]) if "risk" in self.plan.ports else None
 
     async def _ask_strategies(self) -> list[dict[str, Any]]:
         """Every strategy in a line, with the key that the strategies themselves use; none while nobody answers."""
@@ -492,6 +498,8 @@ class Runner:
             "ready": self.ready,
             "stopping": self._stop.is_set(),
             "waits": self._knocking.waits,
+            "trading": trading(self._stops),
+            "stops": self._stops,
             "releases": releases,
             "strategies": self._strategies,
         }
@@ -612,6 +620,7 @@ class Runner:
             request = json.loads(line)
             match request.get("op"):
                 case "status":
+                    await self._look_for_stops()  # one that was asked for a moment ago is to be seen
                     return {"ok": True, **self.status()}
                 case "apply":
                     return {"ok": True, **await self.apply(request["manifest"], Path(request["base"]))}

@@ -92,6 +92,7 @@ class PnlService(CellService[ProjectionCell]):
         machines = self.machines
         return {
             **totals(cell.projection.stats() for cell in self.cells.here.values()),
+            "partitions": sorted(self.cells.here),
             "accounts": sum(len(machine.curves) for machine in machines),
             "positions": sum(len(machine.positions) for machine in machines),
             "marks": max((len(machine.marks) for machine in machines), default=0),

@@ -103,6 +103,7 @@ class PtrcService(CellService[PtrcCell]):
         found = [cell.breaks for cell in cells if cell.breaks is not None]
         return {
             **totals(cell.projection.stats() for cell in cells),
+            "partitions": sorted(self.cells.here),
             "positions": sum(len(cell.machine.positions) for cell in cells),
             "lots": sum(len(holding.book.lots) for cell in cells for holding in cell.machine.holdings.values()),
             "breaks": sum(found) if found else None,

@@ -271,6 +271,7 @@ def add_stops(app: App, service: "RiskService") -> None:
                 "reason": stop.reason,
                 "by": stop.by,
                 "cause": stop.cause,
+                "since": time_text(since) if (since := service.stopped_since(scope)) is not None else None,
                 "unconfirmed_by": service.stops.unconfirmed(stop.scope),
             }
             for scope, stop in sorted(service.stopped().items())

@@ -40,6 +40,10 @@ class Version(msgspec.Struct, frozen=True):
     limits: LimitBook
 
 
+STOP_ALERTS = ("halted-", "killed-")
+"""How the ids of alerts begin that tell of a stop."""
+
+
 class Alert(msgspec.Struct):
     """Something a risk officer must see, and whether one has."""
 

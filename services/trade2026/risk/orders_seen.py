@@ -61,6 +61,8 @@ class OrdersSeen:
         """What is not recorded yet, each with the event that it follows from."""
         self.trips: dict[str, tuple[ev.Killed, int]] = {}
         """By scope: what this partition has halted by itself since the snapshot, and when (ns)."""
+        self.stopped_at: dict[str, int] = {}
+        """When (ns) what is stopped now was, by scope, of what the log said since the snapshot."""
         self.follower: Follower | None = None
         self._ceilings, self._instruments = ceilings, instruments
         self._on_stop, self._on_change = on_stop, on_change
@@ -153,6 +155,9 @@ class OrdersSeen:
         if isinstance(data, ev.LimitsAdopted | ev.OrderFilled) and self.is_live:
             self._on_change(data, envelope.ts_init)
         if isinstance(data, ev.Killed | ev.Resumed):
+            self.stopped_at.pop(data.scope, None)
+            if isinstance(data, ev.Killed):
+                self.stopped_at[data.scope] = envelope.ts_init
             if isinstance(data, ev.Killed) and data.cause != "person":
                 self.trips[data.scope] = (data, envelope.ts_init)
             self._on_stop(data, envelope.ts_init)

@@ -34,7 +34,7 @@ from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
 from trade2026.risk import api
 from trade2026.risk.log import RiskLog
-from trade2026.risk.machine import near_limits, next_end, tightened, unblocked
+from trade2026.risk.machine import STOP_ALERTS, near_limits, next_end, tightened, unblocked
 from trade2026.risk.orders_seen import ORDERS, OrdersSeen
 from trade2026.risk.sharing import SharingOut
 from trade2026.risk.stops import KILL_TARGETS, KillSwitch
@@ -169,6 +169,15 @@ class RiskService(Service):
         halts = {scope: stop for orders in self.orders for scope, stop in orders.controls.halts.items()}
         kills = {scope: stop for orders in self.orders for scope, stop in orders.controls.kills.items()}
         return {**halts, **kills, **self.stops.latched}
+
+    def stopped_since(self, scope: str) -> int | None:
+        """When a scope was stopped, in ns; of a stop in the snapshot its alert says so, None if that is forgotten."""
+        seen = [orders.stopped_at[scope] for orders in self.orders if scope in orders.stopped_at]
+        if (asked := self.stops.asked_at(scope)) is not None or seen:
+            return asked or min(seen)
+        alerts = reversed(self.log.machine.alerts.values())
+        told = (alert.ts for alert in alerts if alert.scope == scope and alert.alert_id.startswith(STOP_ALERTS))
+        return next(told, None)
 
     def exposure(self, kind: str, name: str = "") -> Exposure:
         """The exposure of a scope over all partitions; as `Controls.exposure`."""

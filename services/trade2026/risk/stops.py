@@ -58,6 +58,11 @@ class KillSwitch:
         """What the order log does not show yet, by scope."""
         return {scope: latch.stop for scope, latch in self._latched.items()}
 
+    def asked_at(self, scope: str) -> int | None:
+        """When the stop of a scope was asked for here, in ns; None once the order log shows it."""
+        latch = self._latched.get(scope)
+        return latch.since if latch is not None else None
+
     def unconfirmed(self, scope: str) -> list[str]:
         """The services that have not confirmed the stop of a scope."""
         asked = self._asked.get(scope)

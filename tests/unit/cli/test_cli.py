@@ -351,6 +351,37 @@ def test_a_stack_that_is_well_needs_no_words() -> None:
     assert drawn(status())[-1].split() == ["oms", "orders", "8099", "yes", "1.50", "–", "1,234", "–", "2"]
 
 
+def test_what_is_halted_is_said_first_with_who_since_when_why_and_how_it_ends() -> None:
+    stop = {
+        "scope": "account:main",
+        "halt": True,
+        "since": "2030-01-31T16:00:00Z",
+        "by": "ann",
+        "reason": "lunch",
+        "unconfirmed_by": ["gateway"],
+        "release": "trade2026 resume --scope account:main --reason …",
+    }
+    lines = drawn(status() | {"trading": "halted in part", "stops": [stop]})
+    assert [line.strip() for line in lines[1:5]] == [
+        "trading: halted in part",
+        "account:main halted since 2030-01-31T16:00:00Z by ann: lunch",
+        "not confirmed yet by gateway",
+        "release it with: trade2026 resume --scope account:main --reason …",
+    ]
+    assert "and 5 more: trade2026 status --json" in "\n".join(
+        drawn(status() | {"trading": "halted", "stops": [stop] * 15})
+    )
+
+
+def test_where_the_log_is_split_each_replica_shows_its_partitions() -> None:
+    answer = status(stats={"partitions": [0, 1, 2, 5]})
+    other = answer["releases"][0] | {"services": [{"name": "oms-1", "port": 8299, "ready": True, "detail": ""}]}
+    other["services"][0]["stats"] = {"partitions": []}
+    answer["releases"].append(other)
+    assert [line.split()[-1] for line in drawn(answer)[1:]] == ["PARTITIONS", "0-2,5", "none"]
+    assert "PARTITIONS" not in drawn(status(stats={"partitions": [0]}))[1]
+
+
 def test_what_is_unwell_is_said_in_words_below_the_table() -> None:
     lines = drawn(status(unwell={"venue_reports": "gateway does not answer"}))
     assert "unwell" in lines[2]

@@ -228,6 +228,21 @@ async def test_refusals_of_the_same_minute_before_a_snapshot_count_after_a_resta
     assert len(again.log.machine.alerts) == alerts
 
 
+async def test_since_when_a_scope_is_stopped_is_known_also_after_a_restart(desk: Desk) -> None:
+    risk = await desk.run()
+    await desk.order_events(ev.Killed(scope="strategy:mm", reason="runaway", by="ann"))
+    await risk.look_around()
+    since = risk.stopped_since("strategy:mm")
+    assert since is not None
+    assert risk.stopped_since("strategy:xx") is None
+    keep_snapshot(risk.orders[0])
+    desk.clock.advance(SECOND)
+    again = await desk.run()
+    assert again.stopped_since("strategy:mm") == since
+    await desk.order_events(ev.Resumed(scope="strategy:mm", reason="fixed", by="ann"))
+    assert not again.orders[0].stopped_at
+
+
 async def test_a_snapshot_beyond_what_was_looked_at_is_not_used(desk: Desk) -> None:
     risk = await desk.run()
     await desk.order_events(ev.Killed(scope="strategy:mm", reason="runaway", by="ann"))
