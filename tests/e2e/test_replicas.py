@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from bench.stack import ROOT, open_bus, wait_for
 from tests.checker import Broken, OrderLog, read_orders
@@ -28,7 +29,7 @@ OPEN_MAX = 40
 """Of the stack, over all its partitions."""
 
 
-def manifest(path: Path, orders: int, positions: int) -> Path:
+def manifest(path: Path, orders: int, positions: int, gross_exposure_max: str = "5000000000") -> Path:
     """The quickstart on Kafka with so many replicas of two services."""
     text = (ROOT / "manifests" / "kafka.yaml").read_text().partition("\n---\n")[0]
     before, _, rest = text.partition("  stores:")
@@ -41,6 +42,7 @@ def manifest(path: Path, orders: int, positions: int) -> Path:
     before = before.replace("type: kafka\n", f"type: kafka\n    partitions: {PARTITIONS}\n")
     before = before.replace("kafka: {", f"kafka: {{sessionSeconds: {SESSION_SECONDS}, ")
     rest = rest.partition("  venues:")[2].replace("    limits:\n", f"    limits:\n      maxOpenOrders: {OPEN_MAX}\n")
+    rest = rest.replace('maxGrossExposure: "5000000000"', f'maxGrossExposure: "{gross_exposure_max}"')
     path.write_text(f"{before}{spec}\n  venues:{rest}\n")
     return path
 
@@ -91,6 +93,31 @@ async def scaled(stack: Stack, path: Path, *, changed: set[str], removed: set[st
     assert {name: pid for name, pid in before.items() if name in after} == {
         name: after[name] for name in before if name in after
     }
+
+
+async def rolled(stack: Stack, path: Path, names: tuple[str, ...]) -> None:
+    """Apply another limit: every order service starts again, and never two are away together."""
+
+    async def is_away(client: httpx.AsyncClient, name: str) -> bool:
+        try:
+            await client.get(f"{stack.url(name)}/livez")
+        except httpx.ConnectError:
+            return True
+        except httpx.HTTPError:
+            return False  # it is there, and slow, or was just then ended
+        return False
+
+    before, away_most = stack.pids(), 0
+    applying = asyncio.create_task(asyncio.to_thread(stack.cli, "apply", "-f", str(path)))
+    async with httpx.AsyncClient(timeout=WAIT_SECONDS) as client:
+        while not applying.done():
+            away_most = max(away_most, sum(await asyncio.gather(*(is_away(client, name) for name in names))))
+            await asyncio.sleep(0.05)
+    applied = applying.result()
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    after = stack.pids()
+    assert all(after[name] != before[name] for name in names), applied.stdout
+    assert away_most <= 1
 
 
 async def read_logs(stack: Stack) -> list[OrderLog]:
@@ -144,9 +171,12 @@ async def test_replicas_come_and_go_hang_and_die_under_load_and_nothing_is_lost_
             await answered(second)
             await asyncio.to_thread(stack.wait_restarted, "oms", killed)
             await answered(first)
+            await rolled(stack, manifest(tmp_path / "rolled.yaml", 3, 2, "4000000000"), ("oms", "oms-1", "oms-2"))
+            await answered(second)
             second.check()
             await second.end()
-        await scaled(stack, stack.manifest, changed=set(), removed={"oms-1", "oms-2", "ptrc-1"})
+        fewer = manifest(tmp_path / "fewer.yaml", 1, 1, "4000000000")
+        await scaled(stack, fewer, changed=set(), removed={"oms-1", "oms-2", "ptrc-1"})
         await answered(first)
         first.check()
         await first.end()
