@@ -166,7 +166,7 @@ class OrderCell:
             ),
             reduces_risk=True,
         )
-        await self.risk.adopt()
+        await self.risk.claimed()
         if self.reports.is_following:
             await self.reports.start()
 

@@ -2,6 +2,9 @@
 
 The ceilings are the manifest's and ours; risk says only what is tightened. So an old risk service can't bring
 back old ceilings, and a restart without any keeps what was tightened: it is in our own log.
+
+An owner that has lost the log for a while and claims it again may find there what another has recorded meanwhile, who
+had read more of risk. What is remembered here counts again when all of that is read, and of grants what is newer.
 """
 
 import asyncio
@@ -41,6 +44,9 @@ class RiskFollower:
         self._granted: Slices = {}
         """Slices of this partition that risk has granted since we follow it."""
         self._grant = -1
+        """The newest grant that was read."""
+        self._known_to = 0
+        """Before here lies what an owner before us may have read."""
         self.adopted = asyncio.Event()
         """Set, and replaced, when other limits were recorded."""
         self._cause = ""
@@ -56,6 +62,15 @@ class RiskFollower:
         begin = max(min(begin, await self.bus.end(TOPIC, 0)), await self.bus.start(TOPIC, 0))
         self._follower = Follower(self.bus, TOPIC, self._read, from_seq=begin, on_batch=self._decide)
         await self._follower.start()
+
+    async def claimed(self) -> None:
+        """The log was claimed, the first time or again: adopt what holds by all that was read.
+
+        Raises:
+            BusError, Unavailable: not done; the owner's next recovery asks again.
+        """
+        self._known_to = await self.bus.end(TOPIC, 0)
+        await self.adopt()
 
     async def stop(self) -> None:
         """Stop reading. Idempotent."""
@@ -84,12 +99,13 @@ class RiskFollower:
         """
         current: LimitBook = await self.owner.read(lambda machine: machine.controls.book)  # durable, not only decided
         # What is read anew after a restart counts when all of it is read: our own log is newer than its beginning.
-        is_read = self._follower is None or not self._follower.lag
+        is_read = self._is_read
         tightened = self._tightened if self._tightened is not None and is_read else current.tightened
         now = self.clock.now()
         whole = in_force(self.ceilings, tightened, now)
         # A grant of another limit than this one is none, also if that one should come back.
         granted, grant = {}, current.grant
+        self._forget_before(grant)
         if is_read:
             granted = self._granted = granted_of(whole, self._granted)
             grant = max(self._grant, grant)
@@ -105,6 +121,17 @@ class RiskFollower:
         recorded, self.adopted = self.adopted, asyncio.Event()
         recorded.set()
 
+    @property
+    def _is_read(self) -> bool:
+        """Whether nothing lies before us that an owner before us may have known."""
+        follower = self._follower
+        return follower is None or (not follower.lag and follower.next_seq >= self._known_to)
+
+    def _forget_before(self, recorded: int) -> None:
+        """Of grants our log is newer than our memory: another owner has recorded what was not read here."""
+        if self._grant < recorded:
+            self._granted = {}
+
     def _read(self, envelope: Envelope, record: Record) -> None:
         match envelope.data:
             case ev.LimitsChanged() as change:
@@ -112,6 +139,7 @@ class RiskFollower:
                 self._by, self._cause = change.by, f"{record.topic}/{record.partition}/{record.seq}"
             case ev.SlicesGranted() as granted:
                 recorded = self.owner.machine.controls.book.grant
+                self._forget_before(recorded)
                 if granted.partition == self.owner.partition and record.seq > recorded:
                     for scope, slices in msgspec.json.decode(granted.slices, type=Slices).items():
                         self._granted.setdefault(scope, {}).update(slices)
@@ -129,7 +157,7 @@ class RiskFollower:
             await self._stop(stop, envelope)
         assert self._follower is not None
         # What was read and is not in our log yet must be read again by whoever comes after us.
-        if self._follower.lag or not await self._adopted():
+        if not self._is_read or not await self._adopted():
             return
         with contextlib.suppress(BusError):  # read again after a restart, which changes nothing
             await self.bus.commit(self._group, TOPIC, 0, self._follower.next_seq)

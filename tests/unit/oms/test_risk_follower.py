@@ -112,3 +112,74 @@ async def test_an_old_grant_that_is_read_again_is_no_grant_though_its_limit_has_
     assert value_of(heir) == 15
     await follower.stop()
     await heir.stop()
+
+
+@pytest.mark.parametrize("is_more_granted", [False, True])
+async def test_an_owner_that_has_the_log_again_does_not_bring_back_what_another_has_given_away(
+    monkeypatch: pytest.MonkeyPatch, is_more_granted: bool
+) -> None:
+    bus, clock = MemoryBus([TopicConfig(name=TOPIC), TopicConfig(name="orders.events")]), ManualClock()
+    ceilings = LimitBook(stack=LimitSet(max_open_orders=100, max_gross_exposure=100))
+    risk = Publisher(bus, TOPIC, tenant="t", clock=clock, owner="risk")
+    await risk.start()
+
+    async def grant(field: str, value: int) -> None:
+        slices = msgspec.Raw(msgspec.json.encode({"stack": {field: Slice(100, value)}}))
+        await risk.publish(ev.SlicesGranted(partition=0, slices=slices))
+
+    async def tighten(*most: int) -> None:
+        tightened = [
+            Tightening(scope="stack", limits=LimitSet(max_order_quantity=each), by="ann", reason="thin")
+            for each in most
+        ]
+        book = msgspec.structs.replace(ceilings, version=9, tightened=tightened)
+        limits = msgspec.Raw(msgspec.json.encode(book))
+        await risk.publish(ev.LimitsChanged(version=9, limits=limits, by="ann", reason="r"))
+
+    def is_as_granted(owner: Owner) -> bool:
+        return value_of(owner) == 20 and owner.machine.controls.book.stack.max_order_quantity == 3
+
+    slow = owner_of(bus, clock)
+    await slow.start()
+    follower = RiskFollower(bus, slow, clock, ceilings, 4)
+    await follower.start()
+    await grant("max_open_orders", 70)
+    await tighten(5)
+    await until(lambda: value_of(slow) == 70, "it has what was granted")
+    await until(lambda: slow.machine.controls.book.stack.max_order_quantity == 5, "and what was tightened")
+    reader: Any = follower.followed[0]
+    read, held = reader._read, asyncio.Event()
+
+    async def late() -> Any:
+        await held.wait()
+        return await read()
+
+    await grant("max_gross_exposure", 24)  # read in the call that is under way: those after it are late
+    monkeypatch.setattr(reader, "_read", late)
+    await until(lambda: slow.machine.controls.book.stack.max_gross_exposure == 24, "it has this, too")
+
+    other = owner_of(bus, clock)
+    await other.start()
+    heir = RiskFollower(bus, other, clock, ceilings, 4)
+    await heir.start()
+    await grant("max_open_orders", 20)
+    await tighten(5, 3)
+    await until(lambda: is_as_granted(other), "the other has less")
+    await heir.stop()
+    await other.stop()
+
+    await slow.stop()
+    slow = follower.owner = owner_of(bus, clock)  # its group has given it the partition back
+    await slow.start()
+    await follower.claimed()
+    assert is_as_granted(slow)
+    if is_more_granted:
+        await grant("max_gross_exposure", 26)
+    held.set()
+    end = await bus.end(TOPIC, 0)
+    await until(lambda: reader.next_seq == end and not reader.lag, "it has read all")
+    await follower.adopt()
+    assert is_as_granted(slow)
+    assert slow.machine.controls.book.stack.max_gross_exposure == (26 if is_more_granted else 24)
+    await follower.stop()
+    await slow.stop()
