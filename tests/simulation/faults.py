@@ -6,7 +6,6 @@
 import asyncio
 from random import Random
 
-from tests.simulation import stack
 from tests.simulation.bus import Weather
 from tests.simulation.world import Network, World
 
@@ -33,7 +32,7 @@ class Crash(Fault):
     """`kill -9` of a process between any two of its steps: memory is lost, appends under way are torn."""
 
     async def strike(self, world: World, rng: Random) -> bool:
-        host = world.newest(rng.choice(list(stack.PLACEMENT)))
+        host = world.newest(rng.choice(list(world.placement)))
         if host is None:
             return False
         host.process.steps_left = rng.randint(1, 400)
@@ -52,7 +51,7 @@ class GracefulRestart(Fault):
     """SIGTERM, a drain, a new process; mostly of the venue."""
 
     async def strike(self, world: World, rng: Random) -> bool:
-        host = world.newest(rng.choice(("venue", "venue", *stack.PLACEMENT)))
+        host = world.newest(rng.choice(("venue", "venue", *world.placement)))
         if host is None or not host.started:
             return False
         host.process.spawn(host.drain())
@@ -63,7 +62,7 @@ class ZombieOwner(Fault):
     """A process is paused and replaced; it wakes, thinks it still owns its logs, and is fenced."""
 
     async def strike(self, world: World, rng: Random) -> bool:
-        name = rng.choice(list(stack.PLACEMENT))
+        name = rng.choice(list(world.placement))
         old = world.newest(name)
         if old is None or len(world.hosts[name]) > 1:
             return False
@@ -82,7 +81,7 @@ class Stall(Fault):
     """A process stops for a while and goes on: a slow follower, a collector, a laptop that sleeps."""
 
     async def strike(self, world: World, rng: Random) -> bool:
-        host = world.newest(rng.choice(("projections", "risk", *stack.PLACEMENT)))
+        host = world.newest(rng.choice(("projections", "risk", *world.placement)))
         if host is None or host.process.paused:
             return False
         host.process.pause(True)
@@ -95,7 +94,7 @@ class ClockJump(Fault):
     """The wall clock of a process is set forward or back."""
 
     async def strike(self, world: World, rng: Random) -> bool:
-        host = world.newest(rng.choice(list(stack.PLACEMENT)))
+        host = world.newest(rng.choice(list(world.placement)))
         if host is None:
             return False
         host.clock.offset_ns += rng.randint(-3 * 10**9, 3 * 10**9)
@@ -106,12 +105,10 @@ class FullQueue(Fault):
     """The order service takes no or few more commands."""
 
     async def strike(self, world: World, rng: Random) -> bool:
-        host = world.newest("orders")
-        partition = world.a_partition(rng)
-        cell = host.service("oms").cells.here.get(partition) if host is not None else None  # type: ignore[attr-defined]
-        if cell is None:  # it starts
+        cells = world.order_cells(world.a_partition(rng))
+        if not cells:  # it starts
             return False
-        owner = cell.owner
+        owner = cells[0].owner
         owner.pending_max = rng.choice((0, 1, 2))
         await asyncio.sleep(rng.random())
         owner.pending_max = _PENDING_MAX
@@ -261,6 +258,45 @@ class LostHistory(Fault):
         return True
 
 
+# ── the group of order services ─────────────────────────────────────────────────────────────────────
+
+
+class CutOff(Fault):
+    """A replica is not heard by its group, for less or more than a session: others have its partitions."""
+
+    async def strike(self, world: World, rng: Random) -> bool:
+        assert world.group is not None
+        name = rng.choice(world.processes_of("oms"))
+        world.group.cut_off(name)
+        await asyncio.sleep(rng.random() * 3)
+        world.group.mend(name)
+        return True
+
+
+class GroupAway(Fault):
+    """Who says which partition is whose answers nobody."""
+
+    async def strike(self, world: World, rng: Random) -> bool:
+        assert world.group is not None
+        world.group.stop()
+        await asyncio.sleep(rng.random() * 2)
+        world.group.start()
+        return True
+
+
+class HandOver(Fault):
+    """A replica ends in order and comes back later: its partitions go to others, and some come back."""
+
+    async def strike(self, world: World, rng: Random) -> bool:
+        host = world.newest(rng.choice(world.processes_of("oms")))
+        if host is None or not host.started:
+            return False
+        host.process.spawn(host.drain())
+        return True
+
+
+GROUP_KINDS: tuple[type[Fault], ...] = (CutOff, GroupAway, HandOver)
+"""What else goes wrong where several replicas share the partitions."""
 KINDS: tuple[type[Fault], ...] = (
     Crash,
     PowerCut,
@@ -289,7 +325,8 @@ async def rage(world: World, rng: Random, storm: tuple[type[Fault], ...] = ()) -
     Args:
         storm: These kinds, close upon each other; without them the seed chooses, and how often they strike.
     """
-    chosen = [kind() for kind in storm or KINDS if storm or rng.random() < _CHANCE]
+    kinds = KINDS if world.group is None else (*GROUP_KINDS, *KINDS)
+    chosen = [kind() for kind in storm or kinds if storm or rng.random() < _CHANCE]
     pause = _STORM_SECONDS if storm else rng.uniform(0.15, 1.2)
     striking: list[asyncio.Task[None]] = []
     try:
@@ -321,7 +358,10 @@ def heal(world: World) -> None:
         for host in hosts:
             host.process.steps_left = -1
             host.process.pause(False)
-    oms = world.newest("orders")
-    if oms is not None:
-        for cell in oms.service("oms").cells.here.values():  # type: ignore[attr-defined]
+    if world.group is not None:
+        world.group.start()
+        for name in world.placement:
+            world.group.mend(name)
+    for partition in range(world.partitions):
+        for cell in world.order_cells(partition):
             cell.owner.pending_max = _PENDING_MAX

@@ -13,6 +13,7 @@ from tests.simulation.loop import Process, SimLoop
 
 from trade2026.kit.access import Access
 from trade2026.kit.bus.archived import Archive, ArchivedBus
+from trade2026.kit.bus.membership import Member, Membership
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.http import App
 from trade2026.kit.identity import Keyring
@@ -51,6 +52,7 @@ class Host:
     Args:
         factories: Make the services, by name.
         on_death: Called once, however it ends.
+        membership: As of a `Context`.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Host:
         factories: dict[str, Callable[[Context], Service]],
         free_bytes: Callable[[Path], int],
         on_death: Callable[["Host"], None],
+        membership: Callable[[str, Member, int], Membership],
     ) -> None:
         self.name, self.number = name, number
         self.process = Process(loop, f"{name}-{number}")
@@ -76,8 +79,8 @@ class Host:
         self._rng = weather.rng
         self._died = on_death
         self.process.on_death = self._on_death
-        whole = ArchivedBus(self.bus, archive, ARCHIVED)
-        context = Context(settings, whole, self.clock, Metrics(self.clock), str(number), free_bytes)
+        whole, metrics = ArchivedBus(self.bus, archive, ARCHIVED), Metrics(self.clock)
+        context = Context(settings, whole, self.clock, metrics, str(number), free_bytes, membership)
         self.hosted: dict[str, _Hosted] = {}
         access = Access(Keyring("", "127.0.0.1"))
         for service_name, factory in factories.items():

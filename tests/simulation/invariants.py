@@ -84,9 +84,9 @@ async def has_all(world: World) -> bool:
     whole = world.service("risk").book.stack.max_open_orders  # type: ignore[attr-defined]
     wanted = {"scope": "stack", "field": "max_open_orders", "partition": partition, "needed": whole}
     await world.ask("risk", "POST", "/slices", wanted)
-    cells = world.service("oms").cells.here  # type: ignore[attr-defined]
-    return partition in cells and slice_in(
-        cells[partition].owner.machine.controls.book.slices, "stack", "max_open_orders"
+    cells = world.order_cells(partition)
+    return len(cells) == 1 and slice_in(
+        cells[0].owner.machine.controls.book.slices, "stack", "max_open_orders"
     ) == Slice(whole, whole)
 
 
@@ -265,7 +265,10 @@ def _replayed(world: World, log: OrderLog) -> list[str]:
     for envelope in log.envelopes:
         whole.apply(envelope)
         positions.apply(envelope)
-    oms = world.service("oms").cells.here[log.partition].owner.machine  # type: ignore[attr-defined]
+    cells = world.order_cells(log.partition)
+    if len(cells) != 1:
+        return [f"{len(cells)} order services have partition {log.partition} at the end"]
+    oms = cells[0].owner.machine
     archive = world.service("archive").keepers[log.partition].machine  # type: ignore[attr-defined]
     compared = {
         "the order service's controls": (oms.controls.snapshot, whole.controls.snapshot),

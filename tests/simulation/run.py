@@ -7,6 +7,7 @@ import logging
 import shutil
 import tempfile
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tests.checker import Broken
@@ -15,6 +16,8 @@ from tests.simulation.clients import Client, Journal, Officer
 from tests.simulation.host import seeded
 from tests.simulation.loop import SimulationStuck
 from tests.simulation.world import World
+
+from trade2026.domain import events as ev
 
 _ACTIONS = 30
 _STOPS = 3
@@ -27,10 +30,9 @@ _SHM = Path("/dev/shm")
 class Failed(AssertionError):
     """A seed that found something; the message says how to see it again."""
 
-    def __init__(self, seed: int, error: BaseException | str) -> None:
-        super().__init__(
-            f"seed {seed}: {error}\nreplay it: SIM_SEED={seed} python -m pytest tests/simulation/test_seeds.py"
-        )
+    def __init__(self, seed: int, error: BaseException | str, replicas: int = 1) -> None:
+        where = "test_seeds.py" if replicas == 1 else "test_replicas.py"
+        super().__init__(f"seed {seed}: {error}\nreplay it: SIM_SEED={seed} python -m pytest tests/simulation/{where}")
         self.seed, self.error = seed, error
 
 
@@ -48,13 +50,16 @@ class Outcome:
     acknowledged: int
     seconds: float
     """Of virtual time."""
+    handed_over: int
+    """How often a partition of the order log came to another process."""
 
 
-def run_seed(seed: int, storm: tuple[type[faults.Fault], ...] = ()) -> Outcome:
+def run_seed(seed: int, storm: tuple[type[faults.Fault], ...] = (), replicas: int = 1) -> Outcome:
     """Simulate a seed.
 
     Args:
         storm: Kinds of faults that strike all the time, instead of what the seed chooses.
+        replicas: Order services, which share the partitions.
 
     Raises:
         Failed: something that must hold does not.
@@ -62,11 +67,11 @@ def run_seed(seed: int, storm: tuple[type[faults.Fault], ...] = ()) -> Outcome:
     directory = Path(tempfile.mkdtemp(prefix="trade2026-sim-", dir=_SHM if _SHM.is_dir() else None))
     quiet = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
-    world = World(seed, directory)
+    world = World(seed, directory, replicas=replicas)
     try:
         return world.run(_story(world, storm))
     except (Broken, SimulationStuck, AssertionError, TimeoutError) as error:
-        raise Failed(seed, error) from error
+        raise Failed(seed, error, replicas) from error
     finally:
         del world
         gc.unfreeze()  # a replay freezes what it folds: without this every world that ended would live on
@@ -118,5 +123,23 @@ def _outcome(world: World, journal: Journal) -> Outcome:
         events += 1
     digest.update("\n".join(journal.lines).encode())
     dropped = sum(world.bus.records(topic, partition)[0].seq for topic, partition in world.moved())
-    acknowledged, seconds = len(journal.orders), world.loop.ns / 1e9
-    return Outcome(world.seed, digest.hexdigest(), dict(world.injected), events, dropped, acknowledged, seconds)
+    return Outcome(
+        world.seed,
+        digest.hexdigest(),
+        dict(world.injected),
+        events,
+        dropped,
+        len(journal.orders),
+        world.loop.ns / 1e9,
+        _handed_over(world),
+    )
+
+
+def _handed_over(world: World) -> int:
+    count = 0
+    for partition in range(world.partitions):
+        bodies = [record.body for record in world.bus.records("orders.events", partition)]
+        started = [event for body in bodies if isinstance(event := ev.decode(body).data, ev.OwnerStarted)]
+        names = [event.owner.rpartition("-")[0] for event in started]
+        count += sum(before != after for before, after in pairwise(names))
+    return count

@@ -28,6 +28,17 @@ PLACEMENT = {
 }
 """Services by process."""
 
+
+_PORTS_BETWEEN = 200
+"""Two replicas of a service."""
+
+
+def placement(replicas: int) -> dict[str, tuple[str, ...]]:
+    """Services by process, with so many order services."""
+    others = {f"orders-{number}": ("oms",) for number in range(1, replicas)}
+    return {"orders": PLACEMENT["orders"], **others, **PLACEMENT}
+
+
 INSTRUMENTS = [
     Instrument(
         symbol=symbol,
@@ -82,6 +93,13 @@ def limits(partitions: int) -> LimitBook:
     return SPANNING_LIMITS if partitions > 1 else LIMITS
 
 
+def ports(replicas: int) -> dict[str, int]:
+    """By service and replica."""
+    oms = SERVICES["oms"].port
+    others = {f"oms-{number}": oms + number * _PORTS_BETWEEN for number in range(1, replicas)}
+    return {name: facts.port for name, facts in SERVICES.items()} | others
+
+
 def settings(
     state: Path,
     services: tuple[str, ...],
@@ -90,6 +108,7 @@ def settings(
     partitions: int = 1,
     *,
     archives: bool = False,
+    replicas: int = 1,
 ) -> ProcessSettings:
     """What one process is told."""
     return ProcessSettings(
@@ -101,7 +120,7 @@ def settings(
         instruments=INSTRUMENTS,
         venues=[VenueSettings(name="SIM", type="replay", config={"scale": 56, "speed": speed, "gap_seconds_max": 0.5})],
         topics=topics(partitions),
-        ports={name: facts.port for name, facts in SERVICES.items()},
+        ports=ports(replicas),
         default_account=ACCOUNTS[0],
         risk=msgspec.Raw(msgspec.json.encode(limits(partitions))),
         free_bytes_min=1_000,

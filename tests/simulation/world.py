@@ -11,7 +11,7 @@ import os
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -33,11 +33,18 @@ from trade2026.gateway.service import GatewayService
 from trade2026.kit import follower, projection
 from trade2026.kit.bus.archive_memory import MemoryArchive
 from trade2026.kit.bus.archived import ArchivedBus
+from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
+from trade2026.kit.bus.membership_member import Timing
+from trade2026.kit.bus.membership_memory import MemoryGroup
 from trade2026.kit.bus.memory import MemoryBus
 from trade2026.kit.bus.port import Record
 from trade2026.kit.calls import Answer
+from trade2026.kit.forward import HANDED_ON, HOP, SECONDS_MAX
 from trade2026.kit.history import history_path
+from trade2026.kit.messages import Response
+from trade2026.kit.problem import Problem
 from trade2026.kit.service import Context, Service
+from trade2026.kit.settings import ProcessSettings
 from trade2026.log_archive.opening import ARCHIVED
 from trade2026.normalizer.service import NormalizerService
 from trade2026.oms import lookup
@@ -54,6 +61,9 @@ _TRADES = 400
 READY_SECONDS_MAX = 60.0
 _COPIES = 0.03
 """Share of the history's transactions after which the disk has all of it."""
+_TIMING = Timing(session_seconds=1.0, call_seconds_max=2.0)
+_REPLICA_AWAY_SECONDS_MAX = 3.0
+"""Longer than a session: others have its partitions by then, or it comes back to them."""
 _SMALL: tuple[tuple[Any, str, int], ...] = (
     (archive_keeper, "_SNAPSHOT_EVENTS", 60),
     (projection, "_SNAPSHOT_EVENTS", 60),
@@ -88,6 +98,36 @@ class Network:
         """Probabilities."""
 
 
+class Forwarding:
+    """The way of one order service to the others, over the same network."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    async def send(
+        self,
+        member: Member,
+        method: str,
+        target: str,
+        headers: Mapping[bytes, bytes],
+        body: bytes,
+        seconds_max: float = SECONDS_MAX,
+    ) -> Response:
+        """See `Forwarder.send`."""
+        said = {name.decode(): headers[name].decode() for name in HANDED_ON if name in headers}
+        said.pop("content-type", None)  # it comes with the body
+        said[HOP.decode()] = headers.get(HOP, b"1").decode()
+        try:
+            status, text = await self._world.send("oms", method, target, body, said, seconds_max, member.name)
+        except NoAnswer as error:
+            raise Problem(503, "not_acknowledged", str(error), retry_after=1, replica=member.name) from error
+        self._world.injected["Forwarded"] += 1
+        return Response(text, status)
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
 class World:
     """One run of one seed.
 
@@ -96,12 +136,19 @@ class World:
         directory: An empty one: the stack's state directory.
         recording: What the market does; some trades of the recorded week if none is given.
         speed: Recorded seconds in one of the stack.
+        replicas: Order services, which share the partitions.
     """
 
     def __init__(
-        self, seed: int, directory: Path, recording: Recording | None = None, speed: int = stack.SPEED
+        self,
+        seed: int,
+        directory: Path,
+        recording: Recording | None = None,
+        speed: int = stack.SPEED,
+        replicas: int = 1,
     ) -> None:
-        self.seed, self.directory = seed, directory
+        self.seed, self.directory, self.replicas = seed, directory, replicas
+        self.placement = stack.placement(replicas)
         self.loop = SimLoop(seeded(seed, "schedule"))
         self.rng = seeded(seed, "world")
         self.weather = Weather(seeded(seed, "weather"))
@@ -109,12 +156,14 @@ class World:
         self.disk_full = False
         self.injected: Counter[str] = Counter()
         """How often each fault really happened."""
-        self.hosts: dict[str, list[Host]] = {name: [] for name in stack.PLACEMENT}
+        self.hosts: dict[str, list[Host]] = {name: [] for name in self.placement}
         """Those that live, the newest last: one before it is a zombie."""
         self.deaths = 0
         self.order: list[tuple[int, int]] = []
         """Of the order log partition and position of every event, as they became durable one after the other."""
-        self.partitions = stack.partitions_of(seed)
+        self.partitions = stack.partitions_of(seed) if replicas == 1 else stack.PARTITIONS
+        self.group: MemoryGroup | None = None
+        """Of the order services, where there are several."""
         self.bus = MemoryBus(
             stack.topics(self.partitions),
             delay=self.weather.commit_delay,
@@ -153,13 +202,15 @@ class World:
     def start(self) -> None:
         """Start every process."""
         self._started = True
-        for name in stack.PLACEMENT:
+        if self.replicas > 1:
+            self.group = MemoryGroup(self.partitions, _TIMING)
+        for name in self.placement:
             self.start_process(name)
 
     def start_process(self, name: str) -> Host:
         """Start a process, whether or not an older one still lives."""
         self._numbers[name] += 1
-        services = stack.PLACEMENT[name]
+        services = self.placement[name]
         host = Host(
             self.loop,
             name,
@@ -167,13 +218,33 @@ class World:
             self.bus,
             self.archive,
             self.weather,
-            stack.settings(self.directory, services, name, self._speed, self.partitions, archives=self.seed % 2 == 1),
+            self._settings(name),
             {service: self._factories[service] for service in services},
             self.free_bytes,
             self._died,
+            self._membership,
         )
+        if self.replicas > 1 and "oms" in services:
+            oms: Any = host.service("oms")
+            oms.cells.forwarder = Forwarding(self)
         self.hosts[name].append(host)
         return host
+
+    def _settings(self, name: str) -> ProcessSettings:
+        return stack.settings(
+            self.directory,
+            self.placement[name],
+            name,
+            self._speed,
+            self.partitions,
+            archives=self.seed % 2 == 1,
+            replicas=self.replicas,
+        )
+
+    def _membership(self, service: str, me: Member, partitions: int) -> Membership:
+        if self.group is not None and service == "oms":
+            return self.group.member(me)
+        return EmbeddedMembership(me, partitions)
 
     def newest(self, name: str) -> Host | None:
         """The process that holds the port."""
@@ -181,13 +252,26 @@ class World:
 
     def service(self, name: str) -> Service:
         """A service as it runs now."""
-        process = next(process for process, services in stack.PLACEMENT.items() if name in services)
-        return self.hosts[process][-1].service(name)
+        return self.hosts[self.processes_of(name)[0]][-1].service(name)
+
+    def processes_of(self, service: str) -> list[str]:
+        """The names of the processes that have a service."""
+        return [name for name, services in self.placement.items() if service in services]
+
+    def order_cells(self, partition: int) -> list[Any]:
+        """Every cell that believes to have a partition of the order log: at rest one."""
+        found: list[Any] = []
+        for name in self.processes_of("oms"):
+            host = self.newest(name)
+            if host is not None and partition in (here := host.service("oms").cells.here):  # type: ignore[attr-defined]
+                found.append(here[partition])
+        return found
 
     def _died(self, host: Host) -> None:
         self.deaths += 1
         self.hosts[host.name].remove(host)
-        self.loop.world.call_later(self.rng.random() * _RESTART_SECONDS_MAX, self._restart, host.name)
+        seconds_max = _RESTART_SECONDS_MAX if self.replicas == 1 else _REPLICA_AWAY_SECONDS_MAX
+        self.loop.world.call_later(self.rng.random() * seconds_max, self._restart, host.name)
 
     def _restart(self, name: str) -> None:
         if not self.hosts[name] and not self._stopping:
@@ -221,8 +305,9 @@ class World:
         try:
             async with asyncio.timeout(READY_SECONDS_MAX):
                 for service in sorted(self._factories):
-                    while (reply := await self.ask(service, "GET", "/readyz")).status != 200:
-                        await asyncio.sleep(0.05)
+                    for name in self.processes_of(service):
+                        while (reply := await self.ask(service, "GET", "/readyz", process=name)).status != 200:
+                            await asyncio.sleep(0.05)
         except TimeoutError:
             raise Broken("the stack does not get ready", [f"{service}: {reply}"]) from None
 
@@ -237,17 +322,30 @@ class World:
         *,
         headers: dict[str, str] | None = None,
         seconds_max: float = 2.0,
+        process: str = "",
     ) -> Reply:
-        """Ask a service as a client does; status 0 if nobody answers or the answer is lost."""
+        """Ask a service as a client does; status 0 if nobody answers or the answer is lost.
+
+        Args:
+            process: Which replica; any if there is no name.
+        """
         try:
-            status, raw = await self._send(service, method, target, body, headers or {}, seconds_max)
+            status, raw = await self.send(service, method, target, body, headers or {}, seconds_max, process)
         except NoAnswer as error:
             return Reply(0, {"detail": str(error)})
         return Reply(status, json.loads(raw) if raw else {})
 
-    async def _send(
-        self, service: str, method: str, target: str, body: Any, headers: dict[str, str], seconds_max: float
+    async def send(
+        self,
+        service: str,
+        method: str,
+        target: str,
+        body: Any,
+        headers: dict[str, str],
+        seconds_max: float,
+        process: str = "",
     ) -> tuple[int, bytes]:
+        """Ask a service; the status and the body. Raises `NoAnswer`."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else b""
         answer: asyncio.Future[tuple[int, bytes]] = self.loop.create_future()
         network, rng = self.network, self._network_rng
@@ -267,12 +365,12 @@ class World:
                 answer.set_exception(NoAnswer(text.decode()))
 
         if rng.random() >= network.request_lost:
-            self._travel(self._deliver, service, method, target, raw, headers, reply)
+            self._travel(self._deliver, service, process, method, target, raw, headers, reply)
         else:
             self.injected["LostMessages"] += 1
         if rng.random() < network.duplicated:
             self.injected["DuplicatedRequests"] += 1
-            self._travel(self._deliver, service, method, target, raw, headers, reply)
+            self._travel(self._deliver, service, process, method, target, raw, headers, reply)
         try:
             async with asyncio.timeout(seconds_max):
                 return await answer
@@ -283,10 +381,17 @@ class World:
         self.loop.world.call_later(self._network_rng.random() * self.network.seconds_max, callback, *args)
 
     def _deliver(
-        self, service: str, method: str, target: str, raw: bytes, headers: dict[str, str], reply: Callable[..., None]
+        self,
+        service: str,
+        process: str,
+        method: str,
+        target: str,
+        raw: bytes,
+        headers: dict[str, str],
+        reply: Callable[..., None],
     ) -> None:
-        name = next(name for name, services in stack.PLACEMENT.items() if service in services)
-        hosts = self.hosts[name]
+        names = [process] if process else self.processes_of(service)
+        hosts = self.hosts[names[0] if len(names) == 1 else self._network_rng.choice(names)]
         if not hosts:
             reply(0, b"connection refused")
             return
@@ -297,9 +402,11 @@ class World:
     async def _post(self, url: str, body: bytes, *, authorization: str = "", seconds_max: float = 2.0) -> Answer:
         """How risk reaches the order service and the venue, and the order service risk."""
         parts = urlsplit(url)
-        service = next(name for name, facts in SERVICES.items() if facts.port == parts.port)
+        name = next(name for name, port in stack.ports(self.replicas).items() if port == parts.port)
+        service, _, number = name.partition("-") if name not in SERVICES else (name, "", "")
+        process = f"orders-{number}" if number else self.processes_of(service)[0]
         try:
-            status, text = await self._send(service, "POST", parts.path, body, {}, seconds_max)
+            status, text = await self.send(service, "POST", parts.path, body, {}, seconds_max, process)
         except NoAnswer as error:
             return Answer(0, detail=str(error))
         return Answer(status, text)

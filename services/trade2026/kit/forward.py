@@ -26,7 +26,7 @@ _IDLE_MAX = 64
 _IDLE_SECONDS_MAX = 30.0
 """The other side closes what is idle after twice as long."""
 _HEAD_BYTES_MAX = 64 * 1024
-_HANDED_ON = (b"authorization", b"content-type", b"idempotency-key", b"traceparent", b"causation-id")
+HANDED_ON = (b"authorization", b"content-type", b"idempotency-key", b"traceparent", b"causation-id")
 
 
 class Line(NamedTuple):
@@ -138,7 +138,7 @@ def target_of(request: Request) -> str:
 
 def _head(member: Member, method: str, target: str, headers: Mapping[bytes, bytes], length: int) -> bytes:
     lines = [f"{method} {target} HTTP/1.1\r\nhost: {member.address}\r\ncontent-length: {length}\r\n".encode("latin-1")]
-    for name in _HANDED_ON:
+    for name in HANDED_ON:
         if name in headers:
             if b"\r" in headers[name] or b"\n" in headers[name]:
                 raise Problem(422, "malformed_header", f"{name.decode()} can't be a header", field=name.decode())
