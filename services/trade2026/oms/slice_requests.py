@@ -73,28 +73,35 @@ class SliceRequests:
 
     async def _ask(self, limit: _Limit) -> None:
         await asyncio.sleep(0)  # those that come with it are asked for with it
-        before, short = self._value(limit), self._short[limit]
+        before = self._value(limit)
         try:
             async with asyncio.timeout(self.seconds_max):
-                granted = await self._is_to_be_had(limit, before + short)
-                if not granted and short > 1:  # not for all of them: for some
-                    granted = await self._is_to_be_had(limit, before + 1)
-                while granted and limit[1] != "order_rate":  # that takes its time
-                    if await self._grows(limit, before):
+                needed = await self._to_be_had(limit, before, before + self._short[limit])
+                while needed and limit[1] != "order_rate":  # that takes its time
+                    if await self._reaches(limit, needed):
                         return
-                    granted = await self._is_to_be_had(limit, before + 1)  # others may have been faster
+                    needed = await self._to_be_had(limit, before, needed)  # others may have been faster
+                if self._value(limit) > before:
+                    return
                 pause = _NOTHING_SECONDS
         except TimeoutError:
             pause = _SILENT_SECONDS
         self._silent_until[limit] = asyncio.get_running_loop().time() + pause
 
-    async def _grows(self, limit: _Limit, before: int) -> bool:
-        """Wait for a moment; whether the part is larger."""
+    async def _reaches(self, limit: _Limit, needed: int) -> bool:
+        """Wait for a moment; whether the part is as large. It may become so in several steps."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
-                while self._value(limit) <= before:
+                while self._value(limit) < needed:
                     await self._limits.adopted.wait()
-        return self._value(limit) > before
+        return self._value(limit) >= needed
+
+    async def _to_be_had(self, limit: _Limit, before: int, needed: int) -> int:
+        """How large the part may become: as needed for all that wait, or for some of them, or 0."""
+        for size in dict.fromkeys((needed, before + 1)):
+            if size <= self._value(limit) or await self._is_to_be_had(limit, size):
+                return size
+        return 0
 
     async def _is_to_be_had(self, limit: _Limit, needed: int) -> bool:
         if "risk" not in self._settings.ports:

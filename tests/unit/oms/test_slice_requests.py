@@ -5,10 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 
 from trade2026.controls.limits import LimitBook, Slice
 from trade2026.controls.slices import Shortage
 from trade2026.kit.calls import Answer
+from trade2026.oms import slice_requests
 from trade2026.oms.slice_requests import SliceRequests
 
 SHORT = Shortage("stack", "max_open_orders", 11)
@@ -17,8 +19,8 @@ SHORT = Shortage("stack", "max_open_orders", 11)
 class Risk:
     """Answers requests, and grants what it said."""
 
-    def __init__(self, room: int = 100, silent: bool = False) -> None:
-        self.room, self.silent = room, silent
+    def __init__(self, room: int = 100, silent: bool = False, steps: int = 1) -> None:
+        self.room, self.silent, self.steps = room, silent, steps
         self.asked: list[int] = []
         self.value = 10
         self.limits = SimpleNamespace(adopted=asyncio.Event())
@@ -31,7 +33,9 @@ class Risk:
             return Answer(0, detail="no answer")
         granted = needed <= self.room
         if granted:
-            asyncio.get_running_loop().call_soon(self._grant, needed)
+            self.steps -= 1
+            less = self.steps + 1 if self.steps > 0 else 0
+            asyncio.get_running_loop().call_soon(self._grant, needed - less)
         return Answer(200, msgspec.json.encode({"granted": granted}))
 
     def _grant(self, value: int) -> None:
@@ -88,6 +92,16 @@ async def test_where_there_is_not_enough_for_all_there_may_be_for_some_and_nobod
     asking._silent_until = Held()
     assert [await asking.more(SHORT) for _ in range(5)] == [False] * 5
     assert nothing.asked == [11]
+
+
+async def test_what_comes_late_and_in_steps_is_waited_for_to_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slice_requests, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(SliceRequests, "seconds_max", 60.0)
+    risk = Risk(steps=5)
+    asking = requests(risk)
+    assert await asking.more(Shortage("stack", "max_open_orders", 40))
+    assert set(risk.asked) == {40}
+    assert len(risk.asked) > 1
 
 
 async def test_a_silent_risk_is_waited_for_once_and_not_by_each() -> None:
