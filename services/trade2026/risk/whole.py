@@ -91,7 +91,7 @@ class WholeStops:
                 meter, is_known = Meter(scope, rate, most), past.is_all or released >= past.since
                 most.setdefault(scope, 0 if is_known else past.since + meter.most)
                 Meter(scope, rate, least).take(ts)
-                if not meter.take(ts):
+                if not meter.take(ts) and not is_known:  # it may have been taken, with less before it
                     most[scope] = ts + meter.most
         if not is_final and any(most[scope] > max(now, least[scope]) for scope in most):
             return False
