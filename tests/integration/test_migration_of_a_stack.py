@@ -182,7 +182,7 @@ def test_what_can_not_be_is_refused_with_what_to_do(desk: Desk, refused: Callabl
 
     holder = StateDir(desk.here)
     holder.lock()
-    assert "stop it with `trade2026 down" in refused()
+    assert "Stop it with `trade2026 down" in refused()
     holder.unlock()
 
     holder.write_running({"bus": "kafka", "stack": desk.name})

@@ -77,9 +77,10 @@ def symbols(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def accounts(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Every account that has traded."""
-    answer = _ask(ctx, "pnl", "/pnl")
-    return _matching((row["account"] for row in answer.get("accounts", [])), incomplete)
+    """Every account that has traded, and those of the newest orders."""
+    traded = _ask(ctx, "pnl", "/pnl").get("accounts", [])
+    ordered = _ask(ctx, "oms", "/orders", {"limit": _ORDERS_MAX}).get("orders", [])
+    return _matching(sorted({row["account"] for row in (*traded, *ordered) if "account" in row}), incomplete)
 
 
 def scopes(ctx: typer.Context, incomplete: str) -> list[str]:

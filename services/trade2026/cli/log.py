@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from trade2026.cli.target import Target
     from trade2026.kit.bus.port import Bus, Record
     from trade2026.kit.settings import ProcessSettings
     from trade2026.local.state import StateDir
@@ -56,7 +57,10 @@ def trace(
         if not newest:
             raise CliError(f"{account} has no orders: name an order, or an --account", FAILED)
         order_id = str(newest[0]["order_id"])
-    answer = target.call("archive", "GET", path_to("trace", order_id))
+    try:
+        answer = target.call("archive", "GET", path_to("trace", order_id))
+    except CliError as error:
+        raise _with_range(target, error) from error
     if as_json:
         print_json(answer)
         return
@@ -65,6 +69,20 @@ def trace(
     kind = "parent" if order_id.startswith("e") else "order"
     typer.echo(f"{kind} {answer['order_id']}, trace {answer.get('trace_id') or 'unknown'}\n")
     print_table(waterfall(answer["events"]))
+
+
+def _with_range(target: "Target", error: CliError) -> CliError:
+    """The same error with the orders that there are, where the one that is meant is none of them."""
+    if (error.problem or {}).get("code") != "unknown_order":
+        return error
+    try:
+        newest = target.call("oms", "GET", "/orders", query={"limit": 1})["orders"]
+    except CliError:
+        return error
+    there = f"the newest order is {newest[0]['order_id']}" if newest else "there are no orders yet"
+    count = partitions_of(target.state, "orders.events") if target.state is not None else 1
+    parts = f", in partitions 0 to {count - 1} (the number after the first letter)" if count > 1 else ""
+    return CliError(f"{error}: {there}{parts}; `trade2026 order list` shows them", error.exit_code, error.problem)
 
 
 def waterfall(found: list[dict[str, Any]]) -> "Table":
@@ -140,7 +158,8 @@ def tail(
     state = find_state(state_dir)
     count = partitions_of(state, topic)
     if partition is not None and partition >= count:
-        raise CliError(f"{topic} has {count} partition(s), the last is {count - 1}", USAGE)
+        there = "only partition 0" if count == 1 else f"partitions 0 to {count - 1}"
+        raise CliError(f"{topic} has no partition {partition}: it has {there}", USAGE)
     wanted = range(count) if partition is None else [partition]
     asyncio.run(_tail(state, topic, wanted, start, follow, as_json))
 
@@ -167,6 +186,9 @@ async def _tail(
 async def _print_to_end(bus: "Bus", topic: str, partition: int, start: int | None, as_json: bool) -> int:
     """Print what is there; returns the position after it."""
     end, oldest = await bus.end(topic, partition), await bus.start(topic, partition)
+    if start is not None and not oldest <= start < end:
+        there = f"has positions {oldest} to {end - 1}" if oldest < end else f"is empty, its next position is {end}"
+        typer.echo(f"note: {topic}/{partition} {there}; {start} is none of them", err=True)
     at = max(oldest, end - 20 if start is None else start)
     while at < end and (records := await bus.read(topic, partition, at, _PAGE)):
         for record in records:

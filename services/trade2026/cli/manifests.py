@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trade2026.cli.output import USAGE, AsJson, CliError, ManifestPath, print_json, show, show_rows, warn
+from trade2026.cli.output import USAGE, AsJson, CliError, ManifestPath, StatePath, print_json, show, show_rows, warn
 
 if TYPE_CHECKING:
     from trade2026.stack.manifest import Manifest, ManifestError
@@ -81,12 +81,14 @@ def check_keys(file: Path, keys_file: str) -> None:
         raise CliError(f"{file}: spec.security.keysFile: {error}", USAGE) from error
 
 
-def validate(file: ManifestPath, as_json: AsJson = False) -> None:
-    """Say whether a manifest is right, and if not, what to change.
+def validate(file: ManifestPath, state_dir: StatePath = None, as_json: AsJson = False) -> None:
+    """Say whether a manifest is right, and if not, what to change; with --state-dir also whether it fits what is there.
 
     Example: trade2026 validate -f manifests/quickstart.yaml
     """
     manifest = read_all(file)
+    if state_dir is not None:
+        check_log(file, state_dir)
     stack, strategies = manifest.stack, len(manifest.strategies)
     spec = stack.spec
     traded = f", {strategies} strateg{'y' if strategies == 1 else 'ies'}" if strategies else ""
@@ -98,6 +100,17 @@ def validate(file: ManifestPath, as_json: AsJson = False) -> None:
         as_json,
         f"{file} is valid: stack {stack.metadata.name}, {len(spec.instruments)} instrument(s), {len(spec.venues)} venue(s){traded}",
     )
+
+
+def check_log(file: Path, state_dir: Path) -> None:
+    """Raise a `CliError` if a state directory has its log elsewhere, or in other parts, than the manifest says."""
+    from trade2026.local.log_place import AnotherLog, log_in, refuse_another_log
+    from trade2026.local.state import StateDir
+
+    try:
+        refuse_another_log(log_in(StateDir(state_dir)), planned(file, 0, None))
+    except AnotherLog as error:
+        raise CliError(f"{file} does not fit {state_dir}: {error}", USAGE) from error
 
 
 def limits_too_small(manifest: "Manifest") -> list[str]:

@@ -19,6 +19,8 @@ def migrate(
         Path | None,
         typer.Option(
             "--from",
+            "--state-dir",
+            envvar="TRADE2026_STATE_DIR",
             help="State directory of the embedded stack; .trade2026/STACK if omitted. It stays as it is.",
             show_default=False,
         ),
@@ -53,7 +55,7 @@ def migrate(
     stack = read(file)
     source = source or STATE_ROOT / stack.metadata.name
     target = target or source.with_name(f"{source.name}-kafka")
-    with _Errors():
+    with _Errors(source, is_move=not (dry_run or verify)):
         from trade2026.local.migration.migration import Migration
         from trade2026.local.state import StateDir
 
@@ -93,7 +95,14 @@ class _Progress:
 
 
 class _Errors:
-    """What goes wrong on the way, for a person."""
+    """What goes wrong on the way, for a person.
+
+    Args:
+        is_move: Something may have been moved before it went wrong.
+    """
+
+    def __init__(self, source: Path, *, is_move: bool) -> None:
+        self._source, self._is_move = source, is_move
 
     def __enter__(self) -> None:
         return None
@@ -104,15 +113,22 @@ class _Errors:
         from trade2026.local.infra.component import InfraError
         from trade2026.local.migration.moves import MigrationRefused
         from trade2026.local.runner import RunError
-        from trade2026.local.state import StateError
+        from trade2026.local.state import Held, StateError
         from trade2026.stack.planner import PlanError
         from trade2026.stores.lake import LakeError
         from trade2026.stores.timeseries.port import StoreError
 
+        if isinstance(error, Held):
+            raise CliError(
+                f"{error.path} is in use: a stack is up there, and what grows can't be moved. Stop it with "
+                f"`trade2026 down --state-dir {error.path}`, then give this command again",
+                FAILED,
+            ) from error
         if isinstance(error, MigrationRefused | PlanError | RunError | ConfigurationError | StateError):
             raise CliError(str(error), FAILED) from error
         if isinstance(error, BusError | InfraError | LakeError | OSError | StoreError):
-            raise CliError(f"{error}; what was moved so far stays: start the move again to go on", FAILED) from error
+            told = f"{error}; {self._source} is as it was, and the same command goes on from here"
+            raise CliError(told if self._is_move else str(error), FAILED) from error
 
 
 _COLUMNS = {"topic": "TOPIC", "partition": ">PARTITION", "start": ">FROM", "end": ">TO", "records": ">RECORDS"}
@@ -125,7 +141,8 @@ def _show_estimate(result: dict[str, Any]) -> None:
     if size := result["timeseries_bytes"]:
         typer.echo(f"time series of {size:,} bytes go to QuestDB")
     for name, fate in result["stores"].items():
-        typer.echo(f"  {name}: {fate}")
+        if name not in result["unused"]:
+            typer.echo(f"  {name}: {fate}")
     typer.echo("nothing was changed")
 
 

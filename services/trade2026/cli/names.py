@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_SECONDS = 3.0
 _ORDERS_MAX = 1_000
-"""The newest orders, which are looked through for a strategy's name."""
+"""The newest orders, which are looked through for the names of accounts and strategies."""
 
 
 def stranger(target: Target, scope: str) -> str:
@@ -51,6 +51,9 @@ def _accounts(target: Target, wanted: str) -> set[str]:
         known.add(wanted)
     with contextlib.suppress(CliError):
         known.update(row["account"] for row in _ask(target, "pnl", "/pnl")["accounts"])
+    with contextlib.suppress(CliError):  # those that have orders and no execution yet
+        newest = _ask(target, "oms", "/orders", {"limit": _ORDERS_MAX})["orders"]
+        known.update(order["account"] for order in newest if "account" in order)
     return known
 
 

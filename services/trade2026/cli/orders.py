@@ -6,8 +6,8 @@ import typer
 
 from trade2026.cli import completion
 from trade2026.cli.names import first_order
-from trade2026.cli.output import AsJson, StatePath, print_json, show, show_fields, show_rows
-from trade2026.cli.submit import SubmitCommand
+from trade2026.cli.output import AsJson, CliError, StatePath, print_json, show, show_fields, show_rows
+from trade2026.cli.submit import SubmitCommand, new_client_order_id, uncertain
 from trade2026.cli.target import find, path_to
 
 _TYPES = ("MARKET", "LIMIT", "STOP", "STOP_LIMIT", "TRAILING_STOP", "ICEBERG")
@@ -37,7 +37,7 @@ def submit(
         typer.Option(help="The stack's default account if omitted.", autocompletion=completion.accounts),
     ] = None,
     client_order_id: Annotated[
-        str | None, typer.Option("--client-order-id", "--id", help="Makes a retry safe.")
+        str | None, typer.Option("--client-order-id", "--id", help="Makes a retry safe; one is made if omitted.")
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="On whose behalf.")] = None,
     trader: Annotated[str | None, typer.Option(help="Who decided it.")] = None,
@@ -67,7 +67,7 @@ def submit(
         "time_in_force": time_in_force,
         "expire_at": expire_at,
         "account": account,
-        "client_order_id": client_order_id,
+        "client_order_id": new_client_order_id() if client_order_id is None else client_order_id,
         "strategy": strategy,
         "trader": trader,
         "desk": desk,
@@ -75,7 +75,11 @@ def submit(
         "reduce_only": reduce_only or None,
     }
     target = find(state_dir)
-    answer = target.call("oms", "POST", "/orders", {name: value for name, value in body.items() if value is not None})
+    sent = {name: value for name, value in body.items() if value is not None}
+    try:
+        answer = target.call("oms", "POST", "/orders", sent)
+    except CliError as error:
+        raise uncertain(error, sent, state_dir) from error
     show(answer, as_json, f"{answer['order_id']} {answer['status']}")
     if account and not as_json and (told := first_order(target, account, answer["order_id"])):
         typer.echo(f"note: {told}", err=True)

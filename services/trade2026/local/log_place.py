@@ -39,7 +39,7 @@ def refuse_another_log(before: dict[str, Any], planned: Plan) -> None:
         )
     if before.get("partitions", wanted["partitions"]) != wanted["partitions"]:
         raise AnotherLog(
-            f"spec.bus.partitions is {wanted['partitions']}, but this stack's log has {before['partitions']}: an account "
-            f"would be looked for where it is not. Put {before['partitions']} back, or choose another --state-dir for a "
+            f"spec.bus.partitions is {wanted['partitions']}, but this stack's log has {before['partitions']}, and "
+            f"that can't be changed: an account would be looked for where it is not. Put {before['partitions']} back, or choose another --state-dir for a "
             "stack that begins anew"
         )

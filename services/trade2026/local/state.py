@@ -27,6 +27,13 @@ class StateError(Exception):
 class Held(StateError):
     """Another process has the directory."""
 
+    def __init__(self, path: Path, holder: int) -> None:
+        super().__init__(
+            f"{path} is in use{f' by process {holder}' if holder else ''}: stop it with "
+            f"`trade2026 down --state-dir {path}`, or give this one another --state-dir and --port-offset"
+        )
+        self.path = path
+
 
 class StateDir:
     """Paths and rules of one stack's state directory."""
@@ -79,11 +86,7 @@ class StateDir:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(handle)
-            holder = self.holder()
-            raise Held(
-                f"{self.path} is in use{f' by process {holder}' if holder else ''}: stop it with "
-                f"`trade2026 down --state-dir {self.path}`, or give this one another --state-dir and --port-offset"
-            ) from error
+            raise Held(self.path, self.holder()) from error
         os.truncate(handle, 0)
         os.write(handle, json.dumps({"pid": os.getpid(), "since": time.time()}).encode())
         self.unlock()  # of one that was taken away

@@ -1,8 +1,9 @@
 """The brokers of Apache Kafka that a stack keeps its log on. Secrets stay out: a manifest says where they are."""
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trade2026.stack.strict import Model
 
@@ -43,11 +44,14 @@ class Sasl(Model):
     password_file: str = Field(default="", description="File with the password, instead.")
 
 
+_SERVERS = r"^[A-Za-z0-9._\[\]:-]+:\d{1,5}(,[A-Za-z0-9._\[\]:-]+:\d{1,5})*$"
+
+
 class Kafka(Model):
     """Brokers of Apache Kafka, and how topics are made there."""
 
     bootstrap_servers: str = Field(
-        pattern=r"^[A-Za-z0-9._\[\]:-]+:\d+(,[A-Za-z0-9._\[\]:-]+:\d+)*$",
+        pattern=_SERVERS,
         description="Where to ask first: HOST:PORT, several with commas between. Topics begin with the stack's name.",
     )
     replication: int = Field(default=1, ge=1, le=9, description="Copies of each topic; 1 makes every append an fsync.")
@@ -62,6 +66,13 @@ class Kafka(Model):
     )
     tls: Tls | None = Field(default=None, description="Speak TLS; `{}` trusts what the system trusts.")
     sasl: Sasl | None = Field(default=None, description="Say who we are; `{}` takes the defaults.")
+
+    @field_validator("bootstrap_servers", mode="before")
+    @classmethod
+    def _is_written_as_addresses(cls, value: object) -> object:
+        if isinstance(value, str) and not re.match(_SERVERS, value):
+            raise ValueError(f'must be host:port[,host:port], such as "kafka-1:9092,kafka-2:9092", not {value!r}')
+        return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Kafka":

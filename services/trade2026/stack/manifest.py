@@ -1,5 +1,6 @@
 """From the text of a manifest to a `TradingStack` and its `Strategy`s, or to every fault in it, each with its line."""
 
+import re
 import types
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -276,12 +277,14 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
             if isinstance(context["error"], FieldError):
                 faults.append(Fault(f"{_path(loc)}.{context['error'].path}", message))
             elif loc == ("spec",) and ": " in message:
-                inner, _, message = message.partition(": ")
-                faults.append(Fault(f"spec.{inner}", message))
+                for inner, _, said in (line.partition(": ") for line in message.splitlines()):
+                    faults.append(Fault(f"spec.{inner}", said))
             else:
                 faults.append(Fault(_path(loc), message))
         elif kind == "literal_error":
-            faults.append(Fault(_path(loc), f"must be {context['expected']}".replace("'", "")))
+            words = re.findall(r"'([^']*)'", context["expected"])
+            meant = nearest(str(item["input"]), words, otherwise="")
+            faults.append(Fault(_path(loc), f"must be {context['expected']}".replace("'", "") + meant))
         elif kind == "string_pattern_mismatch":
             faults.append(
                 Fault(_path(loc), f"is not written as it must be ({context['pattern']})" + _explained(model, loc))

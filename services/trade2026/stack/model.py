@@ -4,6 +4,7 @@ Strict: a field that is not known is an error that names the nearest one, `true`
 amounts are decimal text or numbers, never rounded. The custom resource definition is made from here.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -370,28 +371,29 @@ class Spec(Model):
         return value
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "Spec":
+    def _fits_together(self) -> "Spec":
+        if found := [*self._misnamed(), *self._unshared()]:
+            raise ValueError("\n".join(found))  # a line each: all that is wrong is told at once
+        return self
+
+    def _misnamed(self) -> Iterator[str]:
         venues = [venue.name for venue in self.venues]
         ids: list[str] = []
         for index, instrument in enumerate(self.instruments):
             at = f"instruments[{index}]"
             if instrument.venue is not None and instrument.venue not in venues:
-                raise ValueError(
-                    f"{at}.venue: {instrument.venue!r} is no venue of this stack{nearest(instrument.venue, venues)}"
-                )
+                yield (f"{at}.venue: {instrument.venue!r} is no venue of this stack{nearest(instrument.venue, venues)}")
             identifier = self.instrument_id(instrument)
             if identifier in ids:
-                raise ValueError(f"{at}: {identifier} is listed twice; keep one of them")
+                yield (f"{at}: {identifier} is listed twice; keep one of them")
             ids.append(identifier)
             if not self.quote_of(instrument):
-                raise ValueError(
+                yield (
                     f"{at}.quote: is missing, and {instrument.symbol!r} does not end with the base currency "
                     f"{self.base_currency}; say what it is priced in"
                 )
-            if not self.base_of(instrument):
-                raise ValueError(
-                    f"{at}.base: is missing and can't be told from {instrument.symbol!r}; say what is bought"
-                )
+            elif not self.base_of(instrument):
+                yield (f"{at}.base: is missing and can't be told from {instrument.symbol!r}; say what is bought")
         for at, limits in self.limit_sets():
             for field, names, known in (
                 ("allowedInstruments", limits.allowed_instruments, self.known_instruments()),
@@ -401,33 +403,28 @@ class Spec(Model):
                 for name in names or ():
                     if name not in known:
                         kind = "venue" if field == "allowedVenues" else "instrument"
-                        raise ValueError(f"{at}.{field}: {name!r} is no {kind} of this stack{nearest(name, known)}")
+                        yield (f"{at}.{field}: {name!r} is no {kind} of this stack{nearest(name, known)}")
         for name in self.risk.instruments:
             if name not in self.known_instruments():
-                raise ValueError(
+                yield (
                     f"risk.instruments: {name!r} is no instrument of this stack{nearest(name, self.known_instruments())}"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _replicas_can_share(self) -> "Spec":
+    def _unshared(self) -> Iterator[str]:
         for name, service in self.services.items():
             count, at = service.replicas.min, f"services.{name}.replicas.min"
             if count == 1:
                 continue
             if not SERVICES[name].by_account:
                 shared = ", ".join(facts.name for facts in SERVICES.values() if facts.by_account)
-                raise ValueError(f"{at}: {name} runs once; more than one can be had of {shared}")
+                yield (f"{at}: {name} runs once; more than one can be had of {shared}")
             if self.bus.type == "embedded":
-                raise ValueError(f"{at}: the embedded bus is for one process a service; use bus.type kafka")
+                yield (f"{at}: the embedded bus is for one process a service; use bus.type kafka")
             if count > self.bus.partitions:
-                raise ValueError(
-                    f"{at}: {count} replicas can't share bus.partitions {self.bus.partitions}: some would have none"
-                )
+                yield (f"{at}: {count} replicas can't share bus.partitions {self.bus.partitions}: some would have none")
             together = [facts.name for facts in SERVICES.values() if facts.group == SERVICES[name].group]
             if self.placement != "spread" and together != [name]:
-                raise ValueError(f"{at}: {name} shares its process with others; use placement: spread")
-        return self
+                yield (f"{at}: {name} shares its process with others; use placement: spread")
 
     def limit_sets(self) -> list[tuple[str, LimitSet]]:
         """Every set of limits with its place in the spec."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import typer
 
 from trade2026.cli.app import app
+from trade2026.local.state import StateDir
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 QUICKSTART = str(MANIFESTS / "quickstart.yaml")
@@ -145,10 +147,63 @@ def test_a_refusal_is_shown_with_its_code_and_what_the_platform_said(cli: Any, s
     stack.answers["POST /orders"] = (422, problem)
     result = cli("order", "submit", "BTCUSDT", "buy", "9")
     assert result.code == 4
+    assert "is not known" not in result.err
     assert "too large [MAX_ORDER_VALUE]" in result.err
     assert "order_id: o2" in result.err
     as_json = cli("order", "submit", "BTCUSDT", "buy", "9", "--json")
     assert json.loads(as_json.err)["problem"] == problem
+
+
+@pytest.mark.parametrize("given", ["", "mine"])
+def test_where_nobody_knows_whether_an_order_was_taken_it_says_how_to_send_it_again_and_how_to_look(
+    cli: Any, stack: Any, given: str
+) -> None:
+    stack.answers["POST /orders"] = (503, {"status": 503, "code": "uncertain", "detail": "the log can't be written"})
+    named = ("--id", given) if given else ()
+    result = cli("order", "submit", "BTCUSDT", "buy", "1", "--tif", "IOC", "--post-only", "--account", "a b", *named)
+    ((_, sent),) = stack.asked
+    name = sent["client_order_id"]
+    assert name == given or name.startswith("cli-")
+    assert f"under its client order id {name} it is one order" in result.err
+    lines = [line.strip() for line in result.err.splitlines()]
+    again = next(line for line in lines if line.startswith("trade2026 order submit"))
+    assert "trade2026 order list --account 'a b' --json" in lines
+    stack.answers["POST /orders"] = (200, {"order_id": "o0-1", "status": "New"})
+    assert cli(*shlex.split(again)[1:]).out == "o0-1 New\n"
+    assert stack.asked[1] == ("POST /orders", sent)
+
+
+def test_a_trace_of_no_order_says_which_there_are(cli: Any, stack: Any) -> None:
+    stack.answers["GET /trace/o7-1"] = 404, {"status": 404, "code": "unknown_order", "detail": "no order 'o7-1'"}
+    stack.answers["GET /orders?limit=1"] = 200, {"orders": [{"order_id": "o0-17"}]}
+    assert "the newest order is o0-17; `trade2026 order list`" in cli("trace", "o7-1").err
+    stack.answers["GET /orders?limit=1"] = 200, {"orders": []}
+    assert "there are no orders yet" in cli("trace", "o7-1").err
+
+
+def test_events_from_a_position_that_is_not_there_say_which_are(cli: Any, stack: Any) -> None:
+    result = cli("events", "tail", "--from", "9")
+    assert (result.code, result.out) == (0, "")
+    assert result.err == "note: orders.events/0 is empty, its next position is 0; 9 is none of them\n"
+
+
+def test_validate_says_what_does_not_fit_a_state_directory(cli: Any, tmp_path: Path) -> None:
+    state = StateDir(tmp_path / "state")
+    state.open()
+    assert cli("validate", "-f", QUICKSTART, "--state-dir", str(state.path)).code == 0
+    state.write_running({"bus": "embedded", "partitions": 4})
+    result = cli("validate", "-f", QUICKSTART, "--state-dir", str(state.path))
+    assert result.code == 2
+    assert "this stack's log has 4, and that can't be changed" in result.err
+
+
+def test_a_stack_that_is_up_is_not_moved_and_what_stops_it_is_told(cli: Any, stack: Any) -> None:
+    (stack.state.path / "manifest.yaml").write_text(Path(QUICKSTART).read_text())
+    stack.state.write_running({"stack": "quickstart"})
+    stack.state.lock()
+    result = cli("migrate", "-f", str(MANIFESTS / "kafka.yaml"), "--state-dir", str(stack.state.path), "--dry-run")
+    assert result.code == 1
+    assert f"Stop it with `trade2026 down --state-dir {stack.state.path}`, then give this command again" in result.err
 
 
 def test_orders_are_listed_with_the_way_to_more(cli: Any, stack: Any) -> None:
@@ -431,12 +486,15 @@ def complete(cli: Any) -> Any:
 
 
 def test_ids_accounts_and_scopes_of_the_stack_are_completed(stack: Any, complete: Any) -> None:
-    stack.answers["GET /orders?limit=100"] = (200, {"orders": [{"order_id": "o0-1"}, {"order_id": "x"}]})
+    stack.answers["GET /orders?limit=100"] = (
+        200,
+        {"orders": [{"order_id": "o0-1", "account": "desk"}, {"order_id": "x"}]},
+    )
     stack.answers["GET /orders?limit=100&status=open"] = (200, {"orders": [{"order_id": "o0-1"}]})
     stack.answers["GET /pnl"] = (200, {"accounts": [{"account": "main"}, {"account": "alpha"}]})
     assert complete("trade2026 order show o") == ["o0-1"]
     assert complete("trade2026 order cancel ") == ["o0-1"]
-    assert complete("trade2026 positions ") == ["main", "alpha"]
+    assert complete("trade2026 positions ") == ["alpha", "desk", "main"]
     assert complete("trade2026 kill --scope account:a") == ["account:alpha"]
 
 
@@ -613,7 +671,7 @@ def test_events_of_all_partitions_are_printed_and_folded_or_those_of_one(cli: An
     assert ids == ["orders.events/0/0", "orders.events/0/1", "orders.events/2/0", "orders.events/2/1"]
     one = cli("events", "tail", "--partition", "2", "--from", "1", "--json").out.splitlines()
     assert [json.loads(line)["event_id"] for line in one] == ["orders.events/2/1"]
-    assert "has 3 partition(s), the last is 2" in cli("events", "tail", "--partition", "3").err
+    assert "has no partition 3: it has partitions 0 to 2" in cli("events", "tail", "--partition", "3").err
     assert json.loads(cli("replay", "--json").out)["events"] == 4
 
 

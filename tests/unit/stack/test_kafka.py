@@ -39,7 +39,10 @@ def test_every_process_is_told_where_the_brokers_are() -> None:
     ("brokers", "fault"),
     [
         ("", "needs kafka.bootstrapServers"),
-        ('kafka: {bootstrapServers: "localhost"}', "bootstrapServers"),
+        (
+            'kafka: {bootstrapServers: "localhost"}',
+            r"bootstrapServers: must be host:port\[,host:port\], .*, not 'localhost'",
+        ),
         (
             'kafka: {bootstrapServers: "a:1,b:2", minInsyncReplicas: 2}',
             "minInsyncReplicas 2 is more than replication 1",

@@ -43,6 +43,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("placement: compact", "placement: spread", "spec.placement: 'spread' needs a bus that several machines share"),
     ("placement: compact", "placement: tight", "spec.placement: must be compact, grouped or spread"),
     ("placement: compact", "bus: {type: rabbit}", "spec.bus.type: must be embedded"),
+    ("placement: compact", "placement: compakt", "must be compact, grouped or spread; did you mean 'compact'?"),
     ("placement: compact", "eventFormat: 2", "spec.eventFormat: 2 is no format that this version writes; use 1"),
     ("placement: compact", "eventFormat: true", "spec.eventFormat: must be a whole number"),
     ("placement: compact", "services: {omss: {}}", "spec.services: 'omss' is no service; did you mean 'oms'?"),

@@ -72,7 +72,10 @@ class Migration:
         self._base, self._port_offset, self._say, self._told = base, port_offset, say, told
         self._plan = prepare(text, base=base, port_offset=port_offset)
         self.stack = self._plan.stack
-        self.fates = fate_of_stores(self._stores_here(), loads(text).spec.stores)
+        here, there = self._stores_here(), loads(text).spec.stores
+        self.fates = fate_of_stores(here, there)
+        self.unused = [name for name in self.fates if getattr(here, name).type == getattr(there, name).type == "none"]
+        """Stores that neither manifest has."""
         self.to_kafka = self._plan.releases[0].settings["bus"]["type"] == "kafka"
         if not self.to_kafka and MOVED not in self.fates.values():
             raise MigrationRefused("the manifest keeps everything embedded: copy it with `trade2026 backup` instead")
@@ -91,6 +94,7 @@ class Migration:
                 **self._names(),
                 "log": [_shown(each) for each in extents if each.epoch or each.records] if self.to_kafka else [],
                 "stores": self.fates,
+                "unused": self.unused,
                 "timeseries_bytes": self._series_bytes(),
                 "files": len(kept := files.files_of(self.source.path, self._left_out)),
                 "file_bytes": files.bytes_of(self.source.path, kept),
