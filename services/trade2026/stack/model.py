@@ -347,9 +347,9 @@ class Spec(Model):
     @field_validator("services")
     @classmethod
     def _known_services(cls, value: dict[str, Service]) -> dict[str, Service]:
+        if unknown := [f"{name!r} is no service{nearest(name, SERVICES)}" for name in value if name not in SERVICES]:
+            raise ValueError("; ".join(unknown))
         for name, service in value.items():
-            if name not in SERVICES:
-                raise ValueError(f"{name!r} is no service{nearest(name, SERVICES)}")
             check(service.config, SERVICE_CONFIGS.get(name, {}), name, f"{name}.config")
         return value
 

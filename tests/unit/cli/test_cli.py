@@ -206,6 +206,15 @@ def test_a_stack_that_is_up_is_not_moved_and_what_stops_it_is_told(cli: Any, sta
     assert f"Stop it with `trade2026 down --state-dir {stack.state.path}`, then give this command again" in result.err
 
 
+def test_a_dry_run_of_a_move_names_what_becomes_of_stores_that_there_are(cli: Any, stack: Any) -> None:
+    (stack.state.path / "manifest.yaml").write_text(Path(QUICKSTART).read_text())
+    stack.state.write_running({"stack": "quickstart"})
+    result = cli("migrate", "-f", str(MANIFESTS / "kafka.yaml"), "--state-dir", str(stack.state.path), "--dry-run")
+    assert result.code == 0
+    lines = [line.strip() for line in result.out.splitlines()]
+    assert lines[-4:] == ["timeseries: moved", "cache: made anew", "lake: files", "nothing was changed"]
+
+
 def test_orders_are_listed_with_the_way_to_more(cli: Any, stack: Any) -> None:
     order = {"order_id": "o1", "status": "New", "symbol": "BTCUSDT.SIM", "quantity": "1"}
     stack.answers["GET /orders?account=main&status=open&limit=1"] = (200, {"orders": [order], "cursor": "o1"})
