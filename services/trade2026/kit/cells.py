@@ -218,7 +218,7 @@ class Cells(Generic[C]):
 
         Raises:
             Elsewhere: another replica has it.
-            Problem: 503: nobody has it just now.
+            Problem: 503: nobody has it just now, as far as is known; the group is asked again.
         """
         cell = self.here.get(partition)
         if cell is not None:
@@ -227,6 +227,7 @@ class Cells(Generic[C]):
             raise Problem(503, "not_ready", f"partition {partition} is being taken over here", retry_after=1)
         member = self.membership.whose(partition)
         if member is None or member == self.membership.me:
+            self._look_soon()  # who has it may have been told when we could not hear it
             raise Problem(503, "no_owner", f"partition {partition} has no owner just now", retry_after=1)
         raise Elsewhere(member)
 

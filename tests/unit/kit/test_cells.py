@@ -150,6 +150,7 @@ async def test_what_is_another_s_is_named_and_what_is_nobody_s_is_refused() -> N
     found, missing = cells.others()
     assert found == {OTHER: [1, 2]}, "who can be reached is named although one is missing"
     assert missing is not None and missing.code == "no_owner"
+    await until(lambda: advice.looked, "the group is asked: what was not heard once may never be told again")
     advice.known[3] = OTHER
     assert cells.others() == ({OTHER: [1, 2, 3]}, None)
     await cells.stop()
