@@ -66,10 +66,11 @@ async def behind(world: World) -> str:
     newest = {partition: await world.log.end("orders.events", partition) - 1 for partition in range(world.partitions)}
     for account in stack.ACCOUNTS if world.partitions > 1 else stack.ACCOUNTS[:1]:
         wanted = newest[partition_of(account, world.partitions)]
-        for service in POSITION_SERVICES:
-            said = (await world.ask(service, "GET", f"/positions/{account}")).body
+        for service, name in [(each, name) for each in POSITION_SERVICES for name in world.processes_of(each)]:
+            said = (await world.ask(service, "GET", f"/positions/{account}", process=name)).body
             if said.get("as_of") != wanted:
-                return f"{service} is as of {said.get('as_of', said)}, not {wanted}: {await world.ask(service, 'GET', '/health')}"
+                health = await world.ask(service, "GET", "/health", process=name)
+                return f"{service} in {name} is as of {said.get('as_of', said)}, not {wanted}: {health}"
     said = (await world.ask("archive", "GET", "/stats")).body
     if said.get("as_of") == (newest[0] if world.partitions == 1 else {str(n): seq for n, seq in newest.items()}):
         return ""

@@ -7,10 +7,10 @@ import os
 from collections import Counter
 
 import pytest
-from tests.simulation.faults import GROUP_KINDS
+from tests.simulation import faults as f
 from tests.simulation.run import Failed, run_seed
 
-SEEDS_IN_CI = 16
+SEEDS_IN_CI = 12
 REPLICAS_MIN = 2
 """Of half of the seeds; the others have one more."""
 
@@ -43,4 +43,19 @@ def test_whoever_has_a_partition_nothing_acknowledged_is_lost_doubled_or_miscoun
     assert not failures, "\n\n".join(failures)
     if len(seeds()) >= SEEDS_IN_CI:
         assert handed_over >= len(seeds())
-        assert {"Forwarded", *(kind.__name__ for kind in GROUP_KINDS)} <= injected.keys()
+        assert {"Forwarded", *(kind.__name__ for kind in f.GROUP_KINDS)} <= injected.keys()
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(
+    "storm",
+    [
+        (f.CutOff, f.DiskFull),
+        (f.HandOver, f.GroupAway, f.CommitFailure),
+        (f.ZombieOwner, f.Stall, f.CutOff),
+        (f.HandOver, f.Crash, f.SlowReads),
+    ],
+    ids=lambda storm: "+".join(kind.__name__ for kind in storm),
+)
+def test_nothing_is_lost_doubled_or_miscounted_by_several_in_a_storm_of(storm: tuple[type[f.Fault], ...], seed: int):
+    run_seed(seed, storm, REPLICAS_MIN + seed % 2)
