@@ -131,13 +131,15 @@ async def test_what_neither_has_is_trimmed_and_what_was_read_beyond_the_end_is_l
         await bus.open_reader(ORDERS, 0, 21)
 
 
-async def test_what_lies_before_a_gap_is_no_part_of_the_log(bus: ArchivedBus) -> None:
+async def test_a_log_whose_dropped_beginning_is_nowhere_does_not_pass_for_a_whole_one(bus: ArchivedBus) -> None:
     await append(bus, 20)
     await archive(bus, 5)
     await bus.kept.drop(ORDERS, 0, 8)
-    assert await bus.start(ORDERS, 0) == 8
+    with pytest.raises(Trimmed, match="the log begins at 8 and the lake has 0 to 4 of it: 7 is gone"):
+        await bus.start(ORDERS, 0)
     with pytest.raises(Trimmed, match="6 is gone"):
         await bus.read(ORDERS, 0, 6, 10)
+    assert await read_all(bus, 8) == records(8, 20)
 
 
 async def test_topics_that_are_not_archived_are_as_the_bus_has_them(bus: ArchivedBus) -> None:

@@ -221,6 +221,25 @@ def test_only_what_is_old_covered_twice_and_the_same_in_the_lake_goes(
         assert begins(stack) == 0, "the lake has something else"
         look(stack)
         assert begins(stack) > 0
+        (state / "lake" / "log").rename(state / "elsewhere")
+        for _ in range(2):
+            stack.run_inside(archiver.look())
+            told = str(stack.call("archive", "GET", "/health").json["checks"]["log_archive"])
+            assert "back from a backup" in told, told
+        (state / "elsewhere").rename(state / "lake" / "log")
+        look(stack)
+        files = {
+            path: path.read_bytes()
+            for path in (state / "lake" / "log" / "records").glob("*/partition=orders.events-0/*.parquet")
+        }
+        for path, content in files.items():
+            path.write_bytes(content[:4] + bytes(len(content) // 2) + content[4 + len(content) // 2 :])
+        stack.run_inside(archiver.look())
+        told = str(stack.call("archive", "GET", "/health").json["checks"]["log_archive"])
+        assert "put it back from a backup" in told, told
+        for path, content in files.items():
+            path.write_bytes(content)
+        look(stack)
 
 
 async def test_on_kafka_a_log_begins_exactly_after_what_was_moved(tmp_path: Path, kafka: Kafka) -> None:

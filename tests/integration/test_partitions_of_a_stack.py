@@ -10,6 +10,7 @@ import pytest
 from one_process import OneProcess
 from tests.checker import check_venue, read_orders, read_partition
 
+from trade2026.domain import events as ev
 from trade2026.domain.orders import partition_of_id
 from trade2026.domain.shards import partition_of
 from trade2026.kit.bus.sqlite import SqliteBus
@@ -132,6 +133,36 @@ def test_a_kill_reaches_every_partition_and_its_release_too(stack: OneProcess) -
     assert [alert["scope"] for alert in alerts] == ["stack"]
     assert stack.call("risk", "POST", "/resume", {"scope": "stack", "reason": "test"}).status == 200
     until_status(stack, "oms", place(stack, 1, order_type="market"), "Filled")
+
+
+def test_the_stop_of_an_account_is_where_the_account_is_and_is_released_for_good(stack: OneProcess) -> None:
+    place(stack, 0, price="40000")
+    for action in ("kill", "resume"):
+        for scope in (f"account:{ACCOUNTS[2]}", "strategy:mm"):
+            assert stack.call("risk", "POST", f"/{action}", {"scope": scope, "reason": "test"}).status == 200
+        stack.wait_until(
+            lambda action=action: (
+                len(stack.call("risk", "GET", "/killed").json["killed"]) == (2 if action == "kill" else 0)
+            ),
+            f"risk sees what {action} did",
+        )
+    until_status(stack, "oms", place(stack, 1, order_type="market"), "Filled")
+
+    async def stops() -> list[list[str]]:
+        bus = SqliteBus(stack.state / "bus", stack.settings.topics)
+        try:
+            logs = [await read_partition(bus, "orders.events", partition) for partition in PARTITIONS]
+        finally:
+            await bus.close()
+        events = [[each.data for each in log] for log in logs]
+        return [
+            [f"{type(e).__name__} {e.scope}" for e in log if isinstance(e, ev.Killed | ev.Resumed)] for log in events
+        ]
+
+    whole, account = ["strategy:mm"], f"account:{ACCOUNTS[2]}"
+    expected = [sorted(f"{what} {scope}" for what in ("Killed", "Resumed") for scope in whole) for _ in PARTITIONS]
+    expected[2] = sorted([*expected[2], f"Killed {account}", f"Resumed {account}"])
+    assert [sorted(log) for log in asyncio.run(stops())] == expected, "each once, and nowhere else"
 
 
 def test_parents_positions_and_profits_are_of_each_account_and_lists_have_all(stack: OneProcess) -> None:

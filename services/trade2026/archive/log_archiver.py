@@ -34,6 +34,8 @@ _RECORDS = 20_000
 """Moved at once: fewer are left where they are, so that the lake's files are of a good size."""
 _BYTES_MAX = 16 * 1024 * 1024
 _RECORDS_PER_READ = 1_000
+_STRIDE = 7_919
+"""A prime: from one record to the next that is looked at in the lake."""
 PAUSE_SECONDS = 0.2
 """Between two batches, so that a long move takes a small share of a core."""
 
@@ -68,6 +70,7 @@ class LogArchiver:
         """Where the log begins."""
         self.errors: dict[Place, str] = {}
         self._compared: dict[Place, int] = {}
+        self._looked_at: dict[Place, int] = {}
         self._moved = {
             topic: metrics.counter("trade2026_log_archived_records_total", "Records moved to the lake", topic=topic)
             for topic in partitions
@@ -111,9 +114,11 @@ class LogArchiver:
         place, kept = (topic, partition), self.bus.kept
         self.begins[place] = start = await kept.start(topic, partition)
         due = min(self.covered(topic, partition), await self._first_young(topic, partition, start))
-        if due - start < self.records:
+        if due - start < self.records and not start:
             return
         extent = await self.bus.archive.extent(topic, partition) or Extent(start, start)
+        if start:
+            await self._look_into_the_lake(place, start)
         if not extent.first <= start <= extent.next_seq:
             raise BusError(
                 f"{partition_name(topic, partition)} begins at {start} and the lake has {extent.first} to "
@@ -125,7 +130,17 @@ class LogArchiver:
             self._moved[topic].inc(len(batch))
             await asyncio.sleep(self.pause_seconds)
         self.archived[place] = extent
-        await self._drop(place, min(due, extent.next_seq))
+        if due - start >= self.records:
+            await self._drop(place, min(due, extent.next_seq))
+
+    async def _look_into_the_lake(self, place: Place, start: int) -> None:
+        """Read a record that only the lake has, another one each time: what is lost or damaged there is found in time.
+
+        Raises:
+            BusError: it is.
+        """
+        self._looked_at[place] = seq = (self._looked_at.get(place, 0) + _STRIDE) % start
+        await self.bus.read(*place, seq, 1)
 
     def covered(self, topic: str, partition: int) -> int:
         """Up to where everyone on this machine who folds a partition can begin after it."""

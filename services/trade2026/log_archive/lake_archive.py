@@ -1,12 +1,13 @@
 """The archive of the log as a table of the lake: a record is a row, and its position travels with it."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from trade2026.domain.shards import partition_name
 from trade2026.kit.bus.archived import ArchiveConflict, Extent, Place
-from trade2026.kit.bus.port import BusError, Record
+from trade2026.kit.bus.port import BusCorrupt, BusError, Record
 from trade2026.kit.identity import ConfigurationError
 from trade2026.kit.stamps import made_at
 from trade2026.stores.lake import Column, Kind, Lake, LakeConflict, LakeError, NoSuchTable, Selection, TableSpec
@@ -31,6 +32,8 @@ _PAGE = 5_000
 """Records that are read at a time: to open the table takes longer than to read so many."""
 _PAGES_MAX = 4
 """That are kept, one of a partition."""
+_DAMAGED = re.compile(r"Parquet|does not exist|[Nn]ot found|No such file|deserializ|Invalid JSON")
+"""In what the library says of a file that is torn or gone, and not of a store that is away."""
 _DAY_NS = 86_400 * 10**9
 
 
@@ -53,13 +56,14 @@ class LakeArchive:
 
     async def read(self, topic: str, partition: int, from_seq: int, records_max: int) -> list[Record]:
         """See `Archive.read`."""
+        if records_max == 1:  # no run through the log: what is there now is meant
+            return await asyncio.to_thread(self._read, topic, partition, from_seq, 1)
         page = self._pages.get((topic, partition), [])
         index = from_seq - page[0].seq if page else -1
         if not 0 <= index < len(page):
-            count = max(records_max, _PAGE) if records_max > 1 else 1
+            count = max(records_max, _PAGE)
             page, index = await asyncio.to_thread(self._read, topic, partition, from_seq, count), 0
-            if count > 1:
-                self._keep(topic, partition, page)
+            self._keep(topic, partition, page)
         return page[index : index + records_max]
 
     async def write(self, records: Sequence[Record]) -> Extent:
@@ -140,7 +144,14 @@ def _told(label: str) -> Iterator[None]:
         yield
     except LakeConflict as error:
         raise ArchiveConflict(f"{label}: {error}") from error
-    except (LakeError, ConfigurationError) as error:
+    except LakeError as error:
+        if _DAMAGED.search(str(error)):
+            raise BusCorrupt(
+                f"{label}: what the log has dropped can't be read in the lake any more, for its folder `log` is damaged "
+                f"({error}): put it back from a backup"
+            ) from error
+        raise BusError(f"{label}: the lake, which has what the log has dropped, does not answer: {error}") from error
+    except ConfigurationError as error:
         raise BusError(f"{label}: the lake, which has what the log has dropped, does not answer: {error}") from error
     except ImportError as error:
         raise BusError(

@@ -362,15 +362,16 @@ class OrderMachine:
     # ── kill, limits, ownership ─────────────────────────────────────────────────────────────
 
     def _kill(self, command: cmd.Kill, emit: Emit) -> int:
-        emit(
-            ev.Killed(
-                scope=command.scope,
-                reason=command.reason,
-                by=command.principal,
-                halt=command.halt,
-                cause=command.cause,
-            )
+        stop = ev.Killed(
+            scope=command.scope,
+            reason=command.reason,
+            by=command.principal,
+            halt=command.halt,
+            cause=command.cause,
         )
+        controls = self.controls
+        if (controls.halts if stop.halt else controls.kills).get(stop.scope) != stop:
+            emit(stop)  # every replica is told, each tells the others, and risk's log says it, too: once is enough
         return 0 if command.halt else self._cancel_scope(command.scope, f"killed: {command.reason}", emit)
 
     def _resume(self, command: cmd.Resume, emit: Emit) -> None:

@@ -17,6 +17,7 @@ from trade2026.controls.slices import granted_of, sliced
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
 from trade2026.domain.events import Envelope
+from trade2026.domain.shards import partition_of
 from trade2026.kit.bus.port import Bus, BusError, Record
 from trade2026.kit.clock import Clock
 from trade2026.kit.follower import Follower
@@ -144,12 +145,17 @@ class RiskFollower:
                     for scope, slices in msgspec.json.decode(granted.slices, type=Slices).items():
                         self._granted.setdefault(scope, {}).update(slices)
                     self._grant = record.seq
-            case ev.Killed() as stop:
+            case ev.Killed() as stop if self._reaches_us(stop.scope):
                 self._stops[stop.scope] = (stop, envelope)
             case ev.Resumed() as release:
                 self._stops.pop(release.scope, None)
             case _:
                 pass
+
+    def _reaches_us(self, scope: str) -> bool:
+        """Whether a scope has orders in our partition: the stop of an account elsewhere would be released elsewhere only."""
+        kind, _, name = scope.partition(":")
+        return kind != "account" or partition_of(name, self._partitions) == self.owner.partition
 
     async def _decide(self) -> None:
         stops, self._stops = self._stops, {}

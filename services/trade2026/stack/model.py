@@ -190,6 +190,13 @@ class Bus(Model):
         "the lake once snapshots cover them, and are read from there. Without it, everything stays.",
     )
 
+    @field_validator("archive_after")
+    @classmethod
+    def _some_time(cls, value: str | None) -> str | None:
+        if value is not None and duration_ns(value) == 0:
+            raise ValueError("must be longer than 0; leave it out to keep everything")
+        return value
+
     @model_validator(mode="after")
     def _brokers_are_named(self) -> "Bus":
         if (self.type == "kafka") != (self.kafka is not None):

@@ -87,16 +87,16 @@ class ArchivedBus:
         """What was dropped, at least one record. Raises `Trimmed` if the archive has not got it."""
         records = await self.archive.read(topic, partition, from_seq, records_max)
         if not records:
-            extent = await self.archive.extent(topic, partition)
-            held = f"{extent.first} to {extent.next_seq - 1}" if extent is not None else "nothing"
-            raise Trimmed(
-                f"{partition_name(topic, partition)}: the log begins at {await self.kept.start(topic, partition)} and "
-                f"the lake has {held} of it: {from_seq} is gone; put the lake's folder `log` back from a backup"
-            )
+            extent, start = await self.archive.extent(topic, partition), await self.kept.start(topic, partition)
+            raise _gone(topic, partition, from_seq, start, extent)
         return records
 
     async def start(self, topic: str, partition: int) -> int:
-        """See `Bus.start`: the oldest position that can be read without a gap. It may have to ask the archive."""
+        """See `Bus.start`. It may have to ask the archive.
+
+        Raises:
+            Trimmed: what was dropped is not in the archive: a log without its beginning must not pass for a whole one.
+        """
         start = await self.kept.start(topic, partition)
         if start == 0 or topic not in self.topics:
             return start
@@ -104,7 +104,7 @@ class ArchivedBus:
         if place not in self._firsts:
             extent = await self.archive.extent(topic, partition)
             if extent is None or extent.next_seq < start:
-                return start
+                raise _gone(topic, partition, start - 1, start, extent)
             self._firsts[place] = extent.first
         return min(start, self._firsts[place])
 
@@ -138,6 +138,14 @@ class ArchivedBus:
     async def close(self) -> None:
         """Let the log go; the archive holds nothing open."""
         await self.kept.close()
+
+
+def _gone(topic: str, partition: int, seq: int, start: int, extent: Extent | None) -> Trimmed:
+    held = f"{extent.first} to {extent.next_seq - 1}" if extent is not None else "nothing"
+    return Trimmed(
+        f"{partition_name(topic, partition)}: the log begins at {start} and the lake has {held} of it: {seq} is gone; "
+        "put the lake's folder `log` back from a backup"
+    )
 
 
 def kept_of(bus: Bus) -> Bus:
