@@ -138,7 +138,7 @@ def _outcome(world: World, journal: Journal) -> Outcome:
 def _handed_over(world: World) -> int:
     count = 0
     for partition in range(world.partitions):
-        bodies = [record.body for record in world.bus.records("orders.events", partition)]
+        bodies = [record.body for record in world.records("orders.events", partition)]
         started = [event for body in bodies if isinstance(event := ev.decode(body).data, ev.OwnerStarted)]
         names = [event.owner.rpartition("-")[0] for event in started]
         count += sum(before != after for before, after in pairwise(names))

@@ -89,7 +89,7 @@ def test_a_recorded_day_replays_to_the_same_decisions(tmp_path: Path):
         await invariants.check(world, journal)
 
     world.run(day())
-    logs = {topic: [record.body for record in world.bus.records(topic)] for topic in ("orders.events", "venue.reports")}
+    logs = {topic: [record.body for record in world.records(topic)] for topic in ("orders.events", "venue.reports")}
     orders, reports = ([ev.decode(body) for body in logs[topic]] for topic in ("orders.events", "venue.reports"))
     assert len(journal.orders) > 2_000
     assert sum(isinstance(envelope.data, ev.OrderFilled) for envelope in orders) > 500

@@ -448,10 +448,11 @@ class World:
             record.body
             for topic in stack.topics(self.partitions)
             for partition in range(topic.partitions)
-            for record in self._records(topic.name, partition)
+            for record in self.records(topic.name, partition)
         ]
 
-    def _records(self, topic: str, partition: int) -> list[Record]:
+    def records(self, topic: str, partition: int = 0) -> list[Record]:
+        """All that was ever written to a partition, and is kept, without waiting."""
         moved = self.archive.records(topic, partition)
         return moved + [record for record in self.bus.records(topic, partition) if record.seq >= len(moved)]
 
