@@ -101,7 +101,8 @@ def image(stack: Stack) -> dict[str, Any]:
         "position": [(each["symbol"], each["quantity"]) for each in stack.get("ptrc", "/positions/alpha")["positions"]],
         "realized": (pnl["realized"], pnl["fees"]),
         "limits": cli("limits"),
-        "killed": stack.get("risk", "/killed")["killed"],
+        # Since when is told to the millisecond by who has seen it, and after a restart by its alert.
+        "killed": [{k: v for k, v in stop.items() if k != "since"} for stop in stack.get("risk", "/killed")["killed"]],
     }
 
 
@@ -146,7 +147,7 @@ async def log_of(stack: Stack, topic: str) -> list[bytes]:
 def test_a_moved_stack_is_as_it_was_and_trades_on(here: Stack, there: Stack, kafka: Component, name: str) -> None:
     here.up()
     running = migrate(here, there)
-    assert running.returncode == 1 and "stop it with `trade2026 down" in running.stderr
+    assert running.returncode == 1 and "Stop it with `trade2026 down --state-dir" in running.stderr
     trade(here)
     before = image(here)
     here.down()

@@ -80,7 +80,13 @@ class Kafka(Component):
         return []
 
     def _format(self) -> None:
-        arguments = ("format", "--cluster-id", self.cluster, "--config", str(self._properties), *self.format_options())
+        arguments = (
+            "format",
+            f"--cluster-id={self.cluster}",
+            "--config",
+            str(self._properties),
+            *self.format_options(),
+        )
         try:
             done = subprocess.run(
                 self._java("kafka.tools.StorageTool", *arguments),
