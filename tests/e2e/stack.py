@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from bench.stack import ROOT, LocalStack, alive, environment, wait_for
 
-from trade2026.local.runner import RunError, check_ports, prepare
+from trade2026.local.preparation import RunError, check_ports, prepare
 from trade2026.local.state import StateDir
 
 QUICKSTART = ROOT / "manifests" / "quickstart.yaml"

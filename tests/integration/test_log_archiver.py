@@ -139,6 +139,11 @@ def read_log(settings: ProcessSettings, topic: str) -> tuple[int, list[Record]]:
     return asyncio.run(read())
 
 
+def begins_at(stack: OneProcess) -> int:
+    """Where the log of orders itself begins."""
+    return read_log(stack.settings, ORDERS)[0]
+
+
 def damage_newest(state: Path) -> None:
     for folder in (state / "snapshots").iterdir():
         newest = max(folder.glob("*.snapshot"), default=None)
@@ -194,11 +199,10 @@ def test_only_what_is_old_covered_twice_and_the_same_in_the_lake_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tmp_path / "state"
-    begins = lambda stack: read_log(stack.settings, ORDERS)[0]  # noqa: E731
     with run(state) as stack:
         trade(stack, 0)
         look(stack)
-        assert begins(stack) == 0, "no snapshot covers it"
+        assert begins_at(stack) == 0, "no snapshot covers it"
     for life in (1, 2):
         with run(state) as stack:
             trade(stack, life)
@@ -206,7 +210,7 @@ def test_only_what_is_old_covered_twice_and_the_same_in_the_lake_goes(
         archiver: LogArchiver = stack.hosted["archive"].log_archiver
         archiver.after_ns = 3_600 * 10**9
         look(stack)
-        assert begins(stack) == 0 and not (state / "lake" / "log").exists(), "it is too young"
+        assert begins_at(stack) == 0 and not (state / "lake" / "log").exists(), "it is too young"
         archiver.after_ns, read = 1, archiver.bus.archive.read
 
         async def other(topic: str, partition: int, from_seq: int, records_max: int) -> list[Record]:
@@ -218,9 +222,9 @@ def test_only_what_is_old_covered_twice_and_the_same_in_the_lake_goes(
         monkeypatch.setattr(archiver.bus.archive, "read", read)
         health = stack.call("archive", "GET", "/health").json
         assert "is not what the log has" in str(health["checks"]["log_archive"]) and health["status"] != "ok"
-        assert begins(stack) == 0, "the lake has something else"
+        assert begins_at(stack) == 0, "the lake has something else"
         look(stack)
-        assert begins(stack) > 0
+        assert begins_at(stack) > 0
         (state / "lake" / "log").rename(state / "elsewhere")
         for _ in range(2):
             stack.run_inside(archiver.look())

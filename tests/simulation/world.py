@@ -262,9 +262,12 @@ class World:
         """Every cell that believes to have a partition of the order log: at rest one."""
         found: list[Any] = []
         for name in self.processes_of("oms"):
-            host = self.newest(name)
-            if host is not None and partition in (here := host.service("oms").cells.here):  # type: ignore[attr-defined]
-                found.append(here[partition])
+            if (host := self.newest(name)) is None:
+                continue
+            oms = host.service("oms")
+            assert isinstance(oms, OmsService)
+            if partition in oms.cells.here:
+                found.append(oms.cells.here[partition])
         return found
 
     def _died(self, host: Host) -> None:

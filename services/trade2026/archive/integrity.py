@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from trade2026.domain.events import UnknownEvent, decode
 from trade2026.kit.bus.archived import kept_of
-from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, Trimmed
+from trade2026.kit.bus.port import Bus, BusCorrupt, BusError, TopicPartition, Trimmed
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +19,6 @@ STEP_SECONDS = 0.25
 """Between two steps: 2,000 records a second cost about one per cent of a core."""
 ROUND_SECONDS = 600.0
 """Between two rounds."""
-
-
-Place = tuple[str, int]
-"""A topic and one of its partitions."""
 
 
 class Integrity:
@@ -36,7 +32,7 @@ class Integrity:
         self.bus = kept_of(bus)  # what is in the lake was compared before it was dropped here
         self.checked = {(topic, partition): 0 for topic, count in topics.items() for partition in range(count)}
         """By partition, the position up to which this round has come."""
-        self.faults: dict[Place, str] = {}
+        self.faults: dict[TopicPartition, str] = {}
         """By partition, what is damaged; it stays until a whole round finds nothing."""
         self.rounds = 0
         self.step_seconds, self.round_seconds = STEP_SECONDS, ROUND_SECONDS
@@ -56,7 +52,7 @@ class Integrity:
             return "; ".join(self.faults.values())
         return ", ".join(f"{_told(place)}: checked to {position}" for place, position in self.checked.items())
 
-    async def _check(self, place: Place) -> None:
+    async def _check(self, place: TopicPartition) -> None:
         self.checked[place] = await self.bus.start(*place)
         while True:
             try:
@@ -75,7 +71,7 @@ class Integrity:
                 return
             await asyncio.sleep(self.step_seconds)
 
-    async def _step(self, place: Place) -> bool:
+    async def _step(self, place: TopicPartition) -> bool:
         topic, partition = place
         position = self.checked[place]
         records = await self.bus.read(topic, partition, position, RECORDS_PER_STEP)
@@ -91,13 +87,13 @@ class Integrity:
         self.checked[place] = position + len(records)
         return bool(records)
 
-    def _found(self, place: Place, fault: str) -> None:
+    def _found(self, place: TopicPartition, fault: str) -> None:
         if self.faults.get(place) != fault:
             log.error("damage was found: %s", fault)
         self.faults[place] = fault
 
 
-def _told(place: Place) -> str:
+def _told(place: TopicPartition) -> str:
     """A partition for a person, who need not know that there are some."""
     topic, partition = place
     return f"{topic}/{partition}" if partition else topic

@@ -8,11 +8,12 @@ any two steps loses nothing: what is in the lake is not written there again, and
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from trade2026.domain.shards import partition_name
-from trade2026.kit.bus.archived import ArchivedBus, Extent, Place
-from trade2026.kit.bus.port import BusError, Record
+from trade2026.kit.bus.archived import ArchivedBus, Extent
+from trade2026.kit.bus.port import BusError, Record, TopicPartition
 from trade2026.kit.clock import Clock
 from trade2026.kit.metrics import Metrics
 from trade2026.kit.projection import snapshot_directory
@@ -22,13 +23,29 @@ from trade2026.kit.stamps import made_at
 
 log = logging.getLogger(__name__)
 
-FOLDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "orders.events": ("oms", ("ptrc", "pnl")),
-    "venue.reports": ("gateway", ()),
-    "exeq.events": ("exeq", ()),
+
+@dataclass(frozen=True)
+class Fold:
+    """Who folds a topic, and must be able to begin after what is dropped of it."""
+
+    name: str
+    may_be_missing: bool = False
+    """It counts where it has ever kept a snapshot."""
+    of_all_partitions: bool = False
+    """It has one snapshot, which says how far it is in each partition."""
+
+    def store(self, state: Path, partition: int) -> SnapshotStore:
+        """Where its snapshots are."""
+        return SnapshotStore(
+            snapshot_directory(state, self.name, 0 if self.of_all_partitions else partition), self.name
+        )
+
+
+FOLDS: Mapping[str, tuple[Fold, ...]] = {
+    "orders.events": (Fold("oms"), Fold("ptrc", may_be_missing=True), Fold("pnl", may_be_missing=True)),
+    "venue.reports": (Fold("gateway", of_all_partitions=True),),
+    "exeq.events": (Fold("exeq"),),
 }
-"""Whose snapshots must cover a topic, and whose also must where there are any. The venue has one for all partitions."""
-_ONE_FOR_ALL = ("gateway",)
 ROUND_SECONDS = 30.0
 _RECORDS = 20_000
 """Moved at once: fewer are left where they are, so that the lake's files are of a good size."""
@@ -64,13 +81,15 @@ class LogArchiver:
         self.places = [(topic, partition) for topic, count in partitions.items() for partition in range(count)]
         self.after_ns, self.records = after_ns, records
         self.round_seconds, self.pause_seconds = ROUND_SECONDS, PAUSE_SECONDS
-        self.archived: dict[Place, Extent] = {}
+        self.archived: dict[TopicPartition, Extent] = {}
         """What the lake has, as far as it was asked."""
-        self.begins: dict[Place, int] = {}
+        self.begins: dict[TopicPartition, int] = {}
         """Where the log begins."""
-        self.errors: dict[Place, str] = {}
-        self._compared: dict[Place, int] = {}
-        self._looked_at: dict[Place, int] = {}
+        self.covered_to: dict[TopicPartition, int] = {}
+        """Up to where snapshots cover it, as of the last round."""
+        self.errors: dict[TopicPartition, str] = {}
+        self._compared: dict[TopicPartition, int] = {}
+        self._looked_at: dict[TopicPartition, int] = {}
         self._moved = {
             topic: metrics.counter("trade2026_log_archived_records_total", "Records moved to the lake", topic=topic)
             for topic in partitions
@@ -105,7 +124,7 @@ class LogArchiver:
             f"{topic}/{partition}": {
                 "begins": self.begins.get((topic, partition), 0),
                 "archived_to": extent.next_seq if (extent := self.archived.get((topic, partition))) else 0,
-                "covered_to": self.covered(topic, partition),
+                "covered_to": self.covered_to.get((topic, partition), 0),
             }
             for topic, partition in self.places
         }
@@ -113,7 +132,10 @@ class LogArchiver:
     async def _move(self, topic: str, partition: int) -> None:
         place, kept = (topic, partition), self.bus.kept
         self.begins[place] = start = await kept.start(topic, partition)
-        due = min(self.covered(topic, partition), await self._first_young(topic, partition, start))
+        self.covered_to[place] = covered = await asyncio.to_thread(self.covered, topic, partition)
+        if covered - start < self.records and not start:
+            return
+        due = min(covered, await self._first_young(topic, partition, start))
         if due - start < self.records and not start:
             return
         extent = await self.bus.archive.extent(topic, partition) or Extent(start, start)
@@ -133,7 +155,7 @@ class LogArchiver:
         if due - start >= self.records:
             await self._drop(place, min(due, extent.next_seq))
 
-    async def _look_into_the_lake(self, place: Place, start: int) -> None:
+    async def _look_into_the_lake(self, place: TopicPartition, start: int) -> None:
         """Read a record that only the lake has, another one each time: what is lost or damaged there is found in time.
 
         Raises:
@@ -144,14 +166,12 @@ class LogArchiver:
 
     def covered(self, topic: str, partition: int) -> int:
         """Up to where everyone on this machine who folds a partition can begin after it."""
-        needed, others = FOLDS[topic]
-        stores = [self._snapshots(needed, partition)]
-        stores += [store for name in others if (store := self._snapshots(name, partition)).directory.is_dir()]
-        return min(store.covered(topic, partition) for store in stores)
-
-    def _snapshots(self, name: str, partition: int) -> SnapshotStore:
-        number = 0 if name in _ONE_FOR_ALL else partition
-        return SnapshotStore(snapshot_directory(self.state, name, number), name)
+        stores = [(fold, fold.store(self.state, partition)) for fold in FOLDS[topic]]
+        return min(
+            store.covered(topic, partition)
+            for fold, store in stores
+            if not fold.may_be_missing or store.directory.is_dir()
+        )
 
     async def _first_young(self, topic: str, partition: int, start: int) -> int:
         """The first record that is too young to go; times never decrease in a partition."""
@@ -174,7 +194,7 @@ class LogArchiver:
             size += sum(len(record.body) for record in records)
         return found
 
-    async def _drop(self, place: Place, before_seq: int) -> None:
+    async def _drop(self, place: TopicPartition, before_seq: int) -> None:
         """Drop what the lake has, once it was compared."""
         compared = max(self._compared.get(place, 0), self.begins[place])
         while compared < before_seq:
@@ -185,7 +205,7 @@ class LogArchiver:
             log.info("%s begins at %d now: what was before is in the lake", partition_name(*place), begins)
         self.begins[place] = begins
 
-    async def _compare(self, place: Place, from_seq: int, before_seq: int) -> int:
+    async def _compare(self, place: TopicPartition, from_seq: int, before_seq: int) -> int:
         """Compare some records with what the lake has of them; return where to go on.
 
         Raises:

@@ -65,9 +65,10 @@ class ArchiveService(Service):
         self._tasks: list[asyncio.Task[None]] = []
 
     def _make_log_archiver(self, after_ns: int) -> LogArchiver | None:
-        bus, context = self.context.bus, self.context
-        if not after_ns or not isinstance(bus, ArchivedBus):
+        if not after_ns:
             return None
+        bus, context = self.context.bus, self.context
+        assert isinstance(bus, ArchivedBus), "a process opens its bus with what it has dropped behind it"
         partitions = {topic: self.settings.partitions(topic) for topic in sorted(bus.topics)}
         return LogArchiver(bus, context.clock, context.metrics, self.settings.state, partitions, after_ns)
 

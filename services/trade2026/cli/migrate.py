@@ -112,7 +112,7 @@ class _Errors:
         from trade2026.kit.identity import ConfigurationError
         from trade2026.local.infra.component import InfraError
         from trade2026.local.migration.moves import MigrationRefused
-        from trade2026.local.runner import RunError
+        from trade2026.local.preparation import RunError
         from trade2026.local.state import Held, StateError
         from trade2026.stack.planner import PlanError
         from trade2026.stores.lake import LakeError

@@ -91,7 +91,8 @@ def _up_here(
 ) -> None:
     import asyncio
 
-    from trade2026.local.runner import RunError, Runner
+    from trade2026.local.preparation import RunError
+    from trade2026.local.runner import Runner
     from trade2026.local.state import StateError
     from trade2026.stack.planner import PlanError
 

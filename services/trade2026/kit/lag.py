@@ -12,8 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from trade2026.kit.bus.archived import resume_position
-from trade2026.kit.bus.port import Bus, BusError
+from trade2026.kit.bus.port import Bus, BusError, Trimmed
 from trade2026.kit.clock import Clock
 from trade2026.kit.metrics import Metrics
 from trade2026.kit.stamps import made_at
@@ -105,8 +104,10 @@ class LagWatch:
         events = max(0, end - max(position, followed.next_seq))
         if not events:
             return NONE
-        begin = await resume_position(self._bus, topic, partition, followed.next_seq)
-        oldest = await self._bus.read(topic, partition, begin, 1)
+        try:
+            oldest = await self._bus.read(topic, partition, followed.next_seq, 1)
+        except Trimmed:
+            oldest = await self._bus.read(topic, partition, await self._bus.start(topic, partition), 1)
         return Lag(events, made_at(oldest[0].body) if oldest else 0)
 
     def _show(self, place: _Place) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import os
 import signal
@@ -12,28 +11,32 @@ from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
-from trade2026 import __version__
 from trade2026.kit.bus.port import BusCorrupt, BusRefused
-from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.kit.own_key import own_key
 from trade2026.local import brokers, probe, stores
 from trade2026.local.deployments import Deployments
 from trade2026.local.infra.attendant import Attendant
-from trade2026.local.infra.component import Component, InfraError
-from trade2026.local.infra.wanted import wanted, with_addresses
+from trade2026.local.infra.component import InfraError
+from trade2026.local.infra.wanted import with_addresses
 from trade2026.local.liveness import SECONDS_MAX, Liveness
-from trade2026.local.log_place import AnotherLog, log_in, log_of, refuse_another_log
-from trade2026.local.migration import journal
-from trade2026.local.migration.moves import MigrationRefused
+from trade2026.local.log_place import log_in, log_of
 from trade2026.local.ports import holder_of, is_free
+from trade2026.local.preparation import (
+    HOST,
+    RunError,
+    check_ports,
+    components_of,
+    keys_digest,
+    prepare,
+    require_its_log,
+    require_moved_whole,
+)
 from trade2026.local.process import Command, ReleaseProcess, describe_exit, stats_of, unwell_of
 from trade2026.local.state import Held, StateDir, StateError, rotate, tail, write_atomically
 from trade2026.local.stops import stops_of, trading
-from trade2026.stack.manifest import ManifestError, load_all
-from trade2026.stack.planner import Plan, PlanError, Release, changes, plan
-from trade2026.stack.strategy import Strategy
+from trade2026.stack.manifest import ManifestError
+from trade2026.stack.planner import PlanError, Release, changes
 
-HOST = "127.0.0.1"
 PROBE_SECONDS = 0.5
 READY_SECONDS_MAX = 120.0
 FAILURES_MAX = 3
@@ -41,102 +44,12 @@ FAILURES_MAX = 3
 PREDECESSOR_SECONDS_MAX = 15.0
 """For the processes of a run that was killed before: they notice, and stop by themselves."""
 _WITH_INFRA = "; `trade2026 up` with --with-infra starts one here, too (it needs Java)"
-_COMMAND_SHOWN_MAX = 80
 _REQUEST_BYTES_MAX = 2 * 1024 * 1024
-
-
-class RunError(Exception):
-    """The stack can't be run as asked; the message says what to do."""
 
 
 def serve_command(settings: Path) -> list[str]:
     """The command of one release's process."""
     return [sys.executable, "-m", "trade2026", "serve", "--settings", str(settings)]
-
-
-def prepare(text: str, *, base: Path = Path(), port_offset: int = 0, services: Collection[str] | None = None) -> Plan:
-    """Read and plan a manifest for this version.
-
-    Args:
-        base: Directory against which the files of strategies are meant.
-
-    Raises:
-        ManifestError, PlanError: it is wrong.
-        RunError: it asks for another version of the platform.
-    """
-    manifest = load_all(text)
-    stack = manifest.stack
-    if stack.spec.version != __version__:
-        raise RunError(
-            f"the manifest asks for version {stack.spec.version}, this is {__version__}: "
-            "change spec.version, or install that version"
-        )
-    strategies = [_located(strategy, base) for strategy in manifest.strategies]
-    return plan(stack, strategies, port_offset=port_offset, services=services)
-
-
-def _located(strategy: Strategy, base: Path) -> Strategy:
-    """The same with the whole path of its file, and what is in it: an edited file is another strategy."""
-    source = strategy.spec.source
-    if not source.file:
-        return strategy
-    place, colon, name = source.file.partition(":")
-    path = (base / place).absolute()
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise RunError(f"strategy {strategy.metadata.name}: {path} can't be read: {error.strerror}") from error
-    found = source.model_copy(update={"file": f"{path}{colon}{name}", "digest": digest})
-    return strategy.model_copy(update={"spec": strategy.spec.model_copy(update={"source": found})})
-
-
-def check_ports(planned: Plan) -> None:
-    """Raise `RunError` if a port that the plan needs is taken; the message says by whom and what to do."""
-    taken: dict[str, str] = {}
-    for release in planned.releases:
-        for name, port in planned.ports_of(release).items():
-            if not is_free(HOST, port):
-                taken[f"{port} ({name})"] = _holder(port)
-    _refuse(taken)
-
-
-def _refuse_another_log(before: dict[str, Any], planned: Plan) -> None:
-    try:
-        refuse_another_log(before, planned)
-    except AnotherLog as error:
-        raise RunError(str(error)) from error
-
-
-def _refuse_unfinished(state: StateDir) -> None:
-    """What was moved in part is no log to trade on."""
-    try:
-        if said := journal.unfinished(state.path):
-            raise RunError(said)
-    except MigrationRefused as error:
-        raise RunError(str(error)) from error
-
-
-def _holder(port: int) -> str:
-    holder = holder_of(port)
-    return f"process {holder.pid} ({_shortened(holder.command)})" if holder else "another program"
-
-
-def _refuse(taken: dict[str, str]) -> None:
-    """Raise `RunError` if there are ports that others have: a line for each of those processes."""
-    if not taken:
-        return
-    lines = [
-        f"  {holder} has {', '.join(port for port, by in taken.items() if by == holder)}"
-        for holder in dict.fromkeys(taken.values())
-    ]
-    raise RunError(
-        "\n".join(["ports of this stack are in use:", *lines])
-        + "\nStop it (is another stack up?), or move this stack with --port-offset 1000"
-    )
-
-
-def _shortened(command: str) -> str:
-    return command if len(command) <= _COMMAND_SHOWN_MAX else f"{command[: _COMMAND_SHOWN_MAX - 1]}…"
 
 
 class Runner:
@@ -176,12 +89,12 @@ class Runner:
         self._stop = asyncio.Event()
         self._stop_hard = asyncio.Event()
         self._started_at = time.time()
-        self._keys = self._keys_digest(self.plan, base)
+        self._keys = keys_digest(self.plan, base)
         self._server: asyncio.AbstractServer | None = None
         self._ousted = False
         self._deployments = Deployments()
         self._knocking = brokers.Knocking("" if with_infra else _WITH_INFRA)
-        self._infra = Attendant(self._components() if with_infra else [], say)
+        self._infra = Attendant(components_of(self.plan, state.path / "infra", port_offset) if with_infra else [], say)
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
@@ -194,11 +107,10 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.request_stop)
-        _refuse_unfinished(self.state)
-        _refuse_another_log(log_in(self.state), self.plan)
+        require_moved_whole(self.state)
+        require_its_log(log_in(self.state), self.plan)
         await self._wait_for_predecessor()
-        check_ports(self.plan)
-        _refuse({f"{each.port} ({each.name})": _holder(each.port) for each in self._infra.components if each.answers()})
+        check_ports(self.plan, self._infra.components)
         self._server = await self._listen()
         tasks = [asyncio.create_task(self._watch())]
         if show is not None:
@@ -282,32 +194,6 @@ class Runner:
         settings["bus"] = brokers.with_files(settings["bus"], self._base)
         settings["stores"] = stores.with_files(settings["stores"], self._base)
         return with_addresses(settings, self._infra.components)
-
-    def _components(self) -> list[Component]:
-        try:
-            found = wanted(self.plan, self.state.path / "infra", self._port_offset)
-        except InfraError as error:
-            raise RunError(f"--with-infra: {error}") from error
-        if not found:
-            raise RunError("--with-infra: the manifest asks for nothing that could be started: all is embedded")
-        return found
-
-    @staticmethod
-    def _keys_digest(planned: Plan, base: Path) -> str:
-        """What the keys are, so that a changed file is noticed: processes read it once."""
-        name = planned.releases[0].settings["keys_file"]
-        if not name:
-            return ""
-        try:
-            digest = hashlib.sha256((base / name).read_bytes()).hexdigest()
-            Keyring(str(base / name), HOST)
-        except OSError as error:
-            raise RunError(
-                f"security.keysFile {base / name} can't be read: {error.strerror}; make it with `trade2026 keys new`"
-            ) from error
-        except ConfigurationError as error:
-            raise RunError(f"security.keysFile: {error}") from error
-        return digest
 
     async def _stop_all(self) -> None:
         async with self._changing:
@@ -533,14 +419,14 @@ class Runner:
             new = prepare(text, base=base, port_offset=self._port_offset, services=self._services)
             if new.stack != self.plan.stack:
                 raise RunError(f"this is the stack {self.plan.stack!r}, the manifest names {new.stack!r}")
-            _refuse_another_log(log_of(self.plan), new)
+            require_its_log(log_of(self.plan), new)
             old, old_base = self.plan, self._base
             differences = {
                 release.name: changes(before.settings, release.settings)
                 for release in new.releases
                 if (before := old.release(release.name)) is not None
             }
-            keys = self._keys_digest(new, base)
+            keys = keys_digest(new, base)
             if keys != self._keys:
                 for lines in differences.values():
                     lines.append("keys_file: its content changed")

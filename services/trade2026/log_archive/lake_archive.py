@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from trade2026.domain.shards import partition_name
-from trade2026.kit.bus.archived import ArchiveConflict, Extent, Place
-from trade2026.kit.bus.port import BusCorrupt, BusError, Record
+from trade2026.kit.bus.archived import ArchiveConflict, Extent
+from trade2026.kit.bus.port import BusCorrupt, BusError, Record, TopicPartition
 from trade2026.kit.identity import ConfigurationError
 from trade2026.kit.stamps import made_at
 from trade2026.stores.lake import Column, Kind, Lake, LakeConflict, LakeError, NoSuchTable, Selection, TableSpec
@@ -47,7 +47,7 @@ class LakeArchive:
     def __init__(self, open_lake: Callable[[], Lake]) -> None:
         self._open_lake = open_lake
         self._lake: Lake | None = None
-        self._pages: dict[Place, list[Record]] = {}
+        self._pages: dict[TopicPartition, list[Record]] = {}
         """Of some partitions, what was read last: most of it is asked for next."""
 
     async def extent(self, topic: str, partition: int) -> Extent | None:

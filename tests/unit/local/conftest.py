@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tests.waiting import until
 
-from trade2026.local.runner import RunError, Runner, check_ports, prepare
+from trade2026.local.preparation import RunError, check_ports, prepare
+from trade2026.local.runner import Runner
 from trade2026.local.state import StateDir
 
 FAKE = Path(__file__).with_name("fake_serve.py")

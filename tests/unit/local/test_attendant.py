@@ -11,7 +11,8 @@ from tests.waiting import until
 
 from trade2026.local.infra.attendant import Attendant
 from trade2026.local.infra.component import Component, InfraError
-from trade2026.local.runner import RunError, Runner
+from trade2026.local.preparation import RunError
+from trade2026.local.runner import Runner
 from trade2026.local.state import StateDir
 
 _SERVE = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"

@@ -19,7 +19,8 @@ from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.local import control
 from trade2026.local import runner as runner_module
 from trade2026.local.deployments import user
-from trade2026.local.runner import RunError, Runner, check_ports, prepare
+from trade2026.local.preparation import RunError, check_ports, prepare
+from trade2026.local.runner import Runner
 from trade2026.local.state import Held, StateDir
 from trade2026.stack.facts import GROUPS
 

@@ -1,6 +1,7 @@
 """Limits that span partitions: whatever is granted, adopted, lost and read late, the parts are never more than the whole."""
 
 import os
+from typing import Any
 
 import msgspec
 import pytest
@@ -376,7 +377,9 @@ def test_equal_shares_are_the_whole_and_a_growth_waits_for_what_others_hold() ->
         ({"max_gross_exposure": 30 * SCALE}, "", []),
     ],
 )
-def test_a_limit_that_is_cut_finer_than_an_order_is_warned_of(limits: dict, scope: str, warned: list[str]) -> None:  # type: ignore[type-arg]
+def test_a_limit_that_is_cut_finer_than_an_order_is_warned_of(
+    limits: dict[str, Any], scope: str, warned: list[str]
+) -> None:
     book = LimitBook(stack=LimitSet(**limits), instruments={"BTC.SIM": LimitSet(max_gross_exposure=15 * SCALE)})
     orders = {"BTC.SIM": 5 * SCALE, "ETH.SIM": 10 * SCALE}
     found = too_small(book, P, orders, scope)

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 from trade2026.domain.shards import partition_name
-from trade2026.kit.bus.archived import ArchiveConflict, Extent, Place
-from trade2026.kit.bus.port import Record
+from trade2026.kit.bus.archived import ArchiveConflict, Extent
+from trade2026.kit.bus.port import Record, TopicPartition
 
 
 class MemoryArchive:
     """See `Archive`."""
 
     def __init__(self) -> None:
-        self._records: dict[Place, list[Record]] = {}
+        self._records: dict[TopicPartition, list[Record]] = {}
 
     async def extent(self, topic: str, partition: int) -> Extent | None:
         """See `Archive.extent`."""

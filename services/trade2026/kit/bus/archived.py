@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from trade2026.domain.shards import partition_name
-from trade2026.kit.bus.port import Bus, BusError, Reader, Record, Trimmed, Writer
-
-Place = tuple[str, int]
-"""A topic and one of its partitions."""
+from trade2026.kit.bus.port import Bus, BusError, Reader, Record, TopicPartition, Trimmed, Writer
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class ArchivedBus:
 
     def __init__(self, kept: Bus, archive: Archive, topics: Collection[str]) -> None:
         self.kept, self.archive, self.topics = kept, archive, frozenset(topics)
-        self._firsts: dict[Place, int] = {}
+        self._firsts: dict[TopicPartition, int] = {}
         """Where an archived partition begins, which never changes."""
 
     async def claim(self, topic: str, partition: int, owner: str) -> Writer:
@@ -119,7 +116,7 @@ class ArchivedBus:
             if before_seq > start and (extent is None or not extent.first <= start <= before_seq <= extent.next_seq):
                 raise BusError(
                     f"{partition_name(topic, partition)}: {start} to {before_seq - 1} is not dropped: "
-                    f"the archive has {extent}"
+                    f"the archive has {_in_words(extent)}"
                 )
         return await self.kept.drop(topic, partition, before_seq)
 
@@ -141,11 +138,14 @@ class ArchivedBus:
 
 
 def _gone(topic: str, partition: int, seq: int, start: int, extent: Extent | None) -> Trimmed:
-    held = f"{extent.first} to {extent.next_seq - 1}" if extent is not None else "nothing"
     return Trimmed(
-        f"{partition_name(topic, partition)}: the log begins at {start} and the lake has {held} of it: {seq} is gone; "
+        f"{partition_name(topic, partition)}: the log begins at {start} and the lake has {_in_words(extent)} of it: {seq} is gone; "
         "put the lake's folder `log` back from a backup"
     )
+
+
+def _in_words(extent: Extent | None) -> str:
+    return f"{extent.first} to {extent.next_seq - 1}" if extent is not None else "nothing"
 
 
 def kept_of(bus: Bus) -> Bus:

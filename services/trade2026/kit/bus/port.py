@@ -39,6 +39,10 @@ class BusRefused(BusError):
     """The log can't be used as things are, and waiting does not help: a person must change what the message says."""
 
 
+TopicPartition = tuple[str, int]
+"""A topic and one of its partitions."""
+
+
 def droppable_to(label: str, end: int, before_seq: int) -> int:
     """Where a log may begin at the latest when it is dropped before a position: its last record stays.
 

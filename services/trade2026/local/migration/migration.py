@@ -30,7 +30,7 @@ from trade2026.local.migration.moves import (
     fate_of_stores,
     require_partitions,
 )
-from trade2026.local.runner import prepare
+from trade2026.local.preparation import prepare
 from trade2026.local.state import StateDir
 from trade2026.stack.manifest import ManifestError, load, loads
 from trade2026.stack.stores import Stores
