@@ -23,8 +23,9 @@ class QuestDb(Component):
 
     def command(self) -> list[str]:
         (archive,) = jars("questdb", VERSION).glob("questdb-*.jar")
-        memory = ("-Xms64m", f"-Xmx{self.heap_mb}m")
-        return [*java(), *memory, "-p", str(archive), "-m", "io.questdb/io.questdb.ServerMain", "-d", ".", "-n"]
+        # It unpacks its native libraries at each start, and one that is killed leaves them behind.
+        options = ("-Xms64m", f"-Xmx{self.heap_mb}m", "-Djava.io.tmpdir=tmp")
+        return [*java(), *options, "-p", str(archive), "-m", "io.questdb/io.questdb.ServerMain", "-d", ".", "-n"]
 
     def prepare(self) -> None:
         settings = {
@@ -37,7 +38,11 @@ class QuestDb(Component):
             "metrics.enabled": "true",
             "shared.worker.count": 2,  # by default it takes every core
             "cairo.commit.mode": "sync",  # acknowledged is fsynced
+            # By default each file of a column, in each partition, takes 16 MB of the disk from its first row on.
+            "cairo.writer.data.append.page.size": "1M",
+            "cairo.writer.data.index.value.append.page.size": "1M",
         }
+        (self.folder / "tmp").mkdir(exist_ok=True)
         conf = self.folder / "conf"
         conf.mkdir(exist_ok=True)
         (conf / "server.conf").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
