@@ -9,6 +9,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -118,7 +119,7 @@ def test_a_stopped_owner_that_wakes_up_after_another_has_claimed_its_log_is_fenc
     stack: Stack, tmp_path: Path
 ) -> None:
     before = stack.submit(client_order_id="before").json()["order_id"]
-    zombie = stack.kill_process(stack.release_of("oms"), signal.SIGSTOP)
+    zombie = stopped_between_writes(stack, "oms", "orders.events")
     with another_instance(stack, "oms", tmp_path) as url, ThreadPoolExecutor() as pool, httpx.Client() as client:
         sleeping = pool.submit(stack.submit, client_order_id="asked-while-it-slept")
         during = client.post(f"{url}/orders", json={**ORDER, "client_order_id": "during"}, timeout=30)
@@ -141,6 +142,22 @@ def test_a_stopped_owner_that_wakes_up_after_another_has_claimed_its_log_is_fenc
     log = asyncio.run(verify_log(stack, {("main", name): order_id for name, order_id in told.items()}))
     assert {order.spec.client_order_id for order in log.orders.values()} == told.keys()
     assert log.envelopes[-1].epoch == 2
+
+
+def stopped_between_writes(stack: Stack, service: str, topic: str) -> int:
+    """Stop a service's process; one that sleeps with the log's lock keeps every other out until it is killed."""
+    while True:
+        pid = stack.kill_process(stack.release_of(service), signal.SIGSTOP)
+        newest = max((stack.state_dir / "bus" / topic / "0").glob("segment-*.db"))
+        with contextlib.closing(sqlite3.connect(newest, timeout=1, isolation_level=None)) as log:
+            try:
+                log.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+            else:
+                log.execute("ROLLBACK")
+                return pid
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ async def until(rig: Rig, service: HotCacheService, key: str, **wanted: Any) -> 
 
 async def killed(rig: Rig, state: Path) -> Rig:
     """The state as `kill -9` leaves it at this moment, and a rig on it."""
-    shutil.copytree(rig.state, state)
+    shutil.copytree(rig.state, state, ignore=shutil.ignore_patterns("wake"))  # sockets, if their paths are short
     return make_rig(state)
 
 
