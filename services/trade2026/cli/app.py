@@ -9,6 +9,7 @@ from trade2026.cli import (
     accounts,
     audit,
     cache,
+    cluster,
     data,
     doctor,
     keys,
@@ -101,6 +102,7 @@ app.command("restore", rich_help_panel=_LOG, no_args_is_help=True)(data.restore)
 app.command("migrate", rich_help_panel=_LOG, no_args_is_help=True)(migrate.migrate)
 app.add_typer(audit.app, name="audit", rich_help_panel=_LOG)
 app.add_typer(lake.app, name="lake", rich_help_panel=_DATA)
+app.add_typer(cluster.app, name="cluster", rich_help_panel=_TOOLS)
 app.command("doctor", rich_help_panel=_TOOLS)(doctor.doctor)
 app.add_typer(keys.app, name="keys", rich_help_panel=_TOOLS)
 app.command("serve", rich_help_panel=_TOOLS, no_args_is_help=True)(serve.serve)

@@ -1,0 +1,104 @@
+"""A real Kubernetes cluster for all tests here: started once a run, or, with `E2E_KUBECONFIG`, one that is there.
+
+Where none can be started (not root, no Go) the tests are skipped, but never in CI. This process joins the cluster's
+network as long as the tests run, and so does what it starts: a client in a test reaches the API server, pods, Services.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.cluster import Cluster
+from e2e.machine import IMAGE_VARIABLE, KUBECONFIG_VARIABLE, prepare
+
+from trade2026.local.cluster import cluster as local
+from trade2026.local.cluster import image
+from trade2026.local.cluster.network import joined
+from trade2026.local.cluster.place import ClusterError, Place
+
+_TIMEOUT_SECONDS = 600
+_current: list[Cluster] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A cluster starts, an image is built: a test has longer than a unit test."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_SECONDS))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Attach what happened in the cluster to the report of a failure."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if report.failed:
+        for each in _current:
+            events = each.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp", check=False)
+            pods = each.kubectl("get", "pods", "-A", "-o", "wide", check=False)
+            report.sections.append(("pods and events of the cluster", f"{pods}\n{_end(events)}"))
+
+
+def _end(text: str, lines: int = 40) -> str:
+    return "\n".join(text.splitlines()[-lines:])
+
+
+@pytest.fixture(scope="session")
+def machine() -> None:
+    """This machine, ready to start a cluster."""
+    try:
+        prepare()
+    except ClusterError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"without a cluster: {error}")
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """Where a test may start a cluster of its own; it is ended after it."""
+    yield from _place()
+
+
+def _place() -> Iterator[Place]:
+    folder = Path(tempfile.mkdtemp(prefix="trade2026-e2e-"))  # not pytest's: sockets need a short path
+    made = Place.at(folder / "cluster")
+    try:
+        yield made
+    finally:
+        local.down(made)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The cluster that all tests share, with the platform's image in it; each has namespaces of its own."""
+    if kubeconfig := os.environ.get(KUBECONFIG_VARIABLE):
+        found = Cluster(Path(kubeconfig), os.environ.get(IMAGE_VARIABLE, image.NAME))
+        _current.append(found)
+        yield found
+        return
+    request.getfixturevalue("machine")
+    for made in _place():
+        local.up(made, print)
+        archive = made.state / "trade2026.tar"
+        image.build(archive, print)
+        local.load(made, archive)
+        archive.unlink()
+        with joined(local.require_up(made)):
+            _current.append(Cluster(made.kubeconfig, image.NAME, made))
+            yield _current[0]
+            _current.clear()
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of one test, whose pods have restricted rights."""
+    name = cluster.make_namespace()
+    yield name
+    cluster.remove_namespace(name)
