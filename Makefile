@@ -24,10 +24,10 @@ TESTS := $(wildcard tests/unit tests/contract tests/integration tests/simulation
 MEASURED := tests/unit tests/contract tests/integration
 PYTHON_CODE := $(wildcard services tests bench docs e2e)
 
-.PHONY: help up down test check coverage floors lint bench soak notebook docs lock clean
+.PHONY: help up down test e2e check coverage floors lint bench soak notebook docs lock clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 up: $(VENV)/.base ## Install what is missing, then run MANIFEST here (UP_FLAGS=--detach: in the background)
 	@$(BIN)/trade2026 up -f $(MANIFEST) $(UP_FLAGS)
@@ -38,6 +38,10 @@ down: $(VENV)/.base ## Stop what `make up` started; its data stays
 test: $(VENV)/.dev ## Run every test suite: unit, contract, integration, simulation, end to end
 	@$(BIN)/python -m tests.infra
 	@$(BIN)/python -m pytest $(TESTS) $(TEST_FLAGS)
+
+e2e: $(VENV)/.dev ## Test on a real Kubernetes cluster, started here (root, Go), or that of E2E_KUBECONFIG
+	@$(BIN)/python -m e2e.machine
+	@$(BIN)/python -m pytest e2e $(TEST_FLAGS)
 
 check: lint ## All that is quick: lint, and the unit tests
 	@$(BIN)/python -m pytest tests/unit $(TEST_FLAGS)

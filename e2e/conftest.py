@@ -51,6 +51,8 @@ def _end(text: str, lines: int = 40) -> str:
 @pytest.fixture(scope="session")
 def machine() -> None:
     """This machine, ready to start a cluster."""
+    if os.environ.get(KUBECONFIG_VARIABLE):
+        pytest.skip(f"{KUBECONFIG_VARIABLE} names a cluster, and none is started here")
     try:
         prepare()
     except ClusterError as error:

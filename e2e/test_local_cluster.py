@@ -96,8 +96,9 @@ def test_components_that_are_killed_come_back_and_nothing_is_lost(cluster: Clust
     cluster.kill("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns", "kube-proxy")
     found = wait_for(
         "the API server answers again",
-        lambda: cluster.kubectl("get", "configmap", "kept", "-n", namespace, "-o", "jsonpath={.data.a}", check=False)
-        == "b",
+        lambda: (
+            cluster.kubectl("get", "configmap", "kept", "-n", namespace, "-o", "jsonpath={.data.a}", check=False) == "b"
+        ),
     )
     assert found
     wait_for("all is ready again", lambda: local.status(cluster.place)["ready"])

@@ -72,6 +72,7 @@ def run(
         list[str], typer.Argument(help="The command and its arguments, after `--`.", show_default=False)
     ],
     state_dir: ClusterPath = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run a command in the cluster's network, with kubectl and helm set up for it; files stay yours.
 
@@ -172,6 +173,7 @@ def status(state_dir: ClusterPath = None, as_json: AsJson = False) -> None:
 def kill(
     components: Annotated[list[str], typer.Argument(help="Such as etcd or kube-apiserver.", show_default=False)],
     state_dir: ClusterPath = None,
+    as_json: AsJson = False,
 ) -> None:
     """End components of the cluster with SIGKILL, to see what comes of it; they start again by themselves.
 
@@ -181,6 +183,7 @@ def kill(
 
     with _telling():
         cluster.kill(_place(state_dir), components)
+    show({"killed": components}, as_json, f"killed: {', '.join(components)}")
 
 
 @app.command("down")

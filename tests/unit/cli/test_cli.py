@@ -36,7 +36,7 @@ def test_every_command_that_is_promised_exists() -> None:
     promised = (
         "up, apply, down, status, serve, plan, validate, order submit, order cancel, order amend, order list, order show, "
         "positions, pnl, audit search, audit verify, audit export, monitoring show, monitoring rules, monitoring dashboards, limits show, limits tighten, limits slices, kill, resume, trace, events tail, replay, backup, restore, migrate, doctor, "
-        "keys new, strategy new, strategy check, strategy backtest, strategy run, strategy list, strategy show, strategy stop, strategy halt, "
+        "cluster up, cluster run, cluster load, cluster image, cluster status, cluster kill, cluster down, keys new, strategy new, strategy check, strategy backtest, strategy run, strategy list, strategy show, strategy stop, strategy halt, "
         "strategy release, cache get, cache keys, cache set, cache delete, cache watch, lake tables, lake query, lake optimize, query, "
         "parent submit, parent list, parent show, parent pause, parent resume, parent amend, parent cancel"
     )
