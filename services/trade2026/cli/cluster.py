@@ -112,10 +112,9 @@ def load(
         raise CliError(f"{archive} is no file: name an archive, or none for the platform's own image", USAGE)
     with _telling(), tempfile.TemporaryDirectory() as work:
         place = _place(state_dir)
-        cluster.require_up(place)
         if archive is None:
             archive = Path(work) / "trade2026.tar"
-            image.build(archive, _progress)
+            image.build(archive, _progress, without=cluster.contents(place))
         names = cluster.load(place, archive)
     show({"images": names}, as_json, "\n".join(f"{name} is in the cluster" for name in names))
 

@@ -26,7 +26,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     answering("load", ["localhost/trade2026:1"])
     answering("kill", None)
     answering("down", True)
-    answering("require_up", 1)
+    answering("contents", {"sha256:1"})
     return made
 
 
@@ -35,8 +35,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the images that were built."""
     names: list[str] = []
 
-    def build(out: Path, report: Any, name: str = image.NAME) -> str:
-        names.append(name)
+    def build(out: Path, report: Any, name: str = image.NAME, without: Any = ()) -> str:
+        names.append(f"{name} without {sorted(without)}" if without else name)
         out.write_bytes(b"x" * 2_000_000)
         return "sha256:0"
 
@@ -60,7 +60,7 @@ def test_without_an_archive_the_platforms_own_image_is_built_and_loaded(
     cli: Any, calls: list[Any], built: list[str]
 ) -> None:
     assert cli("cluster", "load", "--state-dir", "/c").out == "localhost/trade2026:1 is in the cluster\n"
-    assert built == [image.NAME]
+    assert built == [f"{image.NAME} without ['sha256:1']"], "what the cluster has is not sent again"
     assert calls[-1][:2] == ("load", "/c")
 
 

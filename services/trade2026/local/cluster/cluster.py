@@ -214,9 +214,23 @@ def load(place: Place, archive: Path) -> list[str]:
     Raises:
         ClusterError: the cluster is not up, or the archive can't be read.
     """
+    said = _ctr(place, "images", "import", str(archive), what=f"{archive} can't be imported")
+    return [line.split()[1] for line in said.splitlines() if line.startswith("unpacking ")]
+
+
+def contents(place: Place) -> set[str]:
+    """Digests of the layers that the cluster has, which an archive for it may leave out.
+
+    Raises:
+        ClusterError: the cluster is not up.
+    """
+    return set(_ctr(place, "content", "ls", "--quiet", what="containerd does not say what it has").split())
+
+
+def _ctr(place: Place, *words: str, what: str) -> str:
     require_up(place)
     done = subprocess.run(
-        ["ctr", "images", "import", str(archive)],
+        ["ctr", *words],
         env=os.environ | place.environment(programs_of(place)),
         capture_output=True,
         text=True,
@@ -225,8 +239,8 @@ def load(place: Place, archive: Path) -> list[str]:
     )
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise ClusterError(f"{archive} can't be imported: {said[-1] if said else 'no word of why'}")
-    return [line.split()[1] for line in done.stdout.splitlines() if line.startswith("unpacking ")]
+        raise ClusterError(f"{what}: {said[-1] if said else 'no word of why'}")
+    return done.stdout
 
 
 def kill(place: Place, components: Sequence[str]) -> None:

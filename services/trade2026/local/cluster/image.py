@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,11 +73,12 @@ _KEPT = 2
 """How many of each kind of layer the cache holds; an older one is removed."""
 
 
-def build(out: Path, report: Report, name: str = NAME) -> str:
+def build(out: Path, report: Report, name: str = NAME, without: Collection[str] = ()) -> str:
     """Write the platform's image as an archive.
 
     Args:
         name: Of the image, with its tag.
+        without: Digests of layers that whoever reads the archive has already.
 
     Returns:
         The digest of its manifest.
@@ -103,7 +104,9 @@ def build(out: Path, report: Report, name: str = NAME) -> str:
         _copy_platform(ours)
         _compile(root, ours, PACKAGES_FOLDER)
         platform = pack_layer(ours, PACKAGES_FOLDER, Path(work) / "platform.tar")
-        return pack_archive(out, name, [base, locked, platform], CONFIG)
+        # Ours is small, and nothing holds it in the cluster after the next one came: it is always there.
+        there = {base.digest, locked.digest} & set(without)
+        return pack_archive(out, name, [base, locked, platform], CONFIG, there)
 
 
 def requirement_files() -> list[Path]:

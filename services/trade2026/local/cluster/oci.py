@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,14 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
         tar.addfile(entry, content)
 
 
-def pack_archive(out: Path, name: str, layers: Sequence[Layer], config: ImageConfig) -> str:
+def pack_archive(
+    out: Path, name: str, layers: Sequence[Layer], config: ImageConfig, without: Container[str] = ()
+) -> str:
     """Write an image as an archive that `ctr images import`, `kind load image-archive` and `docker load` read.
 
     Args:
         name: Of the image, with its tag.
+        without: Digests of layers that whoever reads the archive has already.
 
     Returns:
         The digest of the image's manifest.
@@ -126,7 +129,7 @@ def pack_archive(out: Path, name: str, layers: Sequence[Layer], config: ImageCon
         _put(archive, "index.json", _bytes({"schemaVersion": 2, "manifests": [listed]}))
         for blob in (manifest, document):
             _put(archive, _place(_digest(blob)), blob)
-        for layer in {layer.digest: layer for layer in layers}.values():
+        for layer in {layer.digest: layer for layer in layers if layer.digest not in without}.values():
             entry = tarfile.TarInfo(_place(layer.digest))
             entry.size = layer.path.stat().st_size
             with layer.path.open("rb") as content:

@@ -168,6 +168,13 @@ def test_an_image_that_was_imported_is_named(running: Place, tmp_path: Path, mon
     assert cluster.load(running, Path("x.tar")) == ["localhost/x:1"]
 
 
+def test_what_the_cluster_has_is_known_by_its_digests(
+    running: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_ctr(tmp_path, monkeypatch, '[ "$*" = "content ls --quiet" ] && echo sha256:1 && echo sha256:2')
+    assert cluster.contents(running) == {"sha256:1", "sha256:2"}
+
+
 def test_an_archive_that_is_none_is_refused_with_containerds_words(
     running: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,3 +83,11 @@ def test_an_archive_names_the_image_and_says_how_it_starts(tmp_path: Path) -> No
         "User": "65532:65532",
         "Labels": {},
     }
+
+
+def test_a_layer_that_the_reader_has_is_named_and_not_packed(tmp_path: Path) -> None:
+    layer = pack_layer(fill(tmp_path / "a"), "/", tmp_path / "a.tar")
+    whole = pack_archive(tmp_path / "whole.tar", "localhost/x:1", [layer], CONFIG)
+    assert pack_archive(tmp_path / "part.tar", "localhost/x:1", [layer], CONFIG, {layer.digest}) == whole
+    missing = set(members(tmp_path / "whole.tar")) - set(members(tmp_path / "part.tar"))
+    assert missing == {f"blobs/{layer.digest.replace(':', '/')}"}
