@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from e2e.cluster import Cluster
 
+from trade2026 import __version__
 from trade2026.kit.identity import new_key
+from trade2026.local.cluster import cluster as local
+from trade2026.local.cluster import image
 from trade2026.stack.manifest import load
 from trade2026.stack.planner import Release, plan
 
@@ -27,7 +31,7 @@ def release() -> tuple[Release, int]:
     return found, planned.ports[SERVICE]
 
 
-def pod_of(image: str, namespace: str) -> list[dict[str, Any]]:
+def pod_of(name_of_image: str, namespace: str) -> list[dict[str, Any]]:
     found, port = release()
     _, key = new_key("prober", "viewer", None)
     settings = found.settings | {"host": "0.0.0.0", "state_dir": "/state", "keys_file": "/settings/keys.json"}
@@ -55,7 +59,7 @@ def pod_of(image: str, namespace: str) -> list[dict[str, Any]]:
             "containers": [
                 {
                     "name": SERVICE,
-                    "image": image,
+                    "image": name_of_image,
                     "args": ["serve", "--settings", "/settings/settings.json"],
                     "securityContext": RESTRICTED,
                     "readinessProbe": probe,
@@ -99,8 +103,6 @@ def test_a_process_of_a_stack_is_ready_in_a_restricted_pod_and_found_by_its_name
 
 
 def test_the_image_says_which_version_it_is(cluster: Cluster, namespace: str) -> None:
-    from trade2026 import __version__
-
     pod = pod_of(cluster.image, namespace)[1]
     pod["metadata"]["name"] = "version"
     pod["spec"] |= {"restartPolicy": "Never", "volumes": []}
@@ -110,3 +112,9 @@ def test_the_image_says_which_version_it_is(cluster: Cluster, namespace: str) ->
     cluster.kubectl("apply", "-f", "-", given=pod)
     cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/version", "-n", namespace, "--timeout=90s")
     assert cluster.kubectl("logs", "version", "-n", namespace).strip() == __version__
+
+
+def test_the_same_files_make_the_same_image_again(cluster: Cluster, tmp_path: Path) -> None:
+    if cluster.place is None:
+        pytest.skip("the image of another cluster may be made by others")
+    assert image.build(tmp_path / "again.tar", print) in local.contents(cluster.place)
