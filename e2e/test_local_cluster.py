@@ -104,7 +104,9 @@ def test_components_that_are_killed_come_back_and_nothing_is_lost(cluster: Clust
     wait_for("all is ready again", lambda: local.status(cluster.place)["ready"])
 
 
-def test_a_volume_is_claimed_and_written_by_a_pod_without_root(cluster: Cluster, namespace: str) -> None:
+def test_a_volume_is_written_by_a_pod_without_root_and_after_its_claim_is_empty_for_the_next(
+    cluster: Cluster, namespace: str
+) -> None:
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -139,3 +141,10 @@ def test_a_volume_is_claimed_and_written_by_a_pod_without_root(cluster: Cluster,
     cluster.kubectl("apply", "-f", "-", given=[claim, pod])
     cluster.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/writes", "-n", namespace, "--timeout=90s")
     assert cluster.kubectl("logs", "writes", "-n", namespace).strip() == "kept"
+    if cluster.place is None:
+        return
+    volume = cluster.get("persistentvolumeclaim", "data", "-n", namespace)["spec"]["volumeName"]
+    assert (cluster.place.state / "volumes" / volume / "x").exists()
+    cluster.kubectl("delete", "pod/writes", "persistentvolumeclaim/data", "-n", namespace, "--timeout=60s")
+    wait_for("it can be claimed", lambda: cluster.get("persistentvolume", volume)["status"]["phase"] == "Available")
+    assert not any((cluster.place.state / "volumes" / volume).iterdir())

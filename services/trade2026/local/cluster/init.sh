@@ -33,6 +33,15 @@ keep() { # NAME COMMAND...: run it, for ever
     sleep 0.5
   done
 }
+# A volume whose claim was deleted is emptied, and can be claimed again: what a provisioner would do elsewhere.
+recycle_volumes() {
+  kubectl "${api[@]}" get persistentvolumes --watch --output jsonpath='{.metadata.name} {.status.phase}{"\n"}' |
+    while read -r volume phase; do
+      [ "$phase" = Released ] && [ -d "$state/volumes/$volume" ] || continue
+      find "$state/volumes/$volume" -mindepth 1 -delete
+      kubectl "${api[@]}" patch persistentvolume "$volume" --type json --patch '[{"op": "remove", "path": "/spec/claimRef"}]'
+    done
+}
 until_it_works() { until "$@" >/dev/null 2>&1; do sleep 0.1; done; }
 
 # Without fsync it is faster; what is written survives kill -9, though not a power cut.
@@ -85,5 +94,6 @@ keep kube-proxy hyperkube kube-proxy --kubeconfig "$state/proxy.conf" --hostname
   --conntrack-tcp-timeout-established 0 --conntrack-tcp-timeout-close-wait 0 &
 
 until_it_works kubectl "${api[@]}" apply --server-side -f "$state/base.yaml"
+keep volumes recycle_volumes &
 keep coredns coredns -conf "$state/Corefile" -quiet &
 wait

@@ -38,6 +38,6 @@ def test_volumes_are_there_to_be_claimed_each_in_a_folder_of_its_own() -> None:
 def test_the_script_starts_every_component_and_reads_only_what_it_is_given() -> None:
     text = INIT.read_text()
     subprocess.run(["bash", "-n", str(INIT)], check=True, timeout=60)
-    assert sorted(re.findall(r"^keep ([\w-]+) ", text, re.MULTILINE)) == sorted(COMPONENTS)
+    assert sorted(re.findall(r"^keep ([\w-]+) ", text, re.MULTILINE)) == sorted((*COMPONENTS, "volumes"))
     given = set(configuration.init_environment(PLACE, "/programs"))
     assert set(re.findall(r"\$\{?([A-Z][A-Z_]+)", text)) == given
