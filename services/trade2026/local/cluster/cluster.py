@@ -54,17 +54,22 @@ def up(place: Place, report: Report, seconds_max: float = READY_SECONDS_MAX) -> 
             return 0.0
         began = time.monotonic()
         _prepare(place, found)
-        starter = subprocess.Popen(
+        starter = _start(place, found)
+        _wait(place, starter, report, seconds_max)
+        return time.monotonic() - began
+
+
+def _start(place: Place, found: Path) -> "subprocess.Popen[bytes]":
+    with (place.logs / "init.log").open("ab") as log:
+        return subprocess.Popen(
             init_command(place),
             env=os.environ | configuration.init_environment(place, str(found)),
             cwd="/",
             stdin=subprocess.DEVNULL,
-            stdout=(place.logs / "init.log").open("ab"),
+            stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        _wait(place, starter, report, seconds_max)
-        return time.monotonic() - began
 
 
 def init_command(place: Place) -> list[str]:
