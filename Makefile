@@ -24,7 +24,7 @@ TESTS := $(wildcard tests/unit tests/contract tests/integration tests/simulation
 MEASURED := tests/unit tests/contract tests/integration
 PYTHON_CODE := $(wildcard services tests bench docs e2e)
 
-.PHONY: help up down test e2e check coverage floors lint bench soak notebook docs lock clean
+.PHONY: help up down test e2e check coverage floors lint bench soak notebook docs crds lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -58,6 +58,7 @@ lint: $(VENV)/.dev ## Style, format, types, import rules, generated pages
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports
 	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m trade2026.stack.crd --check
 
 bench: $(VENV)/.dev ## Measure; see bench/README.md
 	@$(BIN)/python -m bench $(BENCH_FLAGS)
@@ -68,8 +69,11 @@ soak: $(VENV)/.dev ## The simulation under 10,000 seeds, 100 rounds of kill -9 u
 notebook: $(VENV)/.notebook ## Open the notebooks of docs/notebooks; a stack that runs here is what they look at
 	@$(BIN)/jupyter lab --notebook-dir=docs/notebooks $(NOTEBOOK_FLAGS)
 
-docs: $(VENV)/.base ## Write docs/reference from the code
+docs: crds ## Write docs/reference from the code, and the CRDs
 	@$(BIN)/python docs/generate.py
+
+crds: $(VENV)/.base ## Write the custom resource definitions from the models
+	@$(BIN)/python -m trade2026.stack.crd
 
 lock: ## Resolve dependencies again into requirements/ (needs uv)
 	@compile() { out=$$1; shift; env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(UV) pip compile --quiet --universal --upgrade \

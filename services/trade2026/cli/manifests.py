@@ -93,7 +93,7 @@ def validate(file: ManifestPath, state_dir: StatePath = None, as_json: AsJson = 
     spec = stack.spec
     traded = f", {strategies} strateg{'y' if strategies == 1 else 'ies'}" if strategies else ""
     check_keys(file, spec.security.keys_file)
-    warnings = limits_too_small(manifest)
+    warnings = [*limits_too_small(manifest), *for_a_cluster(manifest)]
     warn(warnings)
     show(
         {"valid": True, "stack": stack.metadata.name, "warnings": warnings},
@@ -102,15 +102,12 @@ def validate(file: ManifestPath, state_dir: StatePath = None, as_json: AsJson = 
     )
 
 
-def check_log(file: Path, state_dir: Path) -> None:
-    """Raise a `CliError` if a state directory has its log elsewhere, or in other parts, than the manifest says."""
-    from trade2026.local.log_place import AnotherLog, log_in, refuse_another_log
-    from trade2026.local.state import StateDir
+def for_a_cluster(manifest: "Manifest") -> list[str]:
+    """One line with all that has no effect here."""
+    from trade2026.stack.cluster_only import not_heeded
 
-    try:
-        refuse_another_log(log_in(StateDir(state_dir)), planned(file, 0, None))
-    except AnotherLog as error:
-        raise CliError(f"{file} does not fit {state_dir}: {error}", USAGE) from error
+    fields = not_heeded(manifest)
+    return [f"only a cluster heeds: {', '.join(fields)}"] if fields else []
 
 
 def limits_too_small(manifest: "Manifest") -> list[str]:

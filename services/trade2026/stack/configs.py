@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from trade2026.stack.nearest import nearest
+from trade2026.stack.rules import FieldError
 
 Check = Callable[[Any], str]
 """Says what is wrong with a value; empty for nothing."""
@@ -27,14 +28,6 @@ _WINDOW_MS_MAX = 600_000
 _PRINTS_MAX = 1_001
 _USER_KEYS_MAX = 1_000_000
 _USER_BYTES_MAX = 1 << 32
-
-
-class FieldError(ValueError):
-    """What is wrong at a path inside the value that was checked."""
-
-    def __init__(self, path: str, message: str) -> None:
-        super().__init__(message)
-        self.path = path
 
 
 def check(config: Mapping[str, Any], known: Mapping[str, Check], owner: str, at: str = "") -> None:

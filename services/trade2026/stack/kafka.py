@@ -3,29 +3,34 @@
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
+from trade2026.stack.rules import Rule
 from trade2026.stack.strict import Model
+from trade2026.stack.written import FilePath, Url, Variable
 
 
 class Tls(Model):
     """Whom we trust, and how we prove who we are. Without a certificate of ours brokers must not ask for one."""
 
-    ca_file: str = Field(
+    ca_file: FilePath = Field(
         default="", description="Certificates that are trusted, PEM; empty: those of the system. Paths may be relative."
     )
-    cert_file: str = Field(default="", description="Our certificate, PEM, where brokers ask for one.")
-    key_file: str = Field(default="", description="Its key, PEM, not encrypted.")
+    cert_file: FilePath = Field(default="", description="Our certificate, PEM, where brokers ask for one.")
+    key_file: FilePath = Field(default="", description="Its key, PEM, not encrypted.")
 
-    @model_validator(mode="after")
-    def _a_certificate_has_a_key(self) -> "Tls":
-        if bool(self.cert_file) != bool(self.key_file):
-            missing = "keyFile" if self.cert_file else "certFile"
-            raise ValueError(f"{missing} is missing: a certificate and its key go together")
-        return self
-
-
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+    rules = (
+        Rule(
+            'self.cert_file == "" or self.key_file != ""',
+            "keyFile is missing: a certificate and its key go together",
+            at="keyFile",
+        ),
+        Rule(
+            'self.key_file == "" or self.cert_file != ""',
+            "certFile is missing: a certificate and its key go together",
+            at="certFile",
+        ),
+    )
 
 
 class Sasl(Model):
@@ -34,14 +39,14 @@ class Sasl(Model):
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         default="SCRAM-SHA-512", description="As the brokers have it; PLAIN sends the password itself, so it needs TLS."
     )
-    username_variable: str = Field(
-        default="TRADE2026_KAFKA_USERNAME", pattern=_VARIABLE, description="Environment variable with the user name."
+    username_variable: Variable = Field(
+        default="TRADE2026_KAFKA_USERNAME", description="Environment variable with the user name."
     )
-    username_file: str = Field(default="", description="File with the user name, instead.")
-    password_variable: str = Field(
-        default="TRADE2026_KAFKA_PASSWORD", pattern=_VARIABLE, description="Environment variable with the password."
+    username_file: FilePath = Field(default="", description="File with the user name, instead.")
+    password_variable: Variable = Field(
+        default="TRADE2026_KAFKA_PASSWORD", description="Environment variable with the password."
     )
-    password_file: str = Field(default="", description="File with the password, instead.")
+    password_file: FilePath = Field(default="", description="File with the password, instead.")
 
 
 _SERVERS = r"^[A-Za-z0-9._\[\]:-]+:\d{1,5}(,[A-Za-z0-9._\[\]:-]+:\d{1,5})*$"
@@ -50,8 +55,9 @@ _SERVERS = r"^[A-Za-z0-9._\[\]:-]+:\d{1,5}(,[A-Za-z0-9._\[\]:-]+:\d{1,5})*$"
 class Kafka(Model):
     """Brokers of Apache Kafka, and how topics are made there."""
 
-    bootstrap_servers: str = Field(
-        pattern=_SERVERS,
+    bootstrap_servers: Url = Field(
+        examples=["127.0.0.1:9092"],
+        pattern=r"^[A-Za-z0-9._\[\]:-]+:[0-9]+(,[A-Za-z0-9._\[\]:-]+:[0-9]+)*$",
         description="Where to ask first: HOST:PORT, several with commas between. Topics begin with the stack's name.",
     )
     replication: int = Field(default=1, ge=1, le=9, description="Copies of each topic; 1 makes every append an fsync.")
@@ -67,19 +73,15 @@ class Kafka(Model):
     tls: Tls | None = Field(default=None, description="Speak TLS; `{}` trusts what the system trusts.")
     sasl: Sasl | None = Field(default=None, description="Say who we are; `{}` takes the defaults.")
 
-    @field_validator("bootstrap_servers", mode="before")
-    @classmethod
-    def _is_written_as_addresses(cls, value: object) -> object:
-        if isinstance(value, str) and not re.match(_SERVERS, value):
-            raise ValueError(f'must be host:port[,host:port], such as "kafka-1:9092,kafka-2:9092", not {value!r}')
-        return value
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Kafka":
-        if self.min_insync_replicas > self.replication:
-            raise ValueError(
-                f"minInsyncReplicas {self.min_insync_replicas} is more than replication {self.replication}"
-            )
-        if self.sasl is not None and self.sasl.mechanism == "PLAIN" and self.tls is None:
-            raise ValueError("sasl.mechanism PLAIN would send the password in the clear; add tls, or use SCRAM-SHA-512")
-        return self
+    rules = (
+        Rule(
+            "self.min_insync_replicas <= self.replication",
+            "minInsyncReplicas {self.min_insync_replicas} is more than replication {self.replication}; lower it",
+            at="minInsyncReplicas",
+        ),
+        Rule(
+            'self.sasl is None or self.sasl.mechanism != "PLAIN" or self.tls is not None',
+            "sasl.mechanism PLAIN would send the password in the clear; add tls, or use SCRAM-SHA-512",
+            at="sasl",
+        ),
+    )

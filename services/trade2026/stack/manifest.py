@@ -2,7 +2,7 @@
 
 import re
 import types
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from trade2026.stack.configs import FieldError
 from trade2026.stack.model import TradingStack
 from trade2026.stack.nearest import nearest
+from trade2026.stack.rules import FieldError
 from trade2026.stack.strategy import Strategy
 
 MANIFEST_BYTES_MAX = 1024 * 1024
@@ -286,9 +286,8 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
             meant = nearest(str(item["input"]), words, otherwise="")
             faults.append(Fault(_path(loc), f"must be {context['expected']}".replace("'", "") + meant))
         elif kind == "string_pattern_mismatch":
-            faults.append(
-                Fault(_path(loc), f"is not written as it must be ({context['pattern']})" + _explained(model, loc))
-            )
+            such = "".join(f", such as {example}" for example in _examples(model, loc))
+            faults.append(Fault(_path(loc), f"is not written as it must be{such}" + _explained(model, loc)))
         elif kind == "too_short":
             faults.append(Fault(_path(loc), "is empty; list at least one" + _explained(model, loc)))
         elif kind in ("greater_than_equal", "less_than_equal"):
@@ -341,10 +340,10 @@ def _models(annotation: Any) -> list[Any]:
     return [annotation]
 
 
-def _at(model: type[BaseModel], loc: Loc) -> tuple[list[Any], str]:
-    """What is declared at a path, and its description."""
+def _at(model: type[BaseModel], loc: Loc) -> tuple[list[Any], str, Sequence[Any]]:
+    """What is declared at a path, its description, and examples of it."""
     here: list[Any] = [model]
-    description = ""
+    description, examples = "", []
     for step in loc:
         following: list[Any] = []
         for annotation in here:
@@ -352,12 +351,16 @@ def _at(model: type[BaseModel], loc: Loc) -> tuple[list[Any], str]:
                 for name, field in annotation.model_fields.items():
                     if step in (field.alias, name):
                         following += _models(field.annotation)
-                        description = field.description or ""
+                        description, examples = field.description or "", field.examples or []
             elif get_origin(annotation) in (dict, list):
                 following += _models(get_args(annotation)[-1])
-                description = ""
+                description, examples = "", []
         here = following
-    return here, description
+    return here, description, examples
+
+
+def _examples(model: type[BaseModel], loc: Loc) -> Sequence[Any]:
+    return _at(model, loc)[2]
 
 
 def _fields(model: type[BaseModel], loc: Loc) -> list[str]:

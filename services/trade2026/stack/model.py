@@ -7,91 +7,55 @@ amounts are decimal text or numbers, never rounded. The custom resource definiti
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from trade2026 import __version__
 from trade2026.domain.instruments import DEFAULT_SESSION
-from trade2026.domain.numbers import to_text
 from trade2026.domain.shards import SHARDS
 from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS, check
 from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES
 from trade2026.stack.kafka import Kafka
+from trade2026.stack.limits import LimitSet, Risk
 from trade2026.stack.nearest import nearest
+from trade2026.stack.operation import (
+    CLUSTER_ONLY,
+    DeletionPolicy,
+    DriftIgnore,
+    DriftPolicy,
+    Replicas,
+    Resources,
+    ServiceLevel,
+)
+from trade2026.stack.rules import FieldError, Rule
 from trade2026.stack.stores import Stores
 from trade2026.stack.strict import Model
-from trade2026.stack.units import amount_nanos, basis_points, byte_count, duration_ns, fraction
+from trade2026.stack.written import Amount, Bytes, Config, Duration, FilePath, Name, Share, Step, Text, Url, fixed
 
+INSTRUMENTS_MAX = 500
+VENUES_MAX = 32
 VENUE_TYPES = ("replay", "synthetic")
 """Kinds of venue that this version can run."""
 
 
-def _amount(value: object) -> str:
-    nanos = amount_nanos(value)
-    if nanos < 0:
-        raise ValueError(f"must not be negative, not {value}")
-    return to_text(nanos)
+_VENUES = "[venue.name for venue in self.venues]"
+_ID = 'one.symbol + "." + (one.venue if one.venue != "" else self.venues[0].name)'
+_INSTRUMENTS = (
+    f"[{_ID} for one in self.instruments]"
+    ' + [one.symbol for one in self.instruments if one.venue == "" or one.venue == self.venues[0].name]'
+)
+"""Every name by which an instrument may be meant."""
+_QUOTE = "(each.quote if each.quote is not None else self.base_currency)"
+_SHARED = [facts.name for facts in SERVICES.values() if facts.by_account]
+_ALONE = [name for name in _SHARED if sum(facts.group == SERVICES[name].group for facts in SERVICES.values()) == 1]
+_MOST = "(self.services[each].replicas.max if self.services[each].replicas.max is not None else self.services[each].replicas.min)"
 
 
-def _step(value: object) -> str:
-    text = _amount(value)
-    if text == "0":
-        raise ValueError('must be above zero, such as "0.01"')
-    return text
-
-
-def _duration(value: object) -> str:
-    duration_ns(value)
-    return str(value)
-
-
-def _bps(value: object) -> str:
-    if basis_points(value) < 0:
-        raise ValueError(f"must not be negative, not {value}")
-    return value  # type: ignore[return-value]
-
-
-def _bytes(value: object) -> str | int:
-    byte_count(value)
-    return value  # type: ignore[return-value]
-
-
-def _plain(value: Any) -> Any:
-    """Free-form configuration as plain JSON values: decimals that a YAML reader made become floats."""
-    if isinstance(value, dict):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    number = float(value)
-    if number != number or number in (float("inf"), float("-inf")):
-        raise ValueError("must be a finite number")
-    return number
-
-
-_INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": True}
-
-Amount = Annotated[str, BeforeValidator(_amount), WithJsonSchema(_INT_OR_STRING)]
-"""Not negative, up to nine decimals."""
-Step = Annotated[str, BeforeValidator(_step), WithJsonSchema(_INT_OR_STRING)]
-"""Above zero, up to nine decimals."""
-Duration = Annotated[str, BeforeValidator(_duration), WithJsonSchema({"type": "string"})]
-Bps = Annotated[str, BeforeValidator(_bps), WithJsonSchema({"type": "string"})]
-"""`25bps` or `10%`; a bare number is refused."""
-Bytes = Annotated[str | int, BeforeValidator(_bytes), WithJsonSchema(_INT_OR_STRING)]
-"""A whole number, or `256Mi`."""
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Config = Annotated[dict[str, Any], AfterValidator(_plain)]
+def _listed(at: str, field: str, kind: str, known: str) -> Rule:
+    """Names in a list of limits are those of this stack."""
+    return Rule(
+        f"each in {known}", f"'{{each}}' is no {kind} of this stack", over=f"self.risk.{at}.{field}",
+        may_be_omitted=True, name="each", known=known,
+    )  # fmt: skip
 
 
 class Metadata(BaseModel):
@@ -103,6 +67,8 @@ class Metadata(BaseModel):
         str,
         Field(
             pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+            max_length=63,
+            examples=["desk-1"],
             description="Name of the stack: lower-case letters, digits and dashes. It is the tenant of every event.",
         ),
     ]
@@ -112,14 +78,14 @@ class Instrument(Model):
     """Something that can be traded, its steps and its fees."""
 
     symbol: Name = Field(description="Name at the venue; the instrument is called SYMBOL.VENUE everywhere.")
-    venue: str | None = Field(default=None, description="One of spec.venues; the first of them if omitted.")
-    base: str | None = Field(
+    venue: str = Field(default="", max_length=32, description="One of spec.venues; the first of them if omitted.")
+    base: Name | None = Field(
         default=None, description="What is bought; omitted, the symbol without the quote currency."
     )
-    quote: str | None = Field(
+    quote: Name | None = Field(
         default=None, description="What it is priced in; omitted, baseCurrency if the symbol ends so."
     )
-    settlement: str | None = Field(
+    settlement: Name | None = Field(
         default=None, description="Currency of profit and loss; the quote currency if omitted."
     )
     tick_size: Step = Field(description="Prices are multiples of this.")
@@ -130,7 +96,7 @@ class Instrument(Model):
         default=0, ge=-1_000, le=1_000, description="Basis points of the value; negative is a rebate."
     )
     taker_fee_bps: int = Field(default=0, ge=-1_000, le=1_000, description="Basis points of the value.")
-    session: str = Field(
+    session: Text = Field(
         default=DEFAULT_SESSION, description="When it trades, for whoever asks; orders are taken at any time."
     )
     version: int = Field(default=1, ge=1, description="Raise it with every change of the instrument's terms.")
@@ -139,9 +105,12 @@ class Instrument(Model):
 class Venue(Model):
     """Where orders go and market data comes from."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$", description="Short name, without dots.")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$", max_length=32, examples=["SIM"])] = Field(
+        description="Short name, without dots."
+    )
     type: str = Field(
         default="replay",
+        json_schema_extra={"enum": [*VENUE_TYPES]},
         description="replay: recorded trades; synthetic: trades drawn from a seed. Both against a paper book.",
     )
     config: Config = Field(
@@ -170,6 +139,7 @@ class Bus(Model):
 
     type: Literal["embedded", "kafka"] = Field(
         default="embedded",
+        json_schema_extra=fixed("can't be changed: the log does not move by itself; make another stack"),
         description="embedded: fsynced SQLite journals on one machine; kafka: Apache Kafka.",
     )
     kafka: Kafka | None = Field(default=None, description="The brokers, if type is kafka.")
@@ -177,6 +147,9 @@ class Bus(Model):
         default=1,
         ge=1,
         le=SHARDS,
+        json_schema_extra=fixed(
+            "can't be changed: accounts would be looked for where they are not; make another stack"
+        ),
         description="Parts of the log by account, which replicas share. It can't be changed later.",
     )
     free_space_min: Bytes = Field(
@@ -189,97 +162,10 @@ class Bus(Model):
         description="How long records of orders, venue reports and executions stay here, at least: older ones move to "
         "the lake once snapshots cover them, and are read from there. Without it, everything stays.",
     )
-
-    @field_validator("archive_after")
-    @classmethod
-    def _some_time(cls, value: str | None) -> str | None:
-        if value is not None and duration_ns(value) == 0:
-            raise ValueError("must be longer than 0; leave it out to keep everything")
-        return value
-
-    @model_validator(mode="after")
-    def _brokers_are_named(self) -> "Bus":
-        if (self.type == "kafka") != (self.kafka is not None):
-            raise ValueError(
-                "type kafka needs kafka.bootstrapServers" if self.kafka is None else "kafka is for type kafka only"
-            )
-        return self
-
-
-class Rate(Model):
-    """So many in a sliding window."""
-
-    count: int = Field(ge=1, le=2**31, description="How many at most.")
-    per: Duration = Field(default="1s", description="Length of the window.")
-
-    @field_validator("per")
-    @classmethod
-    def _not_zero(cls, value: str) -> str:
-        if not duration_ns(value):
-            raise ValueError('must be above zero, such as "1s"')
-        return value
-
-
-class LimitSet(Model):
-    """Limits of one scope. What is omitted is not limited here; every scope that applies must pass."""
-
-    max_order_quantity: Amount | None = Field(default=None, description="Largest quantity of one order.")
-    max_order_value: Amount | None = Field(
-        default=None, description="Largest value of one order, in the base currency."
+    rules = (
+        Rule('self.type != "kafka" or self.kafka is not None', "type kafka needs kafka.bootstrapServers", at="kafka"),
+        Rule('self.type == "kafka" or self.kafka is None', "kafka is for type kafka only", at="kafka"),
     )
-    max_open_orders: int | None = Field(default=None, ge=0, le=2**31, description="Most orders open at once.")
-    max_gross_exposure: Amount | None = Field(default=None, description="Positions and open orders, long plus short.")
-    max_net_exposure: Amount | None = Field(default=None, description="Positions and open orders, long less short.")
-    max_position: Amount | None = Field(
-        default=None, description="Largest position in one instrument, open orders included."
-    )
-    max_daily_loss: Amount | None = Field(
-        default=None,
-        description="Realised loss after fees since midnight UTC at which new risk is refused; open positions do not count.",
-    )
-    order_rate: Rate | None = Field(default=None, description="Submissions, amendments and cancellations.")
-    price_collar: Bps | None = Field(
-        default=None, description="How far a price may lie on the aggressive side of the last one: 500bps or 5%."
-    )
-    passive_collar: Bps | None = Field(default=None, description="The same on the passive side.")
-    price_window: Bps | None = Field(
-        default=None, description="How far a price may lie outside the lowest and highest of the last while."
-    )
-    duplicate_window: Duration | None = Field(
-        default=None, description="The same content from the same account within this time is refused; 0s allows it."
-    )
-    max_executions: Rate | None = Field(
-        default=None, description="Executions of one strategy before it waits for a named person to release it."
-    )
-    allowed_instruments: list[str] | None = Field(
-        default=None, description="Only these may be traded; empty means none."
-    )
-    allowed_venues: list[str] | None = Field(
-        default=None, description="Only these venues may be used; empty means none."
-    )
-    restricted: list[str] | None = Field(default=None, description="Instruments that must not be traded.")
-
-
-class Risk(Model):
-    """Ceilings. The API may tighten them for a time, never widen them."""
-
-    limits: LimitSet = Field(default_factory=LimitSet, description="For the stack as a whole.")
-    account_defaults: LimitSet = Field(default_factory=LimitSet, description="For every account not named below.")
-    accounts: dict[str, LimitSet] = Field(default_factory=dict, description="By account, over the defaults.")
-    strategy_defaults: LimitSet = Field(default_factory=LimitSet, description="For every strategy not named below.")
-    strategies: dict[str, LimitSet] = Field(default_factory=dict, description="By strategy, over the defaults.")
-    instruments: dict[str, LimitSet] = Field(default_factory=dict, description="By instrument.")
-    traders: dict[str, LimitSet] = Field(default_factory=dict, description="By trader.")
-    desks: dict[str, LimitSet] = Field(default_factory=dict, description="By desk.")
-    reference_age_max: Duration = Field(
-        default="10s", description="A collar does not trust a last price that is older."
-    )
-
-
-class Replicas(Model):
-    """How many processes share a service's work."""
-
-    min: int = Field(default=1, ge=1, le=SHARDS, description="So many run, each with its share of the partitions.")
 
 
 class Service(Model):
@@ -289,20 +175,25 @@ class Service(Model):
         default_factory=Replicas,
         description="More than one of what is split by account (oms, exeq, ptrc, pnl), on a bus that they can share.",
     )
+    slo: Annotated[ServiceLevel | None, CLUSTER_ONLY] = Field(
+        default=None, description="Objectives that are kept by scaling; omitted, those of the service itself."
+    )
+    resources: Annotated[Resources, CLUSTER_ONLY] = Field(
+        default_factory=Resources, description="Processor and memory of each pod; omitted, the chart's."
+    )
     config: Config = Field(default_factory=dict, description="Settings of the service.")
 
 
 class Observability(Model):
     """Where traces go."""
 
-    otlp_endpoint: str = Field(
+    otlp_endpoint: Url = Field(
         default="",
+        examples=["http://127.0.0.1:4318"],
         pattern=r"^$|^https?://.+",
         description="OTLP over HTTP, e.g. http://127.0.0.1:4318; empty exports nothing.",
     )
-    trace_sampling: Annotated[
-        str, BeforeValidator(lambda value: str(fraction(value))), WithJsonSchema(_INT_OR_STRING)
-    ] = Field(
+    trace_sampling: Share = Field(
         default="0.01",
         description="Share of orders whose spans are exported; every order's trace is in the log anyway.",
     )
@@ -311,7 +202,7 @@ class Observability(Model):
 class Security(Model):
     """Who may do what."""
 
-    keys_file: str = Field(
+    keys_file: FilePath = Field(
         default="",
         description="Hashed bearer keys, beside the manifest; empty leaves the stack open, on loopback only.",
     )
@@ -320,14 +211,55 @@ class Security(Model):
 class Spec(Model):
     """What should run."""
 
+    paused: Annotated[bool, CLUSTER_ONLY] = Field(
+        default=False, description="The operator leaves all as it is, and says so; what runs goes on."
+    )
+    drift_policy: DriftPolicy = Field(
+        default="Correct",
+        description="Correct: what others change is put right at once; Warn: it is told; Ignore: it is left.",
+    )
+    drift_ignore: Annotated[list[DriftIgnore], CLUSTER_ONLY] = Field(
+        default_factory=list, max_length=32, description="What others may change in any case."
+    )
+    drift_releases: Annotated[list[Text], CLUSTER_ONLY] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Helm releases that are put right, too, after a person has rolled them back or uninstalled them; "
+        "others wait for the next change of the spec.",
+    )
+    deletion_policy: DeletionPolicy = Field(
+        default="Retain",
+        description="What becomes of volumes when the stack is deleted. Retain: they stay; Delete: they go with it.",
+    )
     version: str = Field(
         default=__version__,
-        pattern=r"^\d+\.\d+\.\d+([-+.][0-9A-Za-z.-]+)?$",
+        pattern=r"^[0-9]+\.[0-9]+\.[0-9]+([-+.][0-9A-Za-z.-]+)?$",
+        max_length=63,
+        examples=["0.1.0"],
         description="Version of the platform; services of another version refuse new orders.",
     )
-    event_format: int = Field(default=1, description="Format of what is written to the log.")
-    instruments: list[Instrument] = Field(min_length=1, description="What is traded.")
-    venues: list[Venue] = Field(min_length=1, description="Where; the first one is meant by a bare symbol.")
+    event_format: int = Field(
+        default=1,
+        json_schema_extra={
+            "enum": [*EVENT_FORMATS],
+            "x-kubernetes-validations": [
+                {"rule": "self >= oldSelf", "message": "is never lowered: older versions can't read what was written"}
+            ],
+        },
+        description="Format of what is written to the log.",
+    )
+    instruments: list[Instrument] = Field(
+        min_length=1,
+        max_length=INSTRUMENTS_MAX,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["symbol", "venue"]},
+        description="What is traded.",
+    )
+    venues: list[Venue] = Field(
+        min_length=1,
+        max_length=VENUES_MAX,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        description="Where; the first one is meant by a bare symbol.",
+    )
     bus: Bus = Field(default_factory=Bus, description="The log.")
     stores: Stores = Field(default_factory=Stores, description="Where projections of the log are kept.")
     default_account: Name = Field(default="main", description="Account of an order that names none.")
@@ -335,6 +267,7 @@ class Spec(Model):
     risk: Risk = Field(default_factory=Risk, description="Limits.")
     services: dict[str, Service] = Field(
         default_factory=dict,
+        max_length=32,
         description="Settings by service. All run anyway but sink-alt, which runs if it is named here.",
     )
     placement: Literal["compact", "grouped", "spread"] = Field(
@@ -369,38 +302,86 @@ class Spec(Model):
                 raise ValueError(f"two venues are called {name!r}; give each its own name")
         return value
 
-    @field_validator("placement")
-    @classmethod
-    def _placement_fits_bus(cls, value: str, info: ValidationInfo) -> str:
-        bus = info.data.get("bus")
-        if bus is not None and bus.type == "embedded" and value != "compact":
-            raise ValueError(f"{value!r} needs a bus that several machines share; the embedded bus runs compact")
-        return value
+    rules = (
+        Rule(
+            "each in " + repr([*SERVICES]), "'{each}' is no service",
+            over="self.services", name="each", known=repr([*SERVICES]),
+        ),
+        Rule(
+            'self.bus.type != "embedded" or self.placement == "compact"',
+            "'{self.placement}' needs a bus that several machines share; the embedded bus runs compact",
+            at="placement",
+        ),
+        Rule(
+            f'each.venue == "" or each.venue in {_VENUES}',
+            "'{each.venue}' is no venue of this stack",
+            at="venue", over="self.instruments", name="each.venue", known=_VENUES,
+        ),
+        Rule(
+            'disjoint([one.symbol for one in self.instruments if one.venue == ""], '
+            "[one.symbol for one in self.instruments if one.venue == self.venues[0].name])",
+            "an instrument is listed twice, with and without its venue; keep one of them",
+            at="instruments",
+        ),
+        Rule(
+            "each.quote is not None or each.symbol.endswith(self.base_currency)",
+            "is missing, and '{each.symbol}' does not end with the base currency {self.base_currency}; "
+            "say what it is priced in",
+            at="quote", over="self.instruments",
+        ),
+        Rule(
+            "each.base is not None or (each.quote is None and not each.symbol.endswith(self.base_currency)) "
+            f"or (each.symbol.endswith({_QUOTE}) and each.symbol != {_QUOTE})",
+            "is missing and can't be told from '{each.symbol}'; say what is bought",
+            at="base", over="self.instruments",
+        ),
+        *(
+            _listed(at, field, kind, known)
+            for at in ("limits", "account_defaults", "strategy_defaults")
+            for field, kind, known in (
+                ("allowed_instruments", "instrument", _INSTRUMENTS),
+                ("restricted", "instrument", _INSTRUMENTS),
+                ("allowed_venues", "venue", _VENUES),
+            )
+        ),
+        Rule(
+            f"subset([name for name in self.risk.instruments], {_INSTRUMENTS})",
+            "names what is no instrument of this stack",
+            at="risk.instruments",
+            name=f"[name for name in self.risk.instruments if name not in {_INSTRUMENTS}][0]", known=_INSTRUMENTS,
+        ),
+        Rule(
+            f"{_MOST} == 1 or each in {_SHARED}",
+            f"{{each}} runs once; more than one can be had of {', '.join(_SHARED)}",
+            at="replicas", over="self.services",
+        ),
+        Rule(
+            f'{_MOST} == 1 or self.bus.type != "embedded"',
+            "the embedded bus is for one process a service; use bus.type kafka",
+            at="replicas", over="self.services",
+        ),
+        Rule(
+            f"{_MOST} == 1 or {_MOST} <= self.bus.partitions",
+            "so many replicas can't share bus.partitions {self.bus.partitions}: some would have none",
+            at="replicas", over="self.services",
+        ),
+        Rule(
+            f'{_MOST} == 1 or self.placement == "spread" or each in {_ALONE}',
+            "{each} shares its process with others; use placement: spread",
+            at="replicas", over="self.services",
+        ),
+    )  # fmt: skip
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Spec":
-        if found := [*self._misnamed(), *self._unshared()]:
-            raise ValueError("\n".join(found))  # a line each: all that is wrong is told at once
-        return self
-
-    def _misnamed(self) -> Iterator[str]:
+    def _names_exist(self) -> "Spec":
+        """What an API server can't count within its budget, or says in other words."""
         venues = [venue.name for venue in self.venues]
         ids: list[str] = []
         for index, instrument in enumerate(self.instruments):
-            at = f"instruments[{index}]"
-            if instrument.venue is not None and instrument.venue not in venues:
-                yield (f"{at}.venue: {instrument.venue!r} is no venue of this stack{nearest(instrument.venue, venues)}")
             identifier = self.instrument_id(instrument)
             if identifier in ids:
-                yield (f"{at}: {identifier} is listed twice; keep one of them")
+                raise FieldError(f"instruments[{index}]", f"{identifier} is listed twice; keep one of them")
             ids.append(identifier)
-            if not self.quote_of(instrument):
-                yield (
-                    f"{at}.quote: is missing, and {instrument.symbol!r} does not end with the base currency "
-                    f"{self.base_currency}; say what it is priced in"
-                )
-            elif not self.base_of(instrument):
-                yield (f"{at}.base: is missing and can't be told from {instrument.symbol!r}; say what is bought")
         for at, limits in self.limit_sets():
             for field, names, known in (
                 ("allowedInstruments", limits.allowed_instruments, self.known_instruments()),
@@ -410,28 +391,8 @@ class Spec(Model):
                 for name in names or ():
                     if name not in known:
                         kind = "venue" if field == "allowedVenues" else "instrument"
-                        yield (f"{at}.{field}: {name!r} is no {kind} of this stack{nearest(name, known)}")
-        for name in self.risk.instruments:
-            if name not in self.known_instruments():
-                yield (
-                    f"risk.instruments: {name!r} is no instrument of this stack{nearest(name, self.known_instruments())}"
-                )
-
-    def _unshared(self) -> Iterator[str]:
-        for name, service in self.services.items():
-            count, at = service.replicas.min, f"services.{name}.replicas.min"
-            if count == 1:
-                continue
-            if not SERVICES[name].by_account:
-                shared = ", ".join(facts.name for facts in SERVICES.values() if facts.by_account)
-                yield (f"{at}: {name} runs once; more than one can be had of {shared}")
-            if self.bus.type == "embedded":
-                yield (f"{at}: the embedded bus is for one process a service; use bus.type kafka")
-            if count > self.bus.partitions:
-                yield (f"{at}: {count} replicas can't share bus.partitions {self.bus.partitions}: some would have none")
-            together = [facts.name for facts in SERVICES.values() if facts.group == SERVICES[name].group]
-            if self.placement != "spread" and together != [name]:
-                yield (f"{at}: {name} shares its process with others; use placement: spread")
+                        raise FieldError(f"{at}.{field}", f"{name!r} is no {kind} of this stack{nearest(name, known)}")
+        return self
 
     def limit_sets(self) -> list[tuple[str, LimitSet]]:
         """Every set of limits with its place in the spec."""

@@ -2,28 +2,25 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from trade2026.stack.rules import Rule
 from trade2026.stack.strict import Model
+from trade2026.stack.written import FilePath, Text, Url, Variable
 
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_NO_SERVER = ("embedded", "none")
+_HERE = 'self.type in ("embedded", "none")'
 
 
 class Store(Model):
     """One store: `type` says which, `url` where it is. A secret is never in a manifest."""
 
     type: str = "embedded"
-    url: str = ""
+    url: Url = ""
 
-    @model_validator(mode="after")
-    def _a_server_has_a_url(self) -> "Store":
-        here = self.type in _NO_SERVER
-        if here and self.url:
-            raise ValueError("url is for a server; say its type, too")
-        if not here and not self.url:
-            raise ValueError(f"type {self.type} needs url")
-        return self
+    rules = (
+        Rule(f'not ({_HERE}) or self.url == ""', "url is for a server; say its type, too", at="url"),
+        Rule(f'{_HERE} or self.url != ""', "type {self.type} needs url", at="url"),
+    )
 
 
 class TimeSeries(Store):
@@ -32,13 +29,14 @@ class TimeSeries(Store):
     type: Literal["embedded", "questdb"] = Field(
         default="embedded", description="embedded: DuckDB in a file, in the process that writes; questdb: a server."
     )
-    url: str = Field(
+    url: Url = Field(
         default="",
-        pattern=r"^$|^https?://[A-Za-z0-9._\[\]:-]+:\d+$",
+        examples=["http://127.0.0.1:9010"],
+        pattern=r"^$|^https?://[A-Za-z0-9._\[\]:-]+:[0-9]+$",
         description="QuestDB's HTTP, e.g. http://127.0.0.1:9010. It serves one stack.",
     )
-    username: str = Field(default="", description="Who we are, where QuestDB asks.")
-    password_file: str = Field(
+    username: Text = Field(default="", description="Who we are, where QuestDB asks.")
+    password_file: FilePath = Field(
         default="", description="Holds the password; empty: the environment variable TRADE2026_QUESTDB_PASSWORD does."
     )
 
@@ -50,16 +48,17 @@ class Cache(Store):
         default="embedded",
         description="embedded: in the memory of the process that answers; valkey: a Valkey or Redis server.",
     )
-    url: str = Field(
+    url: Url = Field(
         default="",
-        pattern=r"^$|^rediss?://[A-Za-z0-9._\[\]:-]+:\d+(/\d+)?$",
+        examples=["redis://127.0.0.1:6379"],
+        pattern=r"^$|^rediss?://[A-Za-z0-9._\[\]:-]+:[0-9]+(/[0-9]+)?$",
         description="redis://HOST:PORT, with /NUMBER at its end for another database; rediss:// for TLS.",
     )
-    username: str = Field(default="", description="Who we are; empty: the server's default user.")
-    password_file: str = Field(
+    username: Text = Field(default="", description="Who we are; empty: the server's default user.")
+    password_file: FilePath = Field(
         default="", description="Holds the password; empty: the environment variable TRADE2026_VALKEY_PASSWORD may."
     )
-    ca_file: str = Field(default="", description="Certificates that are trusted; empty: those of the system.")
+    ca_file: FilePath = Field(default="", description="Certificates that are trusted; empty: those of the system.")
 
 
 class Lake(Store):
@@ -69,33 +68,38 @@ class Lake(Store):
         default="embedded",
         description="embedded: Delta Lake in a folder of the state directory; s3: in a bucket that speaks S3.",
     )
-    url: str = Field(
+    url: Url = Field(
         default="",
+        examples=["s3://bucket/desk"],
         pattern=r"^$|^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9._=/-]*)?$",
         description="s3://BUCKET/PREFIX. The bucket is there; a prefix serves one state directory of one stack.",
     )
-    endpoint: str = Field(
+    endpoint: Url = Field(
         default="",
-        pattern=r"^$|^https?://[A-Za-z0-9._\[\]:-]+:\d+$",
+        examples=["https://127.0.0.1:9000"],
+        pattern=r"^$|^https?://[A-Za-z0-9._\[\]:-]+:[0-9]+$",
         description="Where a store answers that is not Amazon's: https://HOST:PORT, or http:// without encryption.",
     )
-    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]+$", description="Of the bucket.")
-    access_key_variable: str = Field(
+    region: Text = Field(
+        default="us-east-1", examples=["us-east-1"], pattern=r"^[a-z0-9-]+$", description="Of the bucket."
+    )
+    access_key_variable: Variable = Field(
         default="AWS_ACCESS_KEY_ID",
-        pattern=_VARIABLE,
         description="Name of the environment variable that holds the access key.",
     )
-    secret_key_variable: str = Field(
+    secret_key_variable: Variable = Field(
         default="AWS_SECRET_ACCESS_KEY",
-        pattern=_VARIABLE,
         description="Name of the environment variable that holds the secret key.",
     )
 
-    @model_validator(mode="after")
-    def _only_a_bucket_has_an_endpoint(self) -> "Lake":
-        if self.type == "embedded" and self.endpoint:
-            raise ValueError("endpoint is for a bucket; say its type, too")
-        return self
+    rules = (
+        *Store.rules,
+        Rule(
+            'self.type != "embedded" or self.endpoint == ""',
+            "endpoint is for a bucket; say its type, too",
+            at="endpoint",
+        ),
+    )
 
 
 class Analytics(Store):
@@ -105,16 +109,20 @@ class Analytics(Store):
         default="none",
         description="none: the lake alone; embedded: chdb in the process, which the extra `analytics` brings and which takes 300 MB of memory; clickhouse: a server.",
     )
-    url: str = Field(
+    url: Url = Field(
         default="",
-        pattern=r"^$|^clickhouses?://[A-Za-z0-9._\[\]:-]+:\d+$",
+        examples=["clickhouse://127.0.0.1:9011"],
+        pattern=r"^$|^clickhouses?://[A-Za-z0-9._\[\]:-]+:[0-9]+$",
         description="ClickHouse's native protocol, e.g. clickhouse://127.0.0.1:9011; clickhouses:// with TLS.",
     )
-    database: str = Field(
-        default="", pattern=r"^[A-Za-z0-9_-]{0,64}$", description="On the server; empty: called as the stack."
+    database: Text = Field(
+        default="",
+        examples=["desk"],
+        pattern=r"^[A-Za-z0-9_-]{0,64}$",
+        description="On the server; empty: called as the stack.",
     )
-    username: str = Field(default="", description="Who we are; empty: the user default.")
-    password_file: str = Field(
+    username: Text = Field(default="", description="Who we are; empty: the user default.")
+    password_file: FilePath = Field(
         default="",
         description="Holds the password; empty: the environment variable TRADE2026_CLICKHOUSE_PASSWORD does.",
     )

@@ -2,16 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from trade2026.domain.shards import SHARDS
 from trade2026.stack.facts import API_VERSION
-from trade2026.stack.model import Config, LimitSet, Metadata, Model, Name
+from trade2026.stack.limits import LimitSet
+from trade2026.stack.model import Metadata
+from trade2026.stack.operation import CLUSTER_ONLY
+from trade2026.stack.rules import Rule
+from trade2026.stack.strict import Model
+from trade2026.stack.written import Config, FilePath, Name, Text
 
 
 class StackRef(Model):
     """The stack that a strategy belongs to."""
 
-    name: str = Field(description="Name of the TradingStack.")
+    name: Text = Field(description="Name of the TradingStack.")
 
 
 class Source(Model):
@@ -20,17 +26,15 @@ class Source(Model):
     class_: str = Field(
         default="",
         alias="class",
-        pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        max_length=253,
+        examples=["desk.strategies:Maker"],
+        pattern=r"^$|^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
         description="package.module:Class, installed beside the platform.",
     )
-    file: str = Field(default="", description="path.py, or path.py:Class; meant from where the manifest is.")
-    digest: str = Field(default="", description="Hash of the file, written by the platform.")
+    file: FilePath = Field(default="", description="path.py, or path.py:Class; meant from where the manifest is.")
+    digest: Text = Field(default="", description="Hash of the file, written by the platform.")
 
-    @model_validator(mode="after")
-    def _one_of_them(self) -> "Source":
-        if bool(self.class_) == bool(self.file):
-            raise ValueError("give class or file, one of them")
-        return self
+    rules = (Rule('(self.class_ == "") != (self.file == "")', "give class or file, one of them"),)
 
 
 class StrategySpec(Model):
@@ -38,13 +42,30 @@ class StrategySpec(Model):
 
     stack_ref: StackRef | None = Field(default=None, description="The stack; the one beside it if omitted.")
     source: Source = Field(description="Its code.")
-    symbols: list[str] = Field(min_length=1, description="Instruments that it trades; the first is its default.")
+    symbols: list[Text] = Field(
+        min_length=1, max_length=256, description="Instruments that it trades; the first is its default."
+    )
     parameters: Config = Field(default_factory=dict, description="Its parameters, by the names of its model.")
     account: Name | None = Field(default=None, description="Account of its orders; the stack's default if omitted.")
-    seed: int = Field(default=0, description="Of its randomness.")
+    seed: int = Field(default=0, ge=-(2**63), le=2**63 - 1, description="Of its randomness.")
+    mode: Literal["paper", "shadow"] = Field(
+        default="paper",
+        description="paper: it trades at the stack's venues; shadow: it is run and sends no order, in a cluster only.",
+    )
+    paused: bool = Field(default=False, description="It does not run; in a cluster its orders are cancelled first.")
+    replicas: Annotated[int, CLUSTER_ONLY] = Field(
+        default=1, ge=1, le=SHARDS, description="So many processes share its symbols: kubectl scale strat NAME."
+    )
     risk: LimitSet = Field(
         default_factory=LimitSet,
         description="Ceilings over the stack's strategyDefaults; a breach of maxDailyLoss or maxExecutions halts it.",
+    )
+    rules = (
+        Rule(
+            "self.replicas <= len(self.symbols)",
+            "{self.replicas} replicas can't share {len(self.symbols)} symbols: some would have none",
+            at="replicas",
+        ),
     )
 
 
@@ -55,6 +76,8 @@ class StrategyMetadata(Metadata):
         str,
         Field(
             pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+            max_length=40,
+            examples=["maker-1"],
             description="Name of the strategy: its orders are called NAME-NUMBER, its risk scope strategy:NAME.",
         ),
     ]

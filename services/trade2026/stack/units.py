@@ -12,6 +12,11 @@ from trade2026.domain.numbers import BPS, NumberError, to_nanos
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", re.ASCII)
 _BYTES = re.compile(r"(\d{1,19})(Ki|Mi|Gi|Ti|)", re.ASCII)
 _UNIT_BYTES = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,3})?)(m|k|M|G|T|Ki|Mi|Gi|Ti|)", re.ASCII)
+_UNIT_QUANTITY = {
+    **{unit: Decimal(factor) for unit, factor in _UNIT_BYTES.items()},
+    "m": Decimal("0.001"), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9), "T": Decimal(10**12),
+}  # fmt: skip
 _DURATION_NS_MAX = 100 * 365 * 86_400 * 10**9
 _BASIS_POINTS_MAX = 10**9
 _UNIT_NS = {
@@ -101,6 +106,18 @@ def byte_count(value: object) -> int:
     if not 0 <= count < 2**63:
         raise ValueError(help_text)
     return count
+
+
+def quantity(value: object) -> Decimal:
+    """Return a quantity of Kubernetes, such as `250m` of a core or `256Mi` of memory, in cores or bytes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _QUANTITY.fullmatch(str(value)) if isinstance(value, int | str) and not isinstance(value, bool) else None
+    if match is None:
+        raise ValueError(f'must be a quantity such as "250m" (of a core), "1" or "256Mi", not {_shown(value)}')
+    return Decimal(match[1]) * _UNIT_QUANTITY[match[2]]
 
 
 def fraction(value: object) -> float:

