@@ -290,6 +290,9 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
             faults.append(Fault(_path(loc), f"is not written as it must be{such}" + _explained(model, loc)))
         elif kind == "too_short":
             faults.append(Fault(_path(loc), "is empty; list at least one" + _explained(model, loc)))
+        elif kind in ("too_long", "string_too_long"):
+            many = f"{context['max_length']} {'characters' if kind == 'string_too_long' else 'items'}"
+            faults.append(Fault(_path(loc), f"must have at most {many}"))
         elif kind in ("greater_than_equal", "less_than_equal"):
             bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
             faults.append(Fault(_path(loc), f"must be {bound}"))

@@ -11,7 +11,7 @@ from trade2026.stack.model import Metadata
 from trade2026.stack.operation import CLUSTER_ONLY
 from trade2026.stack.rules import Rule
 from trade2026.stack.strict import Model
-from trade2026.stack.written import Config, FilePath, Name, Text
+from trade2026.stack.written import Config, FilePath, Name, Text, fixed
 
 
 class StackRef(Model):
@@ -40,7 +40,11 @@ class Source(Model):
 class StrategySpec(Model):
     """What should run."""
 
-    stack_ref: StackRef | None = Field(default=None, description="The stack; the one beside it if omitted.")
+    stack_ref: StackRef | None = Field(
+        default=None,
+        json_schema_extra=fixed("can't be changed: orders and positions belong to a stack; make another strategy"),
+        description="The stack; the one beside it if omitted.",
+    )
     source: Source = Field(description="Its code.")
     symbols: list[Text] = Field(
         min_length=1, max_length=256, description="Instruments that it trades; the first is its default."

@@ -1,0 +1,163 @@
+"""Custom resources at a real API server: what is wrong is refused there, with what to do; what is right is taken.
+
+No operator runs: whoever applies a wrong manifest hears of it from `kubectl apply`, not from a log an hour later.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.api_server import ApiServer, running
+from e2e.wrong_manifests import Wrong, good_manifests, wrong_manifests
+
+from trade2026.local.cluster.binaries import programs
+from trade2026.local.cluster.place import ClusterError
+
+CRDS = Path(__file__).parents[1] / "crds"
+DRY_RUN = ("apply", "--dry-run=server", "-f", "-")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ApiServer]:
+    """An API server that knows our custom resources: one of its own, or with `E2E_KUBECONFIG` that of a cluster."""
+    folder = Path(tempfile.mkdtemp(prefix="trade2026-api-"))
+    try:
+        if kubeconfig := os.environ.get("E2E_KUBECONFIG"):
+            yield _with_crds(ApiServer(("kubectl",), Path(kubeconfig)))
+            return
+        try:
+            found = programs(print)
+        except ClusterError as error:
+            if os.environ.get("CI") == "true":
+                raise
+            pytest.skip(f"without an API server: {error}")
+        with running(found, folder) as made:
+            yield _with_crds(made)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _with_crds(server: ApiServer) -> ApiServer:
+    succeeded, said = server.kubectl("apply", "--server-side", "-f", str(CRDS))
+    assert succeeded, said
+    succeeded, said = server.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(CRDS))
+    assert succeeded, said
+    return server
+
+
+@pytest.fixture
+def there(server: ApiServer) -> Iterator[list[dict[str, Any]]]:
+    """What a test has made, to be deleted."""
+    made: list[dict[str, Any]] = []
+    yield made
+    for manifest in made:
+        succeeded, said = server.kubectl("delete", "-f", "-", given=manifest)
+        assert succeeded, said
+
+
+def test_the_table_has_no_fewer_cases_than_promised() -> None:
+    assert len(wrong_manifests()) >= 60
+
+
+@pytest.mark.parametrize("wrong", wrong_manifests(), ids=lambda wrong: wrong.title)
+def test_a_wrong_manifest_is_refused_with_what_to_do(
+    server: ApiServer, there: list[dict[str, Any]], wrong: Wrong
+) -> None:
+    if wrong.before is not None:
+        succeeded, said = server.kubectl("create", "-f", "-", given=wrong.before)
+        assert succeeded, said
+        there.append(wrong.before)
+    succeeded, said = server.kubectl(*DRY_RUN, given=wrong.manifest)
+    assert not succeeded, said
+    assert wrong.says in said
+
+
+@pytest.mark.parametrize(("title", "manifest"), good_manifests(), ids=lambda given: given if given is str else None)
+def test_a_right_manifest_is_taken(server: ApiServer, title: str, manifest: dict[str, Any]) -> None:
+    succeeded, said = server.kubectl(*DRY_RUN, given=manifest)
+    assert succeeded, f"{title}: {said}"
+
+
+def test_defaults_are_those_of_a_laptop(server: ApiServer) -> None:
+    from trade2026.stack.manifest import parse
+
+    (little,) = (manifest for title, manifest in good_manifests() if "TradingStack little" in title)
+    succeeded, said = server.kubectl(*DRY_RUN, "--output=json", given=little)
+    assert succeeded, said
+    here = parse(little).model_dump(mode="json", by_alias=True, exclude_none=True)
+    assert json.loads(said)["spec"] == here["spec"]
+
+
+@pytest.mark.parametrize("path", ["ts.spec.bus.partitions", "ts.spec.services.oms", "strat.spec.risk", "ts.status"])
+def test_kubectl_explains_every_field(server: ApiServer, path: str) -> None:
+    path = path.replace("services.oms", "services")
+    succeeded, said = server.kubectl("explain", path)
+    assert succeeded, said
+    assert "<empty>" not in said
+    assert "DESCRIPTION" in said
+
+
+def test_a_person_sees_at_a_glance_how_it_is(server: ApiServer, there: list[dict[str, Any]]) -> None:
+    (stack,) = (manifest for title, manifest in good_manifests() if "TradingStack little" in title)
+    (strategy,) = (manifest for title, manifest in good_manifests() if "Strategy everything" in title)
+    for manifest in (stack, strategy):
+        succeeded, said = server.kubectl("create", "-f", "-", given=manifest)
+        assert succeeded, said
+        there.append(manifest)
+    ready = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "WaitingForKafka",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    status = {"conditions": [ready], "servicesReady": "3/14", "p99": "20ms"}
+    said = _patched_status(server, "ts/little", status)
+    _, columns = server.kubectl("get", "ts", "little", "--no-headers")
+    assert columns.split()[:4] == ["little", "False", "3/14", "WaitingForKafka"]
+    _, wide = server.kubectl("get", "ts", "-o", "wide")
+    assert wide.split("\n")[0].split() == [
+        "NAME",
+        "READY",
+        "SERVICES",
+        "SLO",
+        "REASON",
+        "AGE",
+        "ORDERS/S",
+        "P99",
+        "BUDGET",
+    ]
+    _, both = server.kubectl("get", "trade2026", "-A", "-o", "name")
+    assert both.split() == ["strategy.trade2026.io/everything", "tradingstack.trade2026.io/little"], said
+
+
+def test_a_strategy_is_scaled_by_kubectl_within_its_symbols(server: ApiServer, there: list[dict[str, Any]]) -> None:
+    (strategy,) = (manifest for title, manifest in good_manifests() if "Strategy everything" in title)
+    succeeded, said = server.kubectl("create", "-f", "-", given=strategy)
+    assert succeeded, said
+    there.append(strategy)
+    assert server.kubectl("scale", "strat", "everything", "--replicas=1")[0]
+    succeeded, said = server.kubectl("scale", "strat", "everything", "--replicas=3")
+    assert not succeeded
+    assert "3 replicas can't share 2 symbols: some would have none" in said
+
+
+def test_a_status_that_is_not_of_the_model_is_pruned(server: ApiServer, there: list[dict[str, Any]]) -> None:
+    (stack,) = (manifest for title, manifest in good_manifests() if "TradingStack little" in title)
+    succeeded, said = server.kubectl("create", "-f", "-", given=stack)
+    assert succeeded, said
+    there.append(stack)
+    found = json.loads(_patched_status(server, "ts/little", {"version": "0.1.0", "phase": "Running"}))
+    assert found["status"] == {**found["status"], "version": "0.1.0"}
+    assert "phase" not in found["status"]
+
+
+def _patched_status(server: ApiServer, name: str, status: dict[str, Any]) -> str:
+    words = ("patch", name, "--subresource=status", "--type=merge", "--output=json", "--patch")
+    succeeded, said = server.kubectl(*words, json.dumps({"status": status}))
+    assert succeeded, said
+    return said[said.index("{") :]
