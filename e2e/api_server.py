@@ -51,7 +51,9 @@ def running(programs: Path, folder: Path) -> Iterator[ApiServer]:
     (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
     key = folder / "service-accounts.pem"
     key.write_bytes(_new_key())
-    server = ApiServer((hyperkube, "kubectl"), _kubeconfig(folder / "admin.conf", port, token))
+    server = ApiServer(
+        (hyperkube, "kubectl", f"--cache-dir={folder / 'cache'}"), _kubeconfig(folder / "admin.conf", port, token)
+    )
     with ExitStack() as started:
         started.enter_context(
             _started(

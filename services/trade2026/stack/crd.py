@@ -122,8 +122,19 @@ def _root(model: type[BaseModel], status: type[BaseModel]) -> Schema:
         rule["message"] = f"metadata.name {rule['message']}"
     fields |= {kind: {"type": "string", "description": said} for kind, said in _TYPES.items()}
     fields["metadata"] = {"type": "object", "properties": {"name": name}}
-    fields["status"] = {**structural(status), "description": "Written by the operator."}
+    fields["status"] = {**_without_defaults(structural(status)), "description": "Written by the operator."}
     return {**found, "required": ["spec"], "x-kubernetes-validations": rules}
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    """A status is read back as it was written: an operator that found more in it would write it again and again."""
+    found = {key: value for key, value in schema.items() if key != "default"}
+    for key in ("items", "additionalProperties"):
+        if key in found:
+            found[key] = _without_defaults(found[key])
+    if "properties" in found:
+        found["properties"] = {name: _without_defaults(inner) for name, inner in found["properties"].items()}
+    return found
 
 
 def _column(name: str, path: str, description: str, *, wide: bool = False) -> Schema:

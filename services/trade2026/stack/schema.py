@@ -56,6 +56,9 @@ def _structural(schema: Schema, models: dict[str, Schema]) -> Schema:
     elif schema.get("additionalProperties"):
         found["additionalProperties"] = _structural(schema["additionalProperties"], models)
     found |= {key: value for key, value in schema.items() if key.startswith("x-kubernetes-")}
+    form = next((rule["message"] for rule in schema.get("x-kubernetes-validations", ())), "")
+    if form.startswith("must be "):  # `kubectl explain` knows no other place for how a value is written
+        found["description"] = f"{found.get('description', '')} It {form}.".strip()
     if rules := [*_words_for_pattern(schema), *schema.get("x-kubernetes-validations", ())]:
         found["x-kubernetes-validations"] = rules
     return found
