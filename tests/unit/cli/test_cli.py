@@ -82,6 +82,15 @@ def test_a_right_manifest_is_valid(cli: Any) -> None:
     }
 
 
+def test_a_right_manifest_is_told_in_one_line_what_only_a_cluster_heeds(cli: Any, tmp_path: Path) -> None:
+    manifest = tmp_path / "operated.yaml"
+    text = Path(QUICKSTART).read_text()
+    manifest.write_text(text.replace("spec:\n", "spec:\n  paused: true\n  deletionPolicy: Delete\n", 1))
+    result = cli("validate", "-f", str(manifest))
+    assert result.code == 0
+    assert result.err.splitlines() == ["warning: only a cluster heeds: spec.paused, spec.deletionPolicy"]
+
+
 def test_a_right_manifest_is_warned_of_limits_that_are_cut_too_fine(cli: Any, tmp_path: Path) -> None:
     text = Path(QUICKSTART).with_name("kafka.yaml").read_text()
     manifest = tmp_path / "small.yaml"
