@@ -102,6 +102,17 @@ def validate(file: ManifestPath, state_dir: StatePath = None, as_json: AsJson = 
     )
 
 
+def check_log(file: Path, state_dir: Path) -> None:
+    """Raise a `CliError` if a state directory has its log elsewhere, or in other parts, than the manifest says."""
+    from trade2026.local.log_place import AnotherLog, log_in, refuse_another_log
+    from trade2026.local.state import StateDir
+
+    try:
+        refuse_another_log(log_in(StateDir(state_dir)), planned(file, 0, None))
+    except AnotherLog as error:
+        raise CliError(f"{file} does not fit {state_dir}: {error}", USAGE) from error
+
+
 def for_a_cluster(manifest: "Manifest") -> list[str]:
     """One line with all that has no effect here."""
     from trade2026.stack.cluster_only import not_heeded

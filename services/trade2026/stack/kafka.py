@@ -1,13 +1,12 @@
 """The brokers of Apache Kafka that a stack keeps its log on. Secrets stay out: a manifest says where they are."""
 
-import re
 from typing import Literal
 
 from pydantic import Field
 
 from trade2026.stack.rules import Rule
 from trade2026.stack.strict import Model
-from trade2026.stack.written import FilePath, Url, Variable
+from trade2026.stack.written import Addresses, FilePath, Variable
 
 
 class Tls(Model):
@@ -49,15 +48,10 @@ class Sasl(Model):
     password_file: FilePath = Field(default="", description="File with the password, instead.")
 
 
-_SERVERS = r"^[A-Za-z0-9._\[\]:-]+:\d{1,5}(,[A-Za-z0-9._\[\]:-]+:\d{1,5})*$"
-
-
 class Kafka(Model):
     """Brokers of Apache Kafka, and how topics are made there."""
 
-    bootstrap_servers: Url = Field(
-        examples=["127.0.0.1:9092"],
-        pattern=r"^[A-Za-z0-9._\[\]:-]+:[0-9]+(,[A-Za-z0-9._\[\]:-]+:[0-9]+)*$",
+    bootstrap_servers: Addresses = Field(
         description="Where to ask first: HOST:PORT, several with commas between. Topics begin with the stack's name.",
     )
     replication: int = Field(default=1, ge=1, le=9, description="Copies of each topic; 1 makes every append an fsync.")

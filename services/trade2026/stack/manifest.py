@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from trade2026.stack.model import TradingStack
 from trade2026.stack.nearest import nearest
-from trade2026.stack.rules import FieldError
+from trade2026.stack.rules import FieldError, Misfits
 from trade2026.stack.strategy import Strategy
 
 MANIFEST_BYTES_MAX = 1024 * 1024
@@ -276,9 +276,9 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
             message = str(context["error"])
             if isinstance(context["error"], FieldError):
                 faults.append(Fault(f"{_path(loc)}.{context['error'].path}", message))
-            elif loc == ("spec",) and ": " in message:
-                for inner, _, said in (line.partition(": ") for line in message.splitlines()):
-                    faults.append(Fault(f"spec.{inner}", said))
+            elif isinstance(context["error"], Misfits):
+                for each in context["error"].faults:
+                    faults.append(Fault(f"{_path(loc)}.{each.path}".removesuffix("."), str(each)))
             else:
                 faults.append(Fault(_path(loc), message))
         elif kind == "literal_error":

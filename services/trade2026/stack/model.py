@@ -7,13 +7,13 @@ amounts are decimal text or numbers, never rounded. The custom resource definiti
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from trade2026 import __version__
 from trade2026.domain.instruments import DEFAULT_SESSION
 from trade2026.domain.shards import SHARDS
 from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS, check
-from trade2026.stack.facts import API_VERSION, EVENT_FORMATS
+from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES
 from trade2026.stack.kafka import Kafka
 from trade2026.stack.limits import LimitSet, Risk
 from trade2026.stack.nearest import nearest
@@ -26,8 +26,8 @@ from trade2026.stack.operation import (
     Resources,
     ServiceLevel,
 )
-from trade2026.stack.rules import FieldError, Rule
-from trade2026.stack.spec_rules import SPEC_RULES
+from trade2026.stack.rules import FieldError, Rule, written
+from trade2026.stack.spec_rules import RULED_LIMITS, SPEC_RULES
 from trade2026.stack.stores import Stores
 from trade2026.stack.strict import Model
 from trade2026.stack.written import Amount, Bytes, Config, Duration, FilePath, Name, Share, Step, Text, Url, fixed
@@ -266,11 +266,10 @@ class Spec(Model):
 
     @field_validator("services")
     @classmethod
-    def _known_services(cls, value: dict[str, Service]) -> dict[str, Service]:
-        if unknown := [f"{name!r} is no service{nearest(name, SERVICES)}" for name in value if name not in SERVICES]:
-            raise ValueError("; ".join(unknown))
+    def _known_settings(cls, value: dict[str, Service]) -> dict[str, Service]:
         for name, service in value.items():
-            check(service.config, SERVICE_CONFIGS.get(name, {}), name, f"{name}.config")
+            if name in SERVICES:  # else a rule says so
+                check(service.config, SERVICE_CONFIGS.get(name, {}), name, f"{name}.config")
         return value
 
     @field_validator("venues")
@@ -284,32 +283,29 @@ class Spec(Model):
 
     rules = SPEC_RULES
 
-    @model_validator(mode="after")
-    def _names_exist(self) -> "Spec":
+    def misfits(self) -> Iterator[FieldError]:
         """What an API server can't count within its budget, or says in other words."""
-        venues = [venue.name for venue in self.venues]
-        ids: list[str] = []
+        seen: set[tuple[str, str]] = set()
         for index, instrument in enumerate(self.instruments):
-            identifier = self.instrument_id(instrument)
-            if identifier in ids:
-                raise FieldError(f"instruments[{index}]", f"{identifier} is listed twice; keep one of them")
-            ids.append(identifier)
-        for at, limits in self.limit_sets():
-            for field, names, known in (
-                ("allowedInstruments", limits.allowed_instruments, self.known_instruments()),
-                ("restricted", limits.restricted, self.known_instruments()),
-                ("allowedVenues", limits.allowed_venues, venues),
+            if (key := (instrument.symbol, instrument.venue)) in seen:
+                said = f"{self.instrument_id(instrument)} is listed twice; keep one of them"
+                yield FieldError(f"instruments[{index}]", said)
+            seen.add(key)
+        venues, instruments = [venue.name for venue in self.venues], self.known_instruments()
+        for at, limits in self.limit_sets()[len(RULED_LIMITS) :]:
+            for field, kind, names, known in (
+                ("allowedInstruments", "instrument", limits.allowed_instruments, instruments),
+                ("restricted", "instrument", limits.restricted, instruments),
+                ("allowedVenues", "venue", limits.allowed_venues, venues),
             ):
-                for name in names or ():
+                for index, name in enumerate(names or ()):
                     if name not in known:
-                        kind = "venue" if field == "allowedVenues" else "instrument"
-                        raise FieldError(f"{at}.{field}", f"{name!r} is no {kind} of this stack{nearest(name, known)}")
-        return self
+                        said = f"{name!r} is no {kind} of this stack{nearest(name, known)}"
+                        yield FieldError(f"{at}.{field}[{index}]", said)
 
     def limit_sets(self) -> list[tuple[str, LimitSet]]:
         """Every set of limits with its place in the spec."""
-        found = [("risk.limits", self.risk.limits), ("risk.accountDefaults", self.risk.account_defaults)]
-        found.append(("risk.strategyDefaults", self.risk.strategy_defaults))
+        found = [(f"risk.{written(name)}", getattr(self.risk, name)) for name in RULED_LIMITS]
         for kind in ("accounts", "strategies", "instruments", "traders", "desks"):
             found += [(f"risk.{kind}.{name}", limits) for name, limits in getattr(self.risk, kind).items()]
         return found

@@ -24,6 +24,14 @@ class FieldError(ValueError):
         self.path = path
 
 
+class Misfits(ValueError):
+    """Everything that does not fit together in a value."""
+
+    def __init__(self, faults: list[FieldError]) -> None:
+        super().__init__("\n".join(f"{fault.path}: {fault}" for fault in faults))
+        self.faults = faults
+
+
 @dataclass(frozen=True)
 class Rule:
     """One thing that must hold.
@@ -47,13 +55,13 @@ class Rule:
     known: str = ""
 
 
-def broken(rules: tuple[Rule, ...], value: Any) -> None:
-    """Raise a `FieldError` for the first rule that does not hold of a value."""
+def broken(rules: tuple[Rule, ...], value: Any) -> Iterator[FieldError]:
+    """What is wrong with a value: each place where a rule does not hold."""
     for rule in rules:
         for each, place in _each(rule, value):
             scope = {**_SCOPE, "self": value, "each": each}
             if not _evaluated(rule.check, scope):
-                raise FieldError(_path(place, rule.at), _words(rule, scope))
+                yield FieldError(_path(place, rule.at), _words(rule, scope))
 
 
 def _each(rule: Rule, value: Any) -> Iterator[tuple[Any, str]]:

@@ -16,6 +16,10 @@ _ALONE = [name for name in _SHARED if sum(facts.group == SERVICES[name].group fo
 _MOST = "(self.services[each].replicas.max if self.services[each].replicas.max is not None else self.services[each].replicas.min)"
 
 
+RULED_LIMITS = ("limits", "account_defaults", "strategy_defaults")
+"""Those of `spec.risk` whose names the rules check; named accounts, strategies and so on are too many for that."""
+
+
 def _listed(at: str, field: str, kind: str, known: str) -> Rule:
     """Names in a list of limits are those of this stack."""
     return Rule(
@@ -59,7 +63,7 @@ SPEC_RULES = (
     ),
     *(
         _listed(at, field, kind, known)
-        for at in ("limits", "account_defaults", "strategy_defaults")
+        for at in RULED_LIMITS
         for field, kind, known in (
             ("allowed_instruments", "instrument", _INSTRUMENTS),
             ("restricted", "instrument", _INSTRUMENTS),

@@ -1,5 +1,6 @@
 """What every part of a manifest is made of."""
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
@@ -7,7 +8,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema
 
 from trade2026.stack.cel import validation
-from trade2026.stack.rules import Rule, broken
+from trade2026.stack.rules import FieldError, Misfits, Rule, broken
 
 
 class Model(BaseModel):
@@ -25,9 +26,14 @@ class Model(BaseModel):
     """What must hold between its fields, here and in a cluster."""
 
     @model_validator(mode="after")
-    def _keeps_its_rules(self) -> Self:
-        broken(self.rules, self)
+    def _fits_together(self) -> Self:
+        if faults := [*broken(self.rules, self), *self.misfits()]:
+            raise Misfits(faults)  # all of them at once
         return self
+
+    def misfits(self) -> Iterator[FieldError]:
+        """What is wrong between its fields that no rule can say: a cluster's operator checks it."""
+        return iter(())
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

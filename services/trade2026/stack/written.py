@@ -10,8 +10,6 @@ from trade2026.domain.numbers import NANOS_MAX, SCALE, to_text
 from trade2026.stack.cel import quoted
 from trade2026.stack.units import amount_nanos, basis_points, byte_count, duration_ns, fraction, quantity
 
-_TEXT_MAX = 40
-
 
 @dataclass(frozen=True)
 class Form:
@@ -22,6 +20,7 @@ class Form:
         says: What it must be, in words.
         whole_max: The largest whole number that may stand for it without quotes; None: it needs them.
         not_zero: Whether zero is refused, in other words, which `zero_says` has.
+        length_max: Characters of text.
     """
 
     pattern: str
@@ -29,10 +28,11 @@ class Form:
     whole_max: int | None = None
     not_zero: bool = False
     zero_says: str = ""
+    length_max: int = 40
 
     def schema(self) -> dict[str, Any]:
         """Its JSON schema, with what only Kubernetes reads."""
-        text: dict[str, Any] = {"pattern": self.pattern, "maxLength": _TEXT_MAX}
+        text: dict[str, Any] = {"pattern": self.pattern, "maxLength": self.length_max}
         if self.whole_max is None:
             text = {"type": "string", **text}
             rule, positive = f"self.matches({quoted(self.pattern)})", "self.matches('[1-9]')"
@@ -49,8 +49,8 @@ class Form:
 
     def check(self, value: object) -> None:
         """Raise a `ValueError` for text that an API server would not take."""
-        if isinstance(value, str) and (len(value) > _TEXT_MAX or not re.fullmatch(self.pattern, value)):
-            raise ValueError(f"{self.says}, not {value[:_TEXT_MAX]!r}")
+        if isinstance(value, str) and (len(value) > self.length_max or not re.fullmatch(self.pattern, value)):
+            raise ValueError(f"{self.says}, not {value[:60]!r}")
 
 
 _UNITS = "ns|us|ms|s|m|h|d"
@@ -81,6 +81,12 @@ QUANTITY = Form(
     r"^[0-9]{1,15}(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
     'must be a quantity such as "250m" (of a core), "1" or "256Mi"',
     10**15 - 1,
+)
+
+ADDRESSES = Form(
+    r"^[A-Za-z0-9._\[\]:-]+:[0-9]{1,5}(,[A-Za-z0-9._\[\]:-]+:[0-9]{1,5})*$",
+    'must be host:port[,host:port], such as "kafka-1:9092,kafka-2:9092"',
+    length_max=2048,
 )
 
 
@@ -136,6 +142,11 @@ def _quantity(value: object) -> str:
     return str(value)
 
 
+def _addresses(value: object) -> object:
+    ADDRESSES.check(value)
+    return value
+
+
 def _plain(value: Any) -> Any:
     """Free-form configuration as plain JSON values: decimals that a YAML reader made become floats."""
     if isinstance(value, dict):
@@ -173,6 +184,8 @@ Share = Annotated[str, BeforeValidator(_share), WithJsonSchema(SHARE.schema())]
 """`"0.01"` or `1%`."""
 Quantity = Annotated[str, BeforeValidator(_quantity), WithJsonSchema(QUANTITY.schema())]
 """Of a processor or of memory, as Kubernetes writes it."""
+Addresses = Annotated[str, BeforeValidator(_addresses), WithJsonSchema(ADDRESSES.schema())]
+"""`host:port`, several with commas between."""
 Quantile = Annotated[
     float, BeforeValidator(_quantile), WithJsonSchema({"type": "number", "minimum": 0.5, "maximum": 0.9999})
 ]
