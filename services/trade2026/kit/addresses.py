@@ -2,6 +2,13 @@
 
 from collections.abc import Callable
 
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def reachable(host: str) -> str:
+    """Where to ask who listens on this address, on the same machine or in the same pod."""
+    return _EVERYWHERE.get(host, host)
+
 
 class Addresses:
     """The replicas of a service, one of which is meant.

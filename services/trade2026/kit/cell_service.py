@@ -8,6 +8,7 @@ from trade2026.kit.cells import Cell, Cells
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed
 from trade2026.kit.service import Health, Service
+from trade2026.kit.settings import ProcessSettings
 
 C = TypeVar("C", bound=Cell)
 
@@ -21,8 +22,13 @@ class CellService(Service, Generic[C]):
         """Have a cell for each partition of a topic that is to be ours; `make` makes one."""
         settings = self.settings
         self.partitions = settings.partitions(topic)
-        me = Member(settings.release, f"{settings.host}:{settings.ports.get(self.name, 0)}")
+        me = self.member_of(settings, self.name)
         self.cells = Cells(self.context.membership(self.name, me, self.partitions), make)
+
+    @staticmethod
+    def member_of(settings: ProcessSettings, service: str) -> Member:
+        """This process among the replicas of a service."""
+        return Member(settings.release, f"{settings.address or settings.host}:{settings.ports.get(service, 0)}")
 
     def routes(self, app: App) -> None:
         app.forward = self.cells.forward

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
+from trade2026.kit.addresses import reachable
+from trade2026.kit.identity import is_loopback
 from trade2026.kit.service import Health
 from trade2026.kit.settings import ProcessSettings
 
@@ -23,7 +25,6 @@ TIMEOUTS_MAX = 2
 """So many answers that did not come in a row, and the peer is down: one may be a busy machine."""
 STALE_SECONDS = 2.0
 _BODY_BYTES_MAX = 64 * 1024
-_WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Answer(msgspec.Struct):
@@ -56,8 +57,8 @@ class Peer:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self._host, self._port = _WILDCARDS.get(host, host), port
-        self._place = f"port {port}"
+        self._host, self._port = reachable(host), port
+        self._place = f"port {port}" if is_loopback(self._host) else f"{self._host}:{port}"
         self._allowed, self._now = allowed_versions, now
         netloc = f"[{self._host}]:{port}" if ":" in self._host else f"{self._host}:{port}"
         self._request = f"GET /readyz HTTP/1.1\r\nHost: {netloc}\r\n\r\n".encode()
@@ -157,7 +158,7 @@ class Peers:
                 key = (peer.name, peer.port)
                 if key not in self._all:
                     self._all[key] = Peer(
-                        peer.name, settings.host, peer.port, allowed_versions=settings.allowed_versions
+                        peer.name, settings.host_of(peer.name), peer.port, allowed_versions=settings.allowed_versions
                     )
                 self._by_service.setdefault(service, []).append(self._all[key])
 

@@ -1,7 +1,7 @@
 """The endpoints that every service has: who it is, whether it lives, is ready and well, and its numbers."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from trade2026 import __version__
 from trade2026.kit import docs_page, metrics
 from trade2026.kit.http import App, Problem, Request, Response, json_response
 from trade2026.kit.metrics import Metrics
+from trade2026.kit.parameters import Parameters
 from trade2026.kit.service import Health, Service
 
 STALLED_SECONDS = 5.0
@@ -40,6 +41,7 @@ class Lifecycle:
     Args:
         peers: How the services are that it depends on; that shows in `/health` and never in readiness.
         lags: How far it is behind in each partition that it follows.
+        process: The lives of all services of its process.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class Lifecycle:
         service: Service,
         peers: Callable[[], dict[str, Health]] = dict,
         lags: Callable[[], dict[str, dict[str, float]]] = dict,
+        process: "Callable[[], Iterable[Lifecycle]] | None" = None,
     ) -> None:
         self.service, self.lags, self._peers = service, lags, peers
+        self.process = process or (lambda: [self])
         self.born_at = time.monotonic()
         self.started = False
         self.draining = False
@@ -116,8 +120,17 @@ def add_standard_routes(app: App, life: Lifecycle, heartbeat: Heartbeat, registr
     add_reports(app, life, registry)
 
 
+_OF: Parameters = {"of": "process: of all services that share the service's process, as a pod is asked"}
+
+
 def add_probes(app: App, life: Lifecycle, heartbeat: Heartbeat) -> None:
-    """Liveness, readiness, start-up."""
+    """Liveness, readiness, start-up; the last two also of a process with all of its services."""
+
+    def asked(request: Request) -> list[Lifecycle]:
+        of = request.query.get("of")
+        if of not in (None, "process"):
+            raise Problem(422, "bad_parameter", f"of is process, or left out, not {of[:80]!r}", field="of")
+        return [life] if of is None else list(life.process())
 
     @app.route(
         "GET", "/livez", summary="Does the event loop turn?", role=None, needs_ready=False,
@@ -129,17 +142,17 @@ def add_probes(app: App, life: Lifecycle, heartbeat: Heartbeat) -> None:
 
     @app.route(
         "GET", "/readyz", summary="Can it answer?", role=None, needs_ready=False,
-        response_schema=ProbeView, statuses=_HOW_IT_IS,
+        response_schema=ProbeView, statuses=_HOW_IT_IS, query=_OF,
     )  # fmt: skip
     async def readyz(request: Request) -> Response:
-        return _probe(life, life.not_ready())
+        return _probe(life, _told(asked(request), Lifecycle.not_ready))
 
     @app.route(
         "GET", "/startupz", summary="Has it recovered its state?", role=None, needs_ready=False,
-        response_schema=ProbeView, statuses=_HOW_IT_IS,
+        response_schema=ProbeView, statuses=_HOW_IT_IS, query=_OF,
     )  # fmt: skip
     async def startupz(request: Request) -> Response:
-        return _probe(life, "" if life.started else life.not_ready())
+        return _probe(life, _told(asked(request), lambda one: "" if one.started else one.not_ready()))
 
 
 def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
@@ -196,6 +209,12 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
     )  # fmt: skip
     async def show_metrics(request: Request) -> Response:
         return Response(registry.text(service.name).encode(), content_type=metrics.CONTENT_TYPE)
+
+
+def _told(lives: list[Lifecycle], failure: Callable[[Lifecycle], str]) -> str:
+    """Why not: the one's reason, or those of each of several."""
+    reasons = {one.service.name: reason for one in lives if (reason := failure(one))}
+    return "; ".join(reasons.values() if len(lives) == 1 else (f"{name}: {why}" for name, why in reasons.items()))
 
 
 def _probe(life: Lifecycle, failure: str) -> Response:

@@ -199,7 +199,8 @@ async def serve(
     ]
     try:
         for factory in factories.values() if isinstance(factories, Mapping) else factories:
-            hosted.append(_host(factory(context), access, heartbeat, _outside(peers, inspection), lags))
+            life = _life(factory(context), _outside(peers, inspection), lags, hosted)
+            hosted.append(_host(life, access, heartbeat))
         peers.start()
         _add_process_metrics(context.metrics, heartbeat)
         trail.start()
@@ -261,9 +262,14 @@ def _followed(hosted: list[Hosted]) -> list[tuple[str, list[Followed]]]:
     return [(host.service.name, list(host.service.followed())) for host in hosted if host.touched]
 
 
-def _host(service: Service, access: Access, heartbeat: Heartbeat, outside: Outside, lags: LagWatch) -> Hosted:
-    settings, registry = service.settings, service.context.metrics
-    life = Lifecycle(service, partial(outside, service.name), partial(lags.of, service.name))
+def _life(service: Service, outside: Outside, lags: LagWatch, hosted: list[Hosted]) -> Lifecycle:
+    """The life of a service, and of those that share the process: `hosted`, as it grows."""
+    name = service.name
+    return Lifecycle(service, partial(outside, name), partial(lags.of, name), lambda: [each.life for each in hosted])
+
+
+def _host(life: Lifecycle, access: Access, heartbeat: Heartbeat) -> Hosted:
+    service, settings, registry = life.service, life.service.settings, life.service.context.metrics
     app = _app(service, access, life)
     add_standard_routes(app, life, heartbeat, registry)
     service.routes(app)

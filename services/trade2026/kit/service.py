@@ -1,6 +1,7 @@
 """What a service is to the process that hosts it."""
 
 import os
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from trade2026.kit.metrics import Metrics
 
 
+def instance() -> str:
+    """A name that no other process of the release has: in a container, where each is process 1, that of its pod."""
+    return socket.gethostname() if os.getpid() == 1 else str(os.getpid())
+
+
 @dataclass
 class Context:
     """What the shell hands to each service that it hosts."""
@@ -26,7 +32,7 @@ class Context:
     bus: Bus
     clock: Clock
     metrics: "Metrics"
-    instance: str = field(default_factory=lambda: str(os.getpid()))
+    instance: str = field(default_factory=instance)
     """Tells this process from another one of the same release, in the names of owners."""
     free_bytes: Callable[[Path], int] = free_bytes
     """Room on the disk of a directory; raises `OSError` if it cannot be read."""

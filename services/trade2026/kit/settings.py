@@ -6,12 +6,14 @@ from typing import Any
 import msgspec
 
 from trade2026.domain.instruments import Instrument
-from trade2026.domain.replicas import instances
-from trade2026.kit.addresses import Addresses
+from trade2026.domain.replicas import instance_name, instances, service_of
+from trade2026.kit.addresses import Addresses, reachable
 from trade2026.kit.bus.port import TopicConfig
 
 NOTED = Path("run", "stack.json")
 """In the state directory: what runs now. It changes while processes run."""
+EVERY_REPLICA = "-pods"
+"""After the name of a service in a cluster: all of its replicas, those that are not ready as well."""
 
 
 class _Noted(msgspec.Struct):
@@ -49,6 +51,11 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
     peers: dict[str, list[PeerSettings]] = {}
     """For each service of this process, those that it follows or asks: its `/health` says how they are."""
     host: str = "127.0.0.1"
+    """Where it listens, and where it finds the others if nothing else is said."""
+    address: str = ""
+    """Where other replicas reach this process; empty: at `host`."""
+    service_host: str = ""
+    """Where services of other processes are, such as `desk-{service}` in a cluster; empty: at `host`."""
     event_format: int = 1
     bus: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "embedded"})
     stores: dict[str, dict[str, Any]] = {}
@@ -76,19 +83,57 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
         """How many partitions a topic has; more than one only those that are split by account."""
         return next((config.partitions for config in self.topics if config.name == topic), 1)
 
+    def host_of(self, service: str) -> str:
+        """Where a service of this stack is asked: by a name with dashes, or beside us."""
+        if not self.service_host or service_of(service) in self.services:
+            return reachable(self.host)
+        return self.service_host.format(service=service.replace("_", "-"))
+
     def url(self, service: str) -> str:
         """Base URL of a service of this stack, or of a replica that runs now."""
         ports = self.ports if service in self.ports else _noted_ports(self.state / NOTED)
-        return f"http://{self.host}:{ports[service]}"
+        return _url(self.host_of(service), ports[service])
 
     def urls(self, service: str) -> list[str]:
-        """Base URL of each replica of a service that runs now, as whoever runs the stack has noted."""
+        """Base URL of each replica of a service that runs now, as whoever runs the stack has noted.
+
+        In a cluster they have one name for those that are ready, and one for all: who must be told of a kill is
+        told, ready or not.
+        """
+        host = self.host_of(service)
+        if host != reachable(self.host):
+            return [_url(host, self.ports[service]), _url(host + EVERY_REPLICA, self.ports[service])]
         ports = {**_noted_ports(self.state / NOTED), **self.ports}
-        return [f"http://{self.host}:{ports[name]}" for name in instances(service, ports)]
+        return [_url(host, ports[name]) for name in instances(service, ports)]
 
     def addresses(self, service: str) -> Addresses:
         """Where a service is asked, whichever of its replicas is there."""
         return Addresses(lambda: self.urls(service))
+
+
+def placed(
+    settings: ProcessSettings,
+    *,
+    host: str = "",
+    address: str = "",
+    service_host: str = "",
+    state_dir: str = "",
+    keys_file: str = "",
+    replica: int = 0,
+) -> ProcessSettings:
+    """The settings with what is known only where the process runs; what is empty stays as it is.
+
+    Args:
+        replica: Its number among those that were given the same settings. The first keeps the release's name.
+    """
+    told = {"host": host, "address": address, "service_host": service_host}
+    told |= {"state_dir": state_dir, "keys_file": keys_file}
+    changed = {name: value for name, value in told.items() if value}
+    return msgspec.structs.replace(settings, release=instance_name(settings.release, replica), **changed)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _noted_ports(path: Path) -> dict[str, int]:

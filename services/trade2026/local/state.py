@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -164,7 +165,8 @@ class StateDir:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file in one piece, readable only by its owner."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not by the process's number: in a pod, processes that share a directory all have the same one.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with open(handle, "wb") as file:

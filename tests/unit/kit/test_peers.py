@@ -183,6 +183,9 @@ def test_a_process_asks_each_peer_once_and_tells_each_service_of_its_own() -> No
             "pnl": [PeerSettings("oms", 1), PeerSettings("gateway", 2)],
         }
 
+        def host_of(self, service: str) -> str:
+            return self.host
+
     asked = Peers(Settings())  # type: ignore[arg-type]
     assert list(asked.health("pnl")) == ["peer_oms", "peer_gateway"]
     assert list(asked.health("ptrc")) == ["peer_oms"]

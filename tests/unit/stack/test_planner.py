@@ -135,7 +135,8 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
 
 
 def test_the_settings_have_the_shape_that_a_process_reads(stack: TradingStack) -> None:
-    known = set(ProcessSettings.__struct_fields__) - {"state_dir", "host"}
+    placed = {"state_dir", "host", "address", "service_host"}  # known only where the process runs
+    known = set(ProcessSettings.__struct_fields__) - placed
     for release in plan(stack).releases:
         assert set(release.settings) == known
         settings = msgspec.json.decode(json.dumps(release.settings), type=ProcessSettings)
