@@ -22,7 +22,7 @@ NOTEBOOK_FLAGS ?=
 # The order is that of `make test`: what fails fastest comes first.
 TESTS := $(wildcard tests/unit tests/contract tests/integration tests/simulation tests/e2e)
 MEASURED := tests/unit tests/contract tests/integration
-PYTHON_CODE := $(wildcard services tests bench docs e2e)
+PYTHON_CODE := $(wildcard services operators tests bench docs e2e)
 
 .PHONY: help up down test e2e check coverage floors lint bench soak notebook docs crds lock clean
 

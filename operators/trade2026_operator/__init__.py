@@ -1,0 +1,1 @@
+"""The operator: makes of a TradingStack what runs in a cluster."""

@@ -1,0 +1,1 @@
+"""Helm releases written from Python: what they are made of, how they are rendered, and the record that Helm reads."""

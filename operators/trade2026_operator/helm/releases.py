@@ -1,0 +1,223 @@
+"""From a plan to Helm releases: their names, and the values of the chart `trade2026-service`. Pure.
+
+Compact placement is one pod, with a container for each of the plan's releases, which find each other on loopback and
+share the volume with the log. Any other placement has a Helm release for each of the plan's; replicas of one are pods
+of one StatefulSet, which tells each its number.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from trade2026.stack.facts import SERVICES, ports_of
+from trade2026.stack.model import TradingStack
+from trade2026.stack.planner import Plan, Release
+from trade2026_operator.helm.manifests import Manifest
+
+CHART = "trade2026-service"
+NAME_MAX = 53
+"""Of a Helm release; a Service may have 63, and its name ends with `-pods` where all replicas are meant."""
+STACK_NAME_MAX = NAME_MAX - max(len(f"-{name}") for service in SERVICES for name in ports_of(service))
+"""Longer names of stacks leave no room for those of their services."""
+MANAGER = "trade2026-operator"
+"""Field manager, and label, of what the operator makes beside releases."""
+STACK_LABEL = "trade2026.io/stack"
+
+
+class ReleaseError(ValueError):
+    """A stack can't be made into releases; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Bounds within which an autoscaler sets the replicas of a release, and the metric by which it does."""
+
+    min: int
+    max: int
+    metric: str = "trade2026_required_replicas"
+    """External metric: how many replicas are needed, all together."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What stacks are given by their cluster, whatever their manifests say."""
+
+    image_repository: str = "trade2026"
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    storage_class: str = ""
+    """Empty: the cluster's default."""
+    storage_size: str = "10Gi"
+    storage_modes: tuple[str, ...] = ("ReadWriteOnce",)
+    ephemeral: bool = False
+    """Keep nothing when a pod goes: for clusters without volumes."""
+    env_secrets: tuple[str, ...] = ()
+    """Secrets that become environment variables, such as a broker's password."""
+    files_secret: str = ""
+    """Secret with the files that a manifest names by relative paths."""
+    scaling: Mapping[str, Scaling] = field(default_factory=dict[str, Scaling])
+    """By the name of a planned release; the others have as many replicas as planned."""
+    resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """By the name of a planned release: requests and limits of its container."""
+
+
+@dataclass(frozen=True)
+class HelmRelease:
+    """One release of a chart."""
+
+    name: str
+    component: str
+    services: tuple[str, ...]
+    values: dict[str, Any]
+    chart: str = CHART
+
+
+def service_name(stack: str, service: str) -> str:
+    """Under which name a service is found in its namespace."""
+    return f"{stack}-{service.replace('_', '-')}"
+
+
+def keys_name(stack: str) -> str:
+    """Of the Secret with the keys of a stack: `keys.json`, their hashes, and `key`, that of its own processes."""
+    return f"{stack}-keys"
+
+
+def claim_name(stack: str) -> str:
+    """Of the claim of the volume with everything that a stack keeps."""
+    return f"{stack}-state"
+
+
+def releases(stack: TradingStack, planned: Plan, cluster: Cluster) -> tuple[HelmRelease, ...]:
+    """Return the Helm releases of a stack, in the order in which they are to be rolled out.
+
+    Raises:
+        ReleaseError: a name is too long, or a strategy's code is in a file that no pod has.
+    """
+    if len(planned.stack) > STACK_NAME_MAX:
+        raise ReleaseError(f"metadata.name has {len(planned.stack)} characters; in a cluster at most {STACK_NAME_MAX}")
+    for release in planned.releases:
+        _refuse_files(release)
+    if stack.spec.placement == "compact":
+        return (_compact(planned, cluster),)
+    first = {release.services: release for release in reversed(planned.releases)}
+    counts = {services: sum(each.services == services for each in planned.releases) for services in first}
+    kept = [release for release in planned.releases if first[release.services] is release]
+    return tuple(_apart(planned, release, counts[release.services], cluster) for release in kept)
+
+
+def state_claim(stack: str, namespace: str, cluster: Cluster) -> Manifest | None:
+    """The claim of a stack's volume, which is no release's: it outlives them all. None where nothing is kept."""
+    if cluster.ephemeral:
+        return None
+    spec: dict[str, Any] = {
+        "accessModes": list(cluster.storage_modes),
+        "resources": {"requests": {"storage": cluster.storage_size}},
+    }
+    if cluster.storage_class:
+        spec["storageClassName"] = cluster.storage_class
+    labels = {
+        "app.kubernetes.io/part-of": "trade2026",
+        "app.kubernetes.io/managed-by": MANAGER,
+        "app.kubernetes.io/component": "state",
+        STACK_LABEL: stack,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim_name(stack), "namespace": namespace, "labels": labels},
+        "spec": spec,
+    }
+
+
+def _compact(planned: Plan, cluster: Cluster) -> HelmRelease:
+    values = _values(planned, "stack", planned.releases, cluster)
+    values |= {"kind": "StatefulSet", "replicas": 1, "peers": "local", "preStopSeconds": 0}
+    return HelmRelease(planned.stack, "stack", _services(planned.releases), values)
+
+
+def _apart(planned: Plan, release: Release, count: int, cluster: Cluster) -> HelmRelease:
+    component = release.name.replace("_", "-")
+    values = _values(planned, component, [release], cluster)
+    values |= {"kind": "StatefulSet", "replicas": count, "peers": "services"}
+    if (scaling := cluster.scaling.get(release.name)) is not None:
+        values["autoscaling"] = {
+            "enabled": True,
+            "minReplicas": scaling.min,
+            "maxReplicas": scaling.max,
+            "metric": {"name": scaling.metric, "labels": {"stack": planned.stack, "release": release.name}},
+        }
+    values["podDisruptionBudget"] = {"enabled": count > 1 or (scaling is not None and scaling.min > 1)}
+    return HelmRelease(f"{planned.stack}-{component}", component, release.services, values)
+
+
+def _values(planned: Plan, component: str, hosted: Sequence[Release], cluster: Cluster) -> dict[str, Any]:
+    storage: dict[str, Any] = {"ephemeral": True} if cluster.ephemeral else {"existingClaim": claim_name(planned.stack)}
+    values: dict[str, Any] = {
+        "stack": planned.stack,
+        "component": component,
+        "image": {
+            "repository": cluster.image_repository,
+            "tag": planned.version,
+            "pullPolicy": cluster.pull_policy,
+            "pullSecrets": list(cluster.pull_secrets),
+        },
+        "containers": [_container(planned, release, cluster) for release in hosted],
+        "keysSecret": keys_name(planned.stack),
+        "storage": storage,
+        "networkPolicy": {"enabled": True, "egressPorts": sorted(_foreign_ports(hosted))},
+    }
+    if cluster.env_secrets:
+        values["envSecrets"] = list(cluster.env_secrets)
+    if cluster.files_secret:
+        values["filesSecret"] = cluster.files_secret
+    return values
+
+
+def _container(planned: Plan, release: Release, cluster: Cluster) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": release.name.replace("_", "-"),
+        # Text, because Helm keeps numbers as floats in its records: an amount beyond 2^53 would be another one.
+        "settings": json.dumps(release.settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
+        "ports": [{"name": name, "port": port} for name, port in planned.ports_of(release).items()],
+    }
+    if (resources := cluster.resources.get(release.name)) is not None:
+        container["resources"] = dict(resources)
+    return container
+
+
+def _services(hosted: Sequence[Release]) -> tuple[str, ...]:
+    return tuple(service for release in hosted for service in release.services)
+
+
+_BROKER_PORT = re.compile(r":(\d+)$")
+
+
+def _foreign_ports(hosted: Sequence[Release]) -> set[int]:
+    """Where processes go beyond their stack: brokers, stores, traces. A network policy knows ports, but no names."""
+    found: set[int] = set()
+    for release in hosted:
+        brokers = release.settings["bus"].get("kafka", {}).get("bootstrap_servers", "")
+        found |= {int(port[1]) for each in brokers.split(",") if (port := _BROKER_PORT.search(each))}
+        stores = [store.get(key, "") for store in release.settings["stores"].values() for key in ("url", "endpoint")]
+        found |= {port for url in [*stores, release.settings["otlp_endpoint"]] if (port := _port(url))}
+    return found
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379, "s3": 443}
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def _refuse_files(release: Release) -> None:
+    for strategy in release.settings["config"].get("strategies", {}).get("strategies", ()):
+        if strategy.get("file"):
+            raise ReleaseError(
+                f"strategy {strategy['name']}: source.file is a file beside the manifest, which no pod has: "
+                "put the class into the image and name it by source.class"
+            )

@@ -1,0 +1,152 @@
+"""What the records of a release say, and which are to be written next: pure.
+
+A reconcile begins with `standing`. Where it is to change a release it writes `begun`, applies the objects, and writes
+what `finished` or `failed` says. Whatever is interrupted between the two is seen as `UNFINISHED` by the next one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from trade2026_operator.helm.records import Record, Status, superseded
+
+KEPT_MAX = 5
+"""Revisions of a release that are kept, the newest among them."""
+DESCRIPTION_MAX = 256
+
+
+class Standing(StrEnum):
+    """How a release is, as its records say."""
+
+    ABSENT = "Absent"
+    """There is none, and we have made none."""
+    OURS = "Ours"
+    """The newest revision is deployed, and the operator wrote it."""
+    UNFINISHED = "Unfinished"
+    """The operator began and did not end."""
+    FAILED = "Failed"
+    """The operator's newest revision has failed."""
+    UPGRADED = "Upgraded"
+    """A person has installed or upgraded it."""
+    ROLLED_BACK = "RolledBack"
+    """A person has rolled it back."""
+    UNINSTALLED = "Uninstalled"
+    """A person has uninstalled it."""
+    BUSY = "Busy"
+    """A person's command is at work."""
+
+    @property
+    def is_a_persons(self) -> bool:
+        """Whether somebody has changed the release by hand: reported as `Drifted`, reason `HumanRelease`."""
+        return self in (Standing.UPGRADED, Standing.ROLLED_BACK, Standing.UNINSTALLED, Standing.BUSY)
+
+
+def standing(records: Sequence[Record], *, made: bool) -> Standing:
+    """How a release is.
+
+    Args:
+        records: All of the release, the oldest first.
+        made: Whether the operator has deployed it before, as its inventory says: then a release without records
+            was uninstalled.
+    """
+    if not records:
+        return Standing.UNINSTALLED if made else Standing.ABSENT
+    newest = records[-1]
+    if newest.status in (Status.UNINSTALLED, Status.UNINSTALLING):
+        return Standing.UNINSTALLED
+    if newest.by_operator:
+        if newest.status.is_pending:
+            return Standing.UNFINISHED
+        return Standing.FAILED if newest.status is Status.FAILED else Standing.OURS
+    if newest.status.is_pending:
+        return Standing.BUSY
+    return Standing.ROLLED_BACK if newest.rollback_revision else Standing.UPGRADED
+
+
+def in_words(found: Standing, records: Sequence[Record]) -> str:
+    """What a person is told of a release that another person has changed."""
+    newest = records[-1] if records else None
+    match found:
+        case Standing.ROLLED_BACK if newest is not None:
+            return f"revision {newest.revision} goes back to {newest.rollback_revision}: `helm rollback` by hand"
+        case Standing.UPGRADED if newest is not None:
+            return f"revision {newest.revision} is not the operator's: `helm upgrade` by hand"
+        case Standing.UNINSTALLED:
+            return "it was uninstalled by hand"
+        case Standing.BUSY if newest is not None:
+            return f"a person's command is at work on revision {newest.revision} ({newest.status})"
+        case _:
+            return f"the release is {found.value}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A release as it should be."""
+
+    name: str
+    namespace: str
+    chart: dict[str, Any]
+    values: dict[str, Any]
+    manifest: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Records to be written, in this order, and then names of Secrets to be deleted."""
+
+    written: tuple[Record, ...]
+    deleted: tuple[str, ...] = ()
+
+
+def is_as_wanted(record: Record, wanted: Wanted) -> bool:
+    """Whether a revision is what is wanted, so that none is to be written."""
+    same = (record.values, record.manifest, record.chart) == (wanted.values, wanted.manifest, wanted.chart)
+    return same and record.status is Status.DEPLOYED
+
+
+def begun(records: Sequence[Record], wanted: Wanted, now: datetime) -> Record:
+    """The next revision, before its objects are applied. One that was interrupted is begun again under its number."""
+    newest = records[-1] if records else None
+    again = newest is not None and newest.by_operator and newest.status.is_pending
+    revision = 1 if newest is None else newest.revision if again else newest.revision + 1
+    upgrades = any(record.status in (Status.DEPLOYED, Status.SUPERSEDED) for record in records)
+    return Record(
+        name=wanted.name,
+        namespace=wanted.namespace,
+        revision=revision,
+        status=Status.PENDING_UPGRADE if upgrades else Status.PENDING_INSTALL,
+        chart=wanted.chart,
+        values=wanted.values,
+        manifest=wanted.manifest,
+        first_deployed=records[0].first_deployed if records else now,
+        last_deployed=now,
+        description=wanted.description[:DESCRIPTION_MAX],
+    )
+
+
+def finished(records: Sequence[Record], pending: Record) -> Writes:
+    """What is written when the objects of a revision are there: it, and what it takes the place of.
+
+    The new one is written first: a release without a deployed revision is none that Helm would upgrade.
+    """
+    before = [record for record in records if record.revision != pending.revision]
+    replaced = [superseded(record) for record in before if record.status is Status.DEPLOYED]
+    return Writes((replace(pending, status=Status.DEPLOYED), *replaced), _too_old(before))
+
+
+def failed(records: Sequence[Record], pending: Record, reason: str) -> Writes:
+    """What is written when the objects of a revision can't be applied: the one before stays deployed."""
+    before = [record for record in records if record.revision != pending.revision]
+    ended = replace(pending, status=Status.FAILED, description=reason[:DESCRIPTION_MAX])
+    return Writes((ended,), _too_old(before))
+
+
+def _too_old(before: Sequence[Record]) -> tuple[str, ...]:
+    """Secrets beyond what is kept; the last one that was deployed always stays, to go back to."""
+    good = [record for record in before if record.status in (Status.DEPLOYED, Status.SUPERSEDED)]
+    spared = good[-1].revision if good else 0
+    surplus = max(0, len(before) - (KEPT_MAX - 1))
+    return tuple(record.secret_name for record in before[:surplus] if record.revision != spared)

@@ -1,0 +1,140 @@
+"""Which Helm releases a plan becomes."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.unit.operator.helm.conftest import stack_and_plan
+
+from trade2026.stack.facts import SERVICES
+from trade2026.stack.strategy import Strategy
+from trade2026_operator.helm.releases import (
+    NAME_MAX,
+    STACK_NAME_MAX,
+    Cluster,
+    HelmRelease,
+    ReleaseError,
+    Scaling,
+    releases,
+    service_name,
+    state_claim,
+)
+
+KAFKA: dict[str, Any] = {"type": "kafka", "partitions": 6, "kafka": {"bootstrapServers": "one:9092,two:9192"}}
+
+
+def of(manifest: str = "quickstart", cluster: Cluster | None = None, **spec: Any) -> dict[str, HelmRelease]:
+    return {each.name: each for each in releases(*stack_and_plan(manifest, **spec), cluster or Cluster())}
+
+
+def spread(cluster: Cluster | None = None, **spec: Any) -> dict[str, HelmRelease]:
+    return of("kafka", cluster, bus=KAFKA, placement="spread", **spec)
+
+
+def test_a_compact_stack_is_one_release_with_a_container_for_each_process() -> None:
+    stack, planned = stack_and_plan()
+    (release,) = releases(stack, planned, Cluster())
+    assert (release.name, release.component, release.chart) == ("quickstart", "stack", "trade2026-service")
+    assert [each["name"] for each in release.values["containers"]] == [each.name for each in planned.releases]
+    assert release.values["peers"] == "local" and release.values["replicas"] == 1
+
+
+def test_a_process_is_told_what_the_planner_wrote_to_the_last_digit() -> None:
+    stack, planned = stack_and_plan(risk={"limits": {"maxGrossExposure": "123456789.123456789"}})
+    (release,) = releases(stack, planned, Cluster())
+    for container, process in zip(release.values["containers"], planned.releases, strict=True):
+        assert json.loads(container["settings"]) == process.settings
+    orders = next(each for each in release.values["containers"] if each["name"] == "orders")
+    assert "123456789123456789" in orders["settings"]
+
+
+def test_a_spread_stack_has_a_release_for_each_service() -> None:
+    found = spread()
+    assert "quickstart-questdb-writer" in found and "quickstart-hot-cache" in found
+    assert all(each.values["peers"] == "services" and each.values["replicas"] == 1 for each in found.values())
+
+
+def test_replicas_are_pods_of_one_release_and_have_the_ports_of_the_first() -> None:
+    oms = spread(services={"oms": {"replicas": {"min": 3}}})["quickstart-oms"]
+    assert oms.values["replicas"] == 3
+    assert oms.values["containers"][0]["ports"] == [{"name": "oms", "port": SERVICES["oms"].port}]
+    assert oms.values["podDisruptionBudget"]["enabled"]
+    assert "oms-1" not in json.loads(oms.values["containers"][0]["settings"])["ports"]
+
+
+def test_a_group_on_kafka_is_one_release_with_one_process() -> None:
+    found = of("kafka", bus=KAFKA, placement="grouped")
+    assert found["quickstart-risk"].services == ("risk", "exeq")
+    assert [each["name"] for each in found["quickstart-risk"].values["containers"]] == ["risk"]
+
+
+def test_a_scaled_release_has_bounds_and_its_own_metric() -> None:
+    scaled = spread(Cluster(scaling={"oms": Scaling(1, 6)}))
+    assert scaled["quickstart-oms"].values["autoscaling"] == {
+        "enabled": True,
+        "minReplicas": 1,
+        "maxReplicas": 6,
+        "metric": {"name": "trade2026_required_replicas", "labels": {"stack": "quickstart", "release": "oms"}},
+    }
+    assert "autoscaling" not in scaled["quickstart-risk"].values
+
+
+def test_a_policy_lets_processes_go_to_brokers_and_stores_and_nowhere_else() -> None:
+    stores = {"timeseries": {"type": "questdb", "url": "http://quest:9010"}}
+    found = spread(stores=stores, observability={"otlpEndpoint": "http://traces:4318"})
+    assert found["quickstart-questdb-writer"].values["networkPolicy"]["egressPorts"] == [4318, 9010, 9092, 9192]
+    assert found["quickstart-oms"].values["networkPolicy"]["egressPorts"] == [4318, 9092, 9192]
+    assert of()["quickstart"].values["networkPolicy"]["egressPorts"] == []
+
+
+def test_a_change_of_the_limits_changes_only_releases_that_read_them() -> None:
+    before, now = spread(), spread(risk={"limits": {"maxGrossExposure": "1000"}})
+    assert {name for name in before if before[name] != now[name]} == {"quickstart-oms", "quickstart-risk"}
+
+
+def test_the_volume_is_the_stacks_and_no_releases() -> None:
+    claim = state_claim("desk", "trading", Cluster(storage_class="fast", storage_size="5Gi"))
+    assert claim is not None
+    assert claim["metadata"]["name"] == "desk-state"
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert claim["spec"]["resources"]["requests"]["storage"] == "5Gi"
+    assert spread()["quickstart-oms"].values["storage"] == {"existingClaim": "quickstart-state"}
+
+
+def test_a_cluster_without_volumes_keeps_nothing_and_says_so() -> None:
+    nothing = Cluster(ephemeral=True)
+    assert state_claim("desk", "trading", nothing) is None
+    assert of(cluster=nothing)["quickstart"].values["storage"] == {"ephemeral": True}
+
+
+def test_secrets_are_named_and_never_told() -> None:
+    values = of(cluster=Cluster(env_secrets=("broker",), files_secret="tls"))["quickstart"].values
+    assert (values["envSecrets"], values["filesSecret"], values["keysSecret"]) == (["broker"], "tls", "quickstart-keys")
+
+
+def test_every_name_fits_where_kubernetes_and_helm_have_limits() -> None:
+    stack, planned = stack_and_plan("kafka", bus=KAFKA, placement="spread")
+    longest = "d" * STACK_NAME_MAX
+    object.__setattr__(planned, "stack", longest)
+    found = releases(stack, planned, Cluster())
+    assert max(len(each.name) for each in found) <= NAME_MAX
+    assert all(len(f"{service_name(longest, name)}-pods") <= 63 for each in found for name in each.services)
+    object.__setattr__(planned, "stack", longest + "d")
+    with pytest.raises(ReleaseError, match=f"at most {STACK_NAME_MAX}"):
+        releases(stack, planned, Cluster())
+
+
+def test_code_in_a_file_beside_the_manifest_is_refused_before_a_pod_fails() -> None:
+    from trade2026.stack.planner import plan
+
+    stack, _ = stack_and_plan()
+    strategy = Strategy.model_validate(
+        {
+            "apiVersion": "trade2026.io/v1alpha1",
+            "kind": "Strategy",
+            "metadata": {"name": "mine"},
+            "spec": {"source": {"file": "mine.py:Mine"}, "symbols": ["BTCUSDT"]},
+        }
+    )
+    with pytest.raises(ReleaseError, match="strategy mine"):
+        releases(stack, plan(stack, [strategy]), Cluster())
