@@ -73,7 +73,9 @@ volumes:
 name: {{ $own.name }}
 image: {{ $values.image.repository }}:{{ $values.image.tag | default $root.Chart.AppVersion }}
 imagePullPolicy: {{ $values.image.pullPolicy }}
-command: {{- toYaml $values.command | nindent 2 }}
+{{- with $values.command }}
+command: {{- toYaml . | nindent 2 }}
+{{- end }}
 args:
   - serve
   - --settings=/etc/trade2026/settings/{{ $own.name }}.json

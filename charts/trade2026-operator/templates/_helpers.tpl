@@ -1,0 +1,46 @@
+{{- define "operator.selectorLabels" -}}
+app.kubernetes.io/name: trade2026-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "operator.labels" -}}
+{{ include "operator.selectorLabels" . }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: trade2026
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "operator.name" -}}
+{{ if contains "trade2026-operator" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-trade2026-operator{{ end }}
+{{- end }}
+
+{{/* Names of cluster-wide objects: two operators in two namespaces have two. */}}
+{{- define "operator.clusterName" -}}
+{{ .Release.Namespace }}-{{ include "operator.name" . }}
+{{- end }}
+
+{{- define "operator.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{/* The namespaces whose stacks are run, as JSON; empty for all. */}}
+{{- define "operator.namespaces" -}}
+{{- if eq .Values.rbac.scope "namespace" }}
+{{- .Values.rbac.namespaces | default (list .Release.Namespace) | uniq | toJson }}
+{{- else }}[]{{ end }}
+{{- end }}
+
+{{- define "operator.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "operator.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
