@@ -1,26 +1,21 @@
-"""The chart of a service in a cluster: installed by a person's Helm, and as releases that Python writes and Helm takes on."""
+"""Releases that Python writes, and what a person does to them with Helm; `test_helm_page` installs one by hand."""
 
 import json
 import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from e2e.cluster import Cluster, wait_for
+from e2e.cluster import Cluster
 
-from trade2026.kit.identity import new_key
 from trade2026.stack.manifest import load_all
 from trade2026.stack.planner import plan
 from trade2026_operator.helm.charts import charts_folder, read_chart
 from trade2026_operator.helm.manifests import FIELD_MANAGER, owned
 from trade2026_operator.helm.records import Record, history, selector, to_secret
 from trade2026_operator.helm.releases import Cluster as Given
-from trade2026_operator.helm.releases import HelmRelease, keys_name, releases, service_name, state_claim
+from trade2026_operator.helm.releases import HelmRelease, Scaling, releases, state_claim
 from trade2026_operator.helm.render import Capabilities, HelmCli, Remembering
 from trade2026_operator.helm.revisions import Standing, Wanted, Writes, begun, finished, standing
 
@@ -39,15 +34,6 @@ def stack_release(image: str) -> HelmRelease:
     (release,) = releases(found.stack, planned, Given(image_repository=repository, pull_policy="Never"))
     release.values["image"]["tag"] = tag
     return release
-
-
-def keys_of(stack: str, namespace: str) -> tuple[str, dict[str, Any]]:
-    """A key that may do everything, and the Secret with which a stack knows it."""
-    clear, entry = new_key(stack, "risk")
-    keys = json.dumps({"keys": [msgspec.to_builtins(entry)]})
-    metadata = {"name": keys_name(stack), "namespace": namespace}
-    data = {"keys.json": keys, "key": clear}
-    return clear, {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
 
 
 class Desk:
@@ -88,7 +74,7 @@ class Desk:
         return self.cluster.helm(*words, "-n", self.namespace)
 
     def workload(self) -> dict[str, Any]:
-        return self.cluster.get("statefulset", self.release.name, "-n", self.namespace)
+        return self.cluster.get("statefulset", self.release.name, "-n", self.namespace, "--show-managed-fields")
 
 
 @pytest.fixture
@@ -153,58 +139,16 @@ def test_a_person_uninstalls_what_python_wrote_and_the_data_stays(desk: Desk) ->
     assert standing(desk.records, made=True) is Standing.OURS
 
 
-def test_five_revisions_are_kept(desk: Desk) -> None:
-    for seconds in range(31, 37):
-        desk.deploy("again", terminationGracePeriodSeconds=seconds)
-    assert [each.revision for each in desk.records] == [3, 4, 5, 6, 7]
-    assert len(json.loads(desk.helm("history", "quickstart", "--output=json"))) == 5
-
-
-def asking(cluster: Cluster, namespace: str, key: str) -> Callable[..., Any]:
-    """Ask a service of the stack by the address of its Service."""
-
-    def ask(service: str, path: str, body: Any = None) -> Any:
-        found = cluster.get("service", service_name("quickstart", service), "-n", namespace)["spec"]
-        url = f"http://{found['clusterIP']}:{found['ports'][0]['port']}{path}"
-        headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        given = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, given, headers), timeout=30) as answer:
-            return json.load(answer)
-
-    return ask
-
-
-def test_a_person_installs_a_stack_without_an_operator_and_trades(
-    cluster: Cluster, namespace: str, tmp_path: Path
-) -> None:
-    key, secret = keys_of("quickstart", namespace)
-    cluster.kubectl("apply", "-f", "-", given=secret)
-    release = stack_release(cluster.image)
-    release.values["storage"] = {"size": "1Gi"}
-    values = tmp_path / "values.json"
-    values.write_text(json.dumps(release.values))
-    cluster.helm("install", "quickstart", str(CHART), "-n", namespace, "--values", str(values))
-    try:
-        cluster.kubectl("rollout", "status", "statefulset/quickstart", "-n", namespace, "--timeout=150s")
-    except AssertionError as error:
-        error.add_note(cluster.kubectl("describe", "pods", "-n", namespace, check=False))
-        error.add_note(
-            cluster.kubectl("logs", "quickstart-0", "--all-containers", "-n", namespace, "--tail=30", check=False)
-        )
-        raise
-    ask = asking(cluster, namespace, key)
-    order = {"client_order_id": "one", "symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "type": "market"}
-    order |= {"account": "main"}
-    order_id = ask("oms", "/orders", order)["order_id"]
-    wait_for("the order is filled", lambda: ask("oms", f"/orders/{order_id}")["status"] == "Filled")
-    wait_for("every service of the stack is well", lambda: _well(ask))
-    cluster.helm("uninstall", "quickstart", "-n", namespace)
-    assert cluster.get("pvc", "quickstart-state", "-n", namespace)
-
-
-def _well(ask: Callable[..., Any]) -> bool:
-    """Whether risk sees its peers: they are asked by other containers of the pod."""
-    try:
-        return ask("risk", "/health")["status"] == "ok"
-    except urllib.error.HTTPError:
-        return False
+def test_the_api_server_takes_every_object_of_a_spread_stack(cluster: Cluster, namespace: str) -> None:
+    program = shutil.which("helm", path=cluster.environment()["PATH"])
+    assert program is not None, "helm is missing beside kubectl"
+    text = (ROOT / "manifests" / "kafka.yaml").read_text().replace("  stores:", "  placement: spread\n  stores:")
+    found = load_all(text)
+    planned = plan(found.stack, found.strategies)
+    chart, renderer = read_chart(CHART), HelmCli(Path(program))
+    objects: list[dict[str, Any]] = []
+    for release in releases(found.stack, planned, Given(scaling={"oms": Scaling(1, 6)})):
+        rendered = renderer.render(chart, release.name, namespace, release.values, Capabilities())
+        objects += owned(rendered.objects, release.name, namespace)
+    words = ["apply", "--server-side", "--dry-run=server", "--field-manager=helm", "--warnings-as-errors", "-f", "-"]
+    cluster.kubectl(*words, given=objects)

@@ -62,6 +62,8 @@ class Cluster:
     """By the name of a planned release; the others have as many replicas as planned."""
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """By the name of a planned release: requests and limits of its container."""
+    keys_digest: str = ""
+    """Hash of the stack's keys, which processes read once: they start again when it changes."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,8 @@ def _values(planned: Plan, component: str, hosted: Sequence[Release], cluster: C
         "storage": storage,
         "networkPolicy": {"enabled": True, "egressPorts": sorted(_foreign_ports(hosted))},
     }
+    if cluster.keys_digest:
+        values["podAnnotations"] = {"checksum/keys": cluster.keys_digest}
     if cluster.env_secrets:
         values["envSecrets"] = list(cluster.env_secrets)
     if cluster.files_secret:

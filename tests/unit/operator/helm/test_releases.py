@@ -112,6 +112,11 @@ def test_secrets_are_named_and_never_told() -> None:
     assert (values["envSecrets"], values["filesSecret"], values["keysSecret"]) == (["broker"], "tls", "quickstart-keys")
 
 
+def test_pods_start_again_when_keys_change() -> None:
+    before, now = (spread(Cluster(keys_digest=digest)) for digest in ("a", "b"))
+    assert all(before[name].values["podAnnotations"] != now[name].values["podAnnotations"] for name in now)
+
+
 def test_every_name_fits_where_kubernetes_and_helm_have_limits() -> None:
     stack, planned = stack_and_plan("kafka", bus=KAFKA, placement="spread")
     longest = "d" * STACK_NAME_MAX
