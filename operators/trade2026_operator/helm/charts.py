@@ -10,13 +10,11 @@ from typing import Any, cast
 import yaml
 
 _HIDDEN = "."
-_PACKAGE = Path(__file__).parents[1]
 
 
 def charts_folder() -> Path:
-    """Where the platform's charts are: in an installed package, or beside `operators` in the source tree."""
-    packed = _PACKAGE / "charts"
-    return packed if packed.is_dir() else _PACKAGE.parents[1] / "charts"
+    """Where the platform's charts are: in the package, which in the source tree has a link to them."""
+    return Path(__file__).parents[1] / "charts"
 
 
 class ChartUnreadable(ValueError):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from trade2026 import __version__
 from trade2026_operator.helm.charts import Chart, ChartUnreadable, charts_folder, read_chart
 from trade2026_operator.helm.manifests import ManifestUnreadable, owned, parse
 from trade2026_operator.helm.render import Capabilities, HelmCli, HelmMissing, Remembering, Rendered, content_hash
@@ -69,8 +70,10 @@ def test_a_chart_is_kept_whole_in_the_record_of_a_release(service_chart: Chart) 
     assert not any(each["name"].endswith(("Chart.yaml", ".helmignore")) for each in copy["files"])
 
 
-def test_the_charts_are_found_in_the_tree() -> None:
-    assert (charts_folder() / "trade2026-service" / "Chart.yaml").is_file()
+@pytest.mark.parametrize("name", ["trade2026-service", "trade2026-operator"])
+def test_charts_are_of_the_version_of_the_platform(name: str) -> None:
+    chart = read_chart(charts_folder() / name)
+    assert (chart.name, chart.version, chart.metadata["appVersion"]) == (name, __version__, __version__)
 
 
 def test_a_folder_that_is_no_chart_is_refused(tmp_path: Path) -> None:
