@@ -15,12 +15,13 @@ from trade2026_operator.helm.charts import charts_folder, read_chart
 from trade2026_operator.helm.manifests import FIELD_MANAGER, owned
 from trade2026_operator.helm.records import Record, history, selector, to_secret
 from trade2026_operator.helm.releases import Cluster as Given
-from trade2026_operator.helm.releases import HelmRelease, Scaling, releases, state_claim
+from trade2026_operator.helm.releases import HelmRelease, releases, state_claim
 from trade2026_operator.helm.render import Capabilities, HelmCli, Remembering
 from trade2026_operator.helm.revisions import Standing, Wanted, Writes, begun, finished, standing
 
 ROOT = Path(__file__).parent.parent
 CHART = charts_folder() / "trade2026-service"
+SCALED = "{oms: {replicas: {min: 2, max: 6}}}"
 LARGE = "123456789.123456789"
 """An amount that a float can't hold."""
 
@@ -142,12 +143,17 @@ def test_a_person_uninstalls_what_python_wrote_and_the_data_stays(desk: Desk) ->
 def test_the_api_server_takes_every_object_of_a_spread_stack(cluster: Cluster, namespace: str) -> None:
     program = shutil.which("helm", path=cluster.environment()["PATH"])
     assert program is not None, "helm is missing beside kubectl"
-    text = (ROOT / "manifests" / "kafka.yaml").read_text().replace("  stores:", "  placement: spread\n  stores:")
+    text = (
+        (ROOT / "manifests" / "kafka.yaml")
+        .read_text()
+        .replace("    type: kafka\n", "    type: kafka\n    partitions: 6\n")
+    )
+    text = text.replace("  stores:", f"  placement: spread\n  services: {SCALED}\n  stores:")
     found = load_all(text)
     planned = plan(found.stack, found.strategies)
     chart, renderer = read_chart(CHART), HelmCli(Path(program))
     objects: list[dict[str, Any]] = []
-    for release in releases(found.stack, planned, Given(scaling={"oms": Scaling(1, 6)})):
+    for release in releases(found.stack, planned, Given()):
         rendered = renderer.render(chart, release.name, namespace, release.values, Capabilities())
         objects += owned(rendered.objects, release.name, namespace)
     words = ["apply", "--server-side", "--dry-run=server", "--field-manager=helm", "--warnings-as-errors", "-f", "-"]

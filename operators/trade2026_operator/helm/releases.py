@@ -7,14 +7,16 @@ of one StatefulSet, which tells each its number.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
 from trade2026.stack.facts import SERVICES, ports_of
-from trade2026.stack.model import TradingStack
+from trade2026.stack.model import Service, TradingStack
 from trade2026.stack.planner import Plan, Release
+from trade2026.stack.units import quantity
 from trade2026_operator.helm.manifests import Manifest
 
 CHART = "trade2026-service"
@@ -25,20 +27,12 @@ STACK_NAME_MAX = NAME_MAX - max(len(f"-{name}") for service in SERVICES for name
 MANAGER = "trade2026-operator"
 """Field manager, and label, of what the operator makes beside releases."""
 STACK_LABEL = "trade2026.io/stack"
+REPLICAS_METRIC = "trade2026_required_replicas"
+"""External metric by which autoscalers set replicas: how many of a release are needed, all together."""
 
 
 class ReleaseError(ValueError):
     """A stack can't be made into releases; the message says what to change."""
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Bounds within which an autoscaler sets the replicas of a release, and the metric by which it does."""
-
-    min: int
-    max: int
-    metric: str = "trade2026_required_replicas"
-    """External metric: how many replicas are needed, all together."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +52,6 @@ class Cluster:
     """Secrets that become environment variables, such as a broker's password."""
     files_secret: str = ""
     """Secret with the files that a manifest names by relative paths."""
-    scaling: Mapping[str, Scaling] = field(default_factory=dict[str, Scaling])
-    """By the name of a planned release; the others have as many replicas as planned."""
-    resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-    """By the name of a planned release: requests and limits of its container."""
     keys_digest: str = ""
     """Hash of the stack's keys, which processes read once: they start again when it changes."""
 
@@ -103,11 +93,11 @@ def releases(stack: TradingStack, planned: Plan, cluster: Cluster) -> tuple[Helm
     for release in planned.releases:
         _refuse_files(release)
     if stack.spec.placement == "compact":
-        return (_compact(planned, cluster),)
+        return (_compact(stack, planned, cluster),)
     first = {release.services: release for release in reversed(planned.releases)}
     counts = {services: sum(each.services == services for each in planned.releases) for services in first}
     kept = [release for release in planned.releases if first[release.services] is release]
-    return tuple(_apart(planned, release, counts[release.services], cluster) for release in kept)
+    return tuple(_apart(stack, planned, release, counts[release.services], cluster) for release in kept)
 
 
 def state_claim(stack: str, namespace: str, cluster: Cluster) -> Manifest | None:
@@ -134,28 +124,36 @@ def state_claim(stack: str, namespace: str, cluster: Cluster) -> Manifest | None
     }
 
 
-def _compact(planned: Plan, cluster: Cluster) -> HelmRelease:
-    values = _values(planned, "stack", planned.releases, cluster)
+def _compact(stack: TradingStack, planned: Plan, cluster: Cluster) -> HelmRelease:
+    values = _values(stack, planned, "stack", planned.releases, cluster)
     values |= {"kind": "StatefulSet", "replicas": 1, "peers": "local", "preStopSeconds": 0}
     return HelmRelease(planned.stack, "stack", _services(planned.releases), values)
 
 
-def _apart(planned: Plan, release: Release, count: int, cluster: Cluster) -> HelmRelease:
+def _apart(stack: TradingStack, planned: Plan, release: Release, count: int, cluster: Cluster) -> HelmRelease:
     component = release.name.replace("_", "-")
-    values = _values(planned, component, [release], cluster)
+    values = _values(stack, planned, component, [release], cluster)
     values |= {"kind": "StatefulSet", "replicas": count, "peers": "services"}
-    if (scaling := cluster.scaling.get(release.name)) is not None:
+    most = max((each.replicas.max or 1 for each in _asked(stack, release)), default=1)
+    if most > count:
         values["autoscaling"] = {
             "enabled": True,
-            "minReplicas": scaling.min,
-            "maxReplicas": scaling.max,
-            "metric": {"name": scaling.metric, "labels": {"stack": planned.stack, "release": release.name}},
+            "minReplicas": count,
+            "maxReplicas": most,
+            "metric": {"name": REPLICAS_METRIC, "labels": {"stack": planned.stack, "release": release.name}},
         }
-    values["podDisruptionBudget"] = {"enabled": count > 1 or (scaling is not None and scaling.min > 1)}
+    values["podDisruptionBudget"] = {"enabled": count > 1}
     return HelmRelease(f"{planned.stack}-{component}", component, release.services, values)
 
 
-def _values(planned: Plan, component: str, hosted: Sequence[Release], cluster: Cluster) -> dict[str, Any]:
+def _asked(stack: TradingStack, release: Release) -> list[Service]:
+    """What the manifest says of the services of a release, where it says anything."""
+    return [stack.spec.services[name] for name in release.services if name in stack.spec.services]
+
+
+def _values(
+    stack: TradingStack, planned: Plan, component: str, hosted: Sequence[Release], cluster: Cluster
+) -> dict[str, Any]:
     storage: dict[str, Any] = {"ephemeral": True} if cluster.ephemeral else {"existingClaim": claim_name(planned.stack)}
     values: dict[str, Any] = {
         "stack": planned.stack,
@@ -166,7 +164,7 @@ def _values(planned: Plan, component: str, hosted: Sequence[Release], cluster: C
             "pullPolicy": cluster.pull_policy,
             "pullSecrets": list(cluster.pull_secrets),
         },
-        "containers": [_container(planned, release, cluster) for release in hosted],
+        "containers": [_container(stack, planned, release) for release in hosted],
         "keysSecret": keys_name(planned.stack),
         "storage": storage,
         "networkPolicy": {"enabled": True, "egressPorts": sorted(_foreign_ports(hosted))},
@@ -180,16 +178,33 @@ def _values(planned: Plan, component: str, hosted: Sequence[Release], cluster: C
     return values
 
 
-def _container(planned: Plan, release: Release, cluster: Cluster) -> dict[str, Any]:
+def _container(stack: TradingStack, planned: Plan, release: Release) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": release.name.replace("_", "-"),
         # Text, because Helm keeps numbers as floats in its records: an amount beyond 2^53 would be another one.
         "settings": json.dumps(release.settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
         "ports": [{"name": name, "port": port} for name, port in planned.ports_of(release).items()],
     }
-    if (resources := cluster.resources.get(release.name)) is not None:
-        container["resources"] = dict(resources)
+    if resources := _resources(_asked(stack, release)):
+        container["resources"] = resources
     return container
+
+
+def _resources(asked: Sequence[Service]) -> dict[str, dict[str, str]]:
+    """Of one process: what its services ask for, summed up. What none of them names is the chart's to say: nothing."""
+    found: dict[str, dict[str, str]] = {}
+    for kind in ("requests", "limits"):
+        for resource in ("cpu", "memory"):
+            amounts: list[str | int | None] = [getattr(getattr(each.resources, kind), resource) for each in asked]
+            if named := [str(amount) for amount in amounts if amount is not None]:
+                found.setdefault(kind, {})[resource] = named[0] if len(named) == 1 else _sum(named)
+    return found
+
+
+def _sum(amounts: Sequence[str]) -> str:
+    """Quantities of Kubernetes, added: whole where they are, else in thousandths."""
+    total = sum((quantity(amount) for amount in amounts), Decimal(0))
+    return str(int(total)) if total == int(total) else f"{int(total * 1000)}m"
 
 
 def _services(hosted: Sequence[Release]) -> tuple[str, ...]:

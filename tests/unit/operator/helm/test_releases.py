@@ -14,7 +14,6 @@ from trade2026_operator.helm.releases import (
     Cluster,
     HelmRelease,
     ReleaseError,
-    Scaling,
     releases,
     service_name,
     state_claim,
@@ -69,14 +68,33 @@ def test_a_group_on_kafka_is_one_release_with_one_process() -> None:
 
 
 def test_a_scaled_release_has_bounds_and_its_own_metric() -> None:
-    scaled = spread(Cluster(scaling={"oms": Scaling(1, 6)}))
+    scaled = spread(services={"oms": {"replicas": {"min": 2, "max": 6}}})
     assert scaled["quickstart-oms"].values["autoscaling"] == {
         "enabled": True,
-        "minReplicas": 1,
+        "minReplicas": 2,
         "maxReplicas": 6,
         "metric": {"name": "trade2026_required_replicas", "labels": {"stack": "quickstart", "release": "oms"}},
     }
     assert "autoscaling" not in scaled["quickstart-risk"].values
+
+
+def test_a_release_that_can_not_grow_is_not_scaled() -> None:
+    same = spread(services={"oms": {"replicas": {"min": 2, "max": 2}}})["quickstart-oms"].values
+    assert "autoscaling" not in same and same["replicas"] == 2
+
+
+def test_a_process_has_the_resources_of_its_services_summed_up() -> None:
+    services = {
+        "risk": {"resources": {"requests": {"cpu": "250m", "memory": "256Mi"}}},
+        "exeq": {"resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}}},
+    }
+    (container,) = of("kafka", bus=KAFKA, placement="grouped", services=services)["quickstart-risk"].values[
+        "containers"
+    ]
+    assert container["resources"] == {"requests": {"cpu": "1250m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+    risk, orders = (next(each for each in of(services=services)["quickstart"].values["containers"] if each["name"] == name)
+                    for name in ("risk", "orders"))  # fmt: skip
+    assert risk["resources"] == container["resources"] and "resources" not in orders
 
 
 def test_a_policy_lets_processes_go_to_brokers_and_stores_and_nowhere_else() -> None:

@@ -13,13 +13,14 @@ from tests.unit.operator.helm.test_releases import KAFKA
 from trade2026.kit.process import DRAIN_SECONDS_MAX
 from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.manifests import Manifest, is_kept
-from trade2026_operator.helm.releases import Cluster, HelmRelease, Scaling, releases
+from trade2026_operator.helm.releases import Cluster, HelmRelease, releases
 from trade2026_operator.helm.render import Capabilities, Remembering, RenderError
 
+SCALED = {"oms": {"replicas": {"min": 2, "max": 6}}}
 SHAPES: dict[str, tuple[str, dict[str, Any], Cluster]] = {
     "compact": ("quickstart", {}, Cluster()),
     "ephemeral": ("quickstart", {}, Cluster(ephemeral=True, env_secrets=("a",), files_secret="b", pull_secrets=("c",))),
-    "spread": ("kafka", {"bus": KAFKA, "placement": "spread"}, Cluster(scaling={"oms": Scaling(2, 6)})),
+    "spread": ("kafka", {"bus": KAFKA, "placement": "spread", "services": SCALED}, Cluster()),
     "grouped": ("kafka", {"bus": KAFKA, "placement": "grouped"}, Cluster()),
 }
 
