@@ -30,7 +30,7 @@ from trade2026.stack.rules import FieldError, Rule, written
 from trade2026.stack.spec_rules import RULED_LIMITS, SPEC_RULES
 from trade2026.stack.stores import Stores
 from trade2026.stack.strict import Model
-from trade2026.stack.written import Amount, Bytes, Config, Duration, FilePath, Name, Share, Step, Text, Url, fixed
+from trade2026.stack.written import Age, Amount, Bytes, Config, FilePath, Name, Share, Step, Text, Url, fixed
 
 INSTRUMENTS_MAX = 500
 VENUES_MAX = 32
@@ -137,7 +137,7 @@ class Bus(Model):
         description="New orders stop below this much free disk; cancels and fills are still written.",
     )
 
-    archive_after: Duration | None = Field(
+    archive_after: Age | None = Field(
         default=None,
         description="How long records of orders, venue reports and executions stay here, at least: older ones move to "
         "the lake once snapshots cover them, and are read from there. Without it, everything stays.",

@@ -1,6 +1,7 @@
 """How values are written in a manifest: checked by the model, and told to an API server in the same words."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -64,6 +65,7 @@ AMOUNT = Form(_AMOUNT, _AMOUNT_WORDS, NANOS_MAX // SCALE)
 STEP = Form(_AMOUNT, _AMOUNT_WORDS, NANOS_MAX // SCALE, True, _ABOVE_ZERO)
 SPAN = Form(_SPAN, _SPAN_WORDS)
 WINDOW = Form(_SPAN, _SPAN_WORDS, not_zero=True, zero_says='must be above zero, such as "1s"')
+AGE = Form(_SPAN, _SPAN_WORDS, not_zero=True, zero_says="must be longer than 0; leave it out to keep everything")
 BPS = Form(
     r"^([0-9]{1,7}(\.[0-9]{1,2})?%|[0-9]{1,9}bps)$", 'must be basis points (100 is 1 %) such as "25bps", or "10%"'
 )
@@ -111,11 +113,14 @@ def _span(value: object) -> str:
     return str(value)
 
 
-def _window(value: object) -> str:
-    text = _span(value)
-    if not duration_ns(text):
-        raise ValueError(WINDOW.zero_says)
-    return text
+def _above_zero(form: Form) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        text = _span(value)
+        if not duration_ns(text):
+            raise ValueError(form.zero_says)
+        return text
+
+    return check
 
 
 def _bps(value: object) -> str:
@@ -174,8 +179,10 @@ Amount = Annotated[str, BeforeValidator(_amount), WithJsonSchema(AMOUNT.schema()
 Step = Annotated[str, BeforeValidator(_step), WithJsonSchema(STEP.schema())]
 """Above zero, up to nine decimals."""
 Duration = Annotated[str, BeforeValidator(_span), WithJsonSchema(SPAN.schema())]
-Window = Annotated[str, BeforeValidator(_window), WithJsonSchema(WINDOW.schema())]
+Window = Annotated[str, BeforeValidator(_above_zero(WINDOW)), WithJsonSchema(WINDOW.schema())]
 """A duration above zero."""
+Age = Annotated[str, BeforeValidator(_above_zero(AGE)), WithJsonSchema(AGE.schema())]
+"""How long something is kept."""
 Bps = Annotated[str, BeforeValidator(_bps), WithJsonSchema(BPS.schema())]
 """`25bps` or `10%`; a bare number is refused."""
 Bytes = Annotated[str | int, BeforeValidator(_bytes), WithJsonSchema(BYTES.schema())]

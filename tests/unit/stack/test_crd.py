@@ -260,7 +260,10 @@ def _refused(manifest: dict[str, Any]) -> tuple[bool, bool]:
 def _is_rule(error: Exception) -> bool:
     """Whether CEL says so, too: between fields, of free-form settings, or that something must not be zero."""
     return (
-        isinstance(error, FieldError | Misfits) or "above zero" in str(error) or "give each its own name" in str(error)
+        isinstance(error, FieldError | Misfits)
+        or "above zero" in str(error)
+        or "longer than 0" in str(error)
+        or "give each its own name" in str(error)
     )
 
 
