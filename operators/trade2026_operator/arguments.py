@@ -1,0 +1,89 @@
+"""The command line of the operator, as its chart writes it."""
+
+import argparse
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trade2026 import __version__
+from trade2026_operator.helm.charts import charts_folder
+from trade2026_operator.helm.releases import Cluster
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What an operator is told.
+
+    Attributes:
+        namespaces: It keeps stacks of these; none: of all.
+        lease: Namespace and name of the Lease by which one of several leads.
+        identity: Of this operator among several.
+        kubeconfig: How it gets in; None: as the service account of its pod.
+        probes_port: Of `/livez` and `/readyz`; 0: none.
+        metrics_port: Of `/metrics`; 0: none.
+        cluster: What stacks are given.
+    """
+
+    namespaces: tuple[str, ...]
+    lease: tuple[str, str]
+    identity: str
+    kubeconfig: Path | None
+    charts: Path
+    helm: Path
+    probes_port: int
+    metrics_port: int
+    log_level: str
+    cluster: Cluster
+
+
+def read(words: Sequence[str] | None = None) -> Arguments:
+    """Read the command line; what is wrong with it ends the process with a message."""
+    told = _parser().parse_args(words)
+    namespace, _, name = told.lease.rpartition("/")
+    return Arguments(
+        namespaces=tuple(told.namespace),
+        lease=(namespace or "default", name),
+        identity=told.identity,
+        kubeconfig=told.kubeconfig,
+        charts=told.charts,
+        helm=told.helm,
+        probes_port=told.probes_port,
+        metrics_port=told.metrics_port,
+        log_level=told.log_level,
+        cluster=Cluster(
+            image_repository=told.stack_image,
+            pull_policy=told.stack_pull_policy,
+            storage_class=told.stack_storage_class,
+            storage_size=told.stack_storage_size,
+            ephemeral=told.stack_ephemeral,
+        ),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trade2026_operator",
+        description="Keeps every TradingStack of a cluster as its manifest says.",
+        epilog="Example: python -m trade2026_operator --kubeconfig ~/.kube/config --namespace trading",
+    )
+    parser.add_argument("--namespace", action="append", default=[], help="keep stacks of this one only; again for more")
+    parser.add_argument("--lease", default="default/trade2026-operator", metavar="NAMESPACE/NAME")
+    parser.add_argument("--identity", default=socket.gethostname(), help="of this operator among several")
+    parser.add_argument("--kubeconfig", type=Path, default=None, help="outside of a cluster")
+    parser.add_argument("--charts", type=Path, default=charts_folder(), help="folder with the chart of services")
+    parser.add_argument("--helm", type=Path, default=Path("helm"), help="Helm 4, which renders")
+    parser.add_argument("--probes-port", type=int, default=0)
+    parser.add_argument("--metrics-port", type=int, default=0)
+    parser.add_argument("--log-level", choices=_LEVELS, default="info")
+    parser.add_argument("--stack-image", default="trade2026", help="repository of the image that stacks run")
+    parser.add_argument("--stack-pull-policy", choices=("Always", "IfNotPresent", "Never"), default="IfNotPresent")
+    parser.add_argument("--stack-storage-class", default="", help="of volumes; empty: the cluster's default")
+    parser.add_argument("--stack-storage-size", default="10Gi")
+    parser.add_argument("--stack-ephemeral", action="store_true", help="keep nothing when a pod goes")
+    parser.add_argument("--otlp-endpoint", default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""))
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser

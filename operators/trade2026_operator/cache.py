@@ -1,0 +1,133 @@
+"""What watches have told of every stack: nothing is asked of the API server to look at one."""
+
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from trade2026_operator.helm.manifests import FIELD_MANAGER
+from trade2026_operator.helm.records import SECRET_TYPE, Record, RecordUnreadable, from_secret
+from trade2026_operator.queue import Key
+from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, labels_of, ref_of
+from trade2026_operator.reconcile.ownership import owned_digest
+from trade2026_operator.reconcile.state import Child, Observed, Refusal, Settled
+
+REFUSAL_SECONDS = 30.0
+"""What the API server has refused may be taken by then, e.g. because a quota was raised."""
+MANAGER = "trade2026-operator"
+"""Of what belongs to no release, and of status."""
+
+
+def manager_of(manifest: Manifest) -> str:
+    """The field manager by which an object is applied: that of Helm for what is part of a release."""
+    return FIELD_MANAGER if labels_of(manifest).get("app.kubernetes.io/managed-by") == "Helm" else MANAGER
+
+
+class Cache:
+    """Fed by watches, asked by the workers, in one event loop.
+
+    Args:
+        changed: Called with each stack of which something has become different.
+        time: Seconds, for how long a refusal is believed.
+    """
+
+    def __init__(self, changed: Callable[[Key], None], time: Callable[[], float] = time.monotonic) -> None:
+        self.stacks: dict[Key, Manifest] = {}
+        self._changed, self._time = changed, time
+        self._children: dict[Key, dict[Ref, Child]] = {}
+        self._records: dict[Key, dict[Ref, Record]] = {}
+        self._settled: dict[Key, dict[Ref, Settled]] = {}
+        self._refused: dict[Key, dict[Ref, tuple[float, Refusal]]] = {}
+        self.cancelled: set[Key] = set()
+        """Stacks whose working orders are cancelled."""
+
+    def stack_seen(self, manifest: Manifest) -> None:
+        """A watch told of a stack."""
+        key = _key(manifest)
+        if self.stacks.get(key) != manifest:
+            self.stacks[key] = manifest
+            self._changed(key)
+
+    def stack_gone(self, manifest: Manifest) -> None:
+        """It is deleted; what is left of it is nobody's."""
+        key = _key(manifest)
+        self.stacks.pop(key, None)
+        self._settled.pop(key, None)
+        self._refused.pop(key, None)
+        self.cancelled.discard(key)
+        self._changed(key)
+
+    def child_seen(self, manifest: Manifest) -> None:
+        """A watch told of an object with a stack's label."""
+        key = _key_of_child(manifest)
+        if key is None:
+            return
+        ref = ref_of(manifest)
+        if manifest.get("type") == SECRET_TYPE:
+            self._record_seen(key, ref, manifest)
+            return
+        self._children.setdefault(key, {})[ref] = child_of(manifest)
+        self._changed(key)
+
+    def child_gone(self, manifest: Manifest) -> None:
+        """It is deleted."""
+        key = _key_of_child(manifest)
+        if key is None:
+            return
+        for known in (self._children, self._records):
+            known.get(key, {}).pop(ref_of(manifest), None)
+        self._changed(key)
+
+    def applied(self, key: Key, asked: str, answer: Manifest) -> None:
+        """The API server has taken what was asked of an object."""
+        ref, child = ref_of(answer), child_of(answer)
+        self._settled.setdefault(key, {})[ref] = Settled(asked, child.owned)
+        self._refused.get(key, {}).pop(ref, None)
+        self._children.setdefault(key, {})[ref] = child
+
+    def refused(self, key: Key, ref: Ref, asked: str, message: str) -> None:
+        """The API server will not take what was asked of an object."""
+        self._refused.setdefault(key, {})[ref] = (self._time(), Refusal(asked, message))
+
+    def recorded(self, key: Key, secret: Manifest) -> None:
+        """A release's record was written; a watch will tell of it, too."""
+        self._record_seen(key, ref_of(secret), secret)
+
+    def observed(self, key: Key) -> Observed:
+        """All that is known of a stack."""
+        by_release: dict[str, list[Record]] = {}
+        for record in sorted(self._records.get(key, {}).values(), key=lambda record: record.revision):
+            by_release.setdefault(record.name, []).append(record)
+        children: Mapping[Ref, Child] = self._children.get(key, {})
+        believed_since = self._time() - REFUSAL_SECONDS
+        refused = {ref: why for ref, (at, why) in self._refused.get(key, {}).items() if at > believed_since}
+        return Observed(
+            stack=self.stacks[key],
+            children=MappingProxyType(children),
+            settled=MappingProxyType(self._settled.get(key, {})),
+            records=by_release,
+            orders_cancelled=key in self.cancelled,
+            refused=refused,
+        )
+
+    def _record_seen(self, key: Key, ref: Ref, secret: Manifest) -> None:
+        try:
+            self._records.setdefault(key, {})[ref] = from_secret(secret)
+        except RecordUnreadable:
+            self._records.get(key, {}).pop(ref, None)
+        self._changed(key)
+
+
+def child_of(manifest: Manifest) -> Child:
+    """An object as it is kept: `managedFields` are most of it, and are looked at once."""
+    owned = owned_digest(manifest, manager_of(manifest))
+    metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
+    return Child({**manifest, "metadata": metadata}, owned)
+
+
+def _key(stack: Manifest) -> Key:
+    return Key(stack["metadata"]["namespace"], stack["metadata"]["name"])
+
+
+def _key_of_child(manifest: Manifest) -> Key | None:
+    name = labels_of(manifest).get(STACK_LABEL)
+    return Key(manifest["metadata"].get("namespace", ""), name) if name else None

@@ -1,0 +1,1 @@
+"""Watches, by kopf: they only tell the cache what they see."""

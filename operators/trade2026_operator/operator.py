@@ -1,0 +1,104 @@
+"""One operator from its start to its end: wait to lead, watch, work, and stop when another may lead."""
+
+import asyncio
+import logging
+import os
+import time
+
+import kopf
+
+from trade2026_operator.arguments import Arguments
+from trade2026_operator.cache import Cache
+from trade2026_operator.desired import Builder
+from trade2026_operator.endpoints import Endpoints
+from trade2026_operator.events import Events
+from trade2026_operator.handlers.watches import registry_of, settings
+from trade2026_operator.helm.charts import read_chart
+from trade2026_operator.helm.releases import CHART
+from trade2026_operator.helm.render import Capabilities, HelmCli, Remembering
+from trade2026_operator.kube import HttpKube, access_of
+from trade2026_operator.leader import Lease
+from trade2026_operator.metrics import Metrics
+from trade2026_operator.orders import Orders
+from trade2026_operator.queue import Key, WorkQueue
+from trade2026_operator.worker import Worker
+
+log = logging.getLogger(__name__)
+
+WORKERS = 4
+STUCK_SECONDS = 60.0
+"""A loop that has not turned for so long is stuck."""
+_BEAT_SECONDS = 1.0
+
+
+class Operator:
+    """Everything that an operator is made of."""
+
+    def __init__(self, told: Arguments) -> None:
+        self.told = told
+        self.metrics = Metrics()
+        self.kube = HttpKube(access_of(told.kubeconfig, os.environ), self.metrics.writes)
+        self.lease = Lease(self.kube, *told.lease, told.identity)
+        self.cache = Cache(self._changed)
+        builder = Builder(
+            Remembering(HelmCli(told.helm)), read_chart(told.charts / CHART), told.cluster, Capabilities()
+        )
+        self.worker = Worker(
+            self.kube, self.cache, builder, Orders(self.kube).cancel, Events(self.kube).say, metrics=self.metrics
+        )
+        self.queue = WorkQueue(self.worker.look)
+        self.endpoints = Endpoints(self._fault, self.metrics.text)
+        self._leads = False
+        self._beat = time.monotonic()
+        self.metrics.gauge("trade2026_operator_leads", "Whether this one acts", lambda: self._leads)
+        self.metrics.gauge("trade2026_operator_stacks", "Stacks that are kept", lambda: len(self.cache.stacks))
+        self.metrics.gauge("trade2026_operator_failing", "Stacks that fail", lambda: len(self.queue.failures))
+
+    async def run(self) -> int:
+        """Until a signal ends it, or another one may lead; the exit code."""
+        beating = asyncio.ensure_future(self._keep_beating())
+        try:
+            await self.endpoints.listen(self.told.probes_port, self.told.metrics_port)
+            await self.lease.acquired()
+            self._leads = True
+            code = await self._lead()
+            self._leads = False
+            await self.lease.release()
+            return code
+        finally:
+            beating.cancel()
+            await self.endpoints.close()
+            await self.kube.close()
+
+    async def _lead(self) -> int:
+        watching = asyncio.ensure_future(
+            kopf.operator(
+                registry=registry_of(self.cache, self.told.kubeconfig),
+                settings=settings(),
+                standalone=True,
+                clusterwide=not self.told.namespaces,
+                namespaces=self.told.namespaces,
+            )
+        )
+        working = asyncio.ensure_future(self.queue.work(WORKERS))
+        lost = asyncio.ensure_future(self.lease.lost())
+        done, pending = await asyncio.wait({watching, working, lost}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        failed = [task.exception() for task in done if not task.cancelled() and task.exception() is not None]
+        for error in failed:
+            log.error("the operator ends: %r", error)
+        return 0 if watching in done and not failed else 1
+
+    def _changed(self, key: Key) -> None:
+        self.queue.add(key)
+
+    def _fault(self) -> str:
+        age = time.monotonic() - self._beat
+        return f"the loop has not turned for {age:.0f} s" if age > STUCK_SECONDS else ""
+
+    async def _keep_beating(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(_BEAT_SECONDS)

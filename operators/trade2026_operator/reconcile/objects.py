@@ -1,0 +1,60 @@
+"""Objects of the Kubernetes API as plain values: how one is named, and what somebody has asked of it."""
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+Manifest = dict[str, Any]
+"""An object as the API reads and writes it."""
+
+GROUP = "trade2026.io"
+API_VERSION = f"{GROUP}/v1alpha1"
+STACK_LABEL = f"{GROUP}/stack"
+"""Of everything that is made for a stack: the stack's name."""
+MANAGED_BY = {"app.kubernetes.io/managed-by": "trade2026-operator"}
+_FROM_THE_SERVER = (
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+)
+
+
+class Ref(NamedTuple):
+    """Where an object is."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+def ref_of(manifest: Manifest) -> Ref:
+    """The place of an object."""
+    meta = manifest["metadata"]
+    return Ref(manifest["apiVersion"], manifest["kind"], meta.get("namespace", ""), meta["name"])
+
+
+def digest_of(manifest: Manifest) -> str:
+    """SHA-256 of what an object says, without its status and what the server alone writes."""
+    meta = {key: value for key, value in manifest.get("metadata", {}).items() if key not in _FROM_THE_SERVER}
+    said = {**{key: value for key, value in manifest.items() if key != "status"}, "metadata": meta}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def labels_of(manifest: Manifest) -> dict[str, str]:
+    """Its labels; empty if it has none."""
+    return manifest.get("metadata", {}).get("labels") or {}
+
+
+def condition_of(manifest: Manifest, kind: str) -> Manifest | None:
+    """A condition in its status; None if it has none of that kind."""
+    conditions = (manifest.get("status") or {}).get("conditions") or []
+    return next((condition for condition in conditions if condition.get("type") == kind), None)

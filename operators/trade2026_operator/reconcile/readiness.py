@@ -1,0 +1,73 @@
+"""Whether an object does what it is for, told as a person would want to hear it."""
+
+from typing import NamedTuple
+
+from trade2026_operator.reconcile.objects import Manifest, ref_of
+
+
+class Readiness(NamedTuple):
+    """`why` says what is waited for, and is empty where it is ready."""
+
+    ready: bool
+    why: str = ""
+    failed: bool = False
+    """Waiting alone will not help."""
+
+
+READY = Readiness(True)
+
+
+def readiness_of(manifest: Manifest) -> Readiness:
+    """Of an object as it was last seen. What has no state of its own is ready once it is there."""
+    look = _LOOKS.get(manifest["kind"])
+    return look(manifest) if look is not None else READY
+
+
+def _of_workload(manifest: Manifest) -> Readiness:
+    """A Deployment or a StatefulSet."""
+    ref, status = ref_of(manifest), manifest.get("status") or {}
+    if 0 < status.get("observedGeneration", 0) < manifest["metadata"].get("generation", 0):
+        return Readiness(False, f"{ref} was changed a moment ago")
+    wanted = manifest["spec"].get("replicas", 1)
+    updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
+    if manifest["kind"] == "StatefulSet" and status.get("updateRevision") == status.get("currentRevision"):
+        updated = max(updated, status.get("currentReplicas", 0))
+    if updated < wanted:
+        return Readiness(False, f"{ref}: {updated} of {wanted} pods are of the new version")
+    if ready < wanted:
+        return Readiness(False, f"{ref}: {ready} of {wanted} pods are ready")
+    return READY
+
+
+def _of_claim(manifest: Manifest) -> Readiness:
+    phase = (manifest.get("status") or {}).get("phase", "Pending")
+    return READY if phase == "Bound" else Readiness(False, f"{ref_of(manifest)} is {phase.lower()}")
+
+
+def of_pod(manifest: Manifest) -> Readiness:
+    """Of a pod: what keeps its containers from being ready, in the words of the kubelet."""
+    status, name = manifest.get("status") or {}, manifest["metadata"]["name"]
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return Readiness(False, f"pod {name} can't be scheduled: {condition.get('message', '')}")
+    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        state = each.get("state") or {}
+        waiting, ended = (
+            state.get("waiting"),
+            state.get("terminated") or (each.get("lastState") or {}).get("terminated"),
+        )
+        if waiting and waiting.get("reason") not in ("ContainerCreating", "PodInitializing"):
+            said = waiting.get("message") or (f"exit code {ended['exitCode']}" if ended else "")
+            return Readiness(False, f"{each['name']} in pod {name}: {waiting['reason']}: {said}".rstrip(": "), True)
+    behind = [each["name"] for each in status.get("containerStatuses") or [] if not each.get("ready")]
+    if behind:
+        return Readiness(False, f"{', '.join(behind)} in pod {name} {'are' if behind[1:] else 'is'} starting")
+    return READY if status.get("phase") == "Running" else Readiness(False, f"pod {name} is being started")
+
+
+_LOOKS = {
+    "Deployment": _of_workload,
+    "StatefulSet": _of_workload,
+    "PersistentVolumeClaim": _of_claim,
+    "Pod": of_pod,
+}

@@ -1,0 +1,229 @@
+"""One look at a stack: what is wanted and what is there, and from both the steps and the status.
+
+Level-triggered: it does not matter what has happened, or how often this is asked. Nothing is waited for here; what is
+not ready yet is said, and the next event asks again.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from trade2026_operator.helm.records import SECRET_TYPE, Record, Status, superseded
+from trade2026_operator.helm.revisions import begun, finished, in_words, standing
+from trade2026_operator.reconcile.actions import (
+    Action,
+    Apply,
+    CancelOrders,
+    Delete,
+    DropRecord,
+    MakeKeys,
+    PatchStatus,
+    Say,
+    SetFinalizer,
+    Steps,
+    WriteRecord,
+)
+from trade2026_operator.reconcile.ignoring import pointers_of, with_others
+from trade2026_operator.reconcile.objects import GROUP, Manifest, Ref, digest_of, ref_of
+from trade2026_operator.reconcile.state import Child, Desired, Observed, ReleaseWanted
+from trade2026_operator.reconcile.status import Found, status_of
+
+FINALIZER = f"{GROUP}/cleanup"
+PAUSED_ANNOTATION = f"{GROUP}/paused"
+_ASK_REFUSED_SECONDS = 31.0
+_ASK_AGAIN_SECONDS = 5.0
+"""While something is under way that no watch tells of."""
+_ORDER = (
+    "ServiceAccount",
+    "Secret",
+    "ConfigMap",
+    "PersistentVolumeClaim",
+    "Service",
+    "Deployment",
+    "StatefulSet",
+    "HorizontalPodAutoscaler",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+)
+"""What is named first is there before what needs it, and is deleted after it."""
+_DATA = ("PersistentVolumeClaim", "Secret")
+"""What a stack can't be brought up with again once it is gone: its state and its keys."""
+
+
+def reconcile(observed: Observed, desired: Desired, now: datetime) -> Steps:
+    """What is to be done now.
+
+    Args:
+        now: UTC; for what is recorded and for conditions that change.
+    """
+    moment = f"{now:%Y-%m-%dT%H:%M:%SZ}"
+    meta = observed.stack["metadata"]
+    if meta.get("deletionTimestamp"):
+        return _clean_up(observed, moment)
+    if is_paused(observed.stack):
+        return _told(observed, desired, Found(paused=True), [], moment)
+    steps: list[Action] = []
+    if FINALIZER not in (meta.get("finalizers") or []):
+        steps.append(SetFinalizer(True))
+    if desired.fault:
+        return _told(observed, desired, Found(fault=desired.fault), steps, moment)
+    policy = observed.stack["spec"].get("driftPolicy", "Correct")
+    found = Found()
+    if desired.keys is not None and desired.keys not in observed.children:
+        steps.append(MakeKeys())
+    for manifest in _in_order(desired.objects):
+        steps += _applied(manifest, observed, policy, found)
+    for release in desired.releases:
+        steps += _release(release, observed, policy, found, now)
+    steps += _pruned(observed, desired)
+    return _told(observed, desired, found, steps, moment)
+
+
+def is_paused(stack: Manifest) -> bool:
+    """Whether somebody has said that nothing may be changed now."""
+    annotations = stack["metadata"].get("annotations") or {}
+    return bool(stack["spec"].get("paused")) or annotations.get(PAUSED_ANNOTATION) == "true"
+
+
+def _applied(manifest: Manifest, observed: Observed, policy: str, found: Found) -> list[Action]:
+    ref = ref_of(manifest)
+    child, settled = observed.children.get(ref), observed.settled.get(ref)
+    if child is not None:
+        manifest = with_others(manifest, child.manifest, list(pointers_of(observed.stack, ref)))
+    asked = digest_of(manifest)
+    refusal = observed.refused.get(ref)
+    if refusal is not None and refusal.asked == asked:
+        found.refused.append(f"{ref}: {refusal.message}")
+        return []
+    if settled is None or settled.asked != asked:
+        return [Apply(manifest, confirms=settled is None and child is not None and bool(child.owned))]
+    if child is not None and child.owned == settled.owned:
+        return []
+    what = f"{ref} was deleted" if child is None else f"{ref} was changed"
+    if policy == "Correct" or child is None:
+        return [Apply(manifest, corrects=True), Say("DriftCorrected", f"{what} by somebody else, and is as it was")]
+    if policy == "Warn":
+        found.drifted.append(what)
+    return []
+
+
+def _release(release: ReleaseWanted, observed: Observed, policy: str, found: Found, now: datetime) -> Iterator[Action]:
+    """A release's objects, between the two records of its revision."""
+    records = list(observed.records.get(release.name, ()))
+    how = standing(records, made=_was_made(observed.stack, release.name))
+    stands = release.name not in (observed.stack["spec"].get("driftReleases") or [])
+    if how.is_a_persons and stands and not _is_new_spec(observed.stack):
+        found.by_people.append(f"{release.name}: {in_words(how, records)}")
+        return
+    pending = records[-1] if records and _says(records[-1], release) else None
+    if pending is None:
+        pending = begun(records, release.record, now)
+        yield WriteRecord(pending)
+    applies = [
+        step for manifest in _in_order(release.manifests) for step in _applied(manifest, observed, policy, found)
+    ]
+    yield from applies
+    if pending.status is Status.DEPLOYED:
+        yield from (WriteRecord(superseded(old)) for old in records[:-1] if old.status is Status.DEPLOYED)
+        return
+    if any(isinstance(step, Apply) for step in applies):
+        return
+    if found.is_ready(release.manifests, observed.children):
+        ended = finished(records, pending)
+        yield from map(WriteRecord, ended.written)
+        yield from map(DropRecord, ended.deleted)
+
+
+def _says(record: Record, release: ReleaseWanted) -> bool:
+    """Whether a revision is of what is wanted, whether or not it is there already."""
+    wanted = release.record
+    same = (record.values, record.manifest, record.chart) == (wanted.values, wanted.manifest, wanted.chart)
+    return same and record.by_operator and (record.status is Status.DEPLOYED or record.status.is_pending)
+
+
+def _was_made(stack: Manifest, release: str) -> bool:
+    """Whether the status tells of a revision that we have made."""
+    services = (stack.get("status") or {}).get("services") or []
+    return any(service["release"] == release and service.get("revision") for service in services)
+
+
+def _is_new_spec(stack: Manifest) -> bool:
+    """Whether the spec has changed since it was last acted on."""
+    return (stack.get("status") or {}).get("observedGeneration") != stack["metadata"]["generation"]
+
+
+def _pruned(observed: Observed, desired: Desired) -> list[Action]:
+    """What was made for the stack and is not wanted any more; data stays."""
+    wanted = {ref_of(manifest) for manifest in desired.objects}
+    wanted |= {ref_of(manifest) for release in desired.releases for manifest in release.manifests}
+    return [
+        Delete(ref, child.manifest["metadata"]["uid"])
+        for ref, child in _ours(observed.children)
+        if ref not in wanted and ref.kind not in _DATA
+    ]
+
+
+def _clean_up(observed: Observed, moment: str) -> Steps:
+    """Working orders first, then what was made, last the hold on the stack itself."""
+    meta, spec = observed.stack["metadata"], observed.stack["spec"]
+    if FINALIZER not in (meta.get("finalizers") or []):
+        return Steps()
+    ours = [
+        (ref, child)
+        for ref, child in _ours(observed.children)
+        if ref.kind not in _DATA or spec.get("deletionPolicy") == "Delete"
+    ]
+    running = any(ref.kind in ("Deployment", "StatefulSet") for ref, _ in ours)
+    if running and not observed.orders_cancelled:
+        found = Found(ending="its working orders are being cancelled")
+        return _told(observed, Desired(), found, [CancelOrders()], moment, _ASK_AGAIN_SECONDS)
+    if not ours:
+        return Steps((SetFinalizer(False),))
+    ours.sort(key=lambda one: _rank(one[0].kind), reverse=True)
+    steps: list[Action] = [
+        Delete(ref, child.manifest["metadata"]["uid"])
+        for ref, child in ours
+        if not child.manifest["metadata"].get("deletionTimestamp")
+    ]
+    found = Found(ending=f"{len(ours)} objects are being deleted")
+    return _told(observed, Desired(), found, steps, moment, _ASK_AGAIN_SECONDS)
+
+
+def _ours(children: Mapping[Ref, Child]) -> list[tuple[Ref, Child]]:
+    """What we have made ourselves: not what a controller has made of it, nor Helm's records."""
+    return [
+        (ref, child)
+        for ref, child in children.items()
+        if not any(
+            owner.get("controller") and not owner["apiVersion"].startswith(GROUP)
+            for owner in child.manifest["metadata"].get("ownerReferences") or []
+        )
+        and child.manifest.get("type") != SECRET_TYPE
+        and ref.kind != "Pod"
+    ]
+
+
+def _in_order(manifests: Sequence[Manifest]) -> list[Manifest]:
+    return sorted(manifests, key=lambda manifest: _rank(manifest["kind"]))
+
+
+def _rank(kind: str) -> int:
+    return _ORDER.index(kind) if kind in _ORDER else len(_ORDER)
+
+
+def _told(
+    observed: Observed,
+    desired: Desired,
+    found: Found,
+    steps: list[Action],
+    moment: str,
+    again_after: float | None = None,
+) -> Steps:
+    """The steps, and the status if it means something else than what is written there."""
+    found.changing = [
+        step.manifest for step in steps if isinstance(step, Apply) and not step.corrects and not step.confirms
+    ]
+    status = status_of(observed, desired, found, moment)
+    written = observed.stack.get("status") or {}
+    if status != {name: written.get(name) for name in status}:  # the server may add what its schema has as default
+        steps = [*steps, PatchStatus(status)]
+    return Steps(tuple(steps), _ASK_REFUSED_SECONDS if again_after is None and found.refused else again_after)

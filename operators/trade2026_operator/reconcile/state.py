@@ -1,0 +1,84 @@
+"""What is known of one stack when it is looked at, and what is wanted of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from trade2026_operator.helm.records import Record
+from trade2026_operator.helm.revisions import Wanted
+from trade2026_operator.reconcile.objects import Manifest, Ref
+
+
+@dataclass(frozen=True)
+class ReleaseWanted:
+    """A Helm release with everything that it consists of.
+
+    Attributes:
+        record: What its record is to say.
+        manifests: Its objects, marked as Helm marks them.
+        services: Of the platform, that it hosts.
+    """
+
+    record: Wanted
+    manifests: tuple[Manifest, ...]
+    services: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the release."""
+        return self.record.name
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What the manifest asks for; `fault` says why nothing can be asked for, and then all stays as it is."""
+
+    releases: tuple[ReleaseWanted, ...] = ()
+    objects: tuple[Manifest, ...] = ()
+    """That belong to no release, such as the volume."""
+    keys: Ref | None = None
+    """The Secret with the stack's keys: made if there is none, and never changed."""
+    fault: str = ""
+
+
+class Child(NamedTuple):
+    """An object as a watch has told of it."""
+
+    manifest: Manifest
+    """Without `managedFields`."""
+    owned: str
+    """Digest of what we have applied of it, as it is now (`ownership.owned_digest`)."""
+
+
+class Settled(NamedTuple):
+    """An object after it was applied: what was asked of it, and the digest of what was ours of it then."""
+
+    asked: str
+    owned: str
+
+
+class Refusal(NamedTuple):
+    """Why an object was not taken, and what was asked of it: the same is not asked again before the resync."""
+
+    asked: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The world as of now, from watches alone.
+
+    Attributes:
+        children: Everything that carries the stack's label, by place.
+        settled: Of those that were applied in this life of the operator.
+        records: By release, all that there are, the oldest first.
+        orders_cancelled: Of a stack that is being deleted: whether its working orders are known to be cancelled.
+        refused: What the API server did not take.
+    """
+
+    stack: Manifest
+    children: Mapping[Ref, Child] = field(default_factory=dict[Ref, Child])
+    settled: Mapping[Ref, Settled] = field(default_factory=dict[Ref, Settled])
+    records: Mapping[str, Sequence[Record]] = field(default_factory=dict[str, Sequence[Record]])
+    orders_cancelled: bool = False
+    refused: Mapping[Ref, Refusal] = field(default_factory=dict[Ref, Refusal])

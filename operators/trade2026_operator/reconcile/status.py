@@ -1,0 +1,171 @@
+"""The status of a stack: conditions, and how each service is. It is written only when its meaning changes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trade2026_operator.helm.revisions import is_as_wanted
+from trade2026_operator.reconcile.conditions import Observation, merged
+from trade2026_operator.reconcile.objects import Manifest, Ref, labels_of, ref_of
+from trade2026_operator.reconcile.readiness import READY, Readiness, of_pod, readiness_of
+from trade2026_operator.reconcile.state import Child, Desired, Observed, ReleaseWanted
+
+_WORDS_MAX = 1_000
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+"""The release that an object belongs to."""
+
+
+@dataclass
+class Found:
+    """What a look has come upon beside the steps."""
+
+    paused: bool = False
+    fault: str = ""
+    ending: str = ""
+    """What is done about a stack that is being deleted."""
+    drifted: list[str] = field(default_factory=list[str])
+    refused: list[str] = field(default_factory=list[str])
+    """What the API server does not take as it is."""
+    by_people: list[str] = field(default_factory=list[str])
+    """Releases that a person has changed with Helm."""
+    changing: list[Manifest] = field(default_factory=list[Manifest])
+
+    def is_ready(self, manifests: Iterable[Manifest], children: Mapping[Ref, Child]) -> bool:
+        """Whether every object is there and does what it is for."""
+        return all(_readiness(manifest, children).ready for manifest in manifests)
+
+
+def status_of(observed: Observed, desired: Desired, found: Found, moment: str) -> dict[str, Any]:
+    """The whole status as it is now."""
+    stack = observed.stack
+    before = stack.get("status") or {}
+    generation = stack["metadata"]["generation"]
+    services = [_service(name, release, observed) for release in desired.releases for name in release.services]
+    if not desired.releases:
+        services = before.get("services", [])
+    ready = sum(1 for service in services if not _is_behind(service))
+    acted = found.paused or bool(found.ending)
+    return {
+        "observedGeneration": before.get("observedGeneration", 0) if acted else generation,
+        "servicesReady": f"{ready}/{len(services)}",
+        "services": services,
+        "conditions": merged(
+            before.get("conditions", []), _observations(observed, desired, found, services), generation, moment
+        ),
+    }
+
+
+def _service(name: str, release: ReleaseWanted, observed: Observed) -> dict[str, Any]:
+    readiness = _of_release(release, observed)
+    records = observed.records.get(release.name)
+    ready, desired = _replicas(release, observed)
+    said = {"name": name, "release": release.name, "ready": ready if readiness.ready else 0, "desired": desired}
+    if not readiness.ready and desired > 1:
+        said["ready"] = min(ready, desired - 1)
+    if records:
+        said["revision"] = records[-1].revision
+    return said if readiness.ready else {**said, "message": readiness.why[:_WORDS_MAX]}
+
+
+def _is_behind(service: Mapping[str, Any]) -> bool:
+    return service["ready"] < service["desired"]
+
+
+def _replicas(release: ReleaseWanted, observed: Observed) -> tuple[int, int]:
+    """How many of a release's pods are ready, and how many there ought to be."""
+    ready = desired = 0
+    for manifest in release.manifests:
+        if manifest["kind"] in ("Deployment", "StatefulSet"):
+            child = observed.children.get(ref_of(manifest))
+            live = child.manifest if child is not None else manifest
+            desired += live["spec"].get("replicas", 1)
+            ready += (live.get("status") or {}).get("readyReplicas", 0)
+    return ready, max(1, desired)
+
+
+def _observations(
+    observed: Observed, desired: Desired, found: Found, services: list[dict[str, Any]]
+) -> list[Observation]:
+    waiting = next(
+        (_of_release(one, observed) for one in desired.releases if not _of_release(one, observed).ready), READY
+    )
+    drift = [*found.by_people, *found.drifted]
+    return [
+        _ready(found, services, waiting),
+        _reconciling(found, waiting),
+        _stalled(found, waiting),
+        _released(observed, desired, found),
+        Observation("Drifted", True, "HumanRelease" if found.by_people else "Changed", "; ".join(drift)[:_WORDS_MAX])
+        if drift
+        else Observation("Drifted", False, "AsWanted"),
+        Observation("Paused", True, "Paused", "nothing is changed until it is resumed")
+        if found.paused
+        else Observation("Paused", False, "NotPaused"),
+    ]
+
+
+def _ready(found: Found, services: list[dict[str, Any]], waiting: Readiness) -> Observation:
+    if found.ending:
+        return Observation("Ready", False, "Deleting", found.ending)
+    if not services:
+        return Observation("Ready", None if not found.fault else False, "Unknown" if not found.fault else "Refused")
+    behind = [service["name"] for service in services if _is_behind(service)]
+    if not behind:
+        return Observation("Ready", True, "ServicesReady", f"all {len(services)} services are ready")
+    why = waiting.why or next((service.get("message", "") for service in services if _is_behind(service)), "")
+    return Observation("Ready", False, "ServicesNotReady", f"waiting for {', '.join(behind)}: {why}"[:_WORDS_MAX])
+
+
+def _reconciling(found: Found, waiting: Readiness) -> Observation:
+    if found.ending:
+        return Observation("Reconciling", True, "Deleting", found.ending)
+    if found.paused or found.fault or (waiting.ready and not found.changing):
+        return Observation("Reconciling", False, "Settled")
+    if found.changing:
+        return Observation("Reconciling", True, "Applying", f"{len(found.changing)} objects are being applied")
+    return Observation("Reconciling", True, "WaitingForPods", waiting.why[:_WORDS_MAX])
+
+
+def _stalled(found: Found, waiting: Readiness) -> Observation:
+    if found.fault:
+        return Observation("Stalled", True, "SpecRefused", found.fault[:_WORDS_MAX])
+    if found.refused:
+        return Observation("Stalled", True, "ObjectRefused", "; ".join(found.refused)[:_WORDS_MAX])
+    if waiting.failed:
+        return Observation("Stalled", True, "PodsFail", waiting.why[:_WORDS_MAX])
+    return Observation("Stalled", False, "NotStalled")
+
+
+def _released(observed: Observed, desired: Desired, found: Found) -> Observation:
+    if not desired.releases:
+        return Observation("Released", None, "Unknown")
+    behind = [
+        release.name
+        for release in desired.releases
+        if not (records := observed.records.get(release.name)) or not is_as_wanted(records[-1], release.record)
+    ]
+    if behind:
+        return Observation("Released", False, "InProgress", f"of {', '.join(behind)} the newest is not deployed yet")
+    return Observation("Released", True, "Deployed", f"{len(desired.releases)} Helm releases are deployed")
+
+
+def _of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
+    """What a release waits for: a pod says more than the workload that made it."""
+    found = [_readiness(manifest, observed.children) for manifest in release.manifests]
+    behind = [each for each in found if not each.ready]
+    if not behind:
+        return READY
+    pods = [
+        of_pod(child.manifest)
+        for ref, child in observed.children.items()
+        if ref.kind == "Pod" and labels_of(child.manifest).get(INSTANCE_LABEL) == release.name
+    ]
+    unready = sorted((pod for pod in pods if not pod.ready), key=lambda pod: not pod.failed)
+    return unready[0] if unready else behind[0]
+
+
+def _readiness(manifest: Manifest, children: Mapping[Ref, Child]) -> Readiness:
+    child = children.get(ref_of(manifest))
+    return (
+        readiness_of(child.manifest) if child is not None else Readiness(False, f"{ref_of(manifest)} is not there yet")
+    )

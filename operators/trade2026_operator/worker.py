@@ -1,0 +1,159 @@
+"""Looks at a stack and takes the steps: the shell around `reconcile`."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from trade2026_operator.cache import Cache, manager_of
+from trade2026_operator.desired import Builder
+from trade2026_operator.helm.records import to_secret
+from trade2026_operator.keys import keys_secret
+from trade2026_operator.kube import Conflict, Kube, Refused
+from trade2026_operator.metrics import Metrics
+from trade2026_operator.queue import Key
+from trade2026_operator.reconcile import actions as do
+from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of
+from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
+from trade2026_operator.reconcile.state import Desired
+
+log = logging.getLogger(__name__)
+
+CANCEL_TRIES_MAX = 12
+"""A stack that can't be reached any more is deleted all the same, and an Event says so."""
+
+Cancel = Callable[[Manifest], Awaitable[bool]]
+"""Cancels a stack's working orders; whether that is done."""
+Recorder = Callable[[Manifest, str, str, bool], Awaitable[None]]
+"""Writes a Kubernetes Event on a stack: reason, message, whether it is a warning."""
+
+
+class Worker:
+    """Takes the steps of stacks.
+
+    Args:
+        now: UTC.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        cache: Cache,
+        builder: Builder,
+        cancel: Cancel,
+        say: Recorder,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        metrics: Metrics | None = None,
+    ) -> None:
+        self.metrics = metrics or Metrics()
+        self.kube, self.cache, self.builder = kube, cache, builder
+        self._cancel, self._say, self._now = cancel, say, now
+        self._desired: dict[Key, tuple[str, Desired]] = {}
+        self._cancel_tries: dict[Key, int] = {}
+
+    async def look(self, key: Key) -> float | None:
+        """See `queue.Look`. Raises `KubeError`: it is tried again later."""
+        began, end = time.monotonic(), "failed"
+        try:
+            after, acted = await self._look(key)
+            end = "acted" if acted else "settled"
+            return after
+        finally:
+            self.metrics.looked(time.monotonic() - began, end)
+
+    async def _look(self, key: Key) -> tuple[float | None, bool]:
+        """In how many seconds it is to be looked at again, and whether anything was done."""
+        stack = self.cache.stacks.get(key)
+        if stack is None:
+            self._desired.pop(key, None)
+            self._cancel_tries.pop(key, None)
+            return None, False
+        desired = await self._wanted(key, stack)
+        if key not in self.cache.stacks:
+            return None, False
+        steps = reconcile(self.cache.observed(key), desired, self._now())
+        again_after = steps.again_after
+        for step in steps.actions:
+            if not await self._take(key, stack, step):
+                again_after = 0.0
+        return again_after, bool(steps.actions)
+
+    async def _wanted(self, key: Key, stack: Manifest) -> Desired:
+        """What the manifest asks for, rendered once for each of its versions."""
+        digest = digest_of({"metadata": {"name": key.name}, "spec": stack["spec"]})
+        known = self._desired.get(key)
+        if known is None or known[0] != digest:
+            known = self._desired[key] = (digest, await asyncio.to_thread(self.builder.desired, stack))
+        return known[1]
+
+    async def _take(self, key: Key, stack: Manifest, step: do.Action) -> bool:
+        """Take a step; False if what was seen is not so any more, and it is to be looked at again."""
+        try:
+            match step:
+                case do.Apply(manifest, corrects):
+                    self.metrics.corrections += corrects
+                    return await self._apply(key, manifest)
+                case do.MakeKeys():
+                    await self.kube.create(keys_secret(key.name, key.namespace))
+                case do.Delete(ref, uid):
+                    await self.kube.delete(ref, uid)
+                case do.WriteRecord():
+                    await self._write_record(key, step)
+                case do.DropRecord(secret):
+                    await self.kube.delete(Ref("v1", "Secret", key.namespace, secret))
+                case do.SetFinalizer(present):
+                    await self._hold(stack, present)
+                case do.CancelOrders():
+                    await self._cancel_orders(key, stack)
+                case do.PatchStatus(status):
+                    await self._patch_status(stack, status)
+                case do.Say(reason, message, is_warning):
+                    await self._say(stack, reason, message, is_warning)
+        except Conflict as error:
+            log.info("%s/%s has changed meanwhile: %s", *key, error)
+            return False
+        return True
+
+    async def _apply(self, key: Key, manifest: Manifest) -> bool:
+        asked = digest_of(manifest)
+        try:
+            answer = await self.kube.apply(manifest, manager_of(manifest))
+        except Refused as error:
+            self.cache.refused(key, ref_of(manifest), asked, str(error))
+            return False
+        self.cache.applied(key, asked, answer)
+        return True
+
+    async def _write_record(self, key: Key, step: do.WriteRecord) -> None:
+        """A record is made, or takes the place of the same revision's."""
+        secret = to_secret(step.record, self._now(), {STACK_LABEL: key.name})
+        before = await self.kube.get(ref_of(secret))
+        if before is None:
+            self.cache.recorded(key, await self.kube.create(secret))
+            return
+        secret["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
+        self.cache.recorded(key, await self.kube.replace(secret))
+
+    async def _hold(self, stack: Manifest, present: bool) -> None:
+        meta = stack["metadata"]
+        others = [name for name in meta.get("finalizers") or [] if name != FINALIZER]
+        names = [*others, FINALIZER] if present else others
+        patch = {"metadata": {"finalizers": names, "resourceVersion": meta["resourceVersion"]}}
+        self.cache.stack_seen(await self.kube.merge(ref_of(stack), patch))
+
+    async def _cancel_orders(self, key: Key, stack: Manifest) -> None:
+        tries = self._cancel_tries[key] = self._cancel_tries.get(key, 0) + 1
+        if await self._cancel(stack):
+            self.cache.cancelled.add(key)
+        elif tries >= CANCEL_TRIES_MAX:
+            self.cache.cancelled.add(key)
+            await self._say(
+                stack, "OrdersNotCancelled", "its order service could not be reached: look at the venue", True
+            )
+
+    async def _patch_status(self, stack: Manifest, status: dict[str, Any]) -> None:
+        ref, meta = ref_of(stack), self.cache.stacks[Key(stack["metadata"]["namespace"], stack["metadata"]["name"])]
+        patch = {"metadata": {"resourceVersion": meta["metadata"]["resourceVersion"]}, "status": status}
+        self.cache.stack_seen(await self.kube.merge(ref, patch, "status"))

@@ -1,0 +1,263 @@
+"""An operator keeps a stack as its manifest says, whatever happens to it or to the cluster."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.operator.operated import CLAIM, KEY, KEYS, SERVICE, STACK, WORKLOAD, Desk
+
+from trade2026_operator.cache import REFUSAL_SECONDS
+from trade2026_operator.helm.records import Status, from_secret, to_secret
+from trade2026_operator.reconcile.reconcile import FINALIZER
+
+
+def records(desk: Desk) -> list[tuple[int, str]]:
+    found = [from_secret(each) for each in desk.kube.objects.values() if each.get("type") == "helm.sh/release.v1"]
+    return sorted((record.revision, record.status.value) for record in found)
+
+
+async def test_a_stack_is_made_and_says_what_it_waits_for_until_it_is_ready() -> None:
+    desk = Desk()
+    await desk.apply()
+    await desk.settle()
+    assert {WORKLOAD, SERVICE, CLAIM, KEYS} <= desk.kube.objects.keys()
+    assert desk.kube.objects[STACK]["metadata"]["finalizers"] == [FINALIZER]
+    ready = desk.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "ServicesNotReady")
+    assert "0 of 1 pods" in ready["message"] and desk.condition("Reconciling")["status"] == "True"
+    assert records(desk) == [(1, "pending-install")]
+    desk.become_ready()
+    await desk.settle()
+    assert {kind: desk.condition(kind)["status"] for kind in ("Ready", "Reconciling", "Stalled", "Released")} == {
+        "Ready": "True", "Reconciling": "False", "Stalled": "False", "Released": "True",
+    }  # fmt: skip
+    assert records(desk) == [(1, "deployed")]
+    status = desk.kube.objects[STACK]["status"]
+    assert status["observedGeneration"] == desk.kube.objects[STACK]["metadata"]["generation"]
+    assert status["servicesReady"].split("/")[0] == status["servicesReady"].split("/")[1] != "0"
+
+
+async def test_a_second_look_and_a_new_operator_write_nothing() -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.look()
+    assert desk.kube.calls == []
+    before = {ref: found["metadata"]["resourceVersion"] for ref, found in desk.kube.objects.items()}
+    desk.start_operator()
+    await desk.settle()
+    assert {ref: found["metadata"]["resourceVersion"] for ref, found in desk.kube.objects.items()} == before
+    assert {verb for verb, _ in desk.kube.calls} == {"apply"}, "each object is applied once, which changes none"
+
+
+async def test_an_idle_look_asks_nothing_of_the_api_server() -> None:
+    desk = Desk()
+    await desk.run()
+    reads = desk.kube.reads
+    for _ in range(5):
+        await desk.look()
+    assert (desk.kube.reads, desk.kube.calls) == (reads, [])
+
+
+@pytest.mark.parametrize(
+    ("ref", "change"),
+    [
+        (WORKLOAD, {"spec": {"template": {"spec": {"containers": [{"name": "all", "image": "evil:1"}]}}}}),
+        (WORKLOAD, {"spec": {"replicas": 3}}),
+        (SERVICE, {"spec": {"selector": {"trade2026.io/stack": "other"}}}),
+        (SERVICE, {"metadata": {"labels": {"app.kubernetes.io/instance": "x"}}}),
+    ],
+)
+async def test_what_somebody_changes_is_put_back_and_told(ref: Any, change: dict[str, Any]) -> None:
+    desk = Desk()
+    await desk.run()
+    before = desk.asked()
+    desk.kube.edit(ref, change)
+    await desk.settle()
+    assert desk.asked() == before
+    assert ("DriftCorrected", f"{ref} was changed by somebody else, and is as it was") in desk.said
+
+
+async def test_what_others_add_is_theirs() -> None:
+    desk = Desk()
+    await desk.run()
+    desk.kube.edit(WORKLOAD, {"metadata": {"annotations": {"note": "mine"}}, "spec": {"revisionHistoryLimit": 3}})
+    desk.kube.edit(SERVICE, {"spec": {"clusterIP": "10.0.0.7"}}, manager="kube-controller-manager")
+    desk.become_ready()
+    await desk.settle()
+    assert desk.kube.calls == [] and desk.said == []
+    assert desk.kube.objects[WORKLOAD]["metadata"]["annotations"]["note"] == "mine"
+
+
+@pytest.mark.parametrize("ref", [WORKLOAD, SERVICE])
+async def test_what_somebody_deletes_is_made_again(ref: Any) -> None:
+    desk = Desk()
+    await desk.run()
+    before = desk.asked()
+    desk.kube.gone(ref)
+    await desk.settle()
+    assert desk.asked() == before
+    assert ("DriftCorrected", f"{ref} was deleted by somebody else, and is as it was") in desk.said
+
+
+async def test_with_warn_a_change_is_only_told_and_a_deletion_is_not_put_up_with() -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.apply(driftPolicy="Warn")
+    desk.kube.edit(WORKLOAD, {"spec": {"replicas": 3}})
+    await desk.settle()
+    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 3
+    drifted = desk.condition("Drifted")
+    assert (drifted["status"], drifted["message"]) == ("True", "StatefulSet/desk was changed")
+    desk.kube.gone(SERVICE)
+    await desk.settle()
+    assert SERVICE in desk.kube.objects
+
+
+async def test_what_is_left_to_others_stays_as_they_make_it_and_nothing_else_does() -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.apply(driftIgnore=[{"kind": "StatefulSet", "paths": ["/spec/replicas", "/metadata/labels/team~1name"]}])
+    desk.kube.edit(WORKLOAD, {"spec": {"replicas": 3}, "metadata": {"labels": {"team/name": "a"}}})
+    desk.kube.edit(SERVICE, {"spec": {"ports": [{"port": 1}]}})
+    await desk.settle()
+    workload = desk.kube.objects[WORKLOAD]
+    assert (workload["spec"]["replicas"], workload["metadata"]["labels"]["team/name"]) == (3, "a")
+    assert desk.kube.objects[SERVICE]["spec"]["ports"] == [{"port": 8099}]
+    desk.kube.edit(WORKLOAD, {"spec": {"template": {"spec": {"containers": []}}}})
+    await desk.settle()
+    workload = desk.kube.objects[WORKLOAD]
+    assert workload["spec"]["replicas"] == 3 and workload["spec"]["template"]["spec"]["containers"]
+
+
+async def test_a_change_of_the_spec_is_another_revision_and_the_one_before_is_superseded() -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.apply(defaultAccount="alpha")
+    await desk.settle()
+    assert records(desk) == [(1, "deployed"), (2, "pending-upgrade")]
+    assert desk.condition("Released")["status"] == "False"
+    desk.become_ready()
+    await desk.settle()
+    assert records(desk) == [(1, "superseded"), (2, "deployed")]
+
+
+async def test_a_paused_stack_is_left_alone_and_says_so() -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.apply(paused=True, defaultAccount="alpha")
+    desk.kube.gone(SERVICE)
+    await desk.settle()
+    assert SERVICE not in desk.kube.objects and records(desk) == [(1, "deployed")]
+    assert desk.condition("Paused")["status"] == "True"
+    await desk.apply(paused=False)
+    await desk.settle()
+    assert SERVICE in desk.kube.objects and desk.condition("Paused")["status"] == "False"
+
+
+async def test_a_manifest_that_cannot_be_meant_stalls_and_takes_nothing_away() -> None:
+    desk = Desk()
+    await desk.run()
+    before = desk.asked()
+    await desk.apply(services={"oms": {"replicas": {"min": 3}}})
+    await desk.settle()
+    stalled = desk.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "SpecRefused")
+    assert "embedded bus" in stalled["message"]
+    assert desk.asked() == before
+    await desk.apply(services={"oms": {"replicas": {"min": 1}}})
+    await desk.settle()
+    assert desk.condition("Stalled")["status"] == "False"
+
+
+async def test_what_the_api_server_refuses_is_told_and_not_asked_again_until_it_is_another() -> None:
+    desk = Desk()
+    desk.kube.refuses[WORKLOAD] = "exceeded quota: small"
+    await desk.apply()
+    await desk.settle()
+    stalled = desk.condition("Stalled")
+    assert (stalled["reason"], stalled["message"]) == ("ObjectRefused", "StatefulSet/desk: exceeded quota: small")
+    assert SERVICE in desk.kube.objects, "the others are there"
+    desk.kube.refuses.clear()
+    desk.seconds += REFUSAL_SECONDS
+    await desk.settle()
+    assert WORKLOAD in desk.kube.objects and desk.condition("Stalled")["status"] == "False"
+
+
+@pytest.mark.parametrize("changed", [{"defaultAccount": "beta"}, {"driftReleases": ["desk"]}])
+async def test_a_persons_rollback_stands_until_the_spec_changes(changed: dict[str, Any]) -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.apply(defaultAccount="alpha")
+    await desk.settle()
+    desk.become_ready()
+    await desk.settle()
+    by_hand = copy.deepcopy(next(each for ref, each in desk.kube.objects.items() if ref.name.endswith(".v2")))
+    record = from_secret(by_hand)
+    rolled = replace(record, revision=3, rollback_revision=1, status=Status.DEPLOYED, by_operator=False)
+    await desk.kube.create(to_secret(rolled, desk.moment, {"trade2026.io/stack": KEY.name}))
+    desk.kube.edit(WORKLOAD, {"spec": {"replicas": 1, "note": "rolled back"}}, manager="helm-by-hand")
+    desk.kube.calls.clear()
+    await desk.settle()
+    drifted = desk.condition("Drifted")
+    assert (drifted["status"], drifted["reason"]) == ("True", "HumanRelease")
+    assert "helm rollback" in drifted["message"]
+    assert not [ref for verb, ref in desk.kube.calls if verb == "apply"]
+    await desk.apply(**changed)
+    await desk.settle()
+    desk.become_ready()
+    await desk.settle()
+    assert records(desk)[-1] == (4, "deployed") and desk.condition("Drifted")["status"] == "False"
+
+
+async def test_a_deleted_stack_cancels_its_orders_first_and_keeps_its_data() -> None:
+    desk = Desk()
+    await desk.run()
+    desk.can_cancel = False
+    await desk.delete()
+    await desk.look()
+    await desk.look()
+    assert desk.cancels == 2 and WORKLOAD in desk.kube.objects, "nothing goes before the orders are cancelled"
+    desk.can_cancel = True
+    for _ in range(6):
+        await desk.look()
+    assert STACK not in desk.kube.objects and WORKLOAD not in desk.kube.objects and SERVICE not in desk.kube.objects
+    assert {CLAIM, KEYS} <= desk.kube.objects.keys()
+    deleted = [ref for verb, ref in desk.kube.calls if verb == "delete"]
+    assert deleted.index(WORKLOAD) < deleted.index(SERVICE)
+
+
+async def test_with_delete_the_data_goes_too_and_a_stack_out_of_reach_is_deleted_all_the_same() -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.apply(deletionPolicy="Delete")
+    await desk.settle()
+    desk.can_cancel = False
+    await desk.delete()
+    for _ in range(25):
+        await desk.look()
+    assert not [ref for ref in desk.kube.objects if ref.kind != "Secret"], desk.kube.objects.keys()
+    assert KEYS not in desk.kube.objects
+    assert "OrdersNotCancelled" in [reason for reason, _ in desk.said]
+
+
+@pytest.mark.parametrize("fails_after", [False, True], ids=["before the write", "after the write"])
+async def test_whichever_write_fails_it_comes_to_the_same_end(fails_after: bool) -> None:
+    whole = Desk()
+    await whole.run()
+    await whole.apply(defaultAccount="alpha")
+    await whole.settle()
+    whole.become_ready()
+    await whole.settle()
+    for number in range(60):
+        desk = Desk()
+        desk.kube.fails_after = fails_after
+        await desk.apply()
+        await desk.settled_although(number)
+        first = len(desk.kube.calls)
+        desk.start_operator()  # it died of it
+        await desk.apply(defaultAccount="alpha")
+        await desk.settled_although(number - first)
+        assert desk.asked() == whole.asked(), number
+        assert records(desk) == records(whole), number
+        assert desk.condition("Ready")["status"] == "True", number
