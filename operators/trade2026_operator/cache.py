@@ -51,8 +51,8 @@ class Cache:
         """It is deleted; what is left of it is nobody's."""
         key = _key(manifest)
         self.stacks.pop(key, None)
-        self._settled.pop(key, None)
-        self._refused.pop(key, None)
+        for known in (self._children, self._records, self._settled, self._refused):
+            known.pop(key, None)
         self.cancelled.discard(key)
         self._changed(key)
 
@@ -87,6 +87,10 @@ class Cache:
     def refused(self, key: Key, ref: Ref, asked: str, message: str) -> None:
         """The API server will not take what was asked of an object."""
         self._refused.setdefault(key, {})[ref] = (self._time(), Refusal(asked, message))
+
+    def found(self, key: Key, manifest: Manifest) -> None:
+        """An object that is a stack's, whatever its labels say."""
+        self._children.setdefault(key, {})[ref_of(manifest)] = child_of(manifest)
 
     def recorded(self, key: Key, secret: Manifest) -> None:
         """A release's record was written; a watch will tell of it, too."""

@@ -22,7 +22,8 @@ class Key(NamedTuple):
 
 
 Look = Callable[[Key], Awaitable[float | None]]
-"""Looks at a stack; returns in how many seconds it wants to be asked again, None for the resync."""
+"""Looks at a stack; returns in how many seconds it wants to be asked again, None for the resync, `GONE` for never."""
+GONE = -1.0
 
 
 class WorkQueue:
@@ -92,6 +93,9 @@ class WorkQueue:
                 delay = self._jittered(min(FAILURE_SECONDS_MAX, FAILURE_SECONDS_MIN * 2 ** min(count - 1, 20)))
             finally:
                 self._busy.discard(key)
+            if delay == GONE and key not in self._again:
+                self.forget(key)
+                continue
             if key in self._again:
                 self._again.discard(key)
                 delay = 0.0 if key not in self.failures else delay

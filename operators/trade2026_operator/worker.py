@@ -13,7 +13,7 @@ from trade2026_operator.helm.records import to_secret
 from trade2026_operator.keys import keys_secret
 from trade2026_operator.kube import Conflict, Kube, Refused
 from trade2026_operator.metrics import Metrics
-from trade2026_operator.queue import Key
+from trade2026_operator.queue import GONE, Key
 from trade2026_operator.reconcile import actions as do
 from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of
 from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
@@ -21,6 +21,8 @@ from trade2026_operator.reconcile.state import Desired
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 0.2
+"""What was seen is not so any more: a watch will tell in a moment."""
 CANCEL_TRIES_MAX = 12
 """A stack that can't be reached any more is deleted all the same, and an Event says so."""
 
@@ -69,15 +71,15 @@ class Worker:
         if stack is None:
             self._desired.pop(key, None)
             self._cancel_tries.pop(key, None)
-            return None, False
+            return GONE, False
         desired = await self._wanted(key, stack)
         if key not in self.cache.stacks:
-            return None, False
+            return GONE, False
         steps = reconcile(self.cache.observed(key), desired, self._now())
         again_after = steps.again_after
         for step in steps.actions:
             if not await self._take(key, stack, step):
-                again_after = 0.0
+                again_after = AGAIN_SECONDS
         return again_after, bool(steps.actions)
 
     async def _wanted(self, key: Key, stack: Manifest) -> Desired:
@@ -96,7 +98,7 @@ class Worker:
                     self.metrics.corrections += corrects
                     return await self._apply(key, manifest)
                 case do.MakeKeys():
-                    await self.kube.create(keys_secret(key.name, key.namespace))
+                    await self._make_keys(key)
                 case do.Delete(ref, uid):
                     await self.kube.delete(ref, uid)
                 case do.WriteRecord():
@@ -125,6 +127,12 @@ class Worker:
             return False
         self.cache.applied(key, asked, answer)
         return True
+
+    async def _make_keys(self, key: Key) -> None:
+        """Once: those that somebody has put there are the stack's."""
+        wanted = keys_secret(key.name, key.namespace)
+        found = await self.kube.get(ref_of(wanted))
+        self.cache.found(key, found if found is not None else await self.kube.create(wanted))
 
     async def _write_record(self, key: Key, step: do.WriteRecord) -> None:
         """A record is made, or takes the place of the same revision's."""

@@ -177,7 +177,8 @@ def _clean_up(observed: Observed, moment: str) -> Steps:
         found = Found(ending="its working orders are being cancelled")
         return _told(observed, Desired(), found, [CancelOrders()], moment, _ASK_AGAIN_SECONDS)
     if not ours:
-        return Steps((SetFinalizer(False),))
+        records = [record.secret_name for each in observed.records.values() for record in each]
+        return Steps((*map(DropRecord, records), SetFinalizer(False)))
     ours.sort(key=lambda one: _rank(one[0].kind), reverse=True)
     steps: list[Action] = [
         Delete(ref, child.manifest["metadata"]["uid"])

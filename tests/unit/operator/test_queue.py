@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from tests.simulation.loop import SimLoop
 
-from trade2026_operator.queue import FAILURE_SECONDS_MAX, RESYNC_SECONDS, Key, WorkQueue
+from trade2026_operator.queue import FAILURE_SECONDS_MAX, GONE, RESYNC_SECONDS, Key, WorkQueue
 
 KEYS = [Key("trading", f"desk-{number}") for number in range(5)]
 
@@ -114,6 +114,20 @@ def test_what_fails_is_tried_less_and_less_often_and_holds_up_nobody() -> None:
     gaps = [after - before for before, after in pairwise(times)]
     assert gaps[0] < 1 and all(gap <= 1.3 * FAILURE_SECONDS_MAX for gap in gaps) and max(gaps) > 60
     assert all(times[0] < 1 for key, times in looks.times.items() if key != KEYS[0])
+
+
+def test_a_stack_that_is_gone_is_forgotten() -> None:
+    looks = Looks()
+    looks.after = GONE
+
+    async def story() -> None:
+        queue = WorkQueue(looks.look, rng=Random(2))
+        queue.add(KEYS[0])
+        await working(queue, 3 * RESYNC_SECONDS)
+        assert len(queue) == 0
+
+    run(story())
+    assert len(looks.times[KEYS[0]]) == 1
 
 
 def test_a_stack_that_asks_for_it_is_looked_at_again_soon() -> None:

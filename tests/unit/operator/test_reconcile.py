@@ -50,6 +50,20 @@ async def test_a_second_look_and_a_new_operator_write_nothing() -> None:
     assert {verb for verb, _ in desk.kube.calls} == {"apply"}, "each object is applied once, which changes none"
 
 
+async def test_keys_that_a_person_has_made_are_the_stacks() -> None:
+    desk = Desk()
+    await desk.kube.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": KEYS.name, "namespace": KEYS.namespace},
+            "data": {"key": "bWluZQ=="},
+        }
+    )
+    await desk.run()
+    assert desk.kube.objects[KEYS]["data"] == {"key": "bWluZQ=="} and desk.condition("Ready")["status"] == "True"
+
+
 async def test_an_idle_look_asks_nothing_of_the_api_server() -> None:
     desk = Desk()
     await desk.run()
@@ -222,7 +236,8 @@ async def test_a_deleted_stack_cancels_its_orders_first_and_keeps_its_data() -> 
     for _ in range(6):
         await desk.look()
     assert STACK not in desk.kube.objects and WORKLOAD not in desk.kube.objects and SERVICE not in desk.kube.objects
-    assert {CLAIM, KEYS} <= desk.kube.objects.keys()
+    assert {CLAIM, KEYS} <= desk.kube.objects.keys() and records(desk) == []
+    assert KEY not in desk.cache.stacks
     deleted = [ref for verb, ref in desk.kube.calls if verb == "delete"]
     assert deleted.index(WORKLOAD) < deleted.index(SERVICE)
 
@@ -236,8 +251,7 @@ async def test_with_delete_the_data_goes_too_and_a_stack_out_of_reach_is_deleted
     await desk.delete()
     for _ in range(25):
         await desk.look()
-    assert not [ref for ref in desk.kube.objects if ref.kind != "Secret"], desk.kube.objects.keys()
-    assert KEYS not in desk.kube.objects
+    assert desk.kube.objects == {}
     assert "OrdersNotCancelled" in [reason for reason, _ in desk.said]
 
 
