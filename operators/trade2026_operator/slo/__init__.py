@@ -1,0 +1,1 @@
+"""From latency objectives to replicas: pure."""

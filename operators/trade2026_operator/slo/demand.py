@@ -1,0 +1,139 @@
+"""How many replicas a service needs to keep its latency objective, from what it measures of itself.
+
+A replica that can do `mu` requests a second and gets `rate` of them answers 99 of 100 within about `c / (mu - rate)`: so
+it is with one queue (`c` is ln 100 then), and nearly so with most. Turned around, that says how much one replica may
+get. The constant is not believed but measured, again and again: with a wrong one an open formula is worse than none. What
+waits already is to be drained in a fixed time, and a fast-burning error budget adds to it.
+
+The answer is a number of replicas, not a load: an HPA with `AverageValue: 1` makes it so many, it reads well in `kubectl
+get hpa`, and it is proportional by construction. It is not rounded and not cut to the partitions there are: a metric that is
+cut lies within the tolerance of the HPA just below its maximum, and stays there.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+ONE_QUEUE = math.log(100)
+"""`c` of one queue with one server, for the slowest of a hundred."""
+_C_MIN, _C_MAX = 0.5, 50.0
+_FORGET = 0.1
+"""Weight of a new measurement of `c`."""
+_BUSY_MAX = 0.9
+"""A replica that is busier is no measure of `c`: its queue still grows."""
+_SHARE_MIN, _SHARE_MAX = 0.2, 0.9
+"""Of what a replica can do, that it is given: never so little that replicas would pile up, never so much that it queues."""
+_UNATTAINABLE = 0.8
+FAST_BURN = 14.4
+
+
+@dataclass(frozen=True)
+class Objective:
+    """99 of 100 answers within `seconds`.
+
+    Attributes:
+        headroom: Share of the objective that is aimed at.
+        drain_seconds: In which a backlog is to be gone.
+    """
+
+    seconds: float
+    headroom: float = 0.8
+    drain_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the replicas of a service say of themselves, all together.
+
+    Attributes:
+        rate: Requests a second, over a minute.
+        fast_rate: The same over a few seconds: bursts do not show in a minute.
+        service_seconds: Mean time that one request takes, without waiting.
+        p99_seconds: Of the answers; None if there were none.
+        backlog: Requests that wait.
+        replicas: That are ready.
+        burn_short: Rate at which the error budget burns over 5 minutes, 1 being as fast as it lasts.
+        burn_long: The same over an hour.
+        hottest_rate: Of the partition that gets most; 0 where work is not split.
+    """
+
+    rate: float
+    fast_rate: float
+    service_seconds: float
+    p99_seconds: float | None
+    backlog: float
+    replicas: int
+    burn_short: float = 0.0
+    burn_long: float = 0.0
+    hottest_rate: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was learned of a service. It outlives an operator: a fresh leader must not begin with a guess."""
+
+    c: float = ONE_QUEUE
+    measurements: int = 0
+
+
+@dataclass(frozen=True)
+class Demand:
+    """The answer, with what it is made of, for a person.
+
+    Attributes:
+        replicas: Needed, not rounded.
+        mu: Requests a second that one replica can do.
+        each: That one may get within the objective.
+        unattainable: Why no number of replicas keeps the objective; empty if some does.
+    """
+
+    replicas: float
+    mu: float
+    each: float
+    c: float
+    boosted: bool
+    unattainable: str = ""
+
+
+def learned(fit: Fit, measured: Measured) -> Fit:
+    """The fit after one more measurement; the same where it says nothing, e.g. while a backlog is drained."""
+    if measured.p99_seconds is None or measured.replicas < 1 or measured.service_seconds <= 0:
+        return fit
+    mu, rate = 1 / measured.service_seconds, measured.rate / measured.replicas
+    if rate <= 0 or rate >= _BUSY_MAX * mu or measured.backlog > measured.replicas:
+        return fit
+    c = min(_C_MAX, max(_C_MIN, measured.p99_seconds * (mu - rate)))
+    weight = max(_FORGET, 1 / (fit.measurements + 2))  # the first ones count for more than the guess
+    return replace(fit, c=fit.c + weight * (c - fit.c), measurements=fit.measurements + 1)
+
+
+def demand(objective: Objective, fit: Fit, measured: Measured, *, boost: float = 0.25) -> Demand:
+    """How many replicas are needed now.
+
+    Args:
+        boost: Added, as a share, while the error budget burns fast over both windows.
+
+    Raises:
+        ValueError: there is no service time to go by: whoever asks must say so, and never 0.
+    """
+    if measured.service_seconds <= 0 or not math.isfinite(measured.service_seconds):
+        raise ValueError("no request was measured: what a replica can do is not known")
+    mu = 1 / measured.service_seconds
+    gap = fit.c / (objective.headroom * objective.seconds)
+    each = min(_SHARE_MAX * mu, max(_SHARE_MIN * mu, mu - gap))
+    needed = max(measured.rate, measured.fast_rate) / each + measured.backlog / (objective.drain_seconds * each)
+    boosted = min(measured.burn_short, measured.burn_long) >= FAST_BURN
+    if boosted:
+        needed *= 1 + boost
+    return Demand(needed, mu, each, fit.c, boosted, _unattainable(objective, fit, measured, mu, each))
+
+
+def _unattainable(objective: Objective, fit: Fit, measured: Measured, mu: float, each: float) -> str:
+    if fit.c / objective.seconds > _UNATTAINABLE * mu:
+        least = fit.c / (_UNATTAINABLE * mu)
+        return f"even an idle replica needs {least * 1000:.0f} ms for 99 of 100, the objective is {objective.seconds * 1000:.0f} ms"
+    if measured.hottest_rate > each:
+        return (
+            f"one partition gets {measured.hottest_rate:.0f} requests a second, a replica can take {each:.0f}: its accounts "
+            "can't be spread further"
+        )
+    return ""

@@ -1,0 +1,88 @@
+"""The number of replicas follows from what is measured, and never from nothing."""
+
+import math
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trade2026_operator.slo.demand import FAST_BURN, ONE_QUEUE, Fit, Measured, Objective, demand, learned
+
+OBJECTIVE = Objective(0.150)
+CALM = Measured(rate=100, fast_rate=100, service_seconds=0.01, p99_seconds=0.1, backlog=0, replicas=2)
+RATES = st.floats(0, 1e5)
+MEASURED = st.builds(
+    Measured,
+    rate=RATES, fast_rate=RATES, service_seconds=st.floats(1e-5, 1), p99_seconds=st.none() | st.floats(0, 100),
+    backlog=st.floats(0, 1e6), replicas=st.integers(0, 100), burn_short=st.floats(0, 1e3), burn_long=st.floats(0, 1e3),
+    hottest_rate=RATES,
+)  # fmt: skip
+FITS = st.builds(Fit, c=st.floats(0.5, 50), measurements=st.integers(0, 1_000))
+
+
+@given(FITS, MEASURED, st.floats(1, 10))
+def test_more_work_never_needs_fewer_replicas(fit: Fit, measured: Measured, factor: float) -> None:
+    least = demand(OBJECTIVE, fit, measured).replicas
+    for field in ("rate", "fast_rate", "backlog", "burn_short", "burn_long"):
+        more = replace(measured, **{field: getattr(measured, field) * factor + 1})
+        assert demand(OBJECTIVE, fit, more).replicas >= least, field
+    assert demand(replace(OBJECTIVE, seconds=OBJECTIVE.seconds / factor), fit, measured).replicas >= least * (1 - 1e-9)
+
+
+@given(FITS, MEASURED)
+def test_the_answer_is_a_number_and_says_what_it_is_made_of(fit: Fit, measured: Measured) -> None:
+    found = demand(OBJECTIVE, fit, measured)
+    assert math.isfinite(found.replicas) and found.replicas >= 0
+    assert 0.2 * found.mu <= found.each * (1 + 1e-9) and found.each <= 0.9 * found.mu * (1 + 1e-9)
+    assert found.boosted == (min(measured.burn_short, measured.burn_long) >= FAST_BURN)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
+def test_without_a_measurement_there_is_no_answer(seconds: float) -> None:
+    with pytest.raises(ValueError, match="is not known"):
+        demand(OBJECTIVE, Fit(), replace(CALM, service_seconds=seconds))
+
+
+@given(FITS, MEASURED)
+def test_what_is_learned_stays_within_bounds_whatever_is_measured(fit: Fit, measured: Measured) -> None:
+    assert 0.5 <= learned(fit, measured).c <= 50
+
+
+def test_nothing_is_learned_of_a_queue_that_grows_or_of_silence() -> None:
+    for useless in (
+        replace(CALM, rate=190),
+        replace(CALM, backlog=50),
+        replace(CALM, p99_seconds=None),
+        replace(CALM, rate=0),
+        replace(CALM, replicas=0),
+    ):
+        assert learned(Fit(), useless) == Fit()
+
+
+@pytest.mark.parametrize("c", [1.0, ONE_QUEUE, 12.0])
+def test_the_constant_of_a_service_is_found_though_every_measurement_is_off(c: float) -> None:
+    rng, fit = Random(7), Fit()
+    for _ in range(200):
+        rate = rng.uniform(20, 160)
+        p99 = c / (100 - rate / 2) * rng.uniform(0.9, 1.1)
+        fit = learned(fit, replace(CALM, rate=rate, p99_seconds=p99))
+    assert abs(fit.c - c) < 0.1 * c
+
+
+def test_with_so_many_replicas_one_queue_each_keeps_the_objective() -> None:
+    """As the theory of one queue has it: the tail of the time in it is exponential."""
+    for rate in (10, 75, 300, 2_000):
+        needed = demand(OBJECTIVE, Fit(), replace(CALM, rate=rate, fast_rate=rate)).replicas
+        count = math.ceil(needed)
+        p99 = math.log(100) / (100 - rate / count)
+        assert p99 <= OBJECTIVE.seconds and count <= 1 + rate / 100 * 5
+
+
+def test_what_no_number_of_replicas_can_do_is_said() -> None:
+    slow = demand(Objective(0.02), Fit(), CALM)
+    assert "even an idle replica needs 58 ms" in slow.unattainable
+    hot = demand(OBJECTIVE, Fit(), replace(CALM, hottest_rate=80))
+    assert "one partition gets 80 requests a second" in hot.unattainable
+    assert demand(OBJECTIVE, Fit(), CALM).unattainable == ""
