@@ -10,13 +10,16 @@ WORKDIR /source
 # Dependencies first: they change less often than we do.
 COPY requirements requirements
 RUN pip install --quiet --no-compile --no-deps --require-hashes --only-binary=:all: \
-      --target /made/dependencies -r requirements/data.txt \
+      --target /made/dependencies -r requirements/data.txt -r requirements/operator.txt \
     && rm -rf /made/dependencies/bin \
     && python -m compileall -q --invalidation-mode unchecked-hash \
       -s /made/dependencies -p /usr/local/lib/python3.11/dist-packages /made/dependencies \
     && pip install --quiet --require-hashes --only-binary=:all: -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY services services
+COPY operators operators
+COPY charts charts
+COPY crds crds
 RUN pip install --quiet --no-compile --no-deps --no-build-isolation --target /made/platform . \
     && rm -rf /made/platform/bin \
     && python -m compileall -q --invalidation-mode unchecked-hash \
