@@ -13,17 +13,12 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
-from trade2026.stack.facts import SERVICES, ports_of
 from trade2026.stack.model import Service, TradingStack
 from trade2026.stack.planner import Plan, Release
 from trade2026.stack.units import quantity
 from trade2026_operator.helm.manifests import Manifest
 
 CHART = "trade2026-service"
-NAME_MAX = 53
-"""Of a Helm release; a Service may have 63, and its name ends with `-pods` where all replicas are meant."""
-STACK_NAME_MAX = NAME_MAX - max(len(f"-{name}") for service in SERVICES for name in ports_of(service))
-"""Longer names of stacks leave no room for those of their services."""
 MANAGER = "trade2026-operator"
 """Field manager, and label, of what the operator makes beside releases."""
 STACK_LABEL = "trade2026.io/stack"
@@ -86,10 +81,8 @@ def releases(stack: TradingStack, planned: Plan, cluster: Cluster) -> tuple[Helm
     """Return the Helm releases of a stack, in the order in which they are to be rolled out.
 
     Raises:
-        ReleaseError: a name is too long, or a strategy's code is in a file that no pod has.
+        ReleaseError: a strategy's code is in a file that no pod has.
     """
-    if len(planned.stack) > STACK_NAME_MAX:
-        raise ReleaseError(f"metadata.name has {len(planned.stack)} characters; in a cluster at most {STACK_NAME_MAX}")
     for release in planned.releases:
         _refuse_files(release)
     if stack.spec.placement == "compact":

@@ -9,6 +9,9 @@ API_VERSION = "trade2026.io/v1alpha1"
 EVENT_FORMATS = (1,)
 """Formats of the log that this code writes; it reads every older one."""
 
+STACK_NAME_MAX = 38
+"""Characters. A Helm release has 53, and its name is that of the stack with a dash and one of its services."""
+
 _MIB = 1024 * 1024
 
 

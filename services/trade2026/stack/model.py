@@ -13,7 +13,7 @@ from trade2026 import __version__
 from trade2026.domain.instruments import DEFAULT_SESSION
 from trade2026.domain.shards import SHARDS
 from trade2026.stack.configs import SERVICE_CONFIGS, VENUE_CONFIGS, check
-from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES
+from trade2026.stack.facts import API_VERSION, EVENT_FORMATS, SERVICES, STACK_NAME_MAX
 from trade2026.stack.kafka import Kafka
 from trade2026.stack.limits import LimitSet, Risk
 from trade2026.stack.nearest import nearest
@@ -46,8 +46,8 @@ class Metadata(BaseModel):
     name: Annotated[
         str,
         Field(
-            pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-            max_length=63,
+            pattern=rf"^[a-z0-9]([a-z0-9-]{{0,{STACK_NAME_MAX - 2}}}[a-z0-9])?$",
+            max_length=STACK_NAME_MAX,
             examples=["desk-1"],
             description="Name of the stack: lower-case letters, digits and dashes. It is the tenant of every event.",
         ),
