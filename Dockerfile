@@ -3,7 +3,14 @@
 #
 #   docker build --tag trade2026 .
 ARG BUILDER=python:3.11-slim-bookworm
+ARG GO=golang:1.26-bookworm
 ARG BASE=gcr.io/distroless/python3-debian12:nonroot
+
+# Helm, with which the operator renders its chart: the version of the local cluster, pinned by hash.
+FROM ${GO} AS helm
+WORKDIR /source
+COPY services/trade2026/local/cluster/go .
+RUN CGO_ENABLED=0 GOWORK=off go build -trimpath -buildvcs=false -ldflags "-s -w" -o /made/helm helm.sh/helm/v4/cmd/helm
 
 FROM ${BUILDER} AS build
 WORKDIR /source
@@ -26,6 +33,7 @@ RUN pip install --quiet --no-compile --no-deps --no-build-isolation --target /ma
       -s /made/platform -p /usr/local/lib/python3.11/dist-packages /made/platform
 
 FROM ${BASE}
+COPY --from=helm /made/helm /usr/bin/helm
 COPY --from=build /made/dependencies/ /usr/local/lib/python3.11/dist-packages/
 COPY --from=build /made/platform/ /usr/local/lib/python3.11/dist-packages/
 ENV PATH=/usr/bin:/bin \

@@ -1,7 +1,7 @@
 """The platform's image without Docker: what the `Dockerfile` makes, from Debian's Python, the locked wheels and us.
 
-Three layers, so that a change of our code makes the last one anew only: Python and the libraries it needs, no shell and
-no package manager; the dependencies, checked against their hashes; the platform.
+Four layers, so that a change of our code makes the last one anew only: Python and the libraries it needs, no shell and
+no package manager; Helm, with which the operator renders; the dependencies, checked against their hashes; the platform.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trade2026 import __version__
-from trade2026.local.cluster.binaries import Report
+from trade2026.local.cluster.binaries import Report, programs
 from trade2026.local.cluster.oci import USER, ImageConfig, Layer, pack_archive, pack_layer, read_layer
 from trade2026.local.cluster.place import FILES, ClusterError
 from trade2026.local.infra.artefacts import cache_folder
@@ -28,6 +28,7 @@ PYTHON = "3.11"
 """Of Debian 12, as distroless images have it."""
 PACKAGES_FOLDER = f"/usr/local/lib/python{PYTHON}/dist-packages"
 """Where dependencies and platform lie in the image; Debian's Python looks there by itself."""
+HELM = "/usr/bin/helm"
 HOME = "/home/nonroot"
 EXTRAS = ("data", "operator")
 """What a service may need in a cluster: the locked requirements of these extras, of those that there are."""
@@ -92,6 +93,7 @@ def build(out: Path, report: Report, name: str = NAME, without: Collection[str] 
         fcntl.flock(lock, fcntl.LOCK_EX)
         base = _cached(cache, "base", _base_key(), _base_root, "/", report)
         root = _unpacked(base, Path(work) / "base")
+        helm = _helm(cache, report)
         requirements = requirement_files()
 
         def dependencies(folder: Path) -> None:
@@ -105,8 +107,18 @@ def build(out: Path, report: Report, name: str = NAME, without: Collection[str] 
         _compile(root, ours, PACKAGES_FOLDER)
         platform = pack_layer(ours, PACKAGES_FOLDER, Path(work) / "platform.tar")
         # Ours is small, and nothing holds it in the cluster after the next one came: it is always there.
-        there = {base.digest, locked.digest} & set(without)
-        return pack_archive(out, name, [base, locked, platform], CONFIG, there)
+        there = {base.digest, helm.digest, locked.digest} & set(without)
+        return pack_archive(out, name, [base, helm, locked, platform], CONFIG, there)
+
+
+def _helm(cache: Path, report: Report) -> Layer:
+    """Helm as it was built for this machine's clusters: one version renders on both sides."""
+    built = programs(report)
+
+    def fill(folder: Path) -> None:
+        shutil.copy2(built / "helm", folder / "helm")
+
+    return _cached(cache, "helm", hashlib.sha256(built.name.encode()).hexdigest(), fill, str(Path(HELM).parent), report)
 
 
 def requirement_files() -> list[Path]:
@@ -124,6 +136,9 @@ def requirement_files() -> list[Path]:
     )
 
 
+_WHAT = {"base": "the Python", "helm": "Helm", "dependencies": "the dependencies"}
+
+
 def _cached(
     cache: Path, kind: str, key: str, fill: Callable[[Path], None], prefix: str, report: Report
 ) -> Layer:  # fmt: skip
@@ -132,7 +147,7 @@ def _cached(
     if path.exists():
         path.touch()
         return read_layer(path)
-    report(f"making the layer with the {'Python' if kind == 'base' else kind} of the image, once")
+    report(f"making the layer with {_WHAT.get(kind, kind)} of the image, once")
     with tempfile.TemporaryDirectory(dir=cache, prefix=f".{kind}-") as work:
         folder = Path(work) / "root"
         folder.mkdir()

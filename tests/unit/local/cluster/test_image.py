@@ -26,6 +26,7 @@ def test_the_dockerfile_makes_the_same_layout() -> None:
     assert instruction("ENV")[-1].split() == [f"{name}={value}" for name, value in image.CONFIG.environment]
     copied = [line.split()[-1].rstrip("/") for line in instruction("COPY --from=build")]
     assert copied == [image.PACKAGES_FOLDER] * 2
+    assert [line.split()[-1] for line in instruction("COPY --from=helm")] == [image.HELM]
 
 
 def test_the_dockerfile_installs_the_same_requirements() -> None:
