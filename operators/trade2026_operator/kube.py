@@ -61,11 +61,13 @@ class Access:
     url: str
     tls: ssl.SSLContext | None = None
     token_file: Path | None = None
+    token: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
         """A service account's token changes by the hour."""
-        return {"Authorization": f"Bearer {self.token_file.read_text().strip()}"} if self.token_file else {}
+        token = self.token_file.read_text().strip() if self.token_file else self.token
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def access_in_cluster(host: str, port: str) -> Access:
@@ -93,6 +95,8 @@ def access_by(config: Mapping[str, Any], folder: Path) -> Access:
     cluster = _named(config["clusters"], context["cluster"])["cluster"]
     user = _named(config["users"], context["user"])["user"]
     tls = ssl.create_default_context()
+    if cluster.get("insecure-skip-tls-verify"):
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     with tempfile.TemporaryDirectory() as scratch:
         if (authority := _file(cluster, "certificate-authority", folder, Path(scratch))) is not None:
             tls.load_verify_locations(authority)
@@ -100,7 +104,7 @@ def access_by(config: Mapping[str, Any], folder: Path) -> Access:
         if certificate is not None:
             tls.load_cert_chain(certificate, _file(user, "client-key", folder, Path(scratch)))
     token_file = user.get("tokenFile")
-    return Access(cluster["server"], tls, Path(token_file) if token_file else None)
+    return Access(cluster["server"], tls, Path(token_file) if token_file else None, user.get("token", ""))
 
 
 def _named(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from trade2026_operator.cache import Cache
 from trade2026_operator.desired import Builder
 from trade2026_operator.endpoints import Endpoints
 from trade2026_operator.events import Events
-from trade2026_operator.handlers.watches import registry_of, settings
+from trade2026_operator.handlers.progress import Progress, session_of
+from trade2026_operator.handlers.watches import WATCHED, registry_of, settings
 from trade2026_operator.helm.charts import read_chart
 from trade2026_operator.helm.releases import CHART
 from trade2026_operator.helm.render import Capabilities, HelmCli, Remembering
@@ -37,7 +38,9 @@ class Operator:
     def __init__(self, told: Arguments) -> None:
         self.told = told
         self.metrics = Metrics()
-        self.kube = HttpKube(access_of(told.kubeconfig, os.environ), self.metrics.writes)
+        self.access = access_of(told.kubeconfig, os.environ)
+        self.kube = HttpKube(self.access, self.metrics.writes)
+        self.progress = Progress(time.monotonic)
         self.lease = Lease(self.kube, *told.lease, told.identity)
         self.cache = Cache(self._changed)
         builder = Builder(
@@ -52,6 +55,9 @@ class Operator:
         self._beat = time.monotonic()
         self.metrics.gauge("trade2026_operator_leads", "Whether this one acts", lambda: self._leads)
         self.metrics.gauge("trade2026_operator_stacks", "Stacks that are kept", lambda: len(self.cache.stacks))
+        self.metrics.gauge(
+            "trade2026_operator_watch_age_seconds", "Since the most silent watch was heard", lambda: self.progress.age
+        )
         self.metrics.gauge("trade2026_operator_failing", "Stacks that fail", lambda: len(self.queue.failures))
 
     async def run(self) -> int:
@@ -71,12 +77,14 @@ class Operator:
             await self.kube.close()
 
     async def _lead(self) -> int:
+        clusterwide = not self.told.namespaces
+        self.progress.expect(WATCHED)
         watching = asyncio.ensure_future(
             kopf.operator(
-                registry=registry_of(self.cache, self.told.kubeconfig),
-                settings=settings(),
+                registry=registry_of(self.cache, lambda: session_of(self.access, self.progress)),
+                settings=settings(clusterwide=clusterwide),
                 standalone=True,
-                clusterwide=not self.told.namespaces,
+                clusterwide=clusterwide,
                 namespaces=self.told.namespaces,
             )
         )
@@ -86,6 +94,7 @@ class Operator:
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
+        self.progress.forget()
         failed = [task.exception() for task in done if not task.cancelled() and task.exception() is not None]
         for error in failed:
             log.error("the operator ends: %r", error)
@@ -96,7 +105,7 @@ class Operator:
 
     def _fault(self) -> str:
         age = time.monotonic() - self._beat
-        return f"the loop has not turned for {age:.0f} s" if age > STUCK_SECONDS else ""
+        return f"the loop has not turned for {age:.0f} s" if age > STUCK_SECONDS else self.progress.fault
 
     async def _keep_beating(self) -> None:
         while True:

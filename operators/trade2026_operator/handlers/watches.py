@@ -1,7 +1,6 @@
 """What is watched: stacks, and everything that carries the label of one."""
 
-import os
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
@@ -25,20 +24,36 @@ CHILDREN = (
 """Group, version, plural and kind of what a stack is made of."""
 
 
-def registry_of(cache: Cache, kubeconfig: Path | None = None) -> kopf.OperatorRegistry:
+WATCHED = ("tradingstacks", *(plural for _, _, plural, _ in CHILDREN))
+_LIST_OBJECTS_MAX = 100
+"""In one answer: all at once would take the memory of all at once."""
+_QUIET_SECONDS = 0.05
+"""kopf has a task for each object of which something was told, and for so long after it. As there are no more than
+`_TASKS_MAX` for a kind, whoever comes next waits for it."""
+_TASKS_MAX = 64
+_RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0)
+
+
+class _Backoffs:
+    """For ever: a watch that gives up ends the operator, and one that waits for minutes sees nothing when all is well."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from _RETRY_SECONDS
+        while True:
+            yield _RETRY_SECONDS[-1]
+
+
+def registry_of(cache: Cache, session: Callable[[], kopf.AiohttpSession]) -> kopf.OperatorRegistry:
     """The handlers of one operator.
 
     Args:
-        kubeconfig: How it gets in; None: as the service account of its pod.
+        session: Makes a way to the API server; kopf closes it.
     """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    async def login(**told: Any) -> kopf.ConnectionInfo | None:
-        if kubeconfig is None:
-            return kopf.login_with_service_account(**told)
-        os.environ["KUBECONFIG"] = str(kubeconfig)
-        return kopf.login_with_kubeconfig(**told)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return session()
 
     @kopf.on.event(GROUP, "v1alpha1", "tradingstacks", registry=registry)
     async def stack(event: kopf.RawEvent, **_: Any) -> None:
@@ -60,12 +75,22 @@ def _watch(
         cache.child_gone(found) if event["type"] == "DELETED" else cache.child_seen(found)
 
 
-def settings() -> kopf.OperatorSettings:
-    """How kopf is to watch: it writes nothing, on no object."""
+def settings(*, clusterwide: bool) -> kopf.OperatorSettings:
+    """How kopf is to watch: it writes nothing, on no object, and is told of nothing that is no stack's.
+
+    Args:
+        clusterwide: Whether namespaces and definitions may be watched, too; what is defined later is found then.
+    """
     found = kopf.OperatorSettings()
     found.posting.enabled = False
     found.peering.standalone = True
+    found.scanning.disabled = not clusterwide
+    found.networking.error_backoffs = _Backoffs()
     found.watching.connect_timeout = 10
     found.watching.server_timeout = 600
-    found.queueing.worker_limit = 8
+    found.watching.chunk_size = _LIST_OBJECTS_MAX
+    for group, version, plural, _ in CHILDREN:
+        found.watching.label_selectors[group, version, plural] = STACK_LABEL
+    found.queueing.worker_limit = _TASKS_MAX
+    found.queueing.idle_timeout = _QUIET_SECONDS
     return found
