@@ -23,10 +23,12 @@ _REST_SECONDS = 0.1
 class ApiServer:
     """Attributes:
     kubectl_program: How kubectl is called.
+    audit: Every request that was answered, a line of JSON each, if that was asked for.
     """
 
     kubectl_program: tuple[str, ...]
     kubeconfig: Path
+    audit: Path | None = None
 
     def kubectl(self, *words: str, given: Any = None) -> tuple[bool, str]:
         """Whether `kubectl` succeeded, and all that it printed; `given` is a document for its standard input."""
@@ -42,17 +44,26 @@ class ApiServer:
 
 
 @contextmanager
-def running(programs: Path, folder: Path) -> Iterator[ApiServer]:
-    """An API server that has its state in a folder."""
+def running(programs: Path, folder: Path, *, audited: str = "") -> Iterator[ApiServer]:
+    """An API server that has its state in a folder.
+
+    Args:
+        audited: Name of a user who gets a kubeconfig, `NAME.conf`, and whose requests are noted in `audit.log`.
+    """
     hyperkube = str(programs / "hyperkube")
     client, peer, port = _free_ports(3)
     etcd = f"http://127.0.0.1:{client}"
-    token = secrets.token_hex(16)
-    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
+    token, other = secrets.token_hex(16), secrets.token_hex(16)
+    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n{other},{audited or 'nobody'},other\n")
+    auditing = _auditing(folder, audited) if audited else ()
+    if audited:
+        _kubeconfig(folder / f"{audited}.conf", port, other)
     key = folder / "service-accounts.pem"
     key.write_bytes(_new_key())
     server = ApiServer(
-        (hyperkube, "kubectl", f"--cache-dir={folder / 'cache'}"), _kubeconfig(folder / "admin.conf", port, token)
+        (hyperkube, "kubectl", f"--cache-dir={folder / 'cache'}"),
+        _kubeconfig(folder / "admin.conf", port, token),
+        folder / "audit.log" if audited else None,
     )
     with ExitStack() as started:
         started.enter_context(
@@ -73,10 +84,20 @@ def running(programs: Path, folder: Path) -> Iterator[ApiServer]:
                 *("--service-cluster-ip-range=10.99.0.0/24", "--endpoint-reconciler-type=none"),
                 *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}"),
                 *(f"--service-account-signing-key-file={key}", "--disable-admission-plugins=ServiceAccount"),
+                *auditing,
             )
         )
         _wait_until_ready(server, folder / "api-server.log")
         yield server
+
+
+def _auditing(folder: Path, user: str) -> tuple[str, ...]:
+    policy = folder / "audit.json"
+    rules = [{"level": "Metadata", "users": [user]}, {"level": "None"}]
+    stages = ["RequestReceived"]
+    said = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules, "omitStages": stages}
+    policy.write_text(json.dumps(said))
+    return f"--audit-policy-file={policy}", f"--audit-log-path={folder / 'audit.log'}", "--audit-log-mode=blocking"
 
 
 @contextmanager

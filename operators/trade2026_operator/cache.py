@@ -7,9 +7,11 @@ from types import MappingProxyType
 from trade2026_operator.helm.manifests import FIELD_MANAGER
 from trade2026_operator.helm.records import SECRET_TYPE, Record, RecordUnreadable, from_secret
 from trade2026_operator.queue import Key
+from trade2026_operator.reconcile.ignoring import pointers_of
 from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, labels_of, ref_of
 from trade2026_operator.reconcile.ownership import owned_digest
 from trade2026_operator.reconcile.state import Child, Observed, Refusal, Settled
+from trade2026_operator.slim import slim_child, slim_stack
 
 REFUSAL_SECONDS = 30.0
 """What the API server has refused may be taken by then, e.g. because a quota was raised."""
@@ -42,9 +44,9 @@ class Cache:
 
     def stack_seen(self, manifest: Manifest) -> None:
         """A watch told of a stack."""
-        key = _key(manifest)
-        if self.stacks.get(key) != manifest:
-            self.stacks[key] = manifest
+        key, kept = _key(manifest), slim_stack(manifest)
+        if self.stacks.get(key) != kept:
+            self.stacks[key] = kept
             self._changed(key)
 
     def stack_gone(self, manifest: Manifest) -> None:
@@ -65,7 +67,7 @@ class Cache:
         if manifest.get("type") == SECRET_TYPE:
             self._record_seen(key, ref, manifest)
             return
-        self._children.setdefault(key, {})[ref] = child_of(manifest)
+        self._children.setdefault(key, {})[ref] = self._child(key, manifest)
         self._changed(key)
 
     def child_gone(self, manifest: Manifest) -> None:
@@ -79,7 +81,7 @@ class Cache:
 
     def applied(self, key: Key, asked: str, answer: Manifest) -> None:
         """The API server has taken what was asked of an object."""
-        ref, child = ref_of(answer), child_of(answer)
+        ref, child = ref_of(answer), self._child(key, answer)
         self._settled.setdefault(key, {})[ref] = Settled(asked, child.owned)
         self._refused.get(key, {}).pop(ref, None)
         self._children.setdefault(key, {})[ref] = child
@@ -90,7 +92,15 @@ class Cache:
 
     def found(self, key: Key, manifest: Manifest) -> None:
         """An object that is a stack's, whatever its labels say."""
-        self._children.setdefault(key, {})[ref_of(manifest)] = child_of(manifest)
+        self._children.setdefault(key, {})[ref_of(manifest)] = self._child(key, manifest)
+
+    def incomplete(self, key: Key) -> list[Ref]:
+        """Objects of which others may change something, and of which that is not known."""
+        stack = self.stacks[key]
+        if not stack["spec"].get("driftIgnore"):
+            return []
+        children = self._children.get(key, {})
+        return [ref for ref, child in children.items() if not child.is_whole and any(pointers_of(stack, ref))]
 
     def recorded(self, key: Key, secret: Manifest) -> None:
         """A release's record was written; a watch will tell of it, too."""
@@ -113,19 +123,19 @@ class Cache:
             refused=refused,
         )
 
+    def _child(self, key: Key, manifest: Manifest) -> Child:
+        """An object as it is kept. `managedFields` are most of it, and are looked at once."""
+        stack = self.stacks.get(key)
+        is_whole = stack is not None and any(pointers_of(stack, ref_of(manifest)))
+        owned = owned_digest(manifest, manager_of(manifest))
+        return Child(slim_child(manifest, is_whole=is_whole), owned, is_whole)
+
     def _record_seen(self, key: Key, ref: Ref, secret: Manifest) -> None:
         try:
-            self._records.setdefault(key, {})[ref] = from_secret(secret)
+            self._records.setdefault(key, {})[ref] = from_secret(secret).summary()
         except RecordUnreadable:
             self._records.get(key, {}).pop(ref, None)
         self._changed(key)
-
-
-def child_of(manifest: Manifest) -> Child:
-    """An object as it is kept: `managedFields` are most of it, and are looked at once."""
-    owned = owned_digest(manifest, manager_of(manifest))
-    metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
-    return Child({**manifest, "metadata": metadata}, owned)
 
 
 def _key(stack: Manifest) -> Key:

@@ -9,7 +9,7 @@ from typing import Any
 
 from trade2026_operator.cache import Cache, manager_of
 from trade2026_operator.desired import Builder
-from trade2026_operator.helm.records import to_secret
+from trade2026_operator.helm.records import Record, RecordUnreadable, from_secret, to_secret
 from trade2026_operator.keys import keys_secret
 from trade2026_operator.kube import Conflict, Kube, Refused
 from trade2026_operator.metrics import Metrics
@@ -18,6 +18,7 @@ from trade2026_operator.reconcile import actions as do
 from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of
 from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
 from trade2026_operator.reconcile.state import Desired
+from trade2026_operator.wants import Wants
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Worker:
         self.metrics = metrics or Metrics()
         self.kube, self.cache, self.builder = kube, cache, builder
         self._cancel, self._say, self._now = cancel, say, now
-        self._desired: dict[Key, tuple[str, Desired]] = {}
+        self._wants = Wants(builder.chart.copy())
         self._cancel_tries: dict[Key, int] = {}
 
     async def look(self, key: Key) -> float | None:
@@ -69,10 +70,13 @@ class Worker:
         """In how many seconds it is to be looked at again, and whether anything was done."""
         stack = self.cache.stacks.get(key)
         if stack is None:
-            self._desired.pop(key, None)
+            self._wants.forget(key)
             self._cancel_tries.pop(key, None)
             return GONE, False
         desired = await self._wanted(key, stack)
+        for ref in self.cache.incomplete(key):
+            if (found := await self.kube.get(ref)) is not None:
+                self.cache.found(key, found)
         if key not in self.cache.stacks:
             return GONE, False
         steps = reconcile(self.cache.observed(key), desired, self._now())
@@ -85,10 +89,11 @@ class Worker:
     async def _wanted(self, key: Key, stack: Manifest) -> Desired:
         """What the manifest asks for, rendered once for each of its versions."""
         digest = digest_of({"metadata": {"name": key.name}, "spec": stack["spec"]})
-        known = self._desired.get(key)
-        if known is None or known[0] != digest:
-            known = self._desired[key] = (digest, await asyncio.to_thread(self.builder.desired, stack))
-        return known[1]
+        known = self._wants.get(key, digest)
+        if known is None:
+            known = await asyncio.to_thread(self.builder.desired, stack)
+            self._wants.put(key, digest, known)
+        return known
 
     async def _take(self, key: Key, stack: Manifest, step: do.Action) -> bool:
         """Take a step; False if what was seen is not so any more, and it is to be looked at again."""
@@ -136,8 +141,11 @@ class Worker:
 
     async def _write_record(self, key: Key, step: do.WriteRecord) -> None:
         """A record is made, or takes the place of the same revision's."""
-        secret = to_secret(step.record, self._now(), {STACK_LABEL: key.name})
-        before = await self.kube.get(ref_of(secret))
+        record = step.record
+        before = await self.kube.get(Ref("v1", "Secret", record.namespace, record.secret_name))
+        if record.summary_of:
+            record = record.completed(_whole(before))
+        secret = to_secret(record, self._now(), {STACK_LABEL: key.name})
         if before is None:
             self.cache.recorded(key, await self.kube.create(secret))
             return
@@ -165,3 +173,13 @@ class Worker:
         ref, meta = ref_of(stack), self.cache.stacks[Key(stack["metadata"]["namespace"], stack["metadata"]["name"])]
         patch = {"metadata": {"resourceVersion": meta["metadata"]["resourceVersion"]}, "status": status}
         self.cache.stack_seen(await self.kube.merge(ref, patch, "status"))
+
+
+def _whole(secret: Manifest | None) -> Record:
+    """Raises `Conflict`: the record of which there was a summary is not there any more."""
+    try:
+        if secret is not None:
+            return from_secret(secret)
+    except RecordUnreadable as error:
+        raise Conflict(409, "RecordUnreadable", str(error)) from error
+    raise Conflict(409, "NotFound", "the record was deleted meanwhile")

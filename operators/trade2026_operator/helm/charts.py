@@ -51,7 +51,14 @@ class Chart:
         return digest.hexdigest()
 
     def copy(self) -> dict[str, Any]:
-        """The chart as it stands in a release's record, whole, so that Helm can render it again."""
+        """The chart as it stands in a release's record, whole, so that Helm can render it again.
+
+        It is always the same one, and not to be changed.
+        """
+        return self._copy
+
+    @cached_property
+    def _copy(self) -> dict[str, Any]:
         templates = {name: data for name, data in self.files.items() if name.startswith("templates/")}
         own = {"Chart.yaml", "values.yaml", "values.schema.json", *templates}
         schema = self.files.get("values.schema.json")

@@ -8,12 +8,14 @@ Helm 4 (`pkg/release/v1`).
 import base64
 import binascii
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from trade2026_operator.helm.manifests import Manifest
@@ -70,11 +72,32 @@ class Record:
     rollback_revision: int = 0
     """To which revision this one goes back; 0 for one that does not."""
     by_operator: bool = True
+    summary_of: str = ""
+    """Of a summary, which has no chart, values and manifest: the `content` of the whole."""
 
     @property
     def secret_name(self) -> str:
         """Of the Secret that holds it."""
         return secret_name(self.name, self.revision)
+
+    @cached_property
+    def content(self) -> str:
+        """See `content_of`."""
+        return self.summary_of or content_of(self.chart, self.values, self.manifest)
+
+    def summary(self) -> "Record":
+        """All that decisions need: a whole record has some 100 KB, and a stack up to five of each release."""
+        return replace(self, chart={}, values={}, manifest="", summary_of=self.content)
+
+    def completed(self, whole: "Record") -> "Record":
+        """This summary, with what it leaves out from the record as it was read."""
+        return replace(whole, status=self.status, description=self.description)
+
+
+def content_of(chart: dict[str, Any], values: dict[str, Any], manifest: str) -> str:
+    """SHA-256 of what a revision consists of, by which two are compared."""
+    text = json.dumps([chart, values, manifest], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def secret_name(release: str, revision: int) -> str:
@@ -156,6 +179,7 @@ def superseded(record: Record) -> Record:
 
 
 def _encode(record: Record) -> str:
+    assert not record.summary_of, f"{record.secret_name}: a summary can't be written"
     info: dict[str, Any] = {
         "first_deployed": _text(record.first_deployed),
         "last_deployed": _text(record.last_deployed),

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
-from trade2026_operator.helm.records import Record, Status, superseded
+from trade2026_operator.helm.records import Record, Status, content_of, superseded
 
 KEPT_MAX = 5
 """Revisions of a release that are kept, the newest among them."""
@@ -92,6 +93,11 @@ class Wanted:
     manifest: str
     description: str
 
+    @cached_property
+    def content(self) -> str:
+        """See `records.content_of`."""
+        return content_of(self.chart, self.values, self.manifest)
+
 
 @dataclass(frozen=True)
 class Writes:
@@ -103,8 +109,7 @@ class Writes:
 
 def is_as_wanted(record: Record, wanted: Wanted) -> bool:
     """Whether a revision is what is wanted, so that none is to be written."""
-    same = (record.values, record.manifest, record.chart) == (wanted.values, wanted.manifest, wanted.chart)
-    return same and record.status is Status.DEPLOYED
+    return record.content == wanted.content and record.status is Status.DEPLOYED
 
 
 def begun(records: Sequence[Record], wanted: Wanted, now: datetime) -> Record:

@@ -135,8 +135,7 @@ def _release(release: ReleaseWanted, observed: Observed, policy: str, found: Fou
 
 def _says(record: Record, release: ReleaseWanted) -> bool:
     """Whether a revision is of what is wanted, whether or not it is there already."""
-    wanted = release.record
-    same = (record.values, record.manifest, record.chart) == (wanted.values, wanted.manifest, wanted.chart)
+    same = record.content == release.record.content
     return same and record.by_operator and (record.status is Status.DEPLOYED or record.status.is_pending)
 
 

@@ -45,9 +45,11 @@ class Child(NamedTuple):
     """An object as a watch has told of it."""
 
     manifest: Manifest
-    """Without `managedFields`."""
+    """What decisions need of it."""
     owned: str
     """Digest of what we have applied of it, as it is now (`ownership.owned_digest`)."""
+    is_whole: bool = False
+    """Whether the manifest is all of it but `managedFields`: where `driftIgnore` names something of it."""
 
 
 class Settled(NamedTuple):
