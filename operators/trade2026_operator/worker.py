@@ -18,6 +18,7 @@ from trade2026_operator.reconcile import actions as do
 from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of
 from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
 from trade2026_operator.reconcile.state import Desired
+from trade2026_operator.reconcile.transitions import transitions
 from trade2026_operator.wants import Wants
 
 log = logging.getLogger(__name__)
@@ -173,6 +174,9 @@ class Worker:
         ref, meta = ref_of(stack), self.cache.stacks[Key(stack["metadata"]["namespace"], stack["metadata"]["name"])]
         patch = {"metadata": {"resourceVersion": meta["metadata"]["resourceVersion"]}, "status": status}
         self.cache.stack_seen(await self.kube.merge(ref, patch, "status"))
+        before = (meta.get("status") or {}).get("conditions") or []
+        for said in transitions(before, status["conditions"]):
+            await self._say(stack, said.reason, said.message, said.is_warning)
 
 
 def _whole(secret: Manifest | None) -> Record:

@@ -146,7 +146,11 @@ def _released(observed: Observed, desired: Desired, found: Found) -> Observation
     ]
     if behind:
         return Observation("Released", False, "InProgress", f"of {', '.join(behind)} the newest is not deployed yet")
-    return Observation("Released", True, "Deployed", f"{len(desired.releases)} Helm releases are deployed")
+    return Observation("Released", True, "Deployed", _deployed(len(desired.releases)))
+
+
+def _deployed(count: int) -> str:
+    return "its Helm release is deployed" if count == 1 else f"its {count} Helm releases are deployed"
 
 
 def _of_release(release: ReleaseWanted, observed: Observed) -> Readiness:

@@ -38,6 +38,23 @@ async def test_a_stack_is_made_and_says_what_it_waits_for_until_it_is_ready() ->
     assert status["servicesReady"].split("/")[0] == status["servicesReady"].split("/")[1] != "0"
 
 
+async def test_every_turn_of_a_condition_is_told_once() -> None:
+    desk = Desk()
+    await desk.run()
+    assert desk.said[-1] == ("Ready", "all 13 services are ready")
+    await desk.apply(paused=True)
+    await desk.settle()
+    await desk.apply(paused=False)
+    await desk.settle()
+    assert [reason for reason, _ in desk.said] == ["Ready", "Paused", "Resumed"]
+    desk.kube.tell(WORKLOAD, {"readyReplicas": 0})
+    await desk.settle()
+    desk.become_ready()
+    await desk.settle()
+    assert [reason for reason, _ in desk.said[3:]] == ["ServicesNotReady", "Ready"]
+    assert "0 of 1 pods" in desk.said[3][1]
+
+
 async def test_a_second_look_and_a_new_operator_write_nothing() -> None:
     desk = Desk()
     await desk.run()
@@ -99,7 +116,7 @@ async def test_what_others_add_is_theirs() -> None:
     desk.kube.edit(SERVICE, {"spec": {"clusterIP": "10.0.0.7"}}, manager="kube-controller-manager")
     desk.become_ready()
     await desk.settle()
-    assert desk.kube.calls == [] and desk.said == []
+    assert desk.kube.calls == [] and [reason for reason, _ in desk.said] == ["Ready"]
     assert desk.kube.objects[WORKLOAD]["metadata"]["annotations"]["note"] == "mine"
 
 
