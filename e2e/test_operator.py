@@ -24,8 +24,8 @@ class Operator:
         self.cluster, self.namespace, self.log = cluster, namespace, log
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, identity: str) -> "subprocess.Popen[bytes]":
-        """Start one; it leads as soon as no other does."""
+    def start(self, identity: str, *more: str) -> "subprocess.Popen[bytes]":
+        """Start one, with more options perhaps; it leads as soon as no other does."""
         helm = shutil.which("helm", path=self.cluster.environment()["PATH"])
         repository, _, _ = self.cluster.image.rpartition(":")
         words = ["--kubeconfig", str(self.cluster.kubeconfig), "--namespace", self.namespace, "--helm", str(helm)]
@@ -34,7 +34,7 @@ class Operator:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "services"), str(ROOT / "operators")])}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "trade2026_operator", *words], env=environment, stdout=log, stderr=log
+                [sys.executable, "-m", "trade2026_operator", *words, *more], env=environment, stdout=log, stderr=log
             )
         return self.process
 

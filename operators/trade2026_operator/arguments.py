@@ -25,6 +25,9 @@ class Arguments:
         kubeconfig: How it gets in; None: as the service account of its pod.
         probes_port: Of `/livez` and `/readyz`; 0: none.
         metrics_port: Of `/metrics`; 0: none.
+        metrics_server: Namespace and name of the Service of the metrics server; None: there is none.
+        metrics_owner: Cluster role with which the API of external metrics is to go; empty: none.
+        metrics_withdraw_seconds: After so many without an answer of the metrics server its API is withdrawn.
         cluster: What stacks are given.
     """
 
@@ -37,6 +40,9 @@ class Arguments:
     probes_port: int
     metrics_port: int
     log_level: str
+    metrics_server: tuple[str, str] | None
+    metrics_owner: str
+    metrics_withdraw_seconds: float
     cluster: Cluster
 
 
@@ -54,6 +60,9 @@ def read(words: Sequence[str] | None = None) -> Arguments:
         probes_port=told.probes_port,
         metrics_port=told.metrics_port,
         log_level=told.log_level,
+        metrics_server=(server[0], server[2]) if (server := told.metrics_server.partition("/"))[2] else None,
+        metrics_owner=told.metrics_owner,
+        metrics_withdraw_seconds=told.metrics_withdraw_seconds,
         cluster=Cluster(
             image_repository=told.stack_image,
             pull_policy=told.stack_pull_policy,
@@ -79,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--probes-port", type=int, default=0)
     parser.add_argument("--metrics-port", type=int, default=0)
     parser.add_argument("--log-level", choices=_LEVELS, default="info")
+    parser.add_argument("--metrics-server", default="", metavar="NAMESPACE/NAME", help="Service of the metrics server")
+    parser.add_argument(
+        "--metrics-withdraw-seconds", type=float, default=60.0, help="withdraw external metrics when nobody answers"
+    )
+    parser.add_argument("--metrics-owner", default="", help="cluster role with which external metrics are to go")
     parser.add_argument("--stack-image", default="trade2026", help="repository of the image that stacks run")
     parser.add_argument("--stack-pull-policy", choices=("Always", "IfNotPresent", "Never"), default="IfNotPresent")
     parser.add_argument("--stack-storage-class", default="", help="of volumes; empty: the cluster's default")

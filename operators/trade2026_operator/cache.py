@@ -7,6 +7,7 @@ from types import MappingProxyType
 from trade2026_operator.helm.manifests import FIELD_MANAGER
 from trade2026_operator.helm.records import SECRET_TYPE, Record, RecordUnreadable, from_secret
 from trade2026_operator.queue import Key
+from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.ignoring import pointers_of
 from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, labels_of, ref_of
 from trade2026_operator.reconcile.ownership import owned_digest
@@ -39,6 +40,7 @@ class Cache:
         self._records: dict[Key, dict[Ref, Record]] = {}
         self._settled: dict[Key, dict[Ref, Settled]] = {}
         self._refused: dict[Key, dict[Ref, tuple[float, Refusal]]] = {}
+        self._scaling: dict[Key, tuple[Observation, ...]] = {}
         self.cancelled: set[Key] = set()
         """Stacks whose working orders are cancelled."""
 
@@ -56,6 +58,7 @@ class Cache:
         for known in (self._children, self._records, self._settled, self._refused):
             known.pop(key, None)
         self.cancelled.discard(key)
+        self._scaling.pop(key, None)
         self._changed(key)
 
     def child_seen(self, manifest: Manifest) -> None:
@@ -106,6 +109,18 @@ class Cache:
         """A release's record was written; a watch will tell of it, too."""
         self._record_seen(key, ref_of(secret), secret)
 
+    def children(self, key: Key) -> Mapping[Ref, Child]:
+        """Everything that carries a stack's label."""
+        return self._children.get(key, {})
+
+    def scaling_told(self, key: Key, observations: tuple[Observation, ...]) -> None:
+        """What is to be said of a stack's scaling; nothing where nothing scales."""
+        if self._scaling.get(key, ()) == observations:
+            return
+        self._scaling[key] = observations
+        if key in self.stacks:
+            self._changed(key)
+
     def observed(self, key: Key) -> Observed:
         """All that is known of a stack."""
         by_release: dict[str, list[Record]] = {}
@@ -121,6 +136,7 @@ class Cache:
             records=by_release,
             orders_cancelled=key in self.cancelled,
             refused=refused,
+            scaling=self._scaling.get(key),
         )
 
     def _child(self, key: Key, manifest: Manifest) -> Child:

@@ -1,7 +1,7 @@
 """What the operator counts, in OpenMetrics."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _LIMITS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.5, 10.0)
 """Seconds of a look."""
@@ -32,8 +32,8 @@ class Metrics:
             if seconds <= limit:
                 self._buckets[limit] += 1
 
-    def text(self) -> str:
-        """All of it."""
+    def text(self, more: Iterable[str] = ()) -> str:
+        """All of it, with lines of others."""
         lines = _counter("trade2026_operator_looks", "Looks at a stack", "end", self.looks)
         lines += _counter("trade2026_operator_writes", "Writes to the API server", "verb", self.writes)
         lines += _counter("trade2026_operator_corrections", "Objects put back", "", {"": self.corrections})
@@ -47,7 +47,7 @@ class Metrics:
         ]
         for gauge, (help_text, value) in self._gauges.items():
             lines += [f"# TYPE {gauge} gauge", f"# HELP {gauge} {help_text}.", f"{gauge} {value():g}"]
-        return "\n".join([*lines, "# EOF", ""])
+        return "\n".join([*lines, *more, "# EOF", ""])
 
 
 def _counter(name: str, help_text: str, label: str, counts: dict[str, int] | Counter[str]) -> list[str]:

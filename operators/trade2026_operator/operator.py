@@ -22,6 +22,10 @@ from trade2026_operator.leader import Lease
 from trade2026_operator.metrics import Metrics
 from trade2026_operator.orders import Orders
 from trade2026_operator.queue import Key, WorkQueue
+from trade2026_operator.reconcile.objects import Ref
+from trade2026_operator.slo.api_service import ApiService, Wanted
+from trade2026_operator.slo.openmetrics import demand_lines
+from trade2026_operator.slo.scaler import Asking, Scaler
 from trade2026_operator.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -46,11 +50,16 @@ class Operator:
         builder = Builder(
             Remembering(HelmCli(told.helm)), read_chart(told.charts / CHART), told.cluster, Capabilities()
         )
+        say = Events(self.kube).say
+        self.asking = Asking()
+        self.api_service = _api_service(self.kube, told)
+        self.scaler = Scaler(self.kube, self.cache, say, self.asking, others=self._others)
+        cancel = Orders(self.kube).cancel
         self.worker = Worker(
-            self.kube, self.cache, builder, Orders(self.kube).cancel, Events(self.kube).say, metrics=self.metrics
+            self.kube, self.cache, builder, cancel, say, metrics=self.metrics, planned=self.scaler.planned
         )
         self.queue = WorkQueue(self.worker.look)
-        self.endpoints = Endpoints(self._fault, self.metrics.text)
+        self.endpoints = Endpoints(self._fault, self._metrics, self._demands)
         self._leads = False
         self._beat = time.monotonic()
         self.metrics.gauge("trade2026_operator_leads", "Whether this one acts", lambda: self._leads)
@@ -74,6 +83,7 @@ class Operator:
         finally:
             beating.cancel()
             await self.endpoints.close()
+            await self.asking.close()
             await self.kube.close()
 
     async def _lead(self) -> int:
@@ -81,7 +91,7 @@ class Operator:
         self.progress.expect(WATCHED)
         watching = asyncio.ensure_future(
             kopf.operator(
-                registry=registry_of(self.cache, lambda: session_of(self.access, self.progress)),
+                registry=registry_of(self.cache, lambda: session_of(self.access, self.progress), self.api_service),
                 settings=settings(clusterwide=clusterwide),
                 standalone=True,
                 clusterwide=clusterwide,
@@ -89,8 +99,12 @@ class Operator:
             )
         )
         working = asyncio.ensure_future(self.queue.work(WORKERS))
+        scaling = asyncio.ensure_future(self.scaler.run())
         lost = asyncio.ensure_future(self.lease.lost())
-        done, pending = await asyncio.wait({watching, working, lost}, return_when=asyncio.FIRST_COMPLETED)
+        tasks = {watching, working, scaling, lost}
+        if self.api_service is not None:
+            tasks.add(asyncio.ensure_future(self.api_service.keep()))
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
@@ -103,6 +117,15 @@ class Operator:
     def _changed(self, key: Key) -> None:
         self.queue.add(key)
 
+    def _others(self) -> str:
+        return self.api_service.others if self.api_service is not None else ""
+
+    def _demands(self) -> str | None:
+        return self.scaler.board.text(time.monotonic()) if self._leads else None
+
+    def _metrics(self) -> str:
+        return self.metrics.text(demand_lines(self.scaler.board, time.monotonic()))
+
     def _fault(self) -> str:
         age = time.monotonic() - self._beat
         return f"the loop has not turned for {age:.0f} s" if age > STUCK_SECONDS else self.progress.fault
@@ -111,3 +134,11 @@ class Operator:
         while True:
             self._beat = time.monotonic()
             await asyncio.sleep(_BEAT_SECONDS)
+
+
+def _api_service(kube: HttpKube, told: Arguments) -> ApiService | None:
+    """The API of external metrics, where there is a server for it."""
+    if told.metrics_server is None:
+        return None
+    owner = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", "", told.metrics_owner) if told.metrics_owner else None
+    return ApiService(kube, Wanted(*told.metrics_server, owner, told.metrics_withdraw_seconds))

@@ -28,8 +28,13 @@ AGAIN_SECONDS = 0.2
 CANCEL_TRIES_MAX = 12
 """A stack that can't be reached any more is deleted all the same, and an Event says so."""
 
+REPLICAS_MANAGER = "trade2026-replicas"
+"""Has the replicas of a workload between us and its autoscaler, which takes them over when it first changes them."""
+
 Cancel = Callable[[Manifest], Awaitable[bool]]
 """Cancels a stack's working orders; whether that is done."""
+Planned = Callable[[Key, Manifest, Desired], None]
+"""Is told of what is wanted of a stack, once for each version of its manifest."""
 Recorder = Callable[[Manifest, str, str, bool], Awaitable[None]]
 """Writes a Kubernetes Event on a stack: reason, message, whether it is a warning."""
 
@@ -50,10 +55,12 @@ class Worker:
         say: Recorder,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         metrics: Metrics | None = None,
+        planned: Planned = lambda key, stack, desired: None,
     ) -> None:
         self.metrics = metrics or Metrics()
         self.kube, self.cache, self.builder = kube, cache, builder
         self._cancel, self._say, self._now = cancel, say, now
+        self._planned = planned
         self._wants = Wants(builder.chart.copy())
         self._cancel_tries: dict[Key, int] = {}
 
@@ -72,6 +79,7 @@ class Worker:
         stack = self.cache.stacks.get(key)
         if stack is None:
             self._wants.forget(key)
+            self._planned(key, {}, Desired())
             self._cancel_tries.pop(key, None)
             return GONE, False
         desired = await self._wanted(key, stack)
@@ -94,6 +102,7 @@ class Worker:
         if known is None:
             known = await asyncio.to_thread(self.builder.desired, stack)
             self._wants.put(key, digest, known)
+            self._planned(key, stack, known)
         return known
 
     async def _take(self, key: Key, stack: Manifest, step: do.Action) -> bool:
@@ -103,6 +112,8 @@ class Worker:
                 case do.Apply(manifest, corrects):
                     self.metrics.corrections += corrects
                     return await self._apply(key, manifest)
+                case do.KeepReplicas(ref, count):
+                    await self.kube.apply(_replicas(ref, count), REPLICAS_MANAGER)
                 case do.MakeKeys():
                     await self._make_keys(key)
                 case do.Delete(ref, uid):
@@ -187,3 +198,8 @@ def _whole(secret: Manifest | None) -> Record:
     except RecordUnreadable as error:
         raise Conflict(409, "RecordUnreadable", str(error)) from error
     raise Conflict(409, "NotFound", "the record was deleted meanwhile")
+
+
+def _replicas(ref: Ref, count: int) -> Manifest:
+    meta = {"name": ref.name, "namespace": ref.namespace}
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": meta, "spec": {"replicas": count}}

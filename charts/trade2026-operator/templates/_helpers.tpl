@@ -44,3 +44,26 @@ runAsUser: 65532
 runAsGroup: 65532
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
+
+{{/* Whether external metrics are served: their API is the whole cluster's, so it takes rights of the whole cluster. */}}
+{{- define "operator.servesMetrics" -}}
+{{- if and .Values.metricsServer.enabled (eq .Values.rbac.scope "cluster") }}true{{ end }}
+{{- end }}
+
+{{- define "operator.metricsName" -}}
+{{ include "operator.name" . }}-metrics
+{{- end }}
+
+{{- define "operator.metricsSelectorLabels" -}}
+app.kubernetes.io/name: trade2026-metrics-server
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "operator.metricsLabels" -}}
+{{ include "operator.metricsSelectorLabels" . }}
+app.kubernetes.io/component: metrics-server
+app.kubernetes.io/part-of: trade2026
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+{{- end }}

@@ -7,6 +7,7 @@ import kopf
 
 from trade2026_operator.cache import Cache
 from trade2026_operator.reconcile.objects import GROUP, STACK_LABEL
+from trade2026_operator.slo.api_service import ApiService
 
 CHILDREN = (
     ("", "v1", "configmaps", "ConfigMap"),
@@ -43,11 +44,14 @@ class _Backoffs:
             yield _RETRY_SECONDS[-1]
 
 
-def registry_of(cache: Cache, session: Callable[[], kopf.AiohttpSession]) -> kopf.OperatorRegistry:
+def registry_of(
+    cache: Cache, session: Callable[[], kopf.AiohttpSession], api_service: ApiService | None = None
+) -> kopf.OperatorRegistry:
     """The handlers of one operator.
 
     Args:
         session: Makes a way to the API server; kopf closes it.
+        api_service: Is told of the cluster's APIServices; None: nobody is.
     """
     registry = kopf.OperatorRegistry()
 
@@ -59,6 +63,14 @@ def registry_of(cache: Cache, session: Callable[[], kopf.AiohttpSession]) -> kop
     async def stack(event: kopf.RawEvent, **_: Any) -> None:
         found = dict(event["object"])
         cache.stack_gone(found) if event["type"] == "DELETED" else cache.stack_seen(found)
+
+    if api_service is not None:
+        offered = api_service
+
+        @kopf.on.event("apiregistration.k8s.io", "v1", "apiservices", registry=registry)
+        async def served(event: kopf.RawEvent, **_: Any) -> None:
+            found = dict(event["object"])
+            offered.gone(found) if event["type"] == "DELETED" else offered.seen(found)
 
     for group, version, plural, kind in CHILDREN:
         api_version = f"{group}/{version}" if group else version

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
+from trade2026.stack.facts import SERVICES
 from trade2026.stack.model import Service, TradingStack
 from trade2026.stack.planner import Plan, Release
 from trade2026.stack.units import quantity
@@ -22,6 +23,11 @@ CHART = "trade2026-service"
 MANAGER = "trade2026-operator"
 """Field manager, and label, of what the operator makes beside releases."""
 STACK_LABEL = "trade2026.io/stack"
+_OPERATOR: dict[str, Any] = {
+    "namespaceSelector": {},
+    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "trade2026-operator"}},
+}
+"""It asks services how they are, and cancels the orders of a stack that is deleted."""
 REPLICAS_METRIC = "trade2026_required_replicas"
 """External metric by which autoscalers set replicas: how many of a release are needed, all together."""
 
@@ -128,6 +134,8 @@ def _apart(stack: TradingStack, planned: Plan, release: Release, count: int, clu
     values = _values(stack, planned, component, [release], cluster)
     values |= {"kind": "StatefulSet", "replicas": count, "peers": "services"}
     most = max((each.replicas.max or 1 for each in _asked(stack, release)), default=1)
+    if any(SERVICES[name].by_account for name in release.services):
+        most = min(most, stack.spec.bus.partitions)  # more would have nothing to do
     if most > count:
         values["autoscaling"] = {
             "enabled": True,
@@ -160,7 +168,7 @@ def _values(
         "containers": [_container(stack, planned, release) for release in hosted],
         "keysSecret": keys_name(planned.stack),
         "storage": storage,
-        "networkPolicy": {"enabled": True, "egressPorts": sorted(_foreign_ports(hosted))},
+        "networkPolicy": {"enabled": True, "ingressFrom": [_OPERATOR], "egressPorts": sorted(_foreign_ports(hosted))},
     }
     if cluster.keys_digest:
         values["podAnnotations"] = {"checksum/keys": cluster.keys_digest}

@@ -19,6 +19,14 @@ class Apply:
 
 
 @dataclass(frozen=True)
+class KeepReplicas:
+    """Hold a workload's number of replicas under another name, so that it stays when we do not say it any more."""
+
+    ref: Ref
+    count: int
+
+
+@dataclass(frozen=True)
 class MakeKeys:
     """Make the Secret with the stack's keys, if there is none."""
 
@@ -73,7 +81,18 @@ class Say:
     is_warning: bool = False
 
 
-Action = Apply | MakeKeys | Delete | WriteRecord | DropRecord | CancelOrders | SetFinalizer | PatchStatus | Say
+Action = (
+    Apply
+    | KeepReplicas
+    | MakeKeys
+    | Delete
+    | WriteRecord
+    | DropRecord
+    | CancelOrders
+    | SetFinalizer
+    | PatchStatus
+    | Say
+)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from trade2026_operator.reconcile.actions import (
     CancelOrders,
     Delete,
     DropRecord,
+    KeepReplicas,
     MakeKeys,
     PatchStatus,
     Say,
@@ -95,7 +96,10 @@ def _applied(manifest: Manifest, observed: Observed, policy: str, found: Found) 
         found.refused.append(f"{ref}: {refusal.message}")
         return []
     if settled is None or settled.asked != asked:
-        return [Apply(manifest, confirms=settled is None and child is not None and bool(child.owned))]
+        return [
+            *_handed_over(manifest, observed),
+            Apply(manifest, confirms=settled is None and child is not None and bool(child.owned)),
+        ]
     if child is not None and child.owned == settled.owned:
         return []
     what = f"{ref} was deleted" if child is None else f"{ref} was changed"
@@ -104,6 +108,17 @@ def _applied(manifest: Manifest, observed: Observed, policy: str, found: Found) 
     if policy == "Warn":
         found.drifted.append(what)
     return []
+
+
+def _handed_over(manifest: Manifest, observed: Observed) -> list[Action]:
+    """Before an autoscaler is there for the first time: what we leave out would become 1 before it has said anything."""
+    ref = ref_of(manifest)
+    child = observed.children.get(ref)
+    scaler = Ref("autoscaling/v2", "HorizontalPodAutoscaler", ref.namespace, ref.name)
+    if ref.kind not in ("Deployment", "StatefulSet") or "replicas" in manifest["spec"] or child is None:
+        return []
+    count = child.manifest["spec"].get("replicas", 1)
+    return [KeepReplicas(ref, count)] if count > 1 and scaler not in observed.children else []
 
 
 def _release(release: ReleaseWanted, observed: Observed, policy: str, found: Found, now: datetime) -> Iterator[Action]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from trade2026_operator.helm.records import Record
 from trade2026_operator.helm.revisions import Wanted
+from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.objects import Manifest, Ref
 
 
@@ -76,6 +77,7 @@ class Observed:
         records: By release, all that there are, the oldest first.
         orders_cancelled: Of a stack that is being deleted: whether its working orders are known to be cancelled.
         refused: What the API server did not take.
+        scaling: Conditions of what scales by its objectives; None while nobody has looked, empty where nothing scales.
     """
 
     stack: Manifest
@@ -84,3 +86,4 @@ class Observed:
     records: Mapping[str, Sequence[Record]] = field(default_factory=dict[str, Sequence[Record]])
     orders_cancelled: bool = False
     refused: Mapping[Ref, Refusal] = field(default_factory=dict[Ref, Refusal])
+    scaling: Sequence[Observation] | None = None

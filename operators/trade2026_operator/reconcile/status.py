@@ -6,11 +6,13 @@ from typing import Any
 
 from trade2026_operator.helm.revisions import is_as_wanted
 from trade2026_operator.reconcile.conditions import Observation, merged
-from trade2026_operator.reconcile.objects import Manifest, Ref, labels_of, ref_of
+from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of, ref_of
 from trade2026_operator.reconcile.readiness import READY, Readiness, of_pod, readiness_of
 from trade2026_operator.reconcile.state import Child, Desired, Observed, ReleaseWanted
 
 _WORDS_MAX = 1_000
+SCALING = ("SLOMet", "ScalingActive", "ScalingLimited")
+_STATUS = {"True": True, "False": False, "Unknown": None}
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 """The release that an object belongs to."""
 
@@ -101,6 +103,27 @@ def _observations(
         Observation("Paused", True, "Paused", "nothing is changed until it is resumed")
         if found.paused
         else Observation("Paused", False, "NotPaused"),
+        *_scaling(observed, desired),
+    ]
+
+
+def _scaling(observed: Observed, desired: Desired) -> list[Observation]:
+    """As whoever measures has told it; what was told before stands until he has looked."""
+    if observed.scaling:
+        return list(observed.scaling)
+    if not any(each["kind"] == "HorizontalPodAutoscaler" for one in desired.releases for each in one.manifests):
+        said = "no service has replicas.max above replicas.min"
+        return [
+            Observation("SLOMet", None, "NotMeasured"),
+            Observation("ScalingActive", False, "NotConfigured", said),
+            Observation("ScalingLimited", False, "NotConfigured"),
+        ]
+    known = [condition_of(observed.stack, kind) for kind in SCALING]
+    return [
+        Observation(kind, _STATUS[found["status"]], found["reason"], found.get("message", ""))
+        if found is not None and found["reason"] not in ("NotConfigured", "NotMeasured")
+        else Observation(kind, None, "NotMeasuredYet")
+        for kind, found in zip(SCALING, known, strict=True)
     ]
 
 

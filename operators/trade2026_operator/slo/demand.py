@@ -20,6 +20,14 @@ _FORGET = 0.1
 """Weight of a new measurement of `c`."""
 _BUSY_MAX = 0.9
 """A replica that is busier is no measure of `c`: its queue still grows."""
+_BUSY_MIN = 0.1
+"""One that is less busy neither: what it does besides weighs more than its requests, so `mu` is too small."""
+_WAITING_MAX = 5.0
+"""Requests before a replica: more are a backlog that is drained."""
+_STEADY = 0.25
+"""By so much of it the rate may differ between a minute and a few seconds: of a change nothing is learned."""
+_SURPRISE_MAX = 1.5
+"""By so much one measurement may differ from what is known: what is left of an overload is no nature of the service."""
 _SHARE_MIN, _SHARE_MAX = 0.2, 0.9
 """Of what a replica can do, that it is given: never so little that replicas would pile up, never so much that it queues."""
 _UNATTAINABLE = 0.8
@@ -28,9 +36,10 @@ FAST_BURN = 14.4
 
 @dataclass(frozen=True)
 class Objective:
-    """99 of 100 answers within `seconds`.
+    """So large a share of the answers within `seconds`.
 
     Attributes:
+        quantile: The share.
         headroom: Share of the objective that is aimed at.
         drain_seconds: In which a backlog is to be gone.
     """
@@ -38,6 +47,7 @@ class Objective:
     seconds: float
     headroom: float = 0.8
     drain_seconds: float = 30.0
+    quantile: float = 0.99
 
 
 @dataclass(frozen=True)
@@ -48,12 +58,13 @@ class Measured:
         rate: Requests a second, over a minute.
         fast_rate: The same over a few seconds: bursts do not show in a minute.
         service_seconds: Mean time that one request takes, without waiting.
-        p99_seconds: Of the answers; None if there were none.
+        p99_seconds: Of the answers, at the quantile of the objective; None if there were too few.
         backlog: Requests that wait.
         replicas: That are ready.
         burn_short: Rate at which the error budget burns over 5 minutes, 1 being as fast as it lasts.
         burn_long: The same over an hour.
         hottest_rate: Of the partition that gets most; 0 where work is not split.
+        settled: Replicas were as many all the time: else the answers are of another number than `replicas`.
     """
 
     rate: float
@@ -65,6 +76,7 @@ class Measured:
     burn_short: float = 0.0
     burn_long: float = 0.0
     hottest_rate: float = 0.0
+    settled: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,16 +104,25 @@ class Demand:
     c: float
     boosted: bool
     unattainable: str = ""
+    hot: bool = False
+    """It is one partition that gets too much."""
 
 
 def learned(fit: Fit, measured: Measured) -> Fit:
     """The fit after one more measurement; the same where it says nothing, e.g. while a backlog is drained."""
-    if measured.p99_seconds is None or measured.replicas < 1 or measured.service_seconds <= 0:
+    if not measured.settled or measured.p99_seconds is None or measured.replicas < 1 or measured.service_seconds <= 0:
         return fit
     mu, rate = 1 / measured.service_seconds, measured.rate / measured.replicas
-    if rate <= 0 or rate >= _BUSY_MAX * mu or measured.backlog > measured.replicas:
+    steady = abs(measured.fast_rate - measured.rate) <= _STEADY * measured.rate
+    if (
+        rate <= 0
+        or not _BUSY_MIN * mu <= rate < _BUSY_MAX * mu
+        or not steady
+        or measured.backlog > _WAITING_MAX * measured.replicas
+    ):
         return fit
-    c = min(_C_MAX, max(_C_MIN, measured.p99_seconds * (mu - rate)))
+    seen = measured.p99_seconds * (mu - rate)
+    c = min(_C_MAX, fit.c * _SURPRISE_MAX, max(_C_MIN, fit.c / _SURPRISE_MAX, seen))
     weight = max(_FORGET, 1 / (fit.measurements + 2))  # the first ones count for more than the guess
     return replace(fit, c=fit.c + weight * (c - fit.c), measurements=fit.measurements + 1)
 
@@ -124,16 +145,19 @@ def demand(objective: Objective, fit: Fit, measured: Measured, *, boost: float =
     boosted = min(measured.burn_short, measured.burn_long) >= FAST_BURN
     if boosted:
         needed *= 1 + boost
-    return Demand(needed, mu, each, fit.c, boosted, _unattainable(objective, fit, measured, mu, each))
+    why = _unattainable(objective, fit, mu)
+    if not why and measured.hottest_rate > each:
+        return Demand(needed, mu, each, fit.c, boosted, _hot(measured.hottest_rate, each), hot=True)
+    return Demand(needed, mu, each, fit.c, boosted, why)
 
 
-def _unattainable(objective: Objective, fit: Fit, measured: Measured, mu: float, each: float) -> str:
-    if fit.c / objective.seconds > _UNATTAINABLE * mu:
-        least = fit.c / (_UNATTAINABLE * mu)
-        return f"even an idle replica needs {least * 1000:.0f} ms for 99 of 100, the objective is {objective.seconds * 1000:.0f} ms"
-    if measured.hottest_rate > each:
-        return (
-            f"one partition gets {measured.hottest_rate:.0f} requests a second, a replica can take {each:.0f}: its accounts "
-            "can't be spread further"
-        )
-    return ""
+def _unattainable(objective: Objective, fit: Fit, mu: float) -> str:
+    if fit.c / objective.seconds <= _UNATTAINABLE * mu:
+        return ""
+    least = fit.c / (_UNATTAINABLE * mu)
+    share = f"{objective.quantile * 100:g} of 100"
+    return f"even an idle replica needs {least * 1000:.0f} ms for {share}, the objective is {objective.seconds * 1000:.0f} ms"
+
+
+def _hot(rate: float, each: float) -> str:
+    return f"one partition gets {rate:.0f} requests a second, a replica can take {each:.0f}: its accounts can't be spread further"

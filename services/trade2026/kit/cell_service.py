@@ -7,6 +7,7 @@ from trade2026.kit.bus.membership import Member
 from trade2026.kit.cells import Cell, Cells
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed
+from trade2026.kit.owner import Owner
 from trade2026.kit.service import Health, Service
 from trade2026.kit.settings import ProcessSettings
 
@@ -24,6 +25,28 @@ class CellService(Service, Generic[C]):
         self.partitions = settings.partitions(topic)
         me = self.member_of(settings, self.name)
         self.cells = Cells(self.context.membership(self.name, me, self.partitions), make)
+        for partition in range(self.partitions):
+            self._show(partition)
+
+    def _show(self, partition: int) -> None:
+        """What is asked of a partition here, and waits: by that it is seen which one is hot."""
+        metrics, labels = self.context.metrics, {"service": self.name, "partition": str(partition)}
+
+        def owner() -> Owner | None:
+            return getattr(self.cells.here.get(partition), "owner", None)
+
+        metrics.counted(
+            "trade2026_commands_total",
+            "Commands that this replica has taken for a partition",
+            lambda: found.taken if (found := owner()) is not None else 0,
+            **labels,
+        )
+        metrics.gauge(
+            "trade2026_commands_waiting",
+            "Commands that wait for a decision or for durability",
+            lambda: found.pending if (found := owner()) is not None else 0,
+            **labels,
+        )
 
     @staticmethod
     def member_of(settings: ProcessSettings, service: str) -> Member:

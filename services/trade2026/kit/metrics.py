@@ -6,7 +6,7 @@ quantile is within about 3 %; the text shows a standard set of wider ones, whose
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from trade2026.kit.clock import Clock, WallClock
 
@@ -32,6 +32,14 @@ def _limits() -> tuple[int, ...]:
 
 _LIMITS_NS = _limits()
 _SHOWN = tuple((ns, bisect_left(_LIMITS_NS, ns)) for ns in _SHOWN_NS)
+
+_FINER_NS = (100_000, 60_000_000_000)
+_FINER = tuple(
+    index
+    for index, ns in enumerate(_LIMITS_NS)
+    if ns in _SHOWN_NS or (index % 4 == 0 and _FINER_NS[0] <= ns <= _FINER_NS[1])
+)
+"""Every fourth limit, from 0.1 ms to a minute, and those that are shown anyway."""
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -121,7 +129,36 @@ class LatencyHistogram:
         return min((below + _LIMITS_NS[index]) // 2, self.max_ns)
 
 
-Metric = Counter | LatencyHistogram | Callable[[], float]
+class MergedHistogram:
+    """Several histograms as one, whose limits are 19 % apart at most.
+
+    It is put together when somebody reads it, so that it costs nothing where its parts are fed. Who computes quantiles
+    from the text, over many processes and a window of his own, needs limits as close as these.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Callable[[], Iterable[LatencyHistogram]]) -> None:
+        self._parts = parts
+
+    def lines(self, name: str, labels: Labels) -> Iterator[str]:
+        """Its samples as OpenMetrics text."""
+        counts, sum_ns = [0] * (len(_LIMITS_NS) + 1), 0
+        for part in self._parts():
+            sum_ns += part.sum_ns
+            counts = [ours + theirs for ours, theirs in zip(counts, part._counts, strict=True)]
+        seen = start = 0
+        for index in _FINER:
+            seen += sum(counts[start : index + 1])
+            start = index + 1
+            yield f"{name}_bucket{_text((*labels, ('le', repr(_LIMITS_NS[index] / _SECOND))))} {seen}"
+        seen += sum(counts[start:])
+        yield f"{name}_bucket{_text((*labels, ('le', '+Inf')))} {seen}"
+        yield f"{name}_count{_text(labels)} {seen}"
+        yield f"{name}_sum{_text(labels)} {sum_ns / _SECOND!r}"
+
+
+Metric = Counter | LatencyHistogram | MergedHistogram | Callable[[], float]
 
 
 class _Family:
@@ -145,6 +182,15 @@ class Metrics:
         """Return a histogram; its name ends in `_seconds`."""
         assert name.endswith("_seconds"), f"{name}: durations are shown in seconds"
         return self._member(name, "histogram", help, labels, LatencyHistogram)  # type: ignore[return-value]
+
+    def merged(self, name: str, help: str, parts: Callable[[], Iterable[LatencyHistogram]], **labels: str) -> None:
+        """Show histograms that are there anyway as one more."""
+        self._member(name, "histogram", help, labels, lambda: MergedHistogram(parts))
+
+    def counted(self, name: str, help: str, fn: Callable[[], float], **labels: str) -> None:
+        """Show as a counter what `fn` returns, which only grows."""
+        assert name.endswith("_total"), f"{name}: a counter ends in _total"
+        self._member(name, "counter", help, labels, lambda: fn)
 
     def counter(self, name: str, help: str, **labels: str) -> Counter:
         """Return a counter; its name ends in `_total`."""
@@ -182,7 +228,7 @@ class Metrics:
                 lines.append(f"# UNIT {name} seconds")
             lines.append(f"# HELP {name.removesuffix('_total')} {_escape(family.help)}")
             for labels, metric in shown:
-                if isinstance(metric, LatencyHistogram):
+                if isinstance(metric, LatencyHistogram | MergedHistogram):
                     lines.extend(metric.lines(name, labels))
                 else:
                     value = metric.value if isinstance(metric, Counter) else metric()

@@ -134,6 +134,8 @@ class Owner:
         """Another owner has claimed the partition: this one is of no use any more."""
         self.detail = "not started"
         self.commits = 0
+        self.taken = 0
+        """Commands that were taken, since the start."""
         self._make_machine = machine
         self._restore = restore
         self._on_started = on_started
@@ -224,6 +226,7 @@ class Owner:
         if not reduces_risk and self._waiting and self._waiting + count > self.pending_max:
             raise Overloaded(f"{self._waiting} commands are waiting, the most is {self.pending_max}")
         self._waiting += count
+        self.taken += count
 
     def _schedule(self) -> None:
         self._idle.clear()

@@ -165,6 +165,13 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
         service=service.name,
     )
 
+    registry.merged(
+        "trade2026_request_seconds",
+        "From head to answer, over all routes but probes",
+        lambda: (route.latency for route in app.routes if route.role),
+        service=service.name,
+    )
+
     @app.route("GET", "/", summary="Name, version, links", role=None, needs_ready=False, response_schema=ServiceView)
     async def root(request: Request) -> Response:
         links = {link.strip("/"): link for link in _LINKS}

@@ -32,6 +32,7 @@ from trade2026.kit.bus.choice import open_bus, open_membership
 from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import WallClock
 from trade2026.kit.connections import HttpConnection
+from trade2026.kit.cpu import cpu_limit
 from trade2026.kit.http import App
 from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.kit.inspection import Inspection
@@ -378,6 +379,13 @@ def _add_process_metrics(metrics: Metrics, heartbeat: Heartbeat) -> None:
     )
     metrics.gauge("process_resident_memory_bytes", "Resident memory", _resident_bytes)
     metrics.gauge("process_cpu_seconds", "CPU time, user and system", lambda: round(time.process_time(), 3))
+    metrics.counted(
+        "trade2026_event_loop_cpu_seconds_total",
+        "CPU time of the thread of the event loop, which asks for metrics itself",
+        lambda: round(time.thread_time(), 6),
+    )
+    limit = cpu_limit()
+    metrics.gauge("process_cpu_limit_cores", "Cores that the process may use; 0: all that there are", lambda: limit)
 
 
 def _resident_bytes() -> int:

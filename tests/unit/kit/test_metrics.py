@@ -1,6 +1,7 @@
 """Metrics: quantiles that can be trusted, a window that forgets, and text that a scraper reads."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -92,3 +93,25 @@ def test_whether_something_is_so_is_a_number_to_a_scraper() -> None:
     metrics = Metrics(ManualClock())
     metrics.gauge("up", "Whether it is", lambda: False)
     assert "\nup 0\n" in metrics.text()
+
+
+def test_histograms_are_shown_as_one_with_closer_limits() -> None:
+    metrics = Metrics()
+    parts = [metrics.histogram("part_seconds", "x", route=route) for route in "ab"]
+    metrics.merged("all_seconds", "x", lambda: parts)
+    for ms in range(1, 101):
+        parts[ms % 2].observe_ns(ms * 1_000_000)
+    shown = [line.split() for line in metrics.text().splitlines() if line.startswith("all_seconds_bucket")]
+    limits = [float(name.split('"')[1]) for name, _ in shown]
+    counts = [int(count) for _, count in shown]
+    assert counts == sorted(counts) and counts[-1] == 100
+    assert counts[limits.index(0.05)] == 50, "those that are shown anyway are exact"
+    between = [limit for limit in limits if 0.001 <= limit <= 10]
+    assert all(after / before < 1.26 for before, after in pairwise(between))
+    assert "all_seconds_count 100" in metrics.text()
+
+
+def test_what_is_counted_elsewhere_is_shown_as_a_counter() -> None:
+    metrics = Metrics()
+    metrics.counted("taken_total", "x", lambda: 3, partition="1")
+    assert "# TYPE taken counter" in metrics.text() and 'taken_total{partition="1"} 3' in metrics.text()

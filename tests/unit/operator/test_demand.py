@@ -57,6 +57,7 @@ def test_nothing_is_learned_of_a_queue_that_grows_or_of_silence() -> None:
         replace(CALM, p99_seconds=None),
         replace(CALM, rate=0),
         replace(CALM, replicas=0),
+        replace(CALM, settled=False),
     ):
         assert learned(Fit(), useless) == Fit()
 

@@ -5,10 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.operator.operated import CLAIM, KEY, KEYS, SERVICE, STACK, WORKLOAD, Desk
+from tests.unit.operator.operated import CLAIM, KEY, KEYS, SERVICE, STACK, WORKLOAD, Desk, TinyChart
 
 from trade2026_operator.cache import REFUSAL_SECONDS
+from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.records import Status, from_secret, to_secret
+from trade2026_operator.helm.render import Capabilities, Rendered
+from trade2026_operator.reconcile.conditions import Observation
+from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.reconcile.reconcile import FINALIZER
 
 
@@ -292,3 +296,61 @@ async def test_whichever_write_fails_it_comes_to_the_same_end(fails_after: bool)
         assert desk.asked() == whole.asked(), number
         assert records(desk) == records(whole), number
         assert desk.condition("Ready")["status"] == "True", number
+
+
+class ScalingChart(TinyChart):
+    """With an autoscaler instead of replicas."""
+
+    def render(
+        self, chart: Chart, name: str, namespace: str, values: dict[str, Any], capabilities: Capabilities
+    ) -> Rendered:
+        found = super().render(chart, name, namespace, values, capabilities)
+        labels = {"trade2026.io/stack": values["stack"]}
+        scaler = {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"minReplicas": 1, "maxReplicas": 6},
+        }
+        objects = [copy.deepcopy(each) for each in found.objects]
+        del objects[-1]["spec"]["replicas"]
+        return Rendered(f"{found.text} scaled", [*objects, scaler])
+
+
+async def test_replicas_are_the_autoscaler_s_and_stay_when_it_takes_them_over() -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.kube.apply({**_named(WORKLOAD), "spec": {"replicas": 4}}, "helm")
+    desk.become_ready()
+    desk.start_operator()
+    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart())
+    await desk.apply(version="0.1.1")
+    await desk.settle()
+    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 4, "they are not thrown back to 1"
+    desk.kube.calls.clear()
+    await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 6}})
+    desk.kube.calls.clear()
+    await desk.settle()
+    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 6
+    assert [ref for verb, ref in desk.kube.calls if verb == "apply"] == [], "nobody fights over them"
+
+
+async def test_what_scaling_says_is_a_condition_and_does_nothing_else() -> None:
+    desk = Desk()
+    await desk.run()
+    assert (desk.condition("ScalingActive")["reason"], desk.condition("SLOMet")["status"]) == (
+        "NotConfigured",
+        "Unknown",
+    )
+    desk.cache.scaling_told(KEY, (Observation("SLOMet", False, "BudgetBurns", "oms: slow"),))
+    await desk.settle()
+    assert {verb for verb, _ in desk.kube.calls} == {"merge status"}, "its status, and no object of the stack"
+    assert desk.condition("SLOMet")["message"] == "oms: slow"
+    desk.kube.calls.clear()
+    desk.cache.scaling_told(KEY, (Observation("SLOMet", False, "BudgetBurns", "oms: slow"),))
+    await desk.settle()
+    assert desk.kube.calls == []
+
+
+def _named(ref: Ref) -> dict[str, Any]:
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": {"name": ref.name, "namespace": ref.namespace}}

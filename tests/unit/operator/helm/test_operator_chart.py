@@ -23,6 +23,7 @@ def operator_chart() -> Chart:
 @pytest.fixture
 def rendered(renderer: Remembering, operator_chart: Chart) -> Any:
     def render(**values: Any) -> list[Manifest]:
+        values = {"metricsServer": {"enabled": False}} | values
         return renderer.render(operator_chart, "trade2026-operator", "ops", values, Capabilities()).objects
 
     return render

@@ -1,0 +1,108 @@
+"""The number of replicas that an objective needs, from a service's own metrics to its pods, on a real cluster."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.cluster import Cluster, wait_for
+from e2e.scaling import RELEASE, Source, objects_of, values_of
+from e2e.test_operator import Operator
+
+from trade2026.local.cluster.place import NODE_IP
+from trade2026_operator.helm.releases import REPLICAS_METRIC
+from trade2026_operator.slo.external_metrics import API_SERVICE, ROOT
+
+CHARTS = Path(__file__).parent.parent / "charts"
+SERVER = "trade2026-operator-metrics"
+WITHDRAW_SECONDS = 5
+
+
+class Scaling:
+    """A metrics server, an operator that offers it, and a release."""
+
+    def __init__(self, cluster: Cluster, namespace: str, source: Source) -> None:
+        self.cluster, self.namespace, self.source = cluster, namespace, source
+
+    def install(self) -> None:
+        """The operator's chart, without an operator: that runs beside the cluster."""
+        repository, _, tag = self.cluster.image.rpartition(":")
+        values = {
+            "replicas": 0, "crds": {"install": False},
+            "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+            "metricsServer": {"replicas": 1, "operators": self.source.url},
+        }  # fmt: skip
+        words = ["install", "trade2026-operator", str(CHARTS / "trade2026-operator"), "-n", self.namespace]
+        self.cluster.call("helm", *words, "--values", "-", given=values)
+
+    def kubectl(self, *words: str, given: Any = None, check: bool = True) -> str:
+        return self.cluster.kubectl(*words, "-n", self.namespace, given=given, check=check)
+
+    def replicas(self) -> int:
+        return self.cluster.get("deployment", RELEASE, "-n", self.namespace)["spec"]["replicas"]
+
+    def heard(self) -> str:
+        """What the autoscaler says of its metric: True, or why not."""
+        conditions = self.cluster.get("hpa", RELEASE, "-n", self.namespace).get("status", {}).get("conditions", [])
+        found = next((each for each in conditions if each["type"] == "ScalingActive"), {"status": "", "reason": ""})
+        return found["status"] if found["status"] != "False" else found["reason"]
+
+    def offered(self) -> bool:
+        return API_SERVICE in self.cluster.kubectl("get", "apiservices", "-o", "name")
+
+
+@pytest.fixture
+def scaling(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Scaling]:
+    source = Source(NODE_IP, 0)
+    made = Scaling(cluster, namespace, source)
+    operator = Operator(cluster, namespace, tmp_path / "operator.log")
+    made.install()
+    more = ["--metrics-server", f"{namespace}/{SERVER}", "--metrics-withdraw-seconds", str(WITHDRAW_SECONDS)]
+    operator.start("one", *more, "--metrics-owner", f"{namespace}-trade2026-operator")
+    try:
+        yield made
+    except BaseException as error:
+        error.add_note(operator.log.read_text()[-4_000:])
+        raise
+    finally:
+        operator.kill()
+        cluster.helm("uninstall", "trade2026-operator", "-n", namespace, "--wait", check=False)
+        source.close()
+    wait_for("the API goes with the release", lambda: not made.offered())
+
+
+def test_an_autoscaler_follows_what_is_needed_holds_what_is_not_known_and_a_dead_server_keeps_no_namespace(
+    scaling: Scaling, cluster: Cluster
+) -> None:
+    objects = objects_of(cluster, scaling.namespace, values_of(cluster.image, "500m", 4))
+    scaling.source.say(scaling.namespace, 1.0)
+    scaling.kubectl("apply", "--server-side", "--field-manager=helm", "-f", "-", given=objects)
+    wait_for("external metrics are offered", scaling.offered)
+    wait_for("the autoscaler hears of them", lambda: scaling.heard() == "True")
+    place = f"{ROOT}/namespaces/{scaling.namespace}/{REPLICAS_METRIC}?labelSelector=stack%3Ddesk,release%3Doms"
+    assert json.loads(cluster.kubectl("get", "--raw", place))["items"][0]["value"] == "1000m"
+
+    scaling.source.say(scaling.namespace, 2.4)
+    wait_for("2.4 are 3", lambda: scaling.replicas() == 3)
+    scaling.source.say(scaling.namespace, 60.0)
+    wait_for("maxReplicas cuts, and not the metric", lambda: scaling.replicas() == 4)
+
+    scaling.source.say(scaling.namespace, None, "nobody has looked")
+    wait_for("no answer is an error", lambda: scaling.heard() == "FailedGetExternalMetric")
+    assert "nobody has looked" in scaling.kubectl("describe", "hpa", RELEASE)
+    assert scaling.replicas() == 4, "and changes nothing"
+
+    # Its server dies: replicas stay, and a namespace can be deleted all the same, a moment later.
+    scaling.kubectl("scale", "deployment", SERVER, "--replicas=0")
+    waiting = cluster.make_namespace()
+    cluster.remove_namespace(waiting)
+    began = time.monotonic()
+    wait_for("the namespace is gone", lambda: waiting not in cluster.kubectl("get", "namespaces", "-o", "name"))
+    print(f"a namespace was gone {time.monotonic() - began:.1f} s after the server had died")
+    assert scaling.replicas() == 4
+    scaling.source.say(scaling.namespace, 4.0)
+    scaling.kubectl("scale", "deployment", SERVER, "--replicas=1")
+    wait_for("it is offered again", scaling.offered)
+    wait_for("and heard", lambda: scaling.heard() == "True")

@@ -1,0 +1,81 @@
+"""What one process says of itself at one moment, out of its `/metrics`: counts since it was started. Pure."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+REQUESTS = "trade2026_request_seconds"
+COMMANDS, WAITING = "trade2026_commands_total", "trade2026_commands_waiting"
+LOOP_CPU, PROCESS_CPU, CPU_LIMIT = (
+    "trade2026_event_loop_cpu_seconds_total",
+    "process_cpu_seconds",
+    "process_cpu_limit_cores",
+)
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_TAKEN = (REQUESTS, COMMANDS, WAITING, LOOP_CPU, PROCESS_CPU, CPU_LIMIT)
+
+
+class Unreadable(ValueError):
+    """These are not the metrics of a service of the platform; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Counts since the start of a process, and what waits now.
+
+    Attributes:
+        requests: Answered, without probes.
+        within: Of those, how many took so many seconds at most; ascending, the last is infinite.
+        busy_seconds: For which the process was busy, so that 1 a second is all it can do: of its event loop, or of its
+            share of the processor if that is used up first.
+        commands: That it has taken, by partition; empty where work is not split.
+        waiting: Commands that wait.
+    """
+
+    requests: float
+    within: tuple[tuple[float, float], ...]
+    busy_seconds: float
+    commands: dict[str, float] = field(default_factory=dict[str, float])
+    waiting: float = 0.0
+
+
+def read_sample(text: str, service: str) -> Sample:
+    """Read the metrics of a service.
+
+    Raises:
+        Unreadable: something is missing.
+    """
+    within: dict[float, float] = {}
+    commands: dict[str, float] = {}
+    single: dict[str, float] = {}
+    waiting = 0.0
+    for name, labels, value in _samples(text):
+        if labels.get("service", service) != service:
+            continue
+        if name == f"{REQUESTS}_bucket":
+            within[float(labels["le"])] = value
+        elif name == COMMANDS:
+            commands[labels["partition"]] = value
+        elif name == WAITING:
+            waiting += value
+        else:
+            single[name] = value
+    missing = [name for name in (f"{REQUESTS}_count", LOOP_CPU, PROCESS_CPU) if name not in single]
+    if missing or float("inf") not in within:
+        raise Unreadable(f"{', '.join(missing) or REQUESTS + '_bucket'} is missing: is it of an older version?")
+    limit = single.get(CPU_LIMIT, 0.0)
+    busy = max(single[LOOP_CPU], single[PROCESS_CPU] / limit if limit > 0 else 0.0)
+    return Sample(single[f"{REQUESTS}_count"], tuple(sorted(within.items())), busy, commands, waiting)
+
+
+def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    for line in text.splitlines():
+        if not line.startswith(_TAKEN):
+            continue
+        head, _, rest = line.partition("} ") if "{" in line else line.partition(" ")
+        name, _, inside = head.partition("{")
+        try:
+            value = float(rest.split(" ", 1)[0])
+        except ValueError as error:
+            raise Unreadable(f"this is no sample: {line[:80]!r}") from error
+        yield name, dict(_LABEL.findall(inside)), value

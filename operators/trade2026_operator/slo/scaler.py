@@ -1,0 +1,243 @@
+"""The leader's part of scaling: asks the pods of releases that scale how they are, and keeps what follows from it.
+
+It runs beside the reconciling of stacks and never in it. It writes no object that a pod depends on: the HPA asks the
+metrics server, that one asks here, and the number of replicas is the HPA's own.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from trade2026_operator.cache import MANAGER, Cache
+from trade2026_operator.kube import Kube, KubeError
+from trade2026_operator.queue import Key
+from trade2026_operator.reconcile.objects import Manifest
+from trade2026_operator.reconcile.state import Desired
+from trade2026_operator.slo import memory
+from trade2026_operator.slo.board import Answer, Board
+from trade2026_operator.slo.demand import Fit, Objective, demand, learned
+from trade2026_operator.slo.guards import Climb, Verdict, climbed, heard, held, is_enough, judged
+from trade2026_operator.slo.samples import Sample, Unreadable, read_sample
+from trade2026_operator.slo.targets import Pod, Scaled, autoscaler_of, pods_of, scaled, situation_of
+from trade2026_operator.slo.telling import Teller, changed, is_bad
+from trade2026_operator.slo.windows import WINDOW_SECONDS, Window
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+_ANSWER_SECONDS_MAX = 2.0
+_AT_ONCE_MAX = 32
+_GAP_SECONDS_MAX = 30.0
+
+Recorder = Callable[[Manifest, str, str, bool], Awaitable[None]]
+Ask = Callable[[str, int], Awaitable[str]]
+"""The metrics of a process, by address and port. Raises `Unreadable`."""
+
+
+@dataclass
+class Followed:
+    """What is known of one release.
+
+    Attributes:
+        looked_at: Monotonic seconds of the last look that told anything.
+    """
+
+    window: Window
+    fit: Fit
+    climb: Climb = field(default_factory=Climb)
+    looked_at: float | None = None
+
+
+@dataclass
+class _Stack:
+    teller: Teller = field(default_factory=Teller)
+    followed: dict[str, Followed] = field(default_factory=dict[str, Followed])
+    saved_at: float = 0.0
+    saved: Manifest | None = None
+    restored: bool = False
+
+
+class Scaler:
+    """Args:
+    ask: See `Ask`.
+    clock: Seconds, monotonic.
+    wall: Seconds since 1970.
+    others: Who else serves external metrics; empty where nobody does.
+    window_seconds: Over which rates are taken.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        cache: Cache,
+        say: Recorder,
+        ask: Ask,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        others: Callable[[], str] = str,
+        window_seconds: float = WINDOW_SECONDS,
+    ) -> None:
+        self.board = Board()
+        self._kube, self._cache, self._say, self._ask = kube, cache, say, ask
+        self._clock, self._wall, self._others = clock, wall, others
+        self._window_seconds = window_seconds
+        self._stacks: dict[Key, _Stack] = {}
+        self._wanted: dict[Key, list[Scaled]] = {}
+
+    def planned(self, key: Key, stack: Manifest, desired: Desired) -> None:
+        """What is wanted of a stack is another thing now; with a fault in it all goes on as it was."""
+        if releases := scaled(stack, desired):
+            self._wanted[key] = releases
+        elif not desired.fault:
+            self._wanted.pop(key, None)
+
+    async def run(self, pause_seconds: float = LOOK_SECONDS) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except KubeError as error:
+                log.warning("scaling is looked at again: %s", error)
+            await asyncio.sleep(pause_seconds)
+
+    async def look(self) -> None:
+        """One look at all releases that scale."""
+        stacks = self._cache.stacks
+        wanted = {
+            key: releases
+            for key, releases in self._wanted.items()
+            if key in stacks and not stacks[key]["metadata"].get("deletionTimestamp")
+        }
+        self.board.keep_only(each.target for releases in wanted.values() for each in releases)
+        for key in self._stacks.keys() - wanted.keys():
+            del self._stacks[key]
+            self._cache.scaling_told(key, ())
+        await asyncio.gather(*(self._look_at(key, releases) for key, releases in wanted.items()))
+
+    async def _look_at(self, key: Key, releases: list[Scaled]) -> None:
+        known, stack = self._stacks.setdefault(key, _Stack()), self._cache.stacks[key]
+        if not known.restored:
+            await self._restore(known, stack, releases)
+        verdicts: dict[str, Verdict] = {}
+        for release in releases:
+            followed = self._followed(known, release)
+            verdict = await self._judge(key, release, followed)
+            self.board.put(release.target, Answer(verdict.replicas, verdict.why, self._clock()))
+            verdicts[release.target.release] = heard(
+                verdict, autoscaler_of(release, self._cache.children(key)), self._others()
+            )
+        await self._tell(key, known, verdicts)
+        await self._remember(known, stack)
+
+    def _followed(self, known: _Stack, release: Scaled) -> Followed:
+        """What is known of a release; with another objective its error budget begins anew."""
+        name, objective = release.target.release, release.objective
+        followed = known.followed.get(name)
+        if followed is None:
+            followed = known.followed[name] = Followed(self._window(objective), Fit())
+        window = followed.window
+        if (window.limit_seconds, window.quantile) != (objective.seconds, objective.quantile):
+            followed.window = self._window(objective)
+        return followed
+
+    def _window(self, objective: Objective) -> Window:
+        return Window(objective.seconds, objective.quantile, self._window_seconds)
+
+    async def _judge(self, key: Key, release: Scaled, followed: Followed) -> Verdict:
+        children, now, wall = self._cache.children(key), self._clock(), self._wall()
+        window = followed.window
+        situation = situation_of(release, children, window.still_burning(wall))
+        pods = pods_of(release, children)
+        if situation is None or not pods:
+            return held("NotReady", "no replica is ready")
+        samples = await self._samples(release, pods)
+        if followed.looked_at is not None and now - followed.looked_at > _GAP_SECONDS_MAX:
+            window.restart()
+        if not is_enough(len(samples), len(pods)):
+            return held("MetricsMissing", f"{len(samples)} of {len(pods)} replicas say how they are")
+        followed.looked_at = now
+        window.add(now, wall, samples, len(pods))
+        if not window.is_full:
+            return held("WindowIncomplete", f"{window.covered_seconds:.0f} of {window.seconds:.0f} s are measured")
+        measured = window.measured(len(pods), wall)
+        followed.fit = learned(followed.fit, measured)
+        needed = demand(release.objective, followed.fit, measured) if measured.service_seconds > 0 else None
+        wanted = needed.replicas if needed is not None else 0.0
+        followed.climb = climbed(followed.climb, situation, measured.rate, wanted, now)
+        return judged(release.objective, measured, needed, situation, followed.climb)
+
+    async def _samples(self, release: Scaled, pods: list[Pod]) -> dict[str, Sample]:
+        """Of those that answer."""
+        texts = await asyncio.gather(*(self._ask(pod.address, release.port) for pod in pods), return_exceptions=True)
+        found: dict[str, Sample] = {}
+        for pod, text in zip(pods, texts, strict=True):
+            try:
+                if isinstance(text, BaseException):
+                    raise text
+                found[pod.life] = read_sample(text, release.service)
+            except Unreadable as error:
+                log.info("%s at %s: %s", release.name, pod.address, error)
+        return found
+
+    async def _tell(self, key: Key, known: _Stack, verdicts: Mapping[str, Verdict]) -> None:
+        before = known.teller.told
+        told = known.teller.tell(verdicts, self._clock())
+        if told is None:
+            return
+        self._cache.scaling_told(key, told)
+        for each in changed(before, told):
+            if each.message:
+                await self._say(self._cache.stacks[key], each.reason, each.message, is_bad(each))
+
+    async def _restore(self, known: _Stack, stack: Manifest, releases: list[Scaled]) -> None:
+        known.saved = await self._kube.get(memory.place_of(stack))
+        remembered = memory.read(known.saved)
+        for release in releases:
+            followed = self._followed(known, release)
+            if (found := remembered.get(release.target.release)) is not None:
+                followed.fit = found.fit
+                followed.window.minutes.extend(found.minutes)
+        known.restored, known.saved_at = True, self._clock()
+
+    async def _remember(self, known: _Stack, stack: Manifest) -> None:
+        """Now and then, and only what is new."""
+        if self._clock() - known.saved_at < memory.SAVE_SECONDS:
+            return
+        known.saved_at = self._clock()
+        remembered = {
+            release: memory.Remembered(each.fit, list(each.window.minutes)) for release, each in known.followed.items()
+        }
+        wanted = memory.to_manifest(stack, remembered)
+        if (known.saved or {}).get("data") != wanted["data"]:
+            known.saved = await self._kube.apply(wanted, MANAGER)
+
+
+class Asking:
+    """Asks processes for their metrics, a few at a time."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._room = asyncio.Semaphore(_AT_ONCE_MAX)
+
+    async def __call__(self, address: str, port: int) -> str:
+        """See `Ask`."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS_MAX))
+        host = f"[{address}]" if ":" in address else address
+        try:
+            async with self._room, self._session.get(f"http://{host}:{port}/metrics") as answer:
+                if answer.status != 200:
+                    raise Unreadable(f"it answers {answer.status}")
+                return await answer.text("utf-8", "replace")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unreadable(f"it does not answer: {error!r}") from error
+
+    async def close(self) -> None:
+        """Idempotent."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

@@ -1,0 +1,259 @@
+"""From counts of many processes, read every few seconds, to what they do together in windows of time. Pure.
+
+Processes come, go and start again: what is summed up are the differences between two looks at the same process, and the
+first look at one is only where its counting begins.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trade2026_operator.slo.demand import Measured
+from trade2026_operator.slo.samples import Sample
+
+WINDOW_SECONDS = 60.0
+FAST_SECONDS = 6.0
+FULL_SHARE = 0.9
+"""A window of which so much is known is full."""
+REQUESTS_MIN = 20
+"""Fewer say nothing of a quantile."""
+_MINUTES = 60
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What came between two looks."""
+
+    at: float
+    seconds: float
+    requests: float
+    within: tuple[tuple[float, float], ...]
+    busy_seconds: float
+    commands: dict[str, float]
+    share: float
+    """Of the replicas that are ready, that were looked at: the others are supposed to do as much."""
+    ready: int
+
+
+@dataclass(frozen=True)
+class Minute:
+    """Requests of one minute since 1970, and those of them that were too slow."""
+
+    number: int
+    total: float = 0.0
+    slow: float = 0.0
+
+
+@dataclass
+class Window:
+    """Of one release.
+
+    Attributes:
+        limit_seconds: That `quantile` of the requests may take.
+        seconds: Over which rates are taken.
+    """
+
+    limit_seconds: float
+    quantile: float
+    seconds: float = WINDOW_SECONDS
+    minutes: deque[Minute] = field(default_factory=lambda: deque[Minute](maxlen=_MINUTES))
+    _steps: deque[_Step] = field(default_factory=deque[_Step])
+    _last: dict[str, Sample] = field(default_factory=dict[str, Sample])
+    _looked_at: float | None = None
+
+    def add(self, at: float, wall: float, samples: Mapping[str, Sample], ready: int) -> None:
+        """One look at all replicas.
+
+        Args:
+            at: Seconds, monotonic.
+            wall: Seconds since 1970, for the minutes, which outlive this process.
+            samples: Of those that have answered, by what tells a process from the one that follows it.
+            ready: How many there are to answer.
+        """
+        before, self._looked_at = self._looked_at, at
+        differences = [_difference(self._last[name], sample) for name, sample in samples.items() if name in self._last]
+        self._last = dict(samples)
+        if before is None or not differences:
+            return
+        share = min(1.0, len(differences) / max(1, ready))
+        step = _summed(differences, at, at - before, share, ready)
+        self._steps.append(step)
+        while self._steps and self._steps[0].at <= at - self.seconds:
+            self._steps.popleft()
+        self._count(int(wall // 60), step.requests, step.requests - _at_most(step.within, self.limit_seconds))
+
+    def restart(self) -> None:
+        """Nothing was seen for so long that what was seen before does not count."""
+        self._steps.clear()
+        self._last.clear()
+        self._looked_at = None
+
+    @property
+    def covered_seconds(self) -> float:
+        """So much of the window is known."""
+        return sum(step.seconds for step in self._steps)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is known well enough to act on."""
+        return self.covered_seconds >= FULL_SHARE * self.seconds
+
+    def measured(self, replicas: int, wall: float) -> Measured:
+        """What they do together, replicas that did not answer included; `replicas` are ready."""
+        requests = sum(step.requests for step in self._steps)
+        units = sum(_units(step) for step in self._steps)
+        busy = sum(step.busy_seconds for step in self._steps)
+        within = _merged([step.within for step in self._steps])
+        hottest = max(_sums([step.commands for step in self._steps]).values(), default=0.0)
+        seconds = self.covered_seconds or 1.0
+        return Measured(
+            rate=_rate(self._steps),
+            fast_rate=_rate(self._newest(FAST_SECONDS)),
+            service_seconds=busy / units if units > 0 else 0.0,
+            p99_seconds=_quantile(within, self.quantile) if requests >= REQUESTS_MIN else None,
+            backlog=sum(sample.waiting for sample in self._last.values()),
+            replicas=replicas,
+            burn_short=self.burn(wall, 5),
+            burn_long=self.burn(wall, 60),
+            hottest_rate=hottest / seconds,
+            settled=all(step.ready == replicas for step in self._steps),
+        )
+
+    def burn(self, wall: float, minutes: int) -> float:
+        """How many times as fast as it lasts the error budget burns; 0 without requests."""
+        first = int(wall // 60) - minutes
+        counted = [minute for minute in self.minutes if minute.number > first]
+        total = sum(minute.total for minute in counted)
+        return sum(minute.slow for minute in counted) / total / (1 - self.quantile) if total else 0.0
+
+    def still_burning(self, wall: float) -> float:
+        """The same of half an hour, but no more than of the last minute: what is over holds nobody up."""
+        total = sum(step.requests for step in self._steps)
+        slow = total - sum(_at_most(step.within, self.limit_seconds) for step in self._steps)
+        return min(self.burn(wall, 30), slow / total / (1 - self.quantile)) if total else 0.0
+
+    def _newest(self, seconds: float) -> list[_Step]:
+        found: list[_Step] = []
+        covered = 0.0
+        for step in reversed(self._steps):
+            found.append(step)
+            covered += step.seconds
+            if covered >= seconds:
+                break
+        return found
+
+    def _count(self, number: int, total: float, slow: float) -> None:
+        if self.minutes and self.minutes[-1].number >= number:  # a clock that was put back adds to the newest
+            last = self.minutes.pop()
+            self.minutes.append(Minute(last.number, last.total + total, last.slow + slow))
+        else:
+            self.minutes.append(Minute(number, total, slow))
+
+
+def minutes_to_text(minutes: Sequence[Minute]) -> list[list[float]]:
+    """As JSON has them."""
+    return [[each.number, each.total, round(each.slow, 3)] for each in minutes if each.total]
+
+
+def minutes_of(entries: Any) -> list[Minute]:
+    """The same, read again.
+
+    Raises:
+        ValueError: these are none.
+    """
+    try:
+        found = [Minute(int(number), float(total), float(slow)) for number, total, slow in entries]
+    except TypeError as error:
+        raise ValueError("these are no minutes") from error
+    return sorted(found, key=lambda minute: minute.number)[-_MINUTES:]
+
+
+def _rate(steps: Sequence[_Step] | deque[_Step]) -> float:
+    seconds = sum(step.seconds for step in steps)
+    return sum(_units(step) / step.share for step in steps) / seconds if seconds > 0 else 0.0
+
+
+def _units(step: _Step) -> float:
+    """What was done: commands where there are any, which a batch has many of; else requests."""
+    return max(step.requests, sum(step.commands.values()))
+
+
+def _difference(before: Sample, now: Sample) -> Sample:
+    """What came between two looks at one process; since its start if it has started again."""
+    if now.requests < before.requests or now.busy_seconds < before.busy_seconds:
+        return now
+    known = dict(before.within)
+    return Sample(
+        now.requests - before.requests,
+        tuple((limit, max(0.0, count - known.get(limit, 0.0))) for limit, count in now.within),
+        now.busy_seconds - before.busy_seconds,
+        {
+            partition: count - before.commands.get(partition, 0.0)
+            if count >= before.commands.get(partition, 0.0)
+            else count  # the partition went to another replica, and came back
+            for partition, count in now.commands.items()
+        },
+    )
+
+
+def _summed(differences: Sequence[Sample], at: float, seconds: float, share: float, ready: int) -> _Step:
+    return _Step(
+        at,
+        seconds,
+        sum(each.requests for each in differences),
+        _merged([each.within for each in differences]),
+        sum(each.busy_seconds for each in differences),
+        _sums([each.commands for each in differences]),
+        share,
+        ready,
+    )
+
+
+def _sums(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for part in parts:
+        for name, value in part.items():
+            found[name] = found.get(name, 0.0) + value
+    return found
+
+
+def _merged(parts: Sequence[tuple[tuple[float, float], ...]]) -> tuple[tuple[float, float], ...]:
+    """Cumulative counts of several histograms; all have the same limits, being of one version, or the common ones."""
+    if not parts:
+        return ()
+    common = set.intersection(*({limit for limit, _ in part} for part in parts))
+    sums: dict[float, float] = {}
+    for part in parts:
+        for limit, count in part:
+            if limit in common:
+                sums[limit] = sums.get(limit, 0.0) + count
+    return tuple(sorted(sums.items()))
+
+
+def _at_most(within: Sequence[tuple[float, float]], seconds: float) -> float:
+    """How many took so long at most; between two limits they are supposed to be spread evenly."""
+    below, count_below = 0.0, 0.0
+    for limit, count in within:
+        if seconds <= limit:
+            if limit == seconds:
+                return count
+            if limit == float("inf"):
+                return count_below
+            return count_below + (count - count_below) * (seconds - below) / (limit - below)
+        below, count_below = limit, count
+    return count_below
+
+
+def _quantile(within: Sequence[tuple[float, float]], q: float) -> float | None:
+    total = within[-1][1] if within else 0.0
+    if total <= 0:
+        return None
+    rank, below, count_below = q * total, 0.0, 0.0
+    for limit, count in within:
+        if count >= rank and count > count_below:
+            if limit == float("inf"):
+                return below
+            return below + (limit - below) * (rank - count_below) / (count - count_below)
+        below, count_below = limit, count
+    return below

@@ -1,0 +1,135 @@
+"""The API of external metrics is offered while its server answers, withdrawn when it does not, and never taken from another."""
+
+import base64
+from typing import Any
+
+import pytest
+from tests.unit.operator.fake_kube import FakeKube
+
+from trade2026_operator.reconcile.objects import Manifest, Ref
+from trade2026_operator.slo.api_service import REF, WITHDRAW_SECONDS, ApiService, Offer, Wanted, decided, manifest
+
+ROLE = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", "", "ops-operator")
+WANTED = Wanted("ops", "metrics", ROLE)
+SLICE = Ref("discovery.k8s.io/v1", "EndpointSlice", "ops", "metrics-abc")
+
+
+class Cluster:
+    """An API server with a watch, and a clock."""
+
+    def __init__(self) -> None:
+        self.kube, self.seconds = FakeKube(), 1_000.0
+        self.kept = ApiService(self.kube, WANTED, lambda: self.seconds)
+
+    async def begin(self) -> None:
+        await self.kube.create({"apiVersion": ROLE.api_version, "kind": ROLE.kind, "metadata": {"name": ROLE.name}})
+        await self.server(ready=False)
+
+    async def server(self, *, ready: bool) -> None:
+        self.kube.objects.pop(SLICE, None)
+        labels = {"kubernetes.io/service-name": "metrics"}
+        meta = {"name": SLICE.name, "namespace": "ops", "labels": labels}
+        endpoints = [{"conditions": {"ready": ready}}]
+        await self.kube.create(
+            {"apiVersion": SLICE.api_version, "kind": SLICE.kind, "metadata": meta, "endpoints": endpoints}
+        )
+
+    def reached(self, status: str) -> None:
+        self.kube.tell(REF, {"conditions": [{"type": "Available", "status": status}]})
+
+    async def look(self) -> Manifest | None:
+        found = self.kube.objects.get(REF)
+        self.kept.seen(found) if found is not None else self.kept.gone({"metadata": {"name": REF.name}})
+        await self.kept.look()
+        return self.kube.objects.get(REF)
+
+
+@pytest.fixture
+async def cluster() -> Cluster:
+    made = Cluster()
+    await made.begin()
+    return made
+
+
+async def test_it_is_offered_when_its_server_is_ready_and_goes_with_the_release(cluster: Cluster) -> None:
+    assert await cluster.look() is None
+    await cluster.server(ready=True)
+    made = await cluster.look()
+    assert made is not None
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert owner["uid"] == cluster.kube.objects[ROLE]["metadata"]["uid"]
+    secret = cluster.kube.objects[Ref("v1", "Secret", "ops", "metrics-tls")]
+    assert base64.b64decode(made["spec"]["caBundle"]) == base64.b64decode(secret["data"]["ca.crt"])
+
+
+async def test_while_it_is_well_nothing_is_asked(cluster: Cluster) -> None:
+    await cluster.server(ready=True)
+    await cluster.look()
+    cluster.reached("True")
+    await cluster.look()
+    reads, writes = cluster.kube.reads, len(cluster.kube.calls)
+    await cluster.look()
+    assert (cluster.kube.reads, len(cluster.kube.calls)) == (reads, writes)
+
+
+async def test_a_dead_server_s_api_is_withdrawn_after_a_minute_and_offered_again_later(cluster: Cluster) -> None:
+    await cluster.server(ready=True)
+    await cluster.look()
+    cluster.reached("False")
+    await cluster.server(ready=False)
+    assert await cluster.look() is not None
+    cluster.seconds += WITHDRAW_SECONDS - 1
+    assert await cluster.look() is not None
+    cluster.seconds += 1
+    assert await cluster.look() is None
+    await cluster.server(ready=True)
+    assert await cluster.look() is None, "what waits for it has a minute"
+    cluster.seconds += WITHDRAW_SECONDS
+    assert await cluster.look() is not None
+
+
+async def test_a_server_that_comes_back_within_the_minute_keeps_it(cluster: Cluster) -> None:
+    await cluster.server(ready=True)
+    await cluster.look()
+    for _ in range(5):
+        cluster.reached("False")
+        await cluster.look()
+        cluster.seconds += WITHDRAW_SECONDS - 1
+        cluster.reached("True")
+        assert await cluster.look() is not None
+
+
+@pytest.mark.parametrize(
+    "spec", [{"service": {"namespace": "keda", "name": "keda-metrics"}}, {}, {"service": {"namespace": "b", "name": "metrics"}}]
+)  # fmt: skip
+async def test_another_s_is_left_alone_and_its_owner_named(cluster: Cluster, spec: dict[str, Any]) -> None:
+    await cluster.kube.create({"apiVersion": REF.api_version, "kind": REF.kind, "metadata": {"name": REF.name}, "spec": spec})  # fmt: skip
+    await cluster.server(ready=True)
+    before = await cluster.look()
+    cluster.reached("False")
+    cluster.seconds += 1_000
+    await cluster.look()
+    assert before is not None and before["spec"] == spec
+    assert cluster.kept.others and REF not in [ref for verb, ref in cluster.kube.calls if verb in ("apply", "delete")]
+
+
+async def test_a_bundle_that_somebody_has_changed_is_put_right(cluster: Cluster) -> None:
+    await cluster.server(ready=True)
+    await cluster.look()
+    cluster.reached("True")
+    await cluster.kube.merge(REF, {"spec": {"caBundle": "eA=="}})
+    made = await cluster.look()
+    assert made is not None and made["spec"]["caBundle"] != "eA=="
+
+
+def test_the_decision_is_a_table() -> None:
+    ours = manifest(WANTED, "pem", None)
+    for live, ready, silent, offer in (
+        (None, False, 0.0, Offer.KEEP),
+        (None, True, 0.0, Offer.MAKE),
+        (ours, False, 0.0, Offer.KEEP),
+        (ours, False, WITHDRAW_SECONDS, Offer.WITHDRAW),
+        ({**ours, "spec": {"service": None}}, True, 1e6, Offer.LEAVE),
+    ):
+        assert decided(live, WANTED, "pem", ready, silent) is offer
+    assert decided(ours, WANTED, "another", False, 0.0) is Offer.MAKE

@@ -1,0 +1,120 @@
+"""Counts of processes that come, go and start again become rates, and the same whoever looks at them."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trade2026.kit.metrics import Metrics
+from trade2026_operator.slo.samples import Sample, Unreadable, read_sample
+from trade2026_operator.slo.windows import Minute, Window, minutes_of, minutes_to_text
+
+INF = math.inf
+LIMITS = (0.01, 0.02, 0.05, INF)
+
+
+def sample(requests: float, busy: float = 0.0, **commands: float) -> Sample:
+    """All requests took between 10 and 20 ms."""
+    return Sample(requests, ((0.01, 0.0), (0.02, requests), (0.05, requests), (INF, requests)), busy, commands)
+
+
+def full(rate: float = 100.0, busy: float = 0.002, pods: int = 2, ready: int = 2) -> Window:
+    """A minute in which each of some pods has answered so many requests a second."""
+    window = Window(0.05, 0.99)
+    for step in range(14):
+        seen = {f"pod-{n}": sample(rate * 5 * step, rate * 5 * step * busy) for n in range(pods)}
+        window.add(5.0 * step, 6_000.0 + 5 * step, seen, ready)
+    return window
+
+
+def test_rates_service_time_and_quantile_of_all_together() -> None:
+    window = full()
+    assert window.is_full
+    found = window.measured(2, 6_065.0)
+    assert (found.rate, found.fast_rate) == (pytest.approx(200), pytest.approx(200))
+    assert found.service_seconds == pytest.approx(0.002)
+    assert found.p99_seconds == pytest.approx(0.0199)
+    assert (found.burn_short, found.burn_long) == (0, 0)
+
+
+def test_replicas_that_do_not_answer_are_supposed_to_do_as_much_as_the_others() -> None:
+    assert full(pods=2, ready=3).measured(3, 6_065.0).rate == pytest.approx(300)
+
+
+def test_a_window_is_not_full_before_a_minute_and_empty_after_a_gap() -> None:
+    window = Window(0.05, 0.99)
+    for step in range(8):
+        window.add(5.0 * step, 0.0, {"a": sample(step)}, 1)
+    assert not window.is_full and window.covered_seconds == 35
+    assert not (gone := full()).restart() and gone.covered_seconds == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), min_size=2, max_size=12))
+def test_no_start_and_no_end_of_a_process_makes_a_rate_negative(steps: list[tuple[int, int]]) -> None:
+    window = Window(0.05, 0.99)
+    for number, (pods, count) in enumerate(steps):
+        seen = {f"pod-{n}": sample(count, count / 1000, p0=count) for n in range(pods)}
+        window.add(5.0 * number, 60.0 * number, seen, max(1, pods))
+    found = window.measured(1, 60.0 * len(steps))
+    assert found.rate >= 0 and found.fast_rate >= 0 and found.service_seconds >= 0 and found.hottest_rate >= 0
+    assert all(0 <= minute.slow <= minute.total for minute in window.minutes)
+
+
+def test_a_process_that_has_started_again_counts_from_its_start() -> None:
+    window = Window(0.05, 0.99)
+    window.add(0.0, 0.0, {"a": sample(1_000, 5)}, 1)
+    window.add(5.0, 5.0, {"a": sample(50, 0.1)}, 1)
+    assert window.measured(1, 5.0).rate == 10
+    window.add(10.0, 10.0, {"another": sample(5_000, 9)}, 1)
+    assert window.measured(1, 10.0).rate == 10, "what a process did before it was first seen is not counted"
+
+
+def test_the_hottest_partition_is_found_over_all_replicas() -> None:
+    window = Window(0.05, 0.99)
+    window.add(0.0, 0.0, {"a": sample(0, p0=0, p1=0), "b": sample(0, p0=0)}, 2)
+    window.add(5.0, 5.0, {"a": sample(10, p0=100, p1=20), "b": sample(10, p0=100)}, 2)
+    found = window.measured(2, 5.0)
+    assert (found.hottest_rate, found.rate) == (40, 44)
+
+
+def test_slow_requests_burn_the_budget_and_minutes_outlive_the_leader() -> None:
+    window = Window(0.015, 0.99)  # half of them took longer
+    window.add(0.0, 6_000.0, {"a": sample(0)}, 1)
+    window.add(5.0, 6_005.0, {"a": sample(1_000)}, 1)
+    assert window.burn(6_005.0, 5) == pytest.approx(50)
+    text = minutes_to_text(window.minutes)
+    after = Window(0.015, 0.99)
+    after.minutes.extend(minutes_of(text))
+    assert after.burn(6_100.0, 5) == pytest.approx(50)
+    assert after.burn(6_000.0 + 3_700, 60) == 0
+    assert minutes_of([[2, 1, 0], [1, 1, 0]]) == [Minute(1, 1, 0), Minute(2, 1, 0)]
+
+
+@given(st.lists(st.integers(100_000, 5_000_000_000), min_size=40, max_size=80))
+def test_what_a_service_shows_is_read_again(durations: list[int]) -> None:
+    metrics = Metrics()
+    histogram = metrics.histogram("trade2026_http_request_seconds", "x", service="oms", route="/orders")
+    for ns in durations:
+        histogram.observe_ns(ns)
+    metrics.merged("trade2026_request_seconds", "x", lambda: [histogram], service="oms")
+    metrics.counted("trade2026_event_loop_cpu_seconds_total", "x", lambda: 2.0)
+    metrics.gauge("process_cpu_seconds", "x", lambda: 1.0)
+    metrics.gauge("process_cpu_limit_cores", "x", lambda: 0.25)
+    metrics.counted("trade2026_commands_total", "x", lambda: 7, service="oms", partition="3")
+    metrics.gauge("trade2026_commands_waiting", "x", lambda: 2, service="oms", partition="3")
+    found = read_sample(metrics.text("oms"), "oms")
+    assert (found.requests, found.busy_seconds, found.commands, found.waiting) == (len(durations), 4.0, {"3": 7}, 2)
+    window = Window(0.05, 0.99)
+    window.add(0.0, 0.0, {"a": Sample(0, tuple((limit, 0.0) for limit, _ in found.within), 0.0)}, 1)
+    window.add(5.0, 5.0, {"a": found}, 1)
+    exact = sorted(durations)[math.ceil(0.99 * len(durations)) - 1] / 1e9
+    p99 = window.measured(1, 5.0).p99_seconds
+    assert p99 is not None and exact / 1.2 <= p99 <= exact * 1.2
+
+
+def test_metrics_of_something_else_are_refused() -> None:
+    with pytest.raises(Unreadable, match="trade2026_request_seconds_count"):
+        read_sample("up 1\n", "oms")
+    with pytest.raises(Unreadable, match="no sample"):
+        read_sample("process_cpu_seconds x\n", "oms")
