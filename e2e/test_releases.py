@@ -1,4 +1,4 @@
-"""Releases that Python writes, and what a person does to them with Helm; `test_helm_page` installs one by hand."""
+"""Releases that Python writes, and what a person does to them with Helm; `test_pages_in_cluster` installs one by hand."""
 
 import json
 import shutil
