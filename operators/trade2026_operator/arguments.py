@@ -28,6 +28,7 @@ class Arguments:
         metrics_server: Namespace and name of the Service of the metrics server; None: there is none.
         metrics_owner: Cluster role with which the API of external metrics is to go; empty: none.
         metrics_withdraw_seconds: After so many without an answer of the metrics server its API is withdrawn.
+        otlp_endpoint: Where traces of reconciles go; empty: nowhere.
         cluster: What stacks are given.
     """
 
@@ -43,6 +44,7 @@ class Arguments:
     metrics_server: tuple[str, str] | None
     metrics_owner: str
     metrics_withdraw_seconds: float
+    otlp_endpoint: str
     cluster: Cluster
 
 
@@ -63,6 +65,7 @@ def read(words: Sequence[str] | None = None) -> Arguments:
         metrics_server=(server[0], server[2]) if (server := told.metrics_server.partition("/"))[2] else None,
         metrics_owner=told.metrics_owner,
         metrics_withdraw_seconds=told.metrics_withdraw_seconds,
+        otlp_endpoint=told.otlp_endpoint,
         cluster=Cluster(
             image_repository=told.stack_image,
             pull_policy=told.stack_pull_policy,
@@ -98,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stack-storage-class", default="", help="of volumes; empty: the cluster's default")
     parser.add_argument("--stack-storage-size", default="10Gi")
     parser.add_argument("--stack-ephemeral", action="store_true", help="keep nothing when a pod goes")
-    parser.add_argument("--otlp-endpoint", default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""))
+    parser.add_argument(
+        "--otlp-endpoint", default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""), help="a trace of each reconcile"
+    )
     parser.add_argument("--version", action="version", version=__version__)
     return parser

@@ -7,6 +7,7 @@ import time
 
 import kopf
 
+from trade2026 import __version__
 from trade2026_operator.arguments import Arguments
 from trade2026_operator.cache import Cache
 from trade2026_operator.desired import Builder
@@ -26,6 +27,7 @@ from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.slo.api_service import ApiService, Wanted
 from trade2026_operator.slo.openmetrics import demand_lines
 from trade2026_operator.slo.scaler import Asking, Scaler
+from trade2026_operator.tracing import Tracing
 from trade2026_operator.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -54,9 +56,16 @@ class Operator:
         self.asking = Asking()
         self.api_service = _api_service(self.kube, told)
         self.scaler = Scaler(self.kube, self.cache, say, self.asking, others=self._others)
-        cancel = Orders(self.kube).cancel
+        self.tracing = Tracing(told.otlp_endpoint, identity=told.identity, version=__version__)
         self.worker = Worker(
-            self.kube, self.cache, builder, cancel, say, metrics=self.metrics, planned=self.scaler.planned
+            self.kube,
+            self.cache,
+            builder,
+            Orders(self.kube).cancel,
+            say,
+            metrics=self.metrics,
+            planned=self.scaler.planned,
+            tracer=self.tracing.tracer,
         )
         self.queue = WorkQueue(self.worker.look)
         self.endpoints = Endpoints(self._fault, self._metrics, self._demands)
@@ -85,6 +94,7 @@ class Operator:
             await self.endpoints.close()
             await self.asking.close()
             await self.kube.close()
+            await asyncio.to_thread(self.tracing.close)
 
     async def _lead(self) -> int:
         clusterwide = not self.told.namespaces

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from opentelemetry.trace import NoOpTracer, Tracer
+
 from trade2026_operator.cache import Cache, manager_of
 from trade2026_operator.desired import Builder
 from trade2026_operator.helm.records import Record, RecordUnreadable, from_secret, to_secret
@@ -19,6 +21,7 @@ from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, dig
 from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
 from trade2026_operator.reconcile.state import Desired
 from trade2026_operator.reconcile.transitions import transitions
+from trade2026_operator.tracing import about, name_of, target_of
 from trade2026_operator.wants import Wants
 
 log = logging.getLogger(__name__)
@@ -56,8 +59,10 @@ class Worker:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         metrics: Metrics | None = None,
         planned: Planned = lambda key, stack, desired: None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.metrics = metrics or Metrics()
+        self._tracer = tracer or NoOpTracer()
         self.kube, self.cache, self.builder = kube, cache, builder
         self._cancel, self._say, self._now = cancel, say, now
         self._planned = planned
@@ -67,12 +72,14 @@ class Worker:
     async def look(self, key: Key) -> float | None:
         """See `queue.Look`. Raises `KubeError`: it is tried again later."""
         began, end = time.monotonic(), "failed"
-        try:
-            after, acted = await self._look(key)
-            end = "acted" if acted else "settled"
-            return after
-        finally:
-            self.metrics.looked(time.monotonic() - began, end)
+        with self._tracer.start_as_current_span("reconcile", attributes=about(key)) as span:
+            try:
+                after, acted = await self._look(key)
+                end = "acted" if acted else "settled"
+                return after
+            finally:
+                span.set_attribute("trade2026.end", end)
+                self.metrics.looked(time.monotonic() - began, end)
 
     async def _look(self, key: Key) -> tuple[float | None, bool]:
         """In how many seconds it is to be looked at again, and whether anything was done."""
@@ -91,7 +98,9 @@ class Worker:
         steps = reconcile(self.cache.observed(key), desired, self._now())
         again_after = steps.again_after
         for step in steps.actions:
-            if not await self._take(key, stack, step):
+            with self._tracer.start_as_current_span(name_of(step), attributes=target_of(step)):
+                taken = await self._take(key, stack, step)
+            if not taken:
                 again_after = AGAIN_SECONDS
         return again_after, bool(steps.actions)
 
@@ -100,7 +109,8 @@ class Worker:
         digest = digest_of({"metadata": {"name": key.name}, "spec": stack["spec"]})
         known = self._wants.get(key, digest)
         if known is None:
-            known = await asyncio.to_thread(self.builder.desired, stack)
+            with self._tracer.start_as_current_span("render"):
+                known = await asyncio.to_thread(self.builder.desired, stack)
             self._wants.put(key, digest, known)
             self._planned(key, stack, known)
         return known
