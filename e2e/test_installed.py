@@ -48,7 +48,8 @@ def test_it_is_installed_leads_once_runs_a_stack_goes_and_comes_back_with_fewer_
     apply(desk)
     desk.until("Ready")
     print(f"ready {time.monotonic() - began:.1f} s after kubectl apply")
-    wait_for("an Event tells of it", lambda: "trade2026-operator" in desk.kubectl("get", "events", "-o", "wide"))
+    desk.kubectl("delete", "service", "desk-exeq")
+    wait_for("an Event tells that it is back", lambda: "DriftCorrected" in desk.kubectl("get", "events"))
     assert revisions(desk) == ["deployed"]
     running = desk.pods()
 
