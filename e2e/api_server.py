@@ -81,7 +81,7 @@ def running(programs: Path, folder: Path, *, audited: str = "") -> Iterator[ApiS
                 *(hyperkube, "kube-apiserver", f"--etcd-servers={etcd}", f"--secure-port={port}"),
                 *("--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", f"--cert-dir={folder / 'certificates'}"),
                 *("--authorization-mode=AlwaysAllow", f"--token-auth-file={folder / 'tokens.csv'}"),
-                *("--service-cluster-ip-range=10.99.0.0/24", "--endpoint-reconciler-type=none"),
+                *("--service-cluster-ip-range=10.99.0.0/16", "--endpoint-reconciler-type=none"),
                 *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}"),
                 *(f"--service-account-signing-key-file={key}", "--disable-admission-plugins=ServiceAccount"),
                 *auditing,
