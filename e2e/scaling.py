@@ -3,9 +3,14 @@
 Each of its pods has a log of its own, so it is stateless to whoever asks it; the operator's own parts measure it.
 """
 
+import asyncio
+import base64
 import json
 import shutil
 import threading
+import time
+import urllib.request
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,17 +19,25 @@ from e2e.cluster import Cluster
 
 from trade2026.stack.manifest import load_all
 from trade2026.stack.planner import plan
+from trade2026_operator.cache import Cache
 from trade2026_operator.helm.charts import charts_folder, read_chart
-from trade2026_operator.helm.releases import REPLICAS_METRIC, releases
+from trade2026_operator.helm.releases import REPLICAS_METRIC, keys_name, releases
 from trade2026_operator.helm.releases import Cluster as Given
 from trade2026_operator.helm.render import Capabilities, HelmCli
+from trade2026_operator.helm.revisions import Wanted
 from trade2026_operator.keys import keys_secret
-from trade2026_operator.reconcile.objects import Manifest
+from trade2026_operator.kube import Access, HttpKube
+from trade2026_operator.queue import Key
+from trade2026_operator.reconcile.objects import API_VERSION, Manifest, Ref, ref_of
+from trade2026_operator.reconcile.state import Desired, ReleaseWanted
+from trade2026_operator.slo.scaler import Asking, Scaler
 
 ROOT = Path(__file__).parent.parent
 RELEASE, STACK = "desk-oms", "desk"
 LABELS = {"stack": STACK, "release": "oms"}
 PORT = 8099
+BATCH = 50
+"""Orders in one: so that a pod has to work, and not who sends them."""
 
 
 def values_of(image: str, cores: str, most: int) -> dict[str, Any]:
@@ -64,21 +77,17 @@ def objects_of(cluster: Cluster, namespace: str, values: dict[str, Any]) -> list
 
 
 class Source:
-    """Where the metrics server hears of demands: in the cluster's network, as an operator that leads would answer.
+    """Where the metrics server hears of demands: in the cluster's network, as an operator that leads would answer."""
 
-    Args:
-        told: The board, as text.
-    """
-
-    def __init__(self, address: str, port: int) -> None:
-        self.text = "[]"
+    def __init__(self, address: str, port: int = 0) -> None:
+        self.text: Callable[[], str] = lambda: "[]"
         source = self
 
         class Answering(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(200)
                 self.end_headers()
-                self.wfile.write(source.text.encode())
+                self.wfile.write(source.text().encode())
 
             def log_message(self, *words: Any) -> None:
                 return
@@ -90,9 +99,128 @@ class Source:
     def say(self, namespace: str, replicas: float | None, why: str = "") -> None:
         """One answer, fresh as long as it stands."""
         entry = {"namespace": namespace, **LABELS, "replicas": replicas, "why": why, "age_seconds": 0}
-        self.text = json.dumps([entry])
+        self.text = lambda: json.dumps([entry])
 
     def close(self) -> None:
         """Stop answering."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class Measuring:
+    """The operator's own measuring of the release, fed by `kubectl` instead of watches; in a thread of its own.
+
+    Args:
+        under: Objective of 99 of 100 answers, e.g. 250ms.
+        window_seconds: Over which rates are taken.
+    """
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, objects: list[Manifest], under: str, window_seconds: float
+    ) -> None:
+        self._cluster, self._namespace = cluster, namespace
+        self._key = Key(namespace, STACK)
+        slo = {"latency": [{"quantile": 0.99, "under": under}]}
+        meta = {"name": STACK, "namespace": namespace, "uid": "measured"}
+        self._stack: Manifest = {
+            "apiVersion": API_VERSION, "kind": "TradingStack", "metadata": meta,
+            "spec": {"services": {"oms": {"slo": slo}}},
+        }  # fmt: skip
+        scaled = tuple(each for each in objects if each["kind"] in ("Deployment", "HorizontalPodAutoscaler"))
+        self._desired = Desired((ReleaseWanted(Wanted(RELEASE, namespace, {}, {}, "", ""), scaled, ("oms",)),))
+        self._window_seconds = window_seconds
+        self.scaler: Scaler | None = None
+        self.said: list[str] = []
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        """The board, as the metrics server hears of it."""
+        return self.scaler.board.text(time.monotonic()) if self.scaler is not None else "[]"
+
+    def why(self) -> str:
+        """What is told of the release now, for a person."""
+        return next((answer.why for _, answer in self.scaler.board.items()), "") if self.scaler is not None else ""
+
+    def close(self) -> None:
+        """Look no more."""
+        self._ends.set()
+        self._thread.join()
+
+    async def _run(self) -> None:
+        cache, asking = Cache(lambda key: None), Asking()
+        cache.stack_seen(self._stack)
+        self.scaler = Scaler(_NoMemory(), cache, self._say, asking, window_seconds=self._window_seconds)
+        self.scaler.planned(self._key, self._stack, self._desired)
+        while not self._ends.is_set():
+            found = await asyncio.to_thread(self._cluster.get, "deployments,pods,hpa", "-n", self._namespace)
+            seen = {ref_of(each) for each in found["items"]}
+            for ref in set(cache.children(self._key)) - seen:
+                cache.child_gone(cache.children(self._key)[ref].manifest)
+            for each in found["items"]:
+                cache.child_seen(each)
+            await self.scaler.look()
+            await asyncio.sleep(1.0)
+        await asking.close()
+
+    async def _say(self, stack: Manifest, reason: str, message: str, is_warning: bool) -> None:
+        self.said.append(f"{reason}: {message}")
+
+
+class _NoMemory(HttpKube):
+    """Remembers nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(Access(""))
+
+    async def get(self, ref: Ref) -> Manifest | None:
+        return None
+
+    async def apply(self, manifest: Manifest, manager: str, *, dry_run: bool = False) -> Manifest:
+        return manifest
+
+
+class Load:
+    """Batches of orders, each over a connection of its own, so that all pods get some.
+
+    Args:
+        senders: So many at a time.
+        pause_seconds: Of each, after an answer; asked before every one.
+    """
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, senders: int, pause_seconds: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        service = cluster.get("service", f"{STACK}-oms", "-n", namespace)["spec"]
+        secret = cluster.get("secret", keys_name(STACK), "-n", namespace)
+        self._url = f"http://{service['clusterIP']}:{PORT}/orders/batch"
+        self._key = base64.b64decode(secret["data"]["key"]).decode()
+        order = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "order_type": "limit", "price": "100"}
+        self._body = json.dumps({"orders": [order] * BATCH}).encode()
+        self._pause_seconds = pause_seconds
+        self.seconds: list[float] = []
+        """That each answer took."""
+        self._ends = threading.Event()
+        self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(senders)]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Send no more."""
+        self._ends.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _send(self) -> None:
+        headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
+        while not self._ends.wait(self._pause_seconds()):
+            began = time.monotonic()
+            try:
+                with urllib.request.urlopen(
+                    urllib.request.Request(self._url, self._body, headers), timeout=30
+                ) as answer:
+                    answer.read()
+            except OSError:  # refused, or a pod that has just gone
+                time.sleep(0.1)
+            self.seconds.append(time.monotonic() - began)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from e2e.cluster import Cluster, wait_for
-from e2e.scaling import RELEASE, Source, objects_of, values_of
+from e2e.scaling import RELEASE, Load, Measuring, Source, objects_of, values_of
 from e2e.test_operator import Operator
 
 from trade2026.local.cluster.place import NODE_IP
@@ -43,6 +43,10 @@ class Scaling:
     def replicas(self) -> int:
         return self.cluster.get("deployment", RELEASE, "-n", self.namespace)["spec"]["replicas"]
 
+    def ready(self) -> int:
+        found = self.cluster.get("deployment", RELEASE, "-n", self.namespace)
+        return found.get("status", {}).get("readyReplicas", 0)
+
     def heard(self) -> str:
         """What the autoscaler says of its metric: True, or why not."""
         conditions = self.cluster.get("hpa", RELEASE, "-n", self.namespace).get("status", {}).get("conditions", [])
@@ -55,7 +59,7 @@ class Scaling:
 
 @pytest.fixture
 def scaling(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Scaling]:
-    source = Source(NODE_IP, 0)
+    source = Source(NODE_IP)
     made = Scaling(cluster, namespace, source)
     operator = Operator(cluster, namespace, tmp_path / "operator.log")
     made.install()
@@ -73,22 +77,31 @@ def scaling(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Scalin
     wait_for("the API goes with the release", lambda: not made.offered())
 
 
-def test_an_autoscaler_follows_what_is_needed_holds_what_is_not_known_and_a_dead_server_keeps_no_namespace(
+def test_under_load_pods_are_added_unknown_holds_them_and_a_dead_server_keeps_no_namespace(
     scaling: Scaling, cluster: Cluster
 ) -> None:
-    objects = objects_of(cluster, scaling.namespace, values_of(cluster.image, "500m", 4))
-    scaling.source.say(scaling.namespace, 1.0)
+    objects = objects_of(cluster, scaling.namespace, values_of(cluster.image, "300m", 4))
     scaling.kubectl("apply", "--server-side", "--field-manager=helm", "-f", "-", given=objects)
     wait_for("external metrics are offered", scaling.offered)
-    wait_for("the autoscaler hears of them", lambda: scaling.heard() == "True")
-    place = f"{ROOT}/namespaces/{scaling.namespace}/{REPLICAS_METRIC}?labelSelector=stack%3Ddesk,release%3Doms"
-    assert json.loads(cluster.kubectl("get", "--raw", place))["items"][0]["value"] == "1000m"
+    wait_for("a pod is ready", lambda: scaling.ready() > 0)
 
-    scaling.source.say(scaling.namespace, 2.4)
-    wait_for("2.4 are 3", lambda: scaling.replicas() == 3)
+    # From the pods' own metrics to the number that the autoscaler reads.
+    measuring, load = Measuring(cluster, scaling.namespace, objects, "250ms", 20), None
+    scaling.source.text = measuring.text
+    try:
+        load = Load(cluster, scaling.namespace, senders=4)
+        wait_for("the autoscaler hears of it", lambda: scaling.heard() == "True")
+        wait_for("pods are added under load", lambda: scaling.replicas() > 1)
+        print(measuring.why())
+        place = f"{ROOT}/namespaces/{scaling.namespace}/{REPLICAS_METRIC}?labelSelector=stack%3Ddesk,release%3Doms"
+        assert json.loads(cluster.kubectl("get", "--raw", place))["items"][0]["value"].endswith("m")
+    finally:
+        if load is not None:
+            load.close()
+        measuring.close()
+
     scaling.source.say(scaling.namespace, 60.0)
     wait_for("maxReplicas cuts, and not the metric", lambda: scaling.replicas() == 4)
-
     scaling.source.say(scaling.namespace, None, "nobody has looked")
     wait_for("no answer is an error", lambda: scaling.heard() == "FailedGetExternalMetric")
     assert "nobody has looked" in scaling.kubectl("describe", "hpa", RELEASE)

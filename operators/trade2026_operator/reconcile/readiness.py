@@ -17,18 +17,26 @@ class Readiness(NamedTuple):
 READY = Readiness(True)
 
 
-def readiness_of(manifest: Manifest) -> Readiness:
-    """Of an object as it was last seen. What has no state of its own is ready once it is there."""
+def readiness_of(manifest: Manifest, least: int | None = None) -> Readiness:
+    """Of an object as it was last seen. What has no state of its own is ready once it is there.
+
+    Args:
+        least: Replicas with which a workload does what it is for; None: all that it is told to have. An autoscaler
+            that has just asked for more makes it no worse.
+    """
+    if least is not None and manifest["kind"] in ("Deployment", "StatefulSet"):
+        return _of_workload(manifest, least)
     look = _LOOKS.get(manifest["kind"])
     return look(manifest) if look is not None else READY
 
 
-def _of_workload(manifest: Manifest) -> Readiness:
+def _of_workload(manifest: Manifest, least: int | None = None) -> Readiness:
     """A Deployment or a StatefulSet."""
     ref, status = ref_of(manifest), manifest.get("status") or {}
     if 0 < status.get("observedGeneration", 0) < manifest["metadata"].get("generation", 0):
         return Readiness(False, f"{ref} was changed a moment ago")
-    wanted = manifest["spec"].get("replicas", 1)
+    told = manifest["spec"].get("replicas", 1)
+    wanted = told if least is None else min(told, least)
     updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
     if manifest["kind"] == "StatefulSet" and status.get("updateRevision") == status.get("currentRevision"):
         updated = max(updated, status.get("currentReplicas", 0))

@@ -34,7 +34,9 @@ class Found:
 
     def is_ready(self, manifests: Iterable[Manifest], children: Mapping[Ref, Child]) -> bool:
         """Whether every object is there and does what it is for."""
-        return all(_readiness(manifest, children).ready for manifest in manifests)
+        manifests = list(manifests)
+        least = _least(manifests)
+        return all(_readiness(manifest, children, least).ready for manifest in manifests)
 
 
 def status_of(observed: Observed, desired: Desired, found: Found, moment: str) -> dict[str, Any]:
@@ -70,7 +72,7 @@ def _service(name: str, release: ReleaseWanted, observed: Observed) -> dict[str,
 
 
 def _is_behind(service: Mapping[str, Any]) -> bool:
-    return service["ready"] < service["desired"]
+    return bool(service.get("message"))
 
 
 def _replicas(release: ReleaseWanted, observed: Observed) -> tuple[int, int]:
@@ -178,7 +180,8 @@ def _deployed(count: int) -> str:
 
 def _of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
     """What a release waits for: a pod says more than the workload that made it."""
-    found = [_readiness(manifest, observed.children) for manifest in release.manifests]
+    least = _least(release.manifests)
+    found = [_readiness(manifest, observed.children, least) for manifest in release.manifests]
     behind = [each for each in found if not each.ready]
     if not behind:
         return READY
@@ -191,8 +194,17 @@ def _of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
     return unready[0] if unready else behind[0]
 
 
-def _readiness(manifest: Manifest, children: Mapping[Ref, Child]) -> Readiness:
+def _least(manifests: Iterable[Manifest]) -> int | None:
+    """Replicas that are enough, where an autoscaler has more or fewer of them."""
+    return next(
+        (each["spec"].get("minReplicas", 1) for each in manifests if each["kind"] == "HorizontalPodAutoscaler"), None
+    )
+
+
+def _readiness(manifest: Manifest, children: Mapping[Ref, Child], least: int | None = None) -> Readiness:
     child = children.get(ref_of(manifest))
     return (
-        readiness_of(child.manifest) if child is not None else Readiness(False, f"{ref_of(manifest)} is not there yet")
+        readiness_of(child.manifest, least)
+        if child is not None
+        else Readiness(False, f"{ref_of(manifest)} is not there yet")
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 REQUESTS = "trade2026_request_seconds"
+SUBMISSIONS = "trade2026_submissions_total"
 COMMANDS, WAITING = "trade2026_commands_total", "trade2026_commands_waiting"
 LOOP_CPU, PROCESS_CPU, CPU_LIMIT = (
     "trade2026_event_loop_cpu_seconds_total",
@@ -12,7 +13,7 @@ LOOP_CPU, PROCESS_CPU, CPU_LIMIT = (
     "process_cpu_limit_cores",
 )
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_TAKEN = (REQUESTS, COMMANDS, WAITING, LOOP_CPU, PROCESS_CPU, CPU_LIMIT)
+_TAKEN = (REQUESTS, SUBMISSIONS, COMMANDS, WAITING, LOOP_CPU, PROCESS_CPU, CPU_LIMIT)
 
 
 class Unreadable(ValueError):
@@ -28,14 +29,15 @@ class Sample:
         within: Of those, how many took so many seconds at most; ascending, the last is infinite.
         busy_seconds: For which the process was busy, so that 1 a second is all it can do: of its event loop, or of its
             share of the processor if that is used up first.
-        commands: That it has taken, by partition; empty where work is not split.
-        waiting: Commands that wait.
+        submissions: Commands that it has taken, a batch as one, by partition; empty where work is not split. Over a
+            WebSocket they come without a request.
+        waiting: Of those, how many wait.
     """
 
     requests: float
     within: tuple[tuple[float, float], ...]
     busy_seconds: float
-    commands: dict[str, float] = field(default_factory=dict[str, float])
+    submissions: dict[str, float] = field(default_factory=dict[str, float])
     waiting: float = 0.0
 
 
@@ -46,16 +48,18 @@ def read_sample(text: str, service: str) -> Sample:
         Unreadable: something is missing.
     """
     within: dict[float, float] = {}
-    commands: dict[str, float] = {}
+    submissions: dict[str, float] = {}
     single: dict[str, float] = {}
-    waiting = 0.0
+    commands = waiting = 0.0
     for name, labels, value in _samples(text):
         if labels.get("service", service) != service:
             continue
         if name == f"{REQUESTS}_bucket":
             within[float(labels["le"])] = value
+        elif name == SUBMISSIONS:
+            submissions[labels["partition"]] = value
         elif name == COMMANDS:
-            commands[labels["partition"]] = value
+            commands += value
         elif name == WAITING:
             waiting += value
         else:
@@ -65,7 +69,8 @@ def read_sample(text: str, service: str) -> Sample:
         raise Unreadable(f"{', '.join(missing) or REQUESTS + '_bucket'} is missing: is it of an older version?")
     limit = single.get(CPU_LIMIT, 0.0)
     busy = max(single[LOOP_CPU], single[PROCESS_CPU] / limit if limit > 0 else 0.0)
-    return Sample(single[f"{REQUESTS}_count"], tuple(sorted(within.items())), busy, commands, waiting)
+    waiting *= sum(submissions.values()) / commands if commands else 1.0
+    return Sample(single[f"{REQUESTS}_count"], tuple(sorted(within.items())), busy, submissions, waiting)
 
 
 def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:

@@ -30,7 +30,7 @@ class _Step:
     requests: float
     within: tuple[tuple[float, float], ...]
     busy_seconds: float
-    commands: dict[str, float]
+    submissions: dict[str, float]
     share: float
     """Of the replicas that are ready, that were looked at: the others are supposed to do as much."""
     ready: int
@@ -105,7 +105,7 @@ class Window:
         units = sum(_units(step) for step in self._steps)
         busy = sum(step.busy_seconds for step in self._steps)
         within = _merged([step.within for step in self._steps])
-        hottest = max(_sums([step.commands for step in self._steps]).values(), default=0.0)
+        hottest = max(_sums([step.submissions for step in self._steps]).values(), default=0.0)
         seconds = self.covered_seconds or 1.0
         return Measured(
             rate=_rate(self._steps),
@@ -175,8 +175,8 @@ def _rate(steps: Sequence[_Step] | deque[_Step]) -> float:
 
 
 def _units(step: _Step) -> float:
-    """What was done: commands where there are any, which a batch has many of; else requests."""
-    return max(step.requests, sum(step.commands.values()))
+    """What was asked: requests, or what was submitted if that is more, as over a WebSocket."""
+    return max(step.requests, sum(step.submissions.values()))
 
 
 def _difference(before: Sample, now: Sample) -> Sample:
@@ -189,10 +189,10 @@ def _difference(before: Sample, now: Sample) -> Sample:
         tuple((limit, max(0.0, count - known.get(limit, 0.0))) for limit, count in now.within),
         now.busy_seconds - before.busy_seconds,
         {
-            partition: count - before.commands.get(partition, 0.0)
-            if count >= before.commands.get(partition, 0.0)
+            partition: count - before.submissions.get(partition, 0.0)
+            if count >= before.submissions.get(partition, 0.0)
             else count  # the partition went to another replica, and came back
-            for partition, count in now.commands.items()
+            for partition, count in now.submissions.items()
         },
     )
 
@@ -204,7 +204,7 @@ def _summed(differences: Sequence[Sample], at: float, seconds: float, share: flo
         sum(each.requests for each in differences),
         _merged([each.within for each in differences]),
         sum(each.busy_seconds for each in differences),
-        _sums([each.commands for each in differences]),
+        _sums([each.submissions for each in differences]),
         share,
         ready,
     )

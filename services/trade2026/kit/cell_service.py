@@ -41,6 +41,12 @@ class CellService(Service, Generic[C]):
             lambda: found.taken if (found := owner()) is not None else 0,
             **labels,
         )
+        metrics.counted(
+            "trade2026_submissions_total",
+            "The same, a batch counted as one",
+            lambda: found.submissions if (found := owner()) is not None else 0,
+            **labels,
+        )
         metrics.gauge(
             "trade2026_commands_waiting",
             "Commands that wait for a decision or for durability",

@@ -136,6 +136,8 @@ class Owner:
         self.commits = 0
         self.taken = 0
         """Commands that were taken, since the start."""
+        self.submissions = 0
+        """The same, a batch counted as one."""
         self._make_machine = machine
         self._restore = restore
         self._on_started = on_started
@@ -227,6 +229,7 @@ class Owner:
             raise Overloaded(f"{self._waiting} commands are waiting, the most is {self.pending_max}")
         self._waiting += count
         self.taken += count
+        self.submissions += 1
 
     def _schedule(self) -> None:
         self._idle.clear()

@@ -354,3 +354,22 @@ async def test_what_scaling_says_is_a_condition_and_does_nothing_else() -> None:
 
 def _named(ref: Ref) -> dict[str, Any]:
     return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": {"name": ref.name, "namespace": ref.namespace}}
+
+
+async def test_a_stack_stays_ready_while_its_autoscaler_adds_pods() -> None:
+    desk = Desk()
+    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart())
+    await desk.apply()
+    await desk.settle()
+    await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 1}})
+    desk.become_ready()
+    await desk.settle()
+    assert desk.condition("Ready")["status"] == "True"
+    await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 3}})
+    generation = desk.kube.objects[WORKLOAD]["metadata"]["generation"]
+    desk.kube.tell(WORKLOAD, {"observedGeneration": generation, "updatedReplicas": 3, "readyReplicas": 1})
+    await desk.settle()
+    assert desk.condition("Ready")["status"] == "True"
+    desk.kube.tell(WORKLOAD, {"observedGeneration": generation, "updatedReplicas": 3, "readyReplicas": 0})
+    await desk.settle()
+    assert desk.condition("Ready")["status"] == "False"

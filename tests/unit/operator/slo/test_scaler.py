@@ -111,7 +111,7 @@ class Desk:
                 f"trade2026_request_seconds_count{{{labels}}} {self.done}",
                 f"trade2026_event_loop_cpu_seconds_total {self.done * 0.002}",
                 "process_cpu_seconds 0",
-                f'trade2026_commands_total{{{labels},partition="0"}} {self.done / 2}',
+                f'trade2026_submissions_total{{{labels},partition="0"}} {self.done / 2}',
             ]
         )
 

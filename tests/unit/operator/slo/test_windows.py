@@ -14,9 +14,9 @@ INF = math.inf
 LIMITS = (0.01, 0.02, 0.05, INF)
 
 
-def sample(requests: float, busy: float = 0.0, **commands: float) -> Sample:
+def sample(requests: float, busy: float = 0.0, **submissions: float) -> Sample:
     """All requests took between 10 and 20 ms."""
-    return Sample(requests, ((0.01, 0.0), (0.02, requests), (0.05, requests), (INF, requests)), busy, commands)
+    return Sample(requests, ((0.01, 0.0), (0.02, requests), (0.05, requests), (INF, requests)), busy, submissions)
 
 
 def full(rate: float = 100.0, busy: float = 0.002, pods: int = 2, ready: int = 2) -> Window:
@@ -101,10 +101,11 @@ def test_what_a_service_shows_is_read_again(durations: list[int]) -> None:
     metrics.counted("trade2026_event_loop_cpu_seconds_total", "x", lambda: 2.0)
     metrics.gauge("process_cpu_seconds", "x", lambda: 1.0)
     metrics.gauge("process_cpu_limit_cores", "x", lambda: 0.25)
-    metrics.counted("trade2026_commands_total", "x", lambda: 7, service="oms", partition="3")
+    metrics.counted("trade2026_submissions_total", "x", lambda: 7, service="oms", partition="3")
+    metrics.counted("trade2026_commands_total", "x", lambda: 14, service="oms", partition="3")
     metrics.gauge("trade2026_commands_waiting", "x", lambda: 2, service="oms", partition="3")
     found = read_sample(metrics.text("oms"), "oms")
-    assert (found.requests, found.busy_seconds, found.commands, found.waiting) == (len(durations), 4.0, {"3": 7}, 2)
+    assert (found.requests, found.busy_seconds, found.submissions, found.waiting) == (len(durations), 4.0, {"3": 7}, 1)
     window = Window(0.05, 0.99)
     window.add(0.0, 0.0, {"a": Sample(0, tuple((limit, 0.0) for limit, _ in found.within), 0.0)}, 1)
     window.add(5.0, 5.0, {"a": found}, 1)
