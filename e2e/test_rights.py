@@ -26,7 +26,7 @@ STACKS = {
     "autoscaling/horizontalpodautoscalers": MADE,
     "networking.k8s.io/networkpolicies": MADE,
     "policy/poddisruptionbudgets": MADE,
-    "secrets": "get list watch create update delete",
+    "secrets": "get list watch create update patch delete",
     "pods": "get list watch",
     "discovery.k8s.io/endpointslices": "get list watch",
     "events": "get create patch",

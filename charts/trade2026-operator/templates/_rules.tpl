@@ -16,7 +16,7 @@
 # label or by a name's beginning, so who may watch these may read all of a namespace: `rbac.scope: namespace` bounds it.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get, list, watch, create, update, delete]
+  verbs: [get, list, watch, create, update, patch, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
