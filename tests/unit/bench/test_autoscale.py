@@ -1,0 +1,77 @@
+"""The model of the autoscaler does what its documentation says, and the model of the service what a queue does."""
+
+import math
+
+import numpy as np
+import pytest
+from bench.autoscale.hpa import AverageValue, Behavior, Hpa, Ratio
+from bench.autoscale.plant import LIMITS, STEP_SECONDS, Nature, Plant, counted
+from bench.autoscale.plot import drawn
+from bench.autoscale.signals import Ours
+from bench.autoscale.simulate import load, run
+
+from trade2026_operator.slo.demand import Objective
+
+FREE = Behavior(up_percent=1e6, down_stabilization=0, down_percent=100)
+
+
+@pytest.mark.parametrize(
+    ("metric", "replicas", "ready", "wanted"),
+    [
+        (AverageValue(2.4), 2, 2, 3),
+        (AverageValue(2.1), 2, 2, 2),  # a tenth is tolerated
+        (AverageValue(24), 22, 22, 22),  # where a metric that is cut gets stuck
+        (AverageValue(60), 22, 22, 24),  # and one that is not does not
+        (Ratio(1.5), 4, 4, 6),
+        (Ratio(1.5), 8, 4, 6),  # of those that are ready
+        (Ratio(1.5, counts_unready=True), 8, 4, 8),  # the others will help
+        (Ratio(0.5), 4, 4, 2),
+        (None, 7, 7, 7),
+    ],
+)
+def test_how_many_are_wanted(metric: AverageValue | Ratio | None, replicas: int, ready: int, wanted: int) -> None:
+    assert Hpa(1, 24, FREE).decided(0.0, metric, replicas, ready) == wanted
+
+
+def test_it_grows_at_most_twofold_or_by_four_and_shrinks_by_one_a_minute_after_five() -> None:
+    hpa, replicas, trail = Hpa(1, 24, Behavior()), 3, []
+    for sync in range(4):
+        replicas = hpa.decided(15.0 * sync, AverageValue(24), replicas, replicas)
+        trail.append(replicas)
+    assert trail == [7, 14, 24, 24]
+    down = {}
+    for sync in range(4, 60):
+        replicas = hpa.decided(15.0 * sync, AverageValue(1), replicas, replicas)
+        down[15 * sync] = replicas
+    assert down[330] == 24 and down[360] < 24
+    assert all(down[at] - down[at + 60] <= 3 for at in range(360, 600, 60))
+
+
+def test_a_queue_is_a_queue() -> None:
+    """One server, exponential times: the time in it is exponential, too, with the mean 1 / (mu - rate)."""
+    plant = Plant(Nature(service_seconds=0.01, spread=1.0), np.random.default_rng(1), replicas=4)
+    seen = [plant.step(240.0, STEP_SECONDS * (n + 1), 0.0) for n in range(200)]
+    latencies = np.concatenate([each.latencies for each in seen[20:]])
+    assert np.quantile(latencies, 0.99) == pytest.approx(math.log(100) / (100 - 60), rel=0.15)
+    assert sum(each.busy_seconds for each in seen) == pytest.approx(0.6 * 4 * STEP_SECONDS * 200, rel=0.05)
+
+
+def test_work_is_neither_lost_nor_doubled_while_replicas_come_and_go() -> None:
+    plant = Plant(Nature(start_seconds=5.0), np.random.default_rng(2), replicas=2)
+    answered = 0
+    for number in range(100):
+        now = STEP_SECONDS * (number + 1)
+        answered += len(plant.step(150.0 if number < 60 else 0.0, now, 0.0).latencies)
+        plant.scale(2 + number % 3, now)
+    assert answered == pytest.approx(150 * STEP_SECONDS * 60, rel=0.02)
+    assert counted(np.array([0.001, 0.2, 100.0]))[-1] == 3 and len(LIMITS) == len(counted(np.array([])))
+
+
+def test_a_run_is_the_same_under_the_same_seed_and_can_be_drawn() -> None:
+    outcomes = [run(Ours(Objective(0.15)), Nature(), load(3, 600), 3, 0.15) for _ in range(2)]
+    assert outcomes[0] == outcomes[1] and 1 <= outcomes[0].replicas <= 24
+    rows = [
+        {"nature": "a", "family": family, "violated": 0.1, "replicas": 3.0}
+        for family in ("objective", "cpu", "p99", "lag")
+    ]
+    assert drawn(rows, ["a"]).startswith("<svg")
