@@ -19,6 +19,8 @@ from e2e.desk import ROOT, Desk
 from e2e.installed import RELEASE, Installed, apply, forget, revisions, until_led
 from e2e.prober import Prober, probing
 
+from trade2026 import __version__
+
 soak = pytest.mark.skipif(os.environ.get("E2E_FAULTS") != "all", reason="part of `make soak`, or E2E_FAULTS=all")
 QUIET_SECONDS = 12.0
 """So long nothing may be written for it to be said that two operators don't fight."""
@@ -162,8 +164,9 @@ def test_the_image_and_the_probe_are_broken_by_hand(desk: Desk, prober: Prober) 
 @soak
 def test_an_image_that_is_not_there_is_told_and_taken_back(desk: Desk, prober: Prober) -> None:
     wanted = desk.get("ts", "desk")["spec"].get("version")
-    desk.kubectl("patch", "ts", "desk", "--type=merge", "-p", '{"spec":{"version":"9.9.9"}}')
-    wait_for("it says what is wrong", lambda: "9.9.9" in desk.condition("Stalled")["message"])
+    missing = f"{__version__}-missing"
+    desk.kubectl("patch", "ts", "desk", "--type=merge", "-p", json.dumps({"spec": {"version": missing}}))
+    wait_for("it says what is wrong", lambda: missing in desk.condition("Stalled")["message"])
     desk.kubectl("patch", "ts", "desk", "--type=merge", "-p", json.dumps({"spec": {"version": wanted}}))
 
 

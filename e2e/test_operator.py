@@ -1,65 +1,21 @@
 """The operator on a real cluster: a manifest becomes a desk that runs, heals and goes, and a new operator disturbs none."""
 
-import contextlib
 import json
-import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e.beside import Operator, operator_of
 from e2e.cluster import Cluster, wait_for
-from e2e.desk import ROOT, Desk, manifest
+from e2e.desk import Desk, manifest
 
 from trade2026_operator.helm.releases import keys_name
 
 
-class Operator:
-    """An operator of one namespace, as a process beside the cluster."""
-
-    def __init__(self, cluster: Cluster, namespace: str, log: Path) -> None:
-        self.cluster, self.namespace, self.log = cluster, namespace, log
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, identity: str, *more: str) -> "subprocess.Popen[bytes]":
-        """Start one, with more options perhaps; it leads as soon as no other does."""
-        helm = shutil.which("helm", path=self.cluster.environment()["PATH"])
-        repository, _, _ = self.cluster.image.rpartition(":")
-        words = ["--kubeconfig", str(self.cluster.kubeconfig), "--namespace", self.namespace, "--helm", str(helm)]
-        words += ["--lease", f"{self.namespace}/operator", "--identity", identity]
-        words += ["--stack-image", repository, "--stack-pull-policy", "Never", "--stack-storage-size", "1Gi"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "services"), str(ROOT / "operators")])}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "trade2026_operator", *words, *more], env=environment, stdout=log, stderr=log
-            )
-        return self.process
-
-    def kill(self) -> None:
-        """kill -9."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
 @pytest.fixture
 def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    for crd in sorted((ROOT / "crds").glob("tradingstacks.*.yaml")):
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
-    made = Operator(cluster, namespace, tmp_path / "operator.log")
-    try:
-        yield made
-    except BaseException as error:
-        error.add_note(made.log.read_text()[-4_000:])
-        raise
-    finally:
-        made.kill()
-        patch = '{"metadata":{"finalizers":null}}'
-        with contextlib.suppress(AssertionError):
-            cluster.kubectl("patch", "ts", "desk", "-n", namespace, "--type=merge", "-p", patch)
+    yield from operator_of(cluster, namespace, tmp_path / "operator.log")
 
 
 def test_a_manifest_becomes_a_desk_that_trades_heals_outlives_its_operator_and_goes(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.beside import Operator
 from e2e.cluster import Cluster, wait_for
 from e2e.scaling import RELEASE, Load, Measuring, Source, objects_of, values_of
-from e2e.test_operator import Operator
 
 from trade2026.local.cluster.place import NODE_IP
 from trade2026_operator.helm.releases import REPLICAS_METRIC

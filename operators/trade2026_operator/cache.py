@@ -1,6 +1,8 @@
 """What watches have told of every stack: nothing is asked of the API server to look at one."""
 
+import pickle
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -38,6 +40,8 @@ class Cache:
         self._changed, self._time = changed, time
         self._children: dict[Key, dict[Ref, Child]] = {}
         self._records: dict[Key, dict[Ref, Record]] = {}
+        self._contents: dict[Key, dict[str, bytes]] = {}
+        """Of revisions that were read: packed, for they are looked at seldom."""
         self._settled: dict[Key, dict[Ref, Settled]] = {}
         self._refused: dict[Key, dict[Ref, tuple[float, Refusal]]] = {}
         self._scaling: dict[Key, tuple[Observation, ...]] = {}
@@ -55,7 +59,7 @@ class Cache:
         """It is deleted; what is left of it is nobody's."""
         key = _key(manifest)
         self.stacks.pop(key, None)
-        for known in (self._children, self._records, self._settled, self._refused):
+        for known in (self._children, self._records, self._settled, self._refused, self._contents):
             known.pop(key, None)
         self.cancelled.discard(key)
         self._scaling.pop(key, None)
@@ -121,11 +125,20 @@ class Cache:
         if key in self.stacks:
             self._changed(key)
 
-    def observed(self, key: Key) -> Observed:
-        """All that is known of a stack."""
+    def read(self, key: Key, content: str, manifests: tuple[Manifest, ...]) -> None:
+        """The objects of a revision were read."""
+        self._contents.setdefault(key, {})[content] = zlib.compress(pickle.dumps(manifests))
+
+    def records(self, key: Key) -> dict[str, list[Record]]:
+        """By release, the oldest first."""
         by_release: dict[str, list[Record]] = {}
         for record in sorted(self._records.get(key, {}).values(), key=lambda record: record.revision):
             by_release.setdefault(record.name, []).append(record)
+        return by_release
+
+    def observed(self, key: Key) -> Observed:
+        """All that is known of a stack."""
+        by_release = self.records(key)
         children: Mapping[Ref, Child] = self._children.get(key, {})
         believed_since = self._time() - REFUSAL_SECONDS
         refused = {ref: why for ref, (at, why) in self._refused.get(key, {}).items() if at > believed_since}
@@ -137,7 +150,16 @@ class Cache:
             orders_cancelled=key in self.cancelled,
             refused=refused,
             scaling=self._scaling.get(key),
+            contents=self._contents_of(key, by_release),
         )
+
+    def _contents_of(self, key: Key, records: Mapping[str, list[Record]]) -> dict[str, tuple[Manifest, ...]]:
+        """What was read of revisions that are still there; the rest is forgotten."""
+        there = {record.content for each in records.values() for record in each}
+        kept = self._contents.get(key, {})
+        for content in kept.keys() - there:
+            del kept[content]
+        return {content: pickle.loads(zlib.decompress(packed)) for content, packed in kept.items()}
 
     def _child(self, key: Key, manifest: Manifest) -> Child:
         """An object as it is kept. `managedFields` are most of it, and are looked at once."""

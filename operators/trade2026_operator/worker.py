@@ -9,8 +9,11 @@ from typing import Any
 
 from opentelemetry.trace import NoOpTracer, Tracer
 
+from trade2026 import __version__
+from trade2026_operator.asked import running
 from trade2026_operator.cache import Cache, manager_of
 from trade2026_operator.desired import Builder
+from trade2026_operator.helm.manifests import owned, parse
 from trade2026_operator.helm.records import Record, RecordUnreadable, from_secret, to_secret
 from trade2026_operator.keys import keys_secret
 from trade2026_operator.kube import Conflict, Kube, Refused
@@ -106,11 +109,12 @@ class Worker:
 
     async def _wanted(self, key: Key, stack: Manifest) -> Desired:
         """What the manifest asks for, rendered once for each of its versions."""
-        digest = digest_of({"metadata": {"name": key.name}, "spec": stack["spec"]})
+        now = running(self.cache.records(key), stack["spec"].get("version", __version__))
+        digest = digest_of({"metadata": {"name": key.name}, "spec": stack["spec"], "beside": str(now)})
         known = self._wants.get(key, digest)
         if known is None:
             with self._tracer.start_as_current_span("render"):
-                known = await asyncio.to_thread(self.builder.desired, stack)
+                known = await asyncio.to_thread(self.builder.desired, stack, now)
             self._wants.put(key, digest, known)
             self._planned(key, stack, known)
         return known
@@ -130,6 +134,8 @@ class Worker:
                     await self.kube.delete(ref, uid)
                 case do.WriteRecord():
                     await self._write_record(key, step)
+                case do.ReadRecord(secret):
+                    await self._read_record(key, secret)
                 case do.DropRecord(secret):
                     await self.kube.delete(Ref("v1", "Secret", key.namespace, secret))
                 case do.SetFinalizer(present):
@@ -166,13 +172,19 @@ class Worker:
         record = step.record
         before = await self.kube.get(Ref("v1", "Secret", record.namespace, record.secret_name))
         if record.summary_of:
-            record = record.completed(_whole(before))
+            like = Ref("v1", "Secret", record.namespace, step.like or record.secret_name)
+            record = record.completed(_whole(await self.kube.get(like) if step.like else before))
         secret = to_secret(record, self._now(), {STACK_LABEL: key.name})
         if before is None:
             self.cache.recorded(key, await self.kube.create(secret))
             return
         secret["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
         self.cache.recorded(key, await self.kube.replace(secret))
+
+    async def _read_record(self, key: Key, secret: str) -> None:
+        record = _whole(await self.kube.get(Ref("v1", "Secret", key.namespace, secret)))
+        manifests = owned(parse(record.manifest), record.name, record.namespace)
+        self.cache.read(key, record.content, tuple(manifests))
 
     async def _hold(self, stack: Manifest, present: bool) -> None:
         meta = stack["metadata"]

@@ -12,7 +12,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -25,6 +25,8 @@ WRITTEN_BY = "trade2026.io/written-by"
 """Annotation of a record that the operator wrote. Helm hands down a release's labels to the records that a person's
 commands make, but no annotations: so what lacks it is a person's."""
 OPERATOR = "trade2026-operator"
+ORIGIN = "trade2026.io/origin"
+"""Annotation of a record of the operator's: `Origin` as JSON."""
 RECORD_BYTES_MAX = 1_000_000
 """The API server takes no larger object."""
 
@@ -53,6 +55,21 @@ class RecordUnreadable(ValueError):
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a revision was made of: what the operator knows of it beyond what Helm keeps."""
+
+    inputs: tuple[str, ...] = ()
+    """Hashes of what people had asked for, the newest last: a change that makes no difference to a release is only
+    noted here."""
+    version: str = ""
+    """Of the platform."""
+    event_format: int = 0
+    """That its writers write; 0: not known."""
+    instead_of: str = ""
+    """What a revision that the operator has gone back to stands in for: the input that has failed."""
+
+
+@dataclass(frozen=True)
 class Record:
     """One revision of a release."""
 
@@ -72,6 +89,7 @@ class Record:
     rollback_revision: int = 0
     """To which revision this one goes back; 0 for one that does not."""
     by_operator: bool = True
+    origin: Origin = Origin()
     summary_of: str = ""
     """Of a summary, which has no chart, values and manifest: the `content` of the whole."""
 
@@ -90,8 +108,8 @@ class Record:
         return replace(self, chart={}, values={}, manifest="", summary_of=self.content)
 
     def completed(self, whole: "Record") -> "Record":
-        """This summary, with what it leaves out from the record as it was read."""
-        return replace(whole, status=self.status, description=self.description)
+        """This summary, with what it leaves out from a record as it was read."""
+        return replace(self, chart=whole.chart, values=whole.values, manifest=whole.manifest, summary_of="")
 
 
 def content_of(chart: dict[str, Any], values: dict[str, Any], manifest: str) -> str:
@@ -135,7 +153,7 @@ def to_secret(record: Record, modified_at: datetime, labels: dict[str, str] | No
         "labels": {**(labels or {}), **own},
     }
     if record.by_operator:
-        metadata["annotations"] = {WRITTEN_BY: OPERATOR}
+        metadata["annotations"] = {WRITTEN_BY: OPERATOR, ORIGIN: json.dumps(asdict(record.origin))}
     return {"apiVersion": "v1", "kind": "Secret", "type": SECRET_TYPE, "metadata": metadata, "data": {"release": data}}
 
 
@@ -163,6 +181,7 @@ def from_secret(secret: Manifest) -> Record:
             description=info.get("description", ""),
             rollback_revision=int(info.get("rollback_revision", 0)),
             by_operator=annotations.get(WRITTEN_BY) == OPERATOR,
+            origin=_origin(annotations.get(ORIGIN, "{}")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, zlib.error) as error:
         raise RecordUnreadable(f"the Secret {metadata.get('name')} holds no record of a release: {error!r}") from error
@@ -208,6 +227,17 @@ def _decode(data: str) -> dict[str, Any]:
     except binascii.Error as error:
         raise ValueError(f"no base64 in base64: {error}") from error
     return json.loads(gzip.decompress(inner) if inner[:3] == b"\x1f\x8b\x08" else inner)
+
+
+def _origin(text: str) -> Origin:
+    """What is missing or new in it, from an operator of another version, does no harm."""
+    said: dict[str, Any] = json.loads(text)
+    return Origin(
+        inputs=tuple(said.get("inputs", ())),
+        version=said.get("version", ""),
+        event_format=said.get("event_format", 0),
+        instead_of=said.get("instead_of", ""),
+    )
 
 
 def _text(when: datetime) -> str:

@@ -161,7 +161,7 @@ def _values(
         "component": component,
         "image": {
             "repository": cluster.image_repository,
-            "tag": planned.version,
+            "tag": planned.version.replace("+", "_"),  # a tag has no plus; Helm writes its own versions so
             "pullPolicy": cluster.pull_policy,
             "pullSecrets": list(cluster.pull_secrets),
         },

@@ -11,11 +11,13 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from trade2026_operator.helm.records import Record, Status, content_of, superseded
+from trade2026_operator.helm.records import Origin, Record, Status, content_of, superseded
 
 KEPT_MAX = 5
 """Revisions of a release that are kept, the newest among them."""
 DESCRIPTION_MAX = 256
+INPUTS_MAX = 8
+"""Inputs that are noted of a revision: as many changes in a row, none of which changes it."""
 
 
 class Standing(StrEnum):
@@ -92,11 +94,15 @@ class Wanted:
     values: dict[str, Any]
     manifest: str
     description: str
+    origin: Origin = Origin()
+    """With one input: what is asked for now."""
+    summary_of: str = ""
+    """Of what a revision has already, and is not to be written again: its content."""
 
     @cached_property
     def content(self) -> str:
         """See `records.content_of`."""
-        return content_of(self.chart, self.values, self.manifest)
+        return self.summary_of or content_of(self.chart, self.values, self.manifest)
 
 
 @dataclass(frozen=True)
@@ -114,14 +120,11 @@ def is_as_wanted(record: Record, wanted: Wanted) -> bool:
 
 def begun(records: Sequence[Record], wanted: Wanted, now: datetime) -> Record:
     """The next revision, before its objects are applied. One that was interrupted is begun again under its number."""
-    newest = records[-1] if records else None
-    again = newest is not None and newest.by_operator and newest.status.is_pending
-    revision = 1 if newest is None else newest.revision if again else newest.revision + 1
     upgrades = any(record.status in (Status.DEPLOYED, Status.SUPERSEDED) for record in records)
     return Record(
         name=wanted.name,
         namespace=wanted.namespace,
-        revision=revision,
+        revision=_next(records),
         status=Status.PENDING_UPGRADE if upgrades else Status.PENDING_INSTALL,
         chart=wanted.chart,
         values=wanted.values,
@@ -129,7 +132,46 @@ def begun(records: Sequence[Record], wanted: Wanted, now: datetime) -> Record:
         first_deployed=records[0].first_deployed if records else now,
         last_deployed=now,
         description=wanted.description[:DESCRIPTION_MAX],
+        origin=wanted.origin,
     )
+
+
+def gone_back(records: Sequence[Record], to: Record, instead_of: str, now: datetime) -> Record:
+    """The next revision where the operator goes back to an earlier one, whose content it has.
+
+    Args:
+        instead_of: The input that has failed.
+    """
+    return replace(
+        to,
+        revision=_next(records),
+        status=Status.PENDING_ROLLBACK,
+        last_deployed=now,
+        description=f"back to revision {to.revision} by itself",
+        rollback_revision=to.revision,
+        by_operator=True,
+        origin=replace(to.origin, instead_of=instead_of),
+    )
+
+
+def heeded(record: Record, asked: str) -> Record | None:
+    """A revision that is also what is asked for now, as it is then; None where that is noted already.
+
+    Args:
+        asked: The input.
+    """
+    origin = record.origin
+    inputs = origin.inputs if asked in origin.inputs else (*origin.inputs, asked)[-INPUTS_MAX:]
+    noted = replace(origin, inputs=inputs, instead_of="")
+    return None if noted == origin else replace(record, origin=noted)
+
+
+def _next(records: Sequence[Record]) -> int:
+    """The number of the revision to be begun: one of ours that was interrupted is begun again under its own."""
+    newest = records[-1] if records else None
+    if newest is None:
+        return 1
+    return newest.revision if newest.by_operator and newest.status.is_pending else newest.revision + 1
 
 
 def finished(records: Sequence[Record], pending: Record) -> Writes:

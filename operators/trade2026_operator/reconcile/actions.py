@@ -41,9 +41,18 @@ class Delete:
 
 @dataclass(frozen=True)
 class WriteRecord:
-    """Write Helm's record of a revision."""
+    """Write Helm's record of a revision; of a summary, what it leaves out is read first."""
 
     record: Record
+    like: str = ""
+    """Secret of the revision whose content a summary has; empty: its own."""
+
+
+@dataclass(frozen=True)
+class ReadRecord:
+    """Read what a revision consists of, which is not kept: nothing else can be decided before."""
+
+    secret: str
 
 
 @dataclass(frozen=True)
@@ -82,16 +91,8 @@ class Say:
 
 
 Action = (
-    Apply
     | KeepReplicas
-    | MakeKeys
-    | Delete
-    | WriteRecord
-    | DropRecord
-    | CancelOrders
-    | SetFinalizer
-    | PatchStatus
-    | Say
+    Apply | MakeKeys | Delete | WriteRecord | ReadRecord | DropRecord | CancelOrders | SetFinalizer | PatchStatus | Say
 )
 
 

@@ -12,7 +12,19 @@ class Readiness(NamedTuple):
     why: str = ""
     failed: bool = False
     """Waiting alone will not help."""
+    reason: str = "NotReady"
+    """Of one that is not ready, in a word."""
 
+
+_REASONS = {
+    "ErrImagePull": "ImagePull",
+    "ImagePullBackOff": "ImagePull",
+    "ErrImageNeverPull": "ImagePull",
+    "InvalidImageName": "ImagePull",
+    "CrashLoopBackOff": "CrashLoop",
+}
+_CRASHES_MIN = 3
+"""After so many a container crashes again and again."""
 
 READY = Readiness(True)
 
@@ -57,7 +69,8 @@ def of_pod(manifest: Manifest) -> Readiness:
     status, name = manifest.get("status") or {}, manifest["metadata"]["name"]
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return Readiness(False, f"pod {name} can't be scheduled: {condition.get('message', '')}")
+            said = f"pod {name} can't be scheduled: {condition.get('message', '')}"
+            return Readiness(False, said, reason="Unschedulable")
     for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         state = each.get("state") or {}
         waiting, ended = (
@@ -66,7 +79,13 @@ def of_pod(manifest: Manifest) -> Readiness:
         )
         if waiting and waiting.get("reason") not in ("ContainerCreating", "PodInitializing"):
             said = waiting.get("message") or (f"exit code {ended['exitCode']}" if ended else "")
-            return Readiness(False, f"{each['name']} in pod {name}: {waiting['reason']}: {said}".rstrip(": "), True)
+            reason = waiting.get("reason", "Waiting")
+            why = f"{each['name']} in pod {name}: {reason}: {said}"
+            return Readiness(False, why.rstrip(": "), True, _REASONS.get(reason, reason))
+        if not each.get("ready") and ended and ended.get("exitCode") and each.get("restartCount"):
+            times = each["restartCount"]
+            why = f"{each['name']} in pod {name} ended with exit code {ended['exitCode']}, and was restarted {times} times"
+            return Readiness(False, why, times >= _CRASHES_MIN, "CrashLoop")
     behind = [each["name"] for each in status.get("containerStatuses") or [] if not each.get("ready")]
     if behind:
         return Readiness(False, f"{', '.join(behind)} in pod {name} {'are' if behind[1:] else 'is'} starting")

@@ -5,10 +5,11 @@ not ready yet is said, and the next event asks again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from trade2026_operator.helm.records import SECRET_TYPE, Record, Status, superseded
-from trade2026_operator.helm.revisions import begun, finished, in_words, standing
+from trade2026_operator.helm.revisions import begun, failed, finished, gone_back, heeded, in_words, standing
 from trade2026_operator.reconcile.actions import (
     Action,
     Apply,
@@ -18,6 +19,7 @@ from trade2026_operator.reconcile.actions import (
     KeepReplicas,
     MakeKeys,
     PatchStatus,
+    ReadRecord,
     Say,
     SetFinalizer,
     Steps,
@@ -25,12 +27,15 @@ from trade2026_operator.reconcile.actions import (
 )
 from trade2026_operator.reconcile.ignoring import pointers_of, with_others
 from trade2026_operator.reconcile.objects import GROUP, Manifest, Ref, digest_of, ref_of
+from trade2026_operator.reconcile.readiness import Readiness
+from trade2026_operator.reconcile.rollout import Course, course
 from trade2026_operator.reconcile.state import Child, Desired, Observed, ReleaseWanted
-from trade2026_operator.reconcile.status import Found, status_of
+from trade2026_operator.reconcile.status import Found, of_release, status_of
 
 FINALIZER = f"{GROUP}/cleanup"
 PAUSED_ANNOTATION = f"{GROUP}/paused"
 _ASK_REFUSED_SECONDS = 31.0
+_ASK_READ_SECONDS = 0.0
 _ASK_AGAIN_SECONDS = 5.0
 """While something is under way that no watch tells of."""
 _ORDER = (
@@ -68,15 +73,22 @@ def reconcile(observed: Observed, desired: Desired, now: datetime) -> Steps:
     if desired.fault:
         return _told(observed, desired, Found(fault=desired.fault), steps, moment)
     policy = observed.stack["spec"].get("driftPolicy", "Correct")
-    found = Found()
+    theirs = _peoples(observed, desired)
+    way = course(desired, observed, theirs, lambda release: _look_at(release, observed), now)
+    if way.missing:
+        return Steps(tuple(map(ReadRecord, way.missing)), _ASK_READ_SECONDS)
+    asked, desired = desired, replace(desired, releases=way.releases)
+    found = Found(by_people=[f"{name}: {why}" for name, why in theirs.items()], course=way)
     if desired.keys is not None and desired.keys not in observed.children:
         steps.append(MakeKeys())
     for manifest in _in_order(desired.objects):
         steps += _applied(manifest, observed, policy, found)
     for release in desired.releases:
-        steps += _release(release, observed, policy, found, now)
+        if release.name not in theirs:
+            steps += _release(release, way, asked.input, observed, policy, found, now)
+    steps += _given_up(way, observed)
     steps += _pruned(observed, desired)
-    return _told(observed, desired, found, steps, moment)
+    return _told(observed, desired, found, steps, moment, way.again_after)
 
 
 def is_paused(stack: Manifest) -> bool:
@@ -121,31 +133,80 @@ def _handed_over(manifest: Manifest, observed: Observed) -> list[Action]:
     return [KeepReplicas(ref, count)] if count > 1 and scaler not in observed.children else []
 
 
-def _release(release: ReleaseWanted, observed: Observed, policy: str, found: Found, now: datetime) -> Iterator[Action]:
-    """A release's objects, between the two records of its revision."""
+def _peoples(observed: Observed, desired: Desired) -> dict[str, str]:
+    """Releases that a person has changed with Helm, and how: they are left so until something else is asked for."""
+    found: dict[str, str] = {}
+    for release in desired.releases:
+        records = list(observed.records.get(release.name, ()))
+        how = standing(records, made=_was_made(observed.stack, release.name))
+        stands = release.name not in (observed.stack["spec"].get("driftReleases") or [])
+        if how.is_a_persons and stands and not _is_new(observed.stack, records, desired.input):
+            found[release.name] = in_words(how, records)
+    return found
+
+
+def _look_at(release: ReleaseWanted, observed: Observed) -> Readiness:
+    """Whether a release does what it is for; one of which the API server has refused something does not."""
+    for manifest in release.manifests:
+        if (refusal := observed.refused.get(ref_of(manifest))) is not None:
+            return Readiness(False, f"{ref_of(manifest)}: {refusal.message}", True, "ObjectRefused")
+    return of_release(release, observed)
+
+
+def _release(
+    release: ReleaseWanted,
+    way: Course,
+    asked: str,
+    observed: Observed,
+    policy: str,
+    found: Found,
+    now: datetime,
+) -> Iterator[Action]:
+    """A release's objects, between the two records of its revision; none is begun while its turn has not come."""
     records = list(observed.records.get(release.name, ()))
-    how = standing(records, made=_was_made(observed.stack, release.name))
-    stands = release.name not in (observed.stack["spec"].get("driftReleases") or [])
-    if how.is_a_persons and stands and not _is_new_spec(observed.stack):
-        found.by_people.append(f"{release.name}: {in_words(how, records)}")
-        return
     pending = records[-1] if records and _says(records[-1], release) else None
-    if pending is None:
+    before = way.back.get(release.name)
+    if pending is None and before is not None:
+        pending = gone_back(records, before, asked, now)
+        yield WriteRecord(pending, like=before.secret_name)
+    elif pending is None and release.name not in way.held:
         pending = begun(records, release.record, now)
+        yield WriteRecord(pending)
+    elif pending is not None and (noted := _noted(pending, release, way, asked)) is not None:
+        pending = noted
         yield WriteRecord(pending)
     applies = [
         step for manifest in _in_order(release.manifests) for step in _applied(manifest, observed, policy, found)
     ]
     yield from applies
+    if pending is None:
+        return
     if pending.status is Status.DEPLOYED:
         yield from (WriteRecord(superseded(old)) for old in records[:-1] if old.status is Status.DEPLOYED)
         return
-    if any(isinstance(step, Apply) for step in applies):
+    if any(isinstance(step, Apply) for step in applies) or way.failure is not None:
         return
-    if found.is_ready(release.manifests, observed.children):
+    refused = any(ref_of(manifest) in observed.refused for manifest in release.manifests)
+    if not refused and found.is_ready(release.manifests, observed.children):
         ended = finished(records, pending)
         yield from map(WriteRecord, ended.written)
         yield from map(DropRecord, ended.deleted)
+
+
+def _noted(record: Record, release: ReleaseWanted, way: Course, asked: str) -> Record | None:
+    """A revision that is as good for what is asked for now, as it is once that is noted; None if it is, or is not so."""
+    is_held = release.name in way.held or bool(way.rolled_back.status)
+    return None if is_held else heeded(record, asked)
+
+
+def _given_up(way: Course, observed: Observed) -> Iterator[Action]:
+    """A change that has failed is recorded, and from that record on all releases go back."""
+    if way.failure is None:
+        return
+    records = observed.records[way.failure.release]
+    said = f"{way.failure.reason}: {way.failure.why}"
+    yield Say("RollingBack", said, is_warning=True)
+    yield from map(WriteRecord, failed(records, records[-1], said).written)
 
 
 def _says(record: Record, release: ReleaseWanted) -> bool:
@@ -160,9 +221,11 @@ def _was_made(stack: Manifest, release: str) -> bool:
     return any(service["release"] == release and service.get("revision") for service in services)
 
 
-def _is_new_spec(stack: Manifest) -> bool:
-    """Whether the spec has changed since it was last acted on."""
-    return (stack.get("status") or {}).get("observedGeneration") != stack["metadata"]["generation"]
+def _is_new(stack: Manifest, records: Sequence[Record], asked: str) -> bool:
+    """Whether the spec has changed since it was last acted on, for a release at least: its turn may come late."""
+    ours = [record for record in records if record.by_operator]
+    unheard = bool(ours) and asked not in ours[-1].origin.inputs
+    return unheard or (stack.get("status") or {}).get("observedGeneration") != stack["metadata"]["generation"]
 
 
 def _pruned(observed: Observed, desired: Desired) -> list[Action]:

@@ -40,6 +40,10 @@ class Desired:
     keys: Ref | None = None
     """The Secret with the stack's keys: made if there is none, and never changed."""
     fault: str = ""
+    input: str = ""
+    """Hash of what a person has asked for (`asked.input_of`), whatever an operator makes of it."""
+    deadline_seconds: float = 600.0
+    """Without progress for so long, a roll-out has failed."""
 
 
 class Child(NamedTuple):
@@ -78,6 +82,7 @@ class Observed:
         orders_cancelled: Of a stack that is being deleted: whether its working orders are known to be cancelled.
         refused: What the API server did not take.
         scaling: Conditions of what scales by its objectives; None while nobody has looked, empty where nothing scales.
+        contents: The objects of revisions that were read, by the revision's content.
     """
 
     stack: Manifest
@@ -87,3 +92,4 @@ class Observed:
     orders_cancelled: bool = False
     refused: Mapping[Ref, Refusal] = field(default_factory=dict[Ref, Refusal])
     scaling: Sequence[Observation] | None = None
+    contents: Mapping[str, tuple[Manifest, ...]] = field(default_factory=dict[str, tuple[Manifest, ...]])

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trade2026_operator.helm.records import Status
 from trade2026_operator.helm.revisions import is_as_wanted
 from trade2026_operator.reconcile.conditions import Observation, merged
 from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of, ref_of
 from trade2026_operator.reconcile.readiness import READY, Readiness, of_pod, readiness_of
+from trade2026_operator.reconcile.rollout import NOT_ROLLED_BACK, UNKNOWN, Course
 from trade2026_operator.reconcile.state import Child, Desired, Observed, ReleaseWanted
 
 _WORDS_MAX = 1_000
@@ -31,6 +33,8 @@ class Found:
     by_people: list[str] = field(default_factory=list[str])
     """Releases that a person has changed with Helm."""
     changing: list[Manifest] = field(default_factory=list[Manifest])
+    course: Course | None = None
+    """How far a change is; None where nothing may be changed."""
 
     def is_ready(self, manifests: Iterable[Manifest], children: Mapping[Ref, Child]) -> bool:
         """Whether every object is there and does what it is for."""
@@ -49,7 +53,10 @@ def status_of(observed: Observed, desired: Desired, found: Found, moment: str) -
         services = before.get("services", [])
     ready = sum(1 for service in services if not _is_behind(service))
     acted = found.paused or bool(found.ending)
+    reached = {service.get("version", "") for service in services}
+    is_final = found.course is not None and found.course.is_final
     return {
+        "version": reached.pop() if is_final and len(reached) == 1 else before.get("version", ""),
         "observedGeneration": before.get("observedGeneration", 0) if acted else generation,
         "servicesReady": f"{ready}/{len(services)}",
         "services": services,
@@ -60,7 +67,7 @@ def status_of(observed: Observed, desired: Desired, found: Found, moment: str) -
 
 
 def _service(name: str, release: ReleaseWanted, observed: Observed) -> dict[str, Any]:
-    readiness = _of_release(release, observed)
+    readiness = of_release(release, observed)
     records = observed.records.get(release.name)
     ready, desired = _replicas(release, observed)
     said = {"name": name, "release": release.name, "ready": ready if readiness.ready else 0, "desired": desired}
@@ -68,6 +75,8 @@ def _service(name: str, release: ReleaseWanted, observed: Observed) -> dict[str,
         said["ready"] = min(ready, desired - 1)
     if records:
         said["revision"] = records[-1].revision
+        if version := next((each.origin.version for each in reversed(records) if each.status is Status.DEPLOYED), ""):
+            said["version"] = version
     return said if readiness.ready else {**said, "message": readiness.why[:_WORDS_MAX]}
 
 
@@ -91,12 +100,14 @@ def _observations(
     observed: Observed, desired: Desired, found: Found, services: list[dict[str, Any]]
 ) -> list[Observation]:
     waiting = next(
-        (_of_release(one, observed) for one in desired.releases if not _of_release(one, observed).ready), READY
+        (of_release(one, observed) for one in desired.releases if not of_release(one, observed).ready), READY
     )
     drift = [*found.by_people, *found.drifted]
+    stack_conditions = (observed.stack.get("status") or {}).get("conditions") or []
     return [
         _ready(found, services, waiting),
         _reconciling(found, waiting),
+        *_rollout(stack_conditions, found),
         _stalled(found, waiting),
         _released(observed, desired, found),
         Observation("Drifted", True, "HumanRelease" if found.by_people else "Changed", "; ".join(drift)[:_WORDS_MAX])
@@ -141,13 +152,35 @@ def _ready(found: Found, services: list[dict[str, Any]], waiting: Readiness) -> 
     return Observation("Ready", False, "ServicesNotReady", f"waiting for {', '.join(behind)}: {why}"[:_WORDS_MAX])
 
 
+def _rollout(before: Iterable[Mapping[str, Any]], found: Found) -> list[Observation]:
+    """How far a change is, and whether it was undone; as it was said last where nothing may be changed."""
+    if found.course is not None:
+        now = [found.course.progressing, found.course.rolled_back]
+        return [each._replace(message=each.message[:_WORDS_MAX]) for each in now]
+    said = {each["type"]: each for each in before}
+    states = {"True": True, "False": False}
+    return [
+        Observation(kind, states.get(said[kind]["status"]), said[kind]["reason"], said[kind].get("message", ""))
+        if kind in said
+        else unknown
+        for kind, unknown in (
+            ("Progressing", UNKNOWN),
+            ("RolledBack", NOT_ROLLED_BACK),
+        )
+    ]
+
+
 def _reconciling(found: Found, waiting: Readiness) -> Observation:
     if found.ending:
         return Observation("Reconciling", True, "Deleting", found.ending)
-    if found.paused or found.fault or (waiting.ready and not found.changing):
+    going = found.course is not None and bool(found.course.progressing.status)
+    if found.paused or found.fault or (waiting.ready and not found.changing and not going):
         return Observation("Reconciling", False, "Settled")
     if found.changing:
         return Observation("Reconciling", True, "Applying", f"{len(found.changing)} objects are being applied")
+    if waiting.ready and found.course is not None:
+        progressing = found.course.progressing
+        return Observation("Reconciling", True, progressing.reason, progressing.message[:_WORDS_MAX])
     return Observation("Reconciling", True, "WaitingForPods", waiting.why[:_WORDS_MAX])
 
 
@@ -156,6 +189,8 @@ def _stalled(found: Found, waiting: Readiness) -> Observation:
         return Observation("Stalled", True, "SpecRefused", found.fault[:_WORDS_MAX])
     if found.refused:
         return Observation("Stalled", True, "ObjectRefused", "; ".join(found.refused)[:_WORDS_MAX])
+    if found.course is not None and found.course.rolled_back.status and not found.course.progressing.status:
+        return Observation("Stalled", True, "RolledBack", found.course.progressing.message[:_WORDS_MAX])
     if waiting.failed:
         return Observation("Stalled", True, "PodsFail", waiting.why[:_WORDS_MAX])
     return Observation("Stalled", False, "NotStalled")
@@ -164,10 +199,15 @@ def _stalled(found: Found, waiting: Readiness) -> Observation:
 def _released(observed: Observed, desired: Desired, found: Found) -> Observation:
     if not desired.releases:
         return Observation("Released", None, "Unknown")
+    if found.course is not None and found.course.rolled_back.status:
+        return Observation("Released", False, "RolledBack", found.course.rolled_back.message[:_WORDS_MAX])
+    held = found.course.held if found.course is not None else ()
     behind = [
         release.name
         for release in desired.releases
-        if not (records := observed.records.get(release.name)) or not is_as_wanted(records[-1], release.record)
+        if release.name in held
+        or not (records := observed.records.get(release.name))
+        or not is_as_wanted(records[-1], release.record)
     ]
     if behind:
         return Observation("Released", False, "InProgress", f"of {', '.join(behind)} the newest is not deployed yet")
@@ -178,7 +218,7 @@ def _deployed(count: int) -> str:
     return "its Helm release is deployed" if count == 1 else f"its {count} Helm releases are deployed"
 
 
-def _of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
+def of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
     """What a release waits for: a pod says more than the workload that made it."""
     least = _least(release.manifests)
     found = [_readiness(manifest, observed.children, least) for manifest in release.manifests]
@@ -188,7 +228,9 @@ def _of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
     pods = [
         of_pod(child.manifest)
         for ref, child in observed.children.items()
-        if ref.kind == "Pod" and labels_of(child.manifest).get(INSTANCE_LABEL) == release.name
+        if ref.kind == "Pod"
+        and labels_of(child.manifest).get(INSTANCE_LABEL) == release.name
+        and not child.manifest["metadata"].get("deletionTimestamp")
     ]
     unready = sorted((pod for pod in pods if not pod.ready), key=lambda pod: not pod.failed)
     return unready[0] if unready else behind[0]

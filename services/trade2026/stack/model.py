@@ -24,10 +24,11 @@ from trade2026.stack.operation import (
     DriftPolicy,
     Replicas,
     Resources,
+    Rollout,
     ServiceLevel,
 )
 from trade2026.stack.rules import FieldError, Rule, written
-from trade2026.stack.spec_rules import RULED_LIMITS, SPEC_RULES
+from trade2026.stack.spec_rules import RULED_LIMITS, SPEC_RULES, SPEC_TRANSITIONS
 from trade2026.stack.stores import Stores
 from trade2026.stack.strict import Model
 from trade2026.stack.written import Age, Amount, Bytes, Config, FilePath, Name, Share, Step, Text, Url, fixed
@@ -216,7 +217,11 @@ class Spec(Model):
         pattern=r"^[0-9]+\.[0-9]+\.[0-9]+([-+.][0-9A-Za-z.-]+)?$",
         max_length=63,
         examples=["0.1.0"],
-        description="Version of the platform; services of another version refuse new orders.",
+        description="Version of the platform; services of another version refuse new orders. A change is rolled out "
+        "service by service, and back by itself if it fails.",
+    )
+    rollout: Annotated[Rollout, CLUSTER_ONLY] = Field(
+        default_factory=Rollout, description="How a change of what runs is rolled out."
     )
     event_format: int = Field(
         default=1,
@@ -226,7 +231,7 @@ class Spec(Model):
                 {"rule": "self >= oldSelf", "message": "is never lowered: older versions can't read what was written"}
             ],
         },
-        description="Format of what is written to the log.",
+        description="Format of what is written to the log. It is raised after the version that knows it.",
     )
     instruments: list[Instrument] = Field(
         min_length=1,
@@ -282,6 +287,7 @@ class Spec(Model):
         return value
 
     rules = SPEC_RULES
+    transitions = SPEC_TRANSITIONS
 
     def misfits(self) -> Iterator[FieldError]:
         """What an API server can't count within its budget, or says in other words."""

@@ -34,6 +34,16 @@ class DriftIgnore(Model):
     )
 
 
+class Rollout(Model):
+    """How a change is rolled out."""
+
+    progress_deadline: Window = Field(
+        default="10m",
+        description="Services that are changed together have so long to become ready, and then all of them go back to "
+        "what ran before; those whose pods fail have a minute.",
+    )
+
+
 class Replicas(Model):
     """How many processes share a service's work."""
 

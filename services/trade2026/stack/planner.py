@@ -72,6 +72,7 @@ def plan(
     *,
     port_offset: int = 0,
     services: Collection[str] | None = None,
+    also_allowed: Collection[str] = (),
 ) -> Plan:
     """Return what must run.
 
@@ -79,6 +80,7 @@ def plan(
         strategies: Those that trade on the stack; without any, no process is planned for them.
         port_offset: Added to every port, so that several stacks fit on one machine.
         services: Only these; None means all.
+        also_allowed: Versions of the platform that run beside this one while it is rolled out.
 
     Raises:
         PlanError: an unknown service, or ports beyond 65,535.
@@ -100,6 +102,7 @@ def plan(
         raise PlanError(f"a port offset is between {least} and {most}, not {port_offset}")
     # A process is told of no replicas of others: else all of them would start again when their number changes.
     shared = _shared(stack, {name: ports[name] for name in known})
+    shared["allowed_versions"] = [*sorted({*also_allowed} - {stack.spec.version}), stack.spec.version]
     releases = tuple(
         replica
         for name, hosted in _grouped(chosen, apart=stack.spec.placement == "spread")
@@ -180,7 +183,6 @@ def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
     spec = stack.spec
     return {
         "stack": stack.metadata.name,
-        "allowed_versions": [spec.version],
         "event_format": spec.event_format,
         "instruments": [_instrument(spec, instrument) for instrument in spec.instruments],
         "topics": [

@@ -97,3 +97,12 @@ SPEC_RULES = (
         at="replicas", over="self.services",
     ),
 )  # fmt: skip
+
+SPEC_TRANSITIONS = (
+    {
+        "rule": "self.version == oldSelf.version || self.eventFormat == oldSelf.eventFormat",
+        "message": "is raised once the new version runs, in a change of its own: there is no way back to a version "
+        "that can't read what was written",
+        "fieldPath": ".eventFormat",
+    },
+)

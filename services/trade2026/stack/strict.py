@@ -24,6 +24,8 @@ class Model(BaseModel):
     )
     rules: ClassVar[tuple[Rule, ...]] = ()
     """What must hold between its fields, here and in a cluster."""
+    transitions: ClassVar[tuple[dict[str, str], ...]] = ()
+    """What must hold between what it was and what it becomes, in CEL: an API server alone knows both."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -38,6 +40,7 @@ class Model(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = handler(core_schema)
-        if cls.rules:
-            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = [validation(rule) for rule in cls.rules]
+        if cls.rules or cls.transitions:
+            held = [*map(validation, cls.rules), *cls.transitions]
+            handler.resolve_ref_schema(schema)["x-kubernetes-validations"] = held
         return schema

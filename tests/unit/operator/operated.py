@@ -1,6 +1,7 @@
 """One stack, an operator and an API server in memory, with the watches between them."""
 
 import copy
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +33,14 @@ LOOKS_MAX = 30
 
 
 class TinyChart:
-    """Renders what a test can oversee: an account, a Service and a workload."""
+    """Renders what a test can oversee: an account, a Service and a workload.
+
+    Args:
+        note: Put into every pod: another version of the chart.
+    """
+
+    def __init__(self, note: str = "") -> None:
+        self.note = note
 
     def render(
         self, chart: Chart, name: str, namespace: str, values: dict[str, Any], capabilities: Capabilities
@@ -41,7 +49,7 @@ class TinyChart:
         image = f"{values['image']['repository']}:{values['image']['tag']}"
         settings = str(hash(str(values["containers"])))
         pod = {
-            "metadata": {"labels": labels, "annotations": {"checksum": settings}},
+            "metadata": {"labels": labels, "annotations": {"checksum": settings, "note": self.note}},
             "spec": {"containers": [{"name": "all", "image": image}]},
         }
         objects: list[Manifest] = [
@@ -49,7 +57,10 @@ class TinyChart:
             {
                 "apiVersion": "v1",
                 "kind": "Service",
-                "metadata": {"name": f"{values['stack']}-oms", "labels": labels},
+                "metadata": {
+                    "name": f"{values['stack']}-{values['containers'][0]['ports'][0]['name']}",
+                    "labels": labels,
+                },
                 "spec": {"selector": labels, "ports": [{"port": 8099}]},
             },
             {
@@ -59,7 +70,7 @@ class TinyChart:
                 "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": pod},
             },
         ]
-        return Rendered(f"{name} {image} {settings}", objects)
+        return Rendered("\n---\n".join(map(json.dumps, objects)), objects)
 
 
 @dataclass
@@ -75,17 +86,24 @@ class Desk:
     said: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     cancels: int = 0
     can_cancel: bool = True
+    missing_images: tuple[str, ...] = ()
+    """Ends of `WORKLOAD@IMAGE` that can't be started."""
     seconds: float = 0.0
     moment: datetime = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
     def __post_init__(self) -> None:
         self.start_operator()
 
-    def start_operator(self) -> None:
-        """A new one, which knows nothing but what it sees."""
+    def start_operator(self, note: str = "") -> None:
+        """A new one, which knows nothing but what it sees.
+
+        Args:
+            note: Of its chart, if that is another one.
+        """
+        self._told: dict[Ref, str | None] = {}
         self.cache = Cache(lambda key: None, lambda: self.seconds)
-        chart = Chart(place=None, files={"Chart.yaml": b"{name: trade2026-service, version: 0.1.0}"})  # type: ignore[arg-type]
-        builder = Builder(TinyChart(), chart, Cluster(), Capabilities())
+        chart = Chart(place=None, files={"Chart.yaml": f"{{name: trade2026-service, version: 0.1.0{note}}}".encode()})  # type: ignore[arg-type]
+        builder = Builder(TinyChart(note), chart, Cluster(), Capabilities())
         self.worker = Worker(self.kube, self.cache, builder, self._cancel, self._say, lambda: self.moment)
 
     async def apply(self, **spec: Any) -> None:
@@ -97,10 +115,10 @@ class Desk:
             await self.kube.merge(STACK, {"spec": spec})
         self.kube.calls.clear()
 
-    async def look(self) -> None:
-        """What watches have told, then one look."""
+    async def look(self) -> float | None:
+        """What watches have told, then one look; in how many seconds the next one is wanted."""
         self.watch()
-        await self.worker.look(KEY)
+        return await self.worker.look(KEY)
 
     def watch(self) -> None:
         """Tell the cache of everything that is there, and is there no more."""
@@ -113,7 +131,9 @@ class Desk:
             for ref in [ref for ref in known.get(KEY, {}) if ref not in self.kube.objects]:
                 known[KEY].pop(ref)
         for ref, found in self.kube.objects.items():
-            if ref != STACK:
+            version = found["metadata"].get("resourceVersion")
+            if ref != STACK and (version is None or self._told.get(ref) != version):
+                self._told[ref] = version
                 self.cache.child_seen(copy.deepcopy(found))
 
     async def settle(self) -> int:
@@ -121,26 +141,42 @@ class Desk:
         for number in range(LOOKS_MAX):
             before = len(self.kube.calls)
             try:
-                await self.look()
+                again_after = await self.look()
             except KubeError:
                 continue
-            if len(self.kube.calls) == before:
+            if len(self.kube.calls) == before and again_after != 0:
                 return number
         raise AssertionError(f"it does not settle: {self.kube.calls[-8:]}")
 
     def become_ready(self) -> None:
-        """The cluster has started the pods."""
+        """The cluster has started the pods, but those of an image that there is not."""
         for ref, found in list(self.kube.objects.items()):
             if ref.kind == "StatefulSet":
                 generation, count = found["metadata"]["generation"], found["spec"]["replicas"]
-                told = {"observedGeneration": generation, "updatedReplicas": count, "readyReplicas": count}
-                self.kube.tell(ref, told)
+                image = found["spec"]["template"]["spec"]["containers"][0]["image"]
+                fails = any(f"{ref.name}@{image}".endswith(each) for each in self.missing_images)
+                ready = {"updatedReplicas": count, "readyReplicas": 0 if fails else count}
+                told = {"observedGeneration": generation, **ready}
+                if found.get("status") != told:
+                    self.kube.tell(ref, told)
+                self._start_pod(ref, fails)
             if ref.kind == "PersistentVolumeClaim":
                 self.kube.tell(ref, {"phase": "Bound"})
 
-    async def run(self) -> None:
+    def _start_pod(self, workload: Ref, fails: bool) -> None:
+        """Of a pod, only why it is not ready is of interest."""
+        ref = Ref("v1", "Pod", workload.namespace, f"{workload.name}-0")
+        self.kube.objects.pop(ref, None)
+        if fails:
+            labels = {"trade2026.io/stack": KEY.name, "app.kubernetes.io/instance": workload.name}
+            waiting = {"name": "all", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
+            manifest = {"apiVersion": ref.api_version, "kind": ref.kind}
+            metadata = {"name": ref.name, "namespace": ref.namespace, "labels": labels, "uid": "1"}
+            self.kube.objects[ref] = {**manifest, "metadata": metadata, "status": {"containerStatuses": [waiting]}}
+
+    async def run(self, **spec: Any) -> None:
         """Until it is ready."""
-        await self.apply()
+        await self.apply(**spec)
         await self.settle()
         self.become_ready()
         await self.settle()
@@ -150,9 +186,18 @@ class Desk:
         """The same when the write of that number fails (none if it is negative)."""
         self.kube.fail_at = number if number >= 0 else None
         await self.settle()
-        self.become_ready()
-        await self.settle()
+        await self.go_on()
         self.kube.fail_at = None
+
+    async def go_on(self) -> None:
+        """Let the cluster start pods, and the operator look at them, until nothing is changed any more."""
+        for _ in range(LOOKS_MAX):
+            before = len(self.kube.calls)
+            self.become_ready()
+            await self.settle()
+            if len(self.kube.calls) == before:
+                return
+        raise AssertionError(f"it goes on for ever: {self.kube.calls[-8:]}")
 
     async def delete(self) -> None:
         """`kubectl delete`."""
@@ -170,7 +215,7 @@ class Desk:
         return {
             ref: {key: value for key, value in found.items() if key not in ("metadata", "status")}
             for ref, found in self.kube.objects.items()
-            if ref not in (STACK, KEYS) and found.get("type") != "helm.sh/release.v1"
+            if ref not in (STACK, KEYS) and ref.kind != "Pod" and found.get("type") != "helm.sh/release.v1"
         }
 
     async def _cancel(self, stack: Manifest) -> bool:

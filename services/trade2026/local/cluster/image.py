@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from trade2026 import __version__
@@ -74,12 +75,15 @@ _KEPT = 2
 """How many of each kind of layer the cache holds; an older one is removed."""
 
 
-def build(out: Path, report: Report, name: str = NAME, without: Collection[str] = ()) -> str:
+def build(
+    out: Path, report: Report, name: str = NAME, without: Collection[str] = (), version: str = __version__
+) -> str:
     """Write the platform's image as an archive.
 
     Args:
         name: Of the image, with its tag.
         without: Digests of layers that whoever reads the archive has already.
+        version: That the platform in it says it has, so that an upgrade can be tried with one source tree.
 
     Returns:
         The digest of its manifest.
@@ -104,11 +108,12 @@ def build(out: Path, report: Report, name: str = NAME, without: Collection[str] 
         locked = _cached(cache, "dependencies", key, dependencies, PACKAGES_FOLDER, report)
         ours = Path(work) / "ours"
         _copy_platform(ours)
+        _stamp(ours, version)
         _compile(root, ours, PACKAGES_FOLDER)
         platform = pack_layer(ours, PACKAGES_FOLDER, Path(work) / "platform.tar")
         # Ours is small, and nothing holds it in the cluster after the next one came: it is always there.
         there = {base.digest, helm.digest, locked.digest} & set(without)
-        return pack_archive(out, name, [base, helm, locked, platform], CONFIG, there)
+        return pack_archive(out, name, [base, helm, locked, platform], _config(version), there)
 
 
 def _helm(cache: Path, report: Report) -> Layer:
@@ -227,6 +232,19 @@ def _copy_platform(folder: Path) -> None:
             shutil.copytree(
                 found.submodule_search_locations[0], folder / name, ignore=shutil.ignore_patterns("__pycache__")
             )
+
+
+def _stamp(folder: Path, version: str) -> None:
+    """Say another version than that of the source tree."""
+    place = folder / "trade2026" / "__init__.py"
+    said, own = place.read_text(), f'__version__ = "{__version__}"'
+    assert own in said, f"{place} does not say its version as it is looked for: {own}"
+    place.write_text(said.replace(own, f'__version__ = "{version}"'))
+
+
+def _config(version: str) -> ImageConfig:
+    labels = {**dict(CONFIG.labels), "org.opencontainers.image.version": version}
+    return replace(CONFIG, labels=tuple(labels.items()))
 
 
 def _compile(root: Path, folder: Path, shown: str) -> None:

@@ -1,0 +1,110 @@
+"""Another version of the platform, and back, under orders; what fails goes back by itself; a new operator restarts nothing."""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.beside import Operator, operator_of
+from e2e.cluster import Cluster, wait_for
+from e2e.desk import ROOT, Desk, manifest
+from e2e.prober import probing
+
+from trade2026 import __version__
+from trade2026.local.cluster import cluster as local
+from trade2026.local.cluster import image
+
+OLD, NEW, NONE = "0.0.9", __version__, "0.0.8"
+"""The one before, the one of this tree, and one of which there is no image."""
+
+
+@pytest.fixture(scope="module")
+def old_image(cluster: Cluster) -> None:
+    """This tree, that says it is the version before."""
+    if cluster.place is None:
+        pytest.skip("the version before is brought into clusters of ours only")
+    name = f"{cluster.image.rpartition(':')[0]}:{OLD}"
+    archive = cluster.place.state / "old.tar"
+    image.build(archive, print, name, local.contents(cluster.place), OLD)
+    local.load(cluster.place, archive)
+    archive.unlink()
+
+
+@pytest.fixture
+def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
+    yield from operator_of(cluster, namespace, tmp_path / "operator.log")
+
+
+def change(desk: Desk, **spec: Any) -> None:
+    desk.kubectl("patch", "ts", "desk", "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def until_it_runs(desk: Desk, version: str) -> None:
+    wait_for(f"{version} runs", lambda: desk.get("ts", "desk")["status"].get("version") == version)
+    for kind in ("Released", "Ready"):
+        desk.until(kind)
+    images = {
+        each["image"].rpartition(":")[2] for each in desk.get("pod", "desk-0")["spec"]["containers"]
+    }  # fmt: skip
+    assert images == {version}
+
+
+@pytest.mark.usefixtures("old_image")
+def test_a_desk_is_upgraded_and_goes_back_and_a_new_operator_leaves_it_alone(
+    operator: Operator, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    desk = Desk(cluster, namespace)
+    operator.start("first")
+    wanted = manifest()
+    desk.kubectl("apply", "-f", "-", given={**wanted, "spec": {**wanted["spec"], "version": OLD}})
+    desk.until("Ready")
+    until_it_runs(desk, OLD)
+    with probing(cluster, namespace) as prober:
+        for version in (NEW, OLD):
+            began = time.monotonic()
+            change(desk, version=version)
+            until_it_runs(desk, version)
+            prober.until_acknowledged()
+            print(f"{version} runs {time.monotonic() - began:.1f} s after it was asked for")
+        print(prober.account())
+
+    # Another operator, that renders everything in another way, touches nothing.
+    before, pods = desk.get("statefulset", "desk"), desk.pods()
+    operator.kill()
+    operator.start("second", "--charts", str(_another_chart(tmp_path)))
+    desk.kubectl("delete", "service", "desk-risk")
+    wait_for("it is at work", lambda: "service/desk-risk" in desk.kubectl("get", "services", "--output=name"))
+    desk.until("Ready")
+    after = desk.get("statefulset", "desk")
+    assert (desk.pods(), after["metadata"]["generation"]) == (pods, before["metadata"]["generation"])
+    assert desk.condition("Released")["status"] == "True"
+
+    # What can't run goes back to what ran, to the letter.
+    change(desk, version=NONE, rollout={"progressDeadline": "5s"})
+    desk.until("RolledBack")
+    desk.until("Ready")
+    rolled = wait_for(
+        "it is back", lambda: (found := desk.condition("Progressing"))["reason"] == "RolledBack" and found
+    )
+    assert "desk-0: ErrImageNeverPull" in rolled["message"], rolled
+    assert desk.condition("RolledBack")["reason"] == "ImagePull"
+    assert desk.get("statefulset", "desk")["spec"] == before["spec"]
+    assert desk.order(1) == 200
+    history = json.loads(cluster.helm("history", "desk", "-n", namespace, "--output=json"))
+    assert [each["status"] for each in history][-2:] == ["failed", "deployed"]
+    wait_for("an Event tells", lambda: "RollingBack" in desk.kubectl("get", "events"))
+    desk.kubectl("delete", "ts", "desk", "--wait=true", "--timeout=120s")
+
+
+def _another_chart(folder: Path) -> Path:
+    """Charts that put one more annotation into each pod."""
+    shutil.copytree(ROOT / "charts", folder / "charts")
+    workload = folder / "charts" / "trade2026-service" / "templates" / "workload.yaml"
+    said = workload.read_text()
+    marked = said.replace("      annotations:\n", "      annotations:\n        example.org/built: another\n", 1)
+    assert marked != said
+    workload.write_text(marked)
+    return folder / "charts"
