@@ -69,6 +69,10 @@ class Origin:
     """What a revision that the operator has gone back to stands in for: the input that has failed."""
 
 
+NO_ORIGIN = Origin()
+"""Of what a person has made."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One revision of a release."""
@@ -89,7 +93,7 @@ class Record:
     rollback_revision: int = 0
     """To which revision this one goes back; 0 for one that does not."""
     by_operator: bool = True
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
     summary_of: str = ""
     """Of a summary, which has no chart, values and manifest: the `content` of the whole."""
 

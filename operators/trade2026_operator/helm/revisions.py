@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from trade2026_operator.helm.records import Origin, Record, Status, content_of, superseded
+from trade2026_operator.helm.records import NO_ORIGIN, Origin, Record, Status, content_of, superseded
 
 KEPT_MAX = 5
 """Revisions of a release that are kept, the newest among them."""
@@ -94,7 +94,7 @@ class Wanted:
     values: dict[str, Any]
     manifest: str
     description: str
-    origin: Origin = Origin()
+    origin: Origin = NO_ORIGIN
     """With one input: what is asked for now."""
     summary_of: str = ""
     """Of what a revision has already, and is not to be written again: its content."""

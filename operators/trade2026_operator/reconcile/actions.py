@@ -91,8 +91,17 @@ class Say:
 
 
 Action = (
+    Apply
     | KeepReplicas
-    Apply | MakeKeys | Delete | WriteRecord | ReadRecord | DropRecord | CancelOrders | SetFinalizer | PatchStatus | Say
+    | MakeKeys
+    | Delete
+    | WriteRecord
+    | ReadRecord
+    | DropRecord
+    | CancelOrders
+    | SetFinalizer
+    | PatchStatus
+    | Say
 )
 
 

@@ -79,9 +79,9 @@ def of_pod(manifest: Manifest) -> Readiness:
         )
         if waiting and waiting.get("reason") not in ("ContainerCreating", "PodInitializing"):
             said = waiting.get("message") or (f"exit code {ended['exitCode']}" if ended else "")
-            reason = waiting.get("reason", "Waiting")
+            reason: str = waiting.get("reason") or "Waiting"
             why = f"{each['name']} in pod {name}: {reason}: {said}"
-            return Readiness(False, why.rstrip(": "), True, _REASONS.get(reason, reason))
+            return Readiness(False, why.rstrip(": "), True, _REASONS.get(reason) or reason)
         if not each.get("ready") and ended and ended.get("exitCode") and each.get("restartCount"):
             times = each["restartCount"]
             why = f"{each['name']} in pod {name} ended with exit code {ended['exitCode']}, and was restarted {times} times"
