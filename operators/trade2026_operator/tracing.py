@@ -73,6 +73,8 @@ def target_of(step: do.Action) -> dict[str, str]:
             return {"k8s.object": str(ref)}
         case do.WriteRecord(record):
             return {"k8s.object": f"Secret/{record.secret_name}", "helm.status": record.status.value}
+        case do.ReadRecord(secret):
+            return {"k8s.object": f"Secret/{secret}"}
         case do.Say(reason):
             return {"k8s.event.reason": reason}
         case _:
