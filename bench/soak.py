@@ -1,4 +1,4 @@
-"""`python -m bench.soak`: the simulation under many seeds, `kill -9` under load, a week of strategies, any request."""
+"""`python -m bench.soak`: many seeds, `kill -9` under load, a week of strategies, any request, harm to a cluster."""
 
 import argparse
 import os
@@ -20,6 +20,7 @@ SUITES = (
     "tests/integration/test_backtest.py",
     "tests/integration/test_openapi.py",
     "tests/integration/test_websocket_fuzz.py",
+    "e2e/test_faults.py",
 )
 
 
@@ -46,6 +47,7 @@ def main() -> None:
         "OPENAPI_EXAMPLES": options.examples,
         "WEBSOCKET_EXAMPLES": options.visits,
         "WEBSOCKET_SEED": options.visits_seed,
+        "E2E_FAULTS": "all",
     }
     print(" ".join(f"{name}={value}" for name, value in chosen.items()), flush=True)
     done = subprocess.run(

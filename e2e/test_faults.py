@@ -98,6 +98,7 @@ def test_a_pod_is_killed(desk: Desk, prober: Prober) -> None:
     wait_for("another pod takes its place", lambda: desk.pods() and killed not in desk.pods().values())
 
 
+@soak
 def test_the_leader_is_killed_and_then_both(desk: Desk, installed: Installed, prober: Prober) -> None:
     leader, pods = until_led(installed), desk.pods()
     installed.kill(leader)
@@ -146,6 +147,7 @@ def said(manifest: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in manifest.items() if name not in ("metadata", "status")}
 
 
+@soak
 def test_the_image_and_the_probe_are_broken_by_hand(desk: Desk, prober: Prober) -> None:
     for broken in (
         {"name": "orders", "image": "localhost/nothing:0"},
@@ -228,6 +230,7 @@ def test_a_quota_is_full(desk: Desk, prober: Prober) -> None:
     desk.until("Stalled", "False")
 
 
+@soak
 def test_two_operators_that_both_think_they_lead_do_not_fight(desk: Desk, installed: Installed, tmp_path: Path) -> None:
     """The second has a Lease of its own, and all rights."""
     cluster, log = desk.cluster, tmp_path / "second.log"
