@@ -14,8 +14,8 @@ from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.manifests import Manifest, parse
 
 SECONDS_MAX = 30.0
-_KEPT_MAX = 128
-"""About 100 KiB each; who has many releases compares `content_hash` first and renders what has changed."""
+_KEPT_MAX = 32
+"""About 200 KiB each. It is for a stack of which one release of many has changed: what is wanted of each is kept packed."""
 
 
 class RenderError(Exception):
