@@ -77,7 +77,15 @@ def _service(name: str, release: ReleaseWanted, observed: Observed) -> dict[str,
         said["revision"] = records[-1].revision
         if version := next((each.origin.version for each in reversed(records) if each.status is Status.DEPLOYED), ""):
             said["version"] = version
+    elif revision := _revision_before(name, observed):
+        said["revision"] = revision
     return said if readiness.ready else {**said, "message": readiness.why[:_WORDS_MAX]}
+
+
+def _revision_before(name: str, observed: Observed) -> int:
+    """What was told last: a release whose records are gone was made all the same, and uninstalled by somebody."""
+    services = (observed.stack.get("status") or {}).get("services") or []
+    return next((service.get("revision", 0) for service in services if service["name"] == name), 0)
 
 
 def _is_behind(service: Mapping[str, Any]) -> bool:

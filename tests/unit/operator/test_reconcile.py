@@ -373,3 +373,20 @@ async def test_a_stack_stays_ready_while_its_autoscaler_adds_pods() -> None:
     desk.kube.tell(WORKLOAD, {"observedGeneration": generation, "updatedReplicas": 3, "readyReplicas": 0})
     await desk.settle()
     assert desk.condition("Ready")["status"] == "False"
+
+
+async def test_a_release_whose_records_are_gone_stays_uninstalled_until_the_spec_changes() -> None:
+    desk = Desk()
+    await desk.run()
+    for ref in [ref for ref, found in desk.kube.objects.items() if found.get("type") == "helm.sh/release.v1"]:
+        desk.kube.objects.pop(ref)
+    await desk.settle()
+    await desk.settle()
+    assert (desk.condition("Drifted")["status"], desk.condition("Drifted")["reason"]) == ("True", "HumanRelease")
+    assert records(desk) == []
+    await desk.apply(defaultAccount="alpha")
+    await desk.settle()
+    desk.become_ready()
+    await desk.settle()
+    assert records(desk) == [(1, "deployed")]
+    assert desk.condition("Drifted")["status"] == "False"
