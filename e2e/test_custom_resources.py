@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from e2e.api_server import ApiServer, running
 from e2e.wrong_manifests import Wrong, good_manifests, wrong_manifests
 
@@ -71,6 +72,34 @@ def test_a_wrong_manifest_is_refused_with_what_to_do(
     succeeded, said = server.kubectl(*DRY_RUN, given=wrong.manifest)
     assert not succeeded, said
     assert wrong.says in said
+
+
+def test_a_format_is_raised_after_the_version_that_writes_it_and_never_lowered(
+    server: ApiServer, there: list[dict[str, Any]]
+) -> None:
+    # There is one format yet: the rules are tried in a definition that has two.
+    group = "formats.trade2026.io"
+    definition = yaml.safe_load((CRDS / "tradingstacks.trade2026.io.yaml").read_text())
+    definition["metadata"]["name"], definition["spec"]["group"] = f"tradingstacks.{group}", group
+    definition["spec"]["names"] |= {"categories": [], "shortNames": []}
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    schema["properties"]["spec"]["properties"]["eventFormat"]["enum"] = [1, 2]
+    for words in (("apply", "--server-side", "-f", "-"), ("wait", "--for=condition=Established", "-f", "-")):
+        succeeded, said = server.kubectl(*words, given=definition)
+        assert succeeded, said
+    there.append(definition)
+    (stack,) = (manifest for title, manifest in good_manifests() if "TradingStack little" in title)
+    stack = {**stack, "apiVersion": f"{group}/v1alpha1"}
+
+    def changed(version: str, event_format: int) -> str:
+        spec = {**stack["spec"], "version": version, "eventFormat": event_format}
+        succeeded, said = server.kubectl("apply", "-f", "-", given={**stack, "spec": spec})
+        return "" if succeeded else said
+
+    assert changed("0.1.0", 1) == ""
+    assert "is raised once the new version runs, in a change of its own" in changed("0.2.0", 2)
+    assert changed("0.2.0", 1) == changed("0.2.0", 2) == ""
+    assert "is never lowered" in changed("0.2.0", 1)
 
 
 @pytest.mark.parametrize(

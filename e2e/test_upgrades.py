@@ -1,6 +1,7 @@
 """Another version of the platform, and back, under orders; what fails goes back by itself; a new operator restarts nothing."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from trade2026 import __version__
 from trade2026.local.cluster import cluster as local
 from trade2026.local.cluster import image
 
+soak = pytest.mark.skipif(os.environ.get("E2E_FAULTS") != "all", reason="part of `make soak`, or E2E_FAULTS=all")
 OLD, NEW, NONE = "0.0.9", __version__, "0.0.8"
 """The one before, the one of this tree, and one of which there is no image."""
 
@@ -96,6 +98,29 @@ def test_a_desk_is_upgraded_and_goes_back_and_a_new_operator_leaves_it_alone(
     history = json.loads(cluster.helm("history", "desk", "-n", namespace, "--output=json"))
     assert [each["status"] for each in history][-2:] == ["failed", "deployed"]
     wait_for("an Event tells", lambda: "RollingBack" in desk.kubectl("get", "events"))
+    desk.kubectl("delete", "ts", "desk", "--wait=true", "--timeout=120s")
+
+
+@soak
+@pytest.mark.parametrize(
+    ("limits", "reason"), [({"memory": "16Mi"}, "CrashLoop"), ({"cpu": "10m"}, "NotReady")], ids=["crash", "probe"]
+)
+def test_a_value_with_which_pods_crash_or_never_become_ready_goes_back_by_itself(
+    operator: Operator, cluster: Cluster, namespace: str, limits: dict[str, str], reason: str
+) -> None:
+    desk = Desk(cluster, namespace)
+    operator.start("first")
+    desk.kubectl("apply", "-f", "-", given=manifest())
+    desk.until("Ready")
+    before = desk.get("statefulset", "desk")["spec"]
+    with probing(cluster, namespace) as prober:
+        change(desk, services={"oms": {"resources": {"limits": limits}}}, rollout={"progressDeadline": "20s"})
+        rolled = wait_for("it is back", lambda: (found := desk.condition("RolledBack"))["status"] == "True" and found)
+        desk.until("Ready")
+        prober.until_acknowledged()
+    print(prober.account())
+    assert rolled["reason"] == reason and "desk-0" in rolled["message"], rolled
+    assert desk.get("statefulset", "desk")["spec"] == before
     desk.kubectl("delete", "ts", "desk", "--wait=true", "--timeout=120s")
 
 
