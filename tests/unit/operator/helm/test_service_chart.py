@@ -129,6 +129,18 @@ def test_a_pod_has_time_to_drain(shape: list[list[Manifest]]) -> None:
             assert waits + DRAIN_SECONDS_MAX + 1 < spec["terminationGracePeriodSeconds"]
 
 
+def test_replicas_are_replaced_one_at_a_time_and_none_is_there_beyond_the_count(
+    shape: list[list[Manifest]], renderer: Remembering, service_chart: Chart
+) -> None:
+    for objects in shape:
+        spec = workload(objects)["spec"]
+        assert spec["updateStrategy"] == {"type": "RollingUpdate"}, "of a StatefulSet: one, from the last to the first"
+        assert spec["podManagementPolicy"] == "Parallel", "one that fails keeps nobody from being taken back"
+    (release,) = planned("ephemeral")
+    alone = rendered(renderer, service_chart, release, kind="Deployment", peers="services")
+    assert workload(alone)["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
 def test_processes_read_the_settings_as_the_planner_wrote_them(renderer: Remembering, service_chart: Chart) -> None:
     for release in planned("compact"):
         (config,) = kinds(rendered(renderer, service_chart, release), "ConfigMap")
