@@ -76,11 +76,9 @@ def forget(desk: Desk) -> None:
 
 
 def revisions(desk: Desk) -> list[str]:
-    """The states of a stack's revisions, as `helm history` tells them."""
-    return [
-        each["status"]
-        for each in json.loads(desk.cluster.helm("history", "desk", "-n", desk.namespace, "--output=json"))
-    ]
+    """The states of a stack's revisions, as `helm history` tells them; none where there is no release."""
+    told = desk.cluster.helm("history", "desk", "-n", desk.namespace, "--output=json", check=False)
+    return [each["status"] for each in json.loads(told)] if told.startswith("[") else []
 
 
 def until_led(installed: Installed, *, but: str = "") -> str:

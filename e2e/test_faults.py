@@ -96,6 +96,8 @@ def timed(what: str, condition: Callable[[], Any]) -> None:
 def test_a_pod_is_killed(desk: Desk, prober: Prober) -> None:
     killed = kill_pod(desk)
     wait_for("another pod takes its place", lambda: desk.pods() and killed not in desk.pods().values())
+    (name,) = desk.pods()
+    desk.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=150s")
 
 
 @soak
