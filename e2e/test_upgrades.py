@@ -98,7 +98,6 @@ def test_a_desk_is_upgraded_and_goes_back_and_a_new_operator_leaves_it_alone(
     history = json.loads(cluster.helm("history", "desk", "-n", namespace, "--output=json"))
     assert [each["status"] for each in history][-2:] == ["failed", "deployed"]
     wait_for("an Event tells", lambda: "RollingBack" in desk.kubectl("get", "events"))
-    desk.kubectl("delete", "ts", "desk", "--wait=true", "--timeout=120s")
 
 
 @soak
@@ -121,7 +120,6 @@ def test_a_value_with_which_pods_crash_or_never_become_ready_goes_back_by_itself
     print(prober.account())
     assert rolled["reason"] == reason and "desk-0" in rolled["message"], rolled
     assert desk.get("statefulset", "desk")["spec"] == before
-    desk.kubectl("delete", "ts", "desk", "--wait=true", "--timeout=120s")
 
 
 def _another_chart(folder: Path) -> Path:
