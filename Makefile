@@ -80,7 +80,7 @@ lock: ## Resolve dependencies again into requirements/ (needs uv)
 	  --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --output-file requirements/$$out.txt "$$@"; }; \
 	compile base pyproject.toml; \
-	for extra in analytics data infra ml notebook operator dev; do compile $$extra pyproject.toml --extra $$extra; done; \
+	for extra in analytics cluster data infra ml notebook operator dev; do compile $$extra pyproject.toml --extra $$extra; done; \
 	compile build --group build --constraint requirements/dev.txt
 
 clean: ## Remove the environment and what tools left behind; data in .trade2026 stays

@@ -31,7 +31,7 @@ def stack_release(image: str) -> HelmRelease:
     repository, _, tag = image.rpartition(":")
     text = (ROOT / "manifests" / "quickstart.yaml").read_text().replace('"5000000000"', f'"{LARGE}"', 1)
     found = load_all(text)
-    planned = plan(found.stack, found.strategies)
+    planned = plan(found.stack)
     (release,) = releases(found.stack, planned, Given(image_repository=repository, pull_policy="Never"))
     release.values["image"]["tag"] = tag
     return release

@@ -15,6 +15,7 @@ from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, lab
 from trade2026_operator.reconcile.ownership import owned_digest
 from trade2026_operator.reconcile.state import Child, Observed, Refusal, Settled
 from trade2026_operator.slim import slim_child, slim_stack
+from trade2026_operator.strategies import Strategies
 
 REFUSAL_SECONDS = 30.0
 """What the API server has refused may be taken by then, e.g. because a quota was raised."""
@@ -33,10 +34,21 @@ class Cache:
     Args:
         changed: Called with each stack of which something has become different.
         time: Seconds, for how long a refusal is believed.
+        strategy_changed: Called with each strategy of which something has become different.
+        changed_soon: Called with each stack that is new, and of which the strategies have become others: a file has a
+            stack and its strategies, which come one after the other and are meant together.
     """
 
-    def __init__(self, changed: Callable[[Key], None], time: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        changed: Callable[[Key], None],
+        time: Callable[[], float] = time.monotonic,
+        strategy_changed: Callable[[Key], None] = lambda key: None,
+        changed_soon: Callable[[Key], None] | None = None,
+    ) -> None:
         self.stacks: dict[Key, Manifest] = {}
+        self.strategies = Strategies(self.stacks, changed_soon or changed, strategy_changed)
+        self._changed_soon = changed_soon or changed
         self._changed, self._time = changed, time
         self._children: dict[Key, dict[Ref, Child]] = {}
         self._records: dict[Key, dict[Ref, Record]] = {}
@@ -51,9 +63,11 @@ class Cache:
     def stack_seen(self, manifest: Manifest) -> None:
         """A watch told of a stack."""
         key, kept = _key(manifest), slim_stack(manifest)
-        if self.stacks.get(key) != kept:
+        before = self.stacks.get(key)
+        if before != kept:
             self.stacks[key] = kept
-            self._changed(key)
+            (self._changed_soon if before is None else self._changed)(key)
+            self.strategies.stack_changed(key)
 
     def stack_gone(self, manifest: Manifest) -> None:
         """It is deleted; what is left of it is nobody's."""
@@ -64,6 +78,7 @@ class Cache:
         self.cancelled.discard(key)
         self._scaling.pop(key, None)
         self._changed(key)
+        self.strategies.stack_changed(key)
 
     def child_seen(self, manifest: Manifest) -> None:
         """A watch told of an object with a stack's label."""

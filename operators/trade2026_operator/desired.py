@@ -1,12 +1,14 @@
 """What a stack's manifest asks for in a cluster: the plan's releases, rendered, and what belongs to none of them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from trade2026.stack.manifest import ManifestError, load_all
+from trade2026.stack.manifest import ManifestError, load_all, misfits, parse_strategy
 from trade2026.stack.model import TradingStack
 from trade2026.stack.planner import PlanError, plan
+from trade2026.stack.strategy import Strategy
 from trade2026.stack.units import duration_ns
 from trade2026_operator.asked import Running, input_of, unsupported
 from trade2026_operator.helm.charts import Chart
@@ -15,6 +17,7 @@ from trade2026_operator.helm.records import Origin
 from trade2026_operator.helm.releases import Cluster, HelmRelease, ReleaseError, keys_name, releases, state_claim
 from trade2026_operator.helm.render import Capabilities, Renderer, RenderError
 from trade2026_operator.helm.revisions import Wanted
+from trade2026_operator.reconcile.hosting import is_idle, version_of
 from trade2026_operator.reconcile.objects import API_VERSION, Manifest, Ref
 from trade2026_operator.reconcile.state import Desired, ReleaseWanted
 
@@ -30,21 +33,26 @@ class Builder:
     cluster: Cluster
     capabilities: Capabilities
 
-    def desired(self, stack: Manifest, now: Running = NOTHING_ELSE) -> Desired:
+    def desired(self, stack: Manifest, now: Running = NOTHING_ELSE, strategies: Sequence[Manifest] = ()) -> Desired:
         """What is wanted; with a fault where the manifest can't be meant so, in words for a person.
 
         Args:
             now: Other versions that run: they are allowed beside the new one, which writes what they can read.
+            strategies: Of this stack. One that can't be meant so takes nothing else away: it is left out.
         """
         namespace = stack["metadata"]["namespace"]
         try:
-            parsed = _readable(load_all(json.dumps(_as_written(stack))).stack, now)
+            parsed = _readable(load_all(json.dumps(_as_written(stack, "TradingStack"))).stack, now)
             if why := unsupported(parsed.spec.version):
                 return Desired(fault=f"spec.{why}")
             apart = parsed.spec.placement != "compact"  # else there is one pod, and never two versions
-            planned = plan(parsed, also_allowed=now.versions if apart else ())
+            fitting = [(each, fitted(parsed, each)) for each in strategies]
+            running = [fit.strategy for each, fit in fitting if fit.strategy is not None and not is_idle(each)]
+            idle = [fit.strategy for each, fit in fitting if fit.strategy is not None and is_idle(each)]
+            allowed = now.versions if apart else ()
+            planned = plan(parsed, running, idle=idle, strategies_apart=True, also_allowed=allowed)
             found = releases(parsed, planned, self.cluster)
-            asked = input_of(parsed, self.cluster)
+            asked = input_of(parsed, self.cluster, running, idle)
             origin = Origin((asked,), planned.version, parsed.spec.event_format)
             rendered = tuple(self._release(each, namespace, planned.stack, origin) for each in found)
         except (ManifestError, PlanError, ReleaseError, RenderError) as error:
@@ -52,9 +60,16 @@ class Builder:
         claim = state_claim(planned.stack, namespace, self.cluster)
         keys = Ref("v1", "Secret", namespace, keys_name(planned.stack))
         deadline = duration_ns(parsed.spec.rollout.progress_deadline) / 1e9
-        return Desired(
-            rendered, (claim,) if claim is not None else (), keys, input=asked, deadline_seconds=deadline
-        )  # fmt: skip
+        runs = frozenset(version_of(each) for each, fit in fitting if fit.strategy is not None and not is_idle(each))
+        claims = (claim,) if claim is not None else ()
+        return Desired(rendered, claims, keys, input=asked, deadline_seconds=deadline, strategies=runs)
+
+    def fault_of(self, stack: Manifest, strategy: Manifest) -> str:
+        """Why a strategy can't run on a stack, in words for a person; empty if it can, or if its stack can't."""
+        try:
+            return fitted(load_all(json.dumps(_as_written(stack, "TradingStack"))).stack, strategy).fault
+        except ManifestError:
+            return ""
 
     def _release(self, release: HelmRelease, namespace: str, stack: str, origin: Origin) -> ReleaseWanted:
         rendered = self.renderer.render(self.chart, release.name, namespace, release.values, self.capabilities)
@@ -71,11 +86,32 @@ def _readable(stack: TradingStack, now: Running) -> TradingStack:
     return stack.model_copy(update={"spec": spec})
 
 
-def _as_written(stack: Manifest) -> dict[str, Any]:
+class Fit(NamedTuple):
+    """A strategy on its stack, or why it can't be."""
+
+    strategy: Strategy | None = None
+    fault: str = ""
+
+
+def fitted(stack: TradingStack, manifest: Manifest) -> Fit:
+    """A strategy as the planner reads it, if it fits the stack and has code that a pod has."""
+    try:
+        strategy = parse_strategy(_as_written(manifest, "Strategy"))
+        if faults := misfits(stack, strategy):
+            raise ManifestError(faults)
+        if strategy.spec.source.file:
+            raise ReleaseError(
+                "spec.source.file is a file beside the manifest, which no pod has: "
+                "put the class into the image and name it by source.class"
+            )
+        if strategy.spec.replicas > 1:
+            raise ReleaseError("spec.replicas: this version runs a strategy in one process: set it to 1")
+    except (ManifestError, ReleaseError) as error:
+        return Fit(fault=str(error))
+    return Fit(strategy)
+
+
+def _as_written(found: Manifest, kind: str) -> dict[str, Any]:
     """The manifest as a person wrote it."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "TradingStack",
-        "metadata": {"name": stack["metadata"]["name"]},
-        "spec": stack["spec"],
-    }
+    name = found["metadata"]["name"]
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": found["spec"]}

@@ -19,7 +19,7 @@ from trade2026_operator.reconcile.objects import Manifest, Ref, ref_of
 
 REQUEST_SECONDS_MAX = 30.0
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-_PLURALS = {"NetworkPolicy": "networkpolicies", "Ingress": "ingresses"}
+_PLURALS = {"NetworkPolicy": "networkpolicies", "Strategy": "strategies", "Ingress": "ingresses"}
 
 
 class KubeError(Exception):

@@ -27,6 +27,8 @@ from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.slo.api_service import ApiService, Wanted
 from trade2026_operator.slo.openmetrics import demand_lines
 from trade2026_operator.slo.scaler import Asking, Scaler
+from trade2026_operator.strategies import know_strategies
+from trade2026_operator.strategy_worker import StrategyWorker
 from trade2026_operator.tracing import Tracing
 from trade2026_operator.worker import Worker
 
@@ -36,6 +38,8 @@ WORKERS = 4
 STUCK_SECONDS = 60.0
 """A loop that has not turned for so long is stuck."""
 _BEAT_SECONDS = 1.0
+_TOGETHER_SECONDS = 0.4
+"""What is in one file has come by then."""
 
 
 class Operator:
@@ -48,7 +52,7 @@ class Operator:
         self.kube = HttpKube(self.access, self.metrics.writes)
         self.progress = Progress(time.monotonic)
         self.lease = Lease(self.kube, *told.lease, told.identity)
-        self.cache = Cache(self._changed)
+        self.cache = Cache(self._changed, strategy_changed=self._strategy_changed, changed_soon=self._changed_soon)
         builder = Builder(
             Remembering(HelmCli(told.helm)), read_chart(told.charts / CHART), told.cluster, Capabilities()
         )
@@ -56,18 +60,21 @@ class Operator:
         self.asking = Asking()
         self.api_service = _api_service(self.kube, told)
         self.scaler = Scaler(self.kube, self.cache, say, self.asking, others=self._others)
+        orders = Orders(self.kube)
         self.tracing = Tracing(told.otlp_endpoint, identity=told.identity, version=__version__)
         self.worker = Worker(
             self.kube,
             self.cache,
             builder,
-            Orders(self.kube).cancel,
+            orders.cancel,
             say,
             metrics=self.metrics,
             planned=self.scaler.planned,
             tracer=self.tracing.tracer,
         )
         self.queue = WorkQueue(self.worker.look)
+        # Workers of their own: a strategy whose stack does not answer holds up no stack.
+        self.strategies = WorkQueue(StrategyWorker(self.kube, self.cache, builder, orders, say).look)
         self.endpoints = Endpoints(self._fault, self._metrics, self._demands)
         self._leads = False
         self._beat = time.monotonic()
@@ -75,6 +82,9 @@ class Operator:
         self.metrics.gauge("trade2026_operator_stacks", "Stacks that are kept", lambda: len(self.cache.stacks))
         self.metrics.gauge(
             "trade2026_operator_watch_age_seconds", "Since the most silent watch was heard", lambda: self.progress.age
+        )
+        self.metrics.gauge(
+            "trade2026_operator_strategies", "Strategies that are kept", lambda: len(self.cache.strategies)
         )
         self.metrics.gauge("trade2026_operator_failing", "Stacks that fail", lambda: len(self.queue.failures))
 
@@ -97,6 +107,7 @@ class Operator:
             await asyncio.to_thread(self.tracing.close)
 
     async def _lead(self) -> int:
+        await know_strategies(self.kube, self.cache.strategies, self.told.namespaces)
         clusterwide = not self.told.namespaces
         self.progress.expect(WATCHED)
         watching = asyncio.ensure_future(
@@ -108,10 +119,10 @@ class Operator:
                 namespaces=self.told.namespaces,
             )
         )
-        working = asyncio.ensure_future(self.queue.work(WORKERS))
+        working = [asyncio.ensure_future(queue.work(WORKERS)) for queue in (self.queue, self.strategies)]
         scaling = asyncio.ensure_future(self.scaler.run())
         lost = asyncio.ensure_future(self.lease.lost())
-        tasks = {watching, working, scaling, lost}
+        tasks = {watching, *working, scaling, lost}
         if self.api_service is not None:
             tasks.add(asyncio.ensure_future(self.api_service.keep()))
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -126,6 +137,12 @@ class Operator:
 
     def _changed(self, key: Key) -> None:
         self.queue.add(key)
+
+    def _changed_soon(self, key: Key) -> None:
+        asyncio.get_running_loop().call_later(_TOGETHER_SECONDS, self.queue.add, key)
+
+    def _strategy_changed(self, key: Key) -> None:
+        self.strategies.add(key)
 
     def _others(self) -> str:
         return self.api_service.others if self.api_service is not None else ""

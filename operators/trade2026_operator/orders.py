@@ -1,41 +1,100 @@
-"""The way from the operator into a stack: its order service, asked over HTTP with the stack's own key."""
+"""The way from the operator into a stack: its services, asked over HTTP with the stack's own key.
+
+Where they are and what the key is, the API server is asked once, and again when somebody does not answer: strategies are
+asked how they are every few seconds, and that may cost it nothing.
+"""
 
 import base64
+import json
 import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import aiohttp
 
 from trade2026.stack.facts import SERVICES
-from trade2026_operator.helm.releases import keys_name, service_name
+from trade2026_operator.helm.releases import STRATEGIES, keys_name, service_name
 from trade2026_operator.kube import Kube, KubeError
+from trade2026_operator.queue import Key
 from trade2026_operator.reconcile.objects import Manifest, Ref
 
 log = logging.getLogger(__name__)
 
 _SECONDS_MAX = 5.0
+_FRESH_SECONDS = 2.0
+"""So long an answer is that of all strategies of the stack."""
+_FAILURES = (aiohttp.ClientError, TimeoutError, KubeError, KeyError, TypeError, ValueError)
+
+
+class _Way(NamedTuple):
+    """To one service of a stack."""
+
+    url: str
+    bearer: str
 
 
 class Orders:
-    """Cancels the working orders of stacks."""
+    """Asks order services to cancel, and strategies how they are. Nothing here releases a kill or a halt."""
 
-    def __init__(self, kube: Kube) -> None:
-        self._kube = kube
+    def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kube, self._clock = kube, clock
+        self._ways: dict[tuple[Key, str], _Way] = {}
+        self._told: dict[Key, tuple[float, Mapping[str, Any] | None]] = {}
 
     async def cancel(self, stack: Manifest) -> bool:
         """Whether every working order of a stack is being cancelled."""
-        name, namespace = stack["metadata"]["name"], stack["metadata"]["namespace"]
-        url = f"http://{service_name(name, 'oms')}.{namespace}:{SERVICES['oms'].port}/orders/cancel-all"
+        key = Key(stack["metadata"]["namespace"], stack["metadata"]["name"])
+        return await self._cancel(key, "stack", "the stack is deleted")
+
+    async def cancel_strategy(self, key: Key, strategy: str, reason: str) -> bool:
+        """Whether every working order of one strategy is being cancelled, and of no other.
+
+        Args:
+            key: Its stack.
+        """
+        return await self._cancel(key, f"strategy:{strategy}", reason)
+
+    async def strategies(self, key: Key) -> Mapping[str, Any] | None:
+        """How each strategy of a stack says that it is, by name; None where nobody answers."""
+        at, told = self._told.get(key, (-_FRESH_SECONDS, None))
+        if self._clock() - at < _FRESH_SECONDS:
+            return told
         try:
-            secret = await self._kube.get(Ref("v1", "Secret", namespace, keys_name(name)))
-            key = base64.b64decode(secret["data"]["key"]).decode() if secret is not None else ""
-            timeout = aiohttp.ClientTimeout(total=_SECONDS_MAX)
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(
-                    url, json={"reason": "the stack is deleted"}, headers={"Authorization": f"Bearer {key}"}
-                ) as answer,
-            ):
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError, KubeError, KeyError, ValueError) as error:
-            log.warning("%s/%s: orders can't be cancelled yet: %s", namespace, name, error)
+            answer = await self._ask(key, STRATEGIES, "GET", "/strategies")
+            found = {each["name"]: each for each in answer["strategies"]}
+        except _FAILURES as error:
+            log.debug("%s/%s: its strategies do not answer: %s", *key, error)
+            found = None
+        self._told[key] = self._clock(), found
+        return found
+
+    async def _cancel(self, key: Key, scope: str, reason: str) -> bool:
+        try:
+            await self._ask(key, "oms", "POST", "/orders/cancel-all", {"scope": scope, "reason": reason})
+        except _FAILURES as error:
+            log.warning("%s/%s: orders of %s can't be cancelled yet: %s", *key, scope, error)
             return False
+        return True
+
+    async def _ask(self, key: Key, service: str, method: str, path: str, body: Any = None) -> Any:
+        way = self._ways.pop((key, service), None) or await self._find(key, service)
+        headers = {"Authorization": f"Bearer {way.bearer}"}
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS_MAX)) as session,
+            session.request(method, f"{way.url}{path}", json=body, headers=headers) as answer,
+        ):
+            answer.raise_for_status()
+            found = json.loads(await answer.read())
+        self._ways[key, service] = way  # it leads there
+        return found
+
+    async def _find(self, key: Key, service: str) -> _Way:
+        there = await self._kube.get(Ref("v1", "Service", key.namespace, service_name(key.name, service)))
+        secret = await self._kube.get(Ref("v1", "Secret", key.namespace, keys_name(key.name)))
+        if there is None or secret is None:
+            raise KeyError(f"there is no {service if there is None else 'key'}")
+        address = there["spec"]["clusterIP"]  # by its name it is found in pods only, and an operator may be none
+        host = f"[{address}]" if ":" in address else address
+        bearer = base64.b64decode(secret["data"]["key"]).decode()
+        return _Way(f"http://{host}:{SERVICES[service].port}", bearer)

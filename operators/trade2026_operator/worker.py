@@ -20,6 +20,7 @@ from trade2026_operator.kube import Conflict, Kube, Refused
 from trade2026_operator.metrics import Metrics
 from trade2026_operator.queue import GONE, Key
 from trade2026_operator.reconcile import actions as do
+from trade2026_operator.reconcile.hosting import hosting, is_idle, version_of
 from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of
 from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
 from trade2026_operator.reconcile.state import Desired
@@ -98,7 +99,10 @@ class Worker:
                 self.cache.found(key, found)
         if key not in self.cache.stacks:
             return GONE, False
-        steps = reconcile(self.cache.observed(key), desired, self._now())
+        observed = self.cache.observed(key)
+        steps = reconcile(observed, desired, self._now())
+        strategies = self.cache.strategies
+        strategies.hosted(key, hosting(observed, desired, steps.actions, strategies.hosting(key)))
         again_after = steps.again_after
         for step in steps.actions:
             with self._tracer.start_as_current_span(name_of(step), attributes=target_of(step)):
@@ -110,11 +114,14 @@ class Worker:
     async def _wanted(self, key: Key, stack: Manifest) -> Desired:
         """What the manifest asks for, rendered once for each of its versions."""
         now = running(self.cache.records(key), stack["spec"].get("version", __version__))
-        digest = digest_of({"metadata": {"name": key.name}, "spec": stack["spec"], "beside": str(now)})
+        strategies = self.cache.strategies.of(key)
+        asked = [[version_of(each), is_idle(each)] for each in strategies]
+        name = {"name": key.name}
+        digest = digest_of({"metadata": name, "spec": stack["spec"], "beside": str(now), "strategies": asked})
         known = self._wants.get(key, digest)
         if known is None:
             with self._tracer.start_as_current_span("render"):
-                known = await asyncio.to_thread(self.builder.desired, stack, now)
+                known = await asyncio.to_thread(self.builder.desired, stack, now, strategies)
             self._wants.put(key, digest, known)
             self._planned(key, stack, known)
         return known

@@ -1,4 +1,4 @@
-"""What is watched: stacks, and everything that carries the label of one."""
+"""What is watched: stacks, strategies, and everything that carries the label of one."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -71,6 +71,11 @@ def registry_of(
         async def served(event: kopf.RawEvent, **_: Any) -> None:
             found = dict(event["object"])
             offered.gone(found) if event["type"] == "DELETED" else offered.seen(found)
+
+    @kopf.on.event(GROUP, "v1alpha1", "strategies", registry=registry)
+    async def strategy(event: kopf.RawEvent, **_: Any) -> None:
+        found = dict(event["object"])
+        cache.strategies.gone(found) if event["type"] == "DELETED" else cache.strategies.seen(found)
 
     for group, version, plural, kind in CHILDREN:
         api_version = f"{group}/{version}" if group else version

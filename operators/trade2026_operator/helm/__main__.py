@@ -21,7 +21,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         found = load_all(given.file.read_text())
         cluster = Cluster(image_repository=given.image, pull_policy=given.pull_policy)
-        made = releases(found.stack, plan(found.stack, found.strategies), cluster)
+        running = [strategy for strategy in found.strategies if not strategy.spec.paused]
+        made = releases(found.stack, plan(found.stack, running, strategies_apart=True), cluster)
     except (OSError, ManifestError, PlanError, ReleaseError) as error:
         print(f"{given.file}: {error}", file=sys.stderr)
         return 2

@@ -1,14 +1,15 @@
 """From a plan to Helm releases: their names, and the values of the chart `trade2026-service`. Pure.
 
 Compact placement is one pod, with a container for each of the plan's releases, which find each other on loopback and
-share the volume with the log. Any other placement has a Helm release for each of the plan's; replicas of one are pods
-of one StatefulSet, which tells each its number.
+share the volume with the log. Strategies come and go while a desk trades: they are a release of their own there, too,
+in a pod that shares the volume and so stands beside the other. Any other placement has a Helm release for each of the
+plan's; replicas of one are pods of one StatefulSet, which tells each its number.
 """
 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ _OPERATOR: dict[str, Any] = {
     "podSelector": {"matchLabels": {"app.kubernetes.io/name": "trade2026-operator"}},
 }
 """It asks services how they are, and cancels the orders of a stack that is deleted."""
+STRATEGIES = "strategies"
+"""The service that runs them."""
 REPLICAS_METRIC = "trade2026_required_replicas"
 """External metric by which autoscalers set replicas: how many of a release are needed, all together."""
 
@@ -92,7 +95,7 @@ def releases(stack: TradingStack, planned: Plan, cluster: Cluster) -> tuple[Helm
     for release in planned.releases:
         _refuse_files(release)
     if stack.spec.placement == "compact":
-        return (_compact(stack, planned, cluster),)
+        return _compact(stack, planned, cluster)
     first = {release.services: release for release in reversed(planned.releases)}
     counts = {services: sum(each.services == services for each in planned.releases) for services in first}
     kept = [release for release in planned.releases if first[release.services] is release]
@@ -123,10 +126,23 @@ def state_claim(stack: str, namespace: str, cluster: Cluster) -> Manifest | None
     }
 
 
-def _compact(stack: TradingStack, planned: Plan, cluster: Cluster) -> HelmRelease:
-    values = _values(stack, planned, "stack", planned.releases, cluster)
+def _compact(stack: TradingStack, planned: Plan, cluster: Cluster) -> tuple[HelmRelease, ...]:
+    shares = not cluster.ephemeral  # what is kept nowhere can't be shared: then everything is in one pod
+    apart = [release for release in planned.releases if shares and release.services == (STRATEGIES,)]
+    hosted = [release for release in planned.releases if release not in apart]
+    values = _values(stack, planned, "stack", hosted, cluster)
     values |= {"kind": "StatefulSet", "replicas": 1, "peers": "local", "preStopSeconds": 0}
-    return HelmRelease(planned.stack, "stack", _services(planned.releases), values)
+    whole = HelmRelease(planned.stack, "stack", _services(hosted), values)
+    beside = [_beside(whole, _apart(stack, planned, release, 1, cluster)) for release in apart]
+    return (whole, *beside) if hosted else tuple(beside)
+
+
+def _beside(whole: HelmRelease, release: HelmRelease) -> HelmRelease:
+    """On the node that has the volume: one that only one node may mount is the rule, and the log is in it."""
+    labels = {"app.kubernetes.io/name": CHART, "app.kubernetes.io/instance": whole.name}
+    term = {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
+    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    return replace(release, values={**release.values, "affinity": affinity})
 
 
 def _apart(stack: TradingStack, planned: Plan, release: Release, count: int, cluster: Cluster) -> HelmRelease:

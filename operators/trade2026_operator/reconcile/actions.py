@@ -64,7 +64,10 @@ class DropRecord:
 
 @dataclass(frozen=True)
 class CancelOrders:
-    """Cancel every working order of the stack."""
+    """Cancel every working order of the stack, or of the strategy."""
+
+    final: bool = False
+    """It can send no more: then nothing of it is left."""
 
 
 @dataclass(frozen=True)

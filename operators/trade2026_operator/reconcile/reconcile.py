@@ -232,11 +232,14 @@ def _pruned(observed: Observed, desired: Desired) -> list[Action]:
     """What was made for the stack and is not wanted any more; data stays."""
     wanted = {ref_of(manifest) for manifest in desired.objects}
     wanted |= {ref_of(manifest) for release in desired.releases for manifest in release.manifests}
-    return [
+    deletions: list[Action] = [
         Delete(ref, child.manifest["metadata"]["uid"])
         for ref, child in _ours(observed.children)
         if ref not in wanted and ref.kind not in _DATA
     ]
+    kept = {release.name for release in desired.releases}
+    gone = [each for name, records in observed.records.items() if name not in kept for each in records]
+    return deletions or [DropRecord(record.secret_name) for record in gone]
 
 
 def _clean_up(observed: Observed, moment: str) -> Steps:

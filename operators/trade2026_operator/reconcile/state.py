@@ -30,6 +30,13 @@ class ReleaseWanted:
         return self.record.name
 
 
+class Version(NamedTuple):
+    """A strategy as it was asked for."""
+
+    name: str
+    generation: int
+
+
 @dataclass(frozen=True)
 class Desired:
     """What the manifest asks for; `fault` says why nothing can be asked for, and then all stays as it is."""
@@ -44,6 +51,8 @@ class Desired:
     """Hash of what a person has asked for (`asked.input_of`), whatever an operator makes of it."""
     deadline_seconds: float = 600.0
     """Without progress for so long, a roll-out has failed."""
+    strategies: frozenset[Version] = frozenset()
+    """Those that run."""
 
 
 class Child(NamedTuple):

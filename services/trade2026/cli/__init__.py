@@ -11,14 +11,19 @@ TRACEBACK_VARIABLE = "TRADE2026_TRACEBACK"
 """Environment variable: if it is set, what nobody has foreseen is shown with its traceback."""
 
 
-def main(arguments: list[str] | None = None) -> None:
+def kubectl_plugin() -> None:
+    """`kubectl trade2026 …`: the same commands, about a stack in the cluster of kubectl's context."""
+    main(prog_name="kubectl trade2026")
+
+
+def main(arguments: list[str] | None = None, *, prog_name: str = "trade2026") -> None:
     """Run a command; exits the process with its code."""
     from trade2026.cli.app import app
     from trade2026.cli.output import CliError, show_error
 
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(args=words, prog_name="trade2026")
+        app(args=words, prog_name=prog_name)
     except CliError as error:
         show_error(error)
         raise SystemExit(error.exit_code) from error

@@ -10,6 +10,7 @@ from trade2026.cli import (
     audit,
     cache,
     cluster,
+    completion,
     data,
     doctor,
     keys,
@@ -25,7 +26,12 @@ from trade2026.cli import (
     run,
     serve,
     strategy,
+    target,
 )
+from trade2026.cli.output import USAGE, CliError
+
+PLUGIN = "kubectl trade2026"
+"""The name by which kubectl calls this: then a stack in a cluster is meant in any case."""
 
 EPILOG = """Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 the stack is not reachable, 4 the platform refused, 5 a strategy has failed."""
 
@@ -66,13 +72,44 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+_HERE_ONLY = frozenset({"up", "apply", "down", "migrate", "backup", "restore", "replay", "serve", "doctor", "cluster"})
+"""Commands that start, stop or read what is on this machine."""
+
+
 @app.callback()
 def options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    context: Annotated[
+        str,
+        typer.Option(
+            envvar="TRADE2026_CONTEXT",
+            show_default=False,
+            help="A stack in the cluster of this kubeconfig's context.",
+            autocompletion=completion.contexts,
+        ),
+    ] = "",
+    namespace: Annotated[
+        str,
+        typer.Option(
+            "--namespace", "-n", envvar="TRADE2026_NAMESPACE", show_default=False, help="Its namespace in the cluster."
+        ),
+    ] = "",
+    stack: Annotated[
+        str, typer.Option(envvar="TRADE2026_STACK", show_default=False, help="Its name, if there are several.")
+    ] = "",
 ) -> None:
-    """Nothing is done before a command is named."""
+    """Without --context, --namespace and --stack, a stack of this machine is meant."""
+    wanted = target.InCluster(context, namespace, stack)
+    is_meant = wanted != target.InCluster() or ctx.find_root().info_name == PLUGIN
+    if is_meant and ctx.invoked_subcommand in _HERE_ONLY:
+        raise CliError(
+            f"`{ctx.invoked_subcommand}` is about this machine; in a cluster use kubectl: kubectl apply -f MANIFEST",
+            USAGE,
+        )
+    target.mean(wanted if is_meant else None)
 
 
 _STACK, _TRADE, _RISK, _LOG, _DATA, _TOOLS = "Stack", "Trading", "Risk", "The log", "Data", "Tools"

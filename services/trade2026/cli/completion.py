@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 _TIMEOUT_SECONDS = 1.0
+_PLUGIN = "kubectl trade2026"
 _ORDERS_MAX = 100
 _KEYS_MAX = 100
 _SCOPES = ("account:", "strategy:", "instrument:", "venue:", "trader:", "desk:", "client:")
@@ -27,11 +28,34 @@ def _ask(ctx: typer.Context, service: str, path: str, query: dict[str, Any] | No
     from trade2026.cli.target import find
 
     try:
+        _mean(ctx)
         return find(ctx.params.get("state_dir")).call(
             service, "GET", path, query=query, timeout_seconds=_TIMEOUT_SECONDS
         )
     except CliError:
         return {}
+
+
+def _mean(ctx: typer.Context) -> None:
+    """The options before the command are read, and not acted on, while a shell completes."""
+    from trade2026.cli.target import InCluster, mean
+
+    root = ctx.find_root()
+    wanted = InCluster(*(str(root.params.get(name) or "") for name in ("context", "namespace", "stack")))
+    mean(wanted if wanted != InCluster() or root.info_name == _PLUGIN else None)
+
+
+def contexts(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Those of the kubeconfig."""
+    try:
+        from kubernetes import config
+    except ImportError:
+        return []
+    try:
+        listed: Any = config.list_kube_config_contexts()
+    except config.ConfigException:
+        return []
+    return _matching((str(each["name"]) for each in listed[0]), incomplete)
 
 
 def order_ids(ctx: typer.Context, incomplete: str) -> list[str]:

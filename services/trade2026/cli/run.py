@@ -1,6 +1,7 @@
 """A stack on this machine: `up`, `apply`, `down`, `status`."""
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from trade2026.cli.output import (
     console,
     print_json,
 )
-from trade2026.cli.target import STATE_ROOT, find_state
+from trade2026.cli.target import STATE_ROOT, Target, find, find_state
 from trade2026.local.state import StateDir
 
 if TYPE_CHECKING:
@@ -301,11 +302,11 @@ def status(
 
     Example: trade2026 status --watch
     """
-    state = find_state(state_dir, file)
+    ask = _asking(find(state_dir, file))
     if watch:
-        _watch(state, as_json)
+        _watch(ask, as_json)
         return
-    answer = _status(state)
+    answer = ask()
     if as_json:
         print_json(answer)
     else:
@@ -314,6 +315,18 @@ def status(
         console().print(status_table(answer))
     if not answer["ready"]:
         raise typer.Exit(FAILED)
+
+
+def _asking(target: Target) -> Callable[[], dict[str, Any]]:
+    """How a stack is asked: its runner, or in a cluster its services."""
+    if target.state is not None:
+        return functools.partial(_status, target.state)
+    from trade2026.cli.cluster_status import status_of
+    from trade2026.cli.remote import ClusterTarget
+
+    if isinstance(target, ClusterTarget):
+        return functools.partial(status_of, target)
+    return functools.partial(_status, find_state(None))
 
 
 def _status(state: StateDir) -> dict[str, Any]:
@@ -328,13 +341,13 @@ def _status(state: StateDir) -> dict[str, Any]:
         raise CliError(str(error), FAILED) from error
 
 
-def _watch(state: StateDir, as_json: bool) -> None:
+def _watch(ask: Callable[[], dict[str, Any]], as_json: bool) -> None:
     """Until Ctrl-C or the end of the stack; as JSON one object a line."""
     if as_json:
         import json
 
         while True:
-            typer.echo(json.dumps(_status(state)))
+            typer.echo(json.dumps(ask()))
             time.sleep(_WATCH_SECONDS)
     from rich.live import Live
 
@@ -342,5 +355,5 @@ def _watch(state: StateDir, as_json: bool) -> None:
 
     with Live(console=console(), auto_refresh=False) as live:
         while True:
-            live.update(status_table(_status(state)), refresh=True)
+            live.update(status_table(ask()), refresh=True)
             time.sleep(_WATCH_SECONDS)

@@ -13,6 +13,26 @@ if TYPE_CHECKING:
     from http.client import HTTPResponse
 
 STATE_ROOT = Path(".trade2026")
+
+
+@dataclass(frozen=True)
+class InCluster:
+    """A stack in a cluster; what is empty is the kubeconfig's to say, or the only one there is."""
+
+    context: str = ""
+    namespace: str = ""
+    stack: str = ""
+
+
+_in_cluster: InCluster | None = None
+
+
+def mean(stack: InCluster | None) -> None:
+    """From now on a stack in a cluster is meant, or one of this machine."""
+    global _in_cluster
+    _in_cluster = stack
+
+
 _TIMEOUT_SECONDS = 15.0
 
 
@@ -124,6 +144,10 @@ def find(state_dir: Path | None, file: Path | None = None) -> Target:
     Raises:
         CliError: it can't be told which.
     """
+    if _in_cluster is not None:
+        from trade2026.cli.remote import find_in_cluster
+
+        return find_in_cluster(_in_cluster)
     if state_dir is None and file is not None:
         from trade2026.cli.manifests import read
 
@@ -147,6 +171,11 @@ def find(state_dir: Path | None, file: Path | None = None) -> Target:
 
 def find_state(state_dir: Path | None, file: Path | None = None) -> StateDir:
     """As `find`, where the state directory itself is needed."""
+    if _in_cluster is not None:
+        raise CliError(
+            "this needs the files of a stack, and those of one in a cluster are there: see `kubectl get ts,strat`",
+            USAGE,
+        )
     state = find(state_dir, file).state
     if state is None:
         raise CliError(

@@ -14,7 +14,6 @@ from trade2026.local.migration import journal
 from trade2026.local.migration.moves import MigrationRefused
 from trade2026.local.ports import holder_of, is_free
 from trade2026.local.state import StateDir
-from trade2026.stack.cluster_only import runs_here
 from trade2026.stack.manifest import load_all
 from trade2026.stack.planner import Plan, plan
 from trade2026.stack.strategy import Strategy
@@ -44,7 +43,7 @@ def prepare(text: str, *, base: Path = Path(), port_offset: int = 0, services: C
             f"the manifest asks for version {stack.spec.version}, this is {__version__}: "
             "change spec.version, or install that version"
         )
-    strategies = [_located(strategy, base) for strategy in manifest.strategies if runs_here(strategy)]
+    strategies = [_located(strategy, base) for strategy in manifest.strategies if not strategy.spec.paused]
     return plan(stack, strategies, port_offset=port_offset, services=services)
 
 

@@ -93,6 +93,8 @@ class Hosted:
         """Why it failed or stopped."""
         self.decided = 0
         """How many decisions it has made."""
+        self.decided_at = 0
+        """When it has made the last one of this process's life (ns); 0 if none."""
         self.calls = 0
         self.calling = ""
         """The method that is being called; empty between two calls. For whoever watches from another thread."""
@@ -197,6 +199,8 @@ class Hosted:
         """What it has decided since the last time."""
         decisions, self.ctx._decisions = self.ctx._decisions, []
         self.decided += len(decisions)
+        if decisions:
+            self.decided_at = self.ctx.now
         return decisions
 
     def take_lines(self) -> list[str]:

@@ -6,7 +6,6 @@ from pydantic import BaseModel
 
 from trade2026.stack.manifest import Manifest
 from trade2026.stack.operation import CLUSTER_ONLY
-from trade2026.stack.strategy import Strategy
 
 
 def not_heeded(manifest: Manifest) -> list[str]:
@@ -15,14 +14,7 @@ def not_heeded(manifest: Manifest) -> list[str]:
     for strategy in manifest.strategies:
         at = f"strategy {strategy.metadata.name}"
         found += _set(strategy.spec, f"{at}: spec")
-        if strategy.spec.mode == "shadow":
-            found.append(f"{at}: spec.mode shadow (it does not run here)")
     return found
-
-
-def runs_here(strategy: Strategy) -> bool:
-    """Whether a laptop runs a strategy: one in the shadow would send orders here, for nothing holds them back."""
-    return not strategy.spec.paused and strategy.spec.mode == "paper"
 
 
 def _set(model: BaseModel, at: str) -> Iterator[str]:

@@ -111,8 +111,10 @@ def load_all(text: str) -> Manifest:
         raise ManifestError(faults)
     names: set[str] = set()
     for strategy, root in strategies:
-        faults += _located(_misfits(stacks[0], strategy, names), root)
-        names.add(strategy.metadata.name)
+        name = strategy.metadata.name
+        twice = Fault("metadata.name", f"two strategies are called {name!r}; give each its own name")
+        faults += _located([*([twice] if name in names else []), *misfits(stacks[0], strategy)], root)
+        names.add(name)
     if faults:
         raise ManifestError(faults)
     return Manifest(stacks[0], tuple(strategy for strategy, _ in strategies))
@@ -196,12 +198,10 @@ def _documents(text: str) -> list[tuple[dict[str, Any], yaml.Node]]:
     return found
 
 
-def _misfits(stack: TradingStack, strategy: Strategy, names: set[str]) -> list[Fault]:
+def misfits(stack: TradingStack, strategy: Strategy) -> list[Fault]:
     """What is wrong with a strategy on this stack."""
     found: list[Fault] = []
-    spec, name = strategy.spec, strategy.metadata.name
-    if name in names:
-        found.append(Fault("metadata.name", f"two strategies are called {name!r}; give each its own name"))
+    spec = strategy.spec
     if spec.stack_ref is not None and spec.stack_ref.name != stack.metadata.name:
         found.append(Fault("spec.stackRef.name", f"{spec.stack_ref.name!r} is not this stack, {stack.metadata.name!r}"))
     known = stack.spec.known_instruments()

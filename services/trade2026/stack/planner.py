@@ -73,6 +73,8 @@ def plan(
     port_offset: int = 0,
     services: Collection[str] | None = None,
     also_allowed: Collection[str] = (),
+    idle: Sequence[Strategy] = (),
+    strategies_apart: bool = False,
 ) -> Plan:
     """Return what must run.
 
@@ -81,6 +83,9 @@ def plan(
         port_offset: Added to every port, so that several stacks fit on one machine.
         services: Only these; None means all.
         also_allowed: Versions of the platform that run beside this one while it is rolled out.
+        idle: Strategies that do not run and whose limits stand all the same, so that to pause one starts nothing again.
+        strategies_apart: No other process is told whether strategies run, so that none starts again when the first
+            comes or the last goes.
 
     Raises:
         PlanError: an unknown service, or ports beyond 65,535.
@@ -103,10 +108,12 @@ def plan(
     # A process is told of no replicas of others: else all of them would start again when their number changes.
     shared = _shared(stack, {name: ports[name] for name in known})
     shared["allowed_versions"] = [*sorted({*also_allowed} - {stack.spec.version}), stack.spec.version]
+    tells = bool(strategies) and not strategies_apart
+    limits = limit_book(stack.spec, [*strategies, *idle])
     releases = tuple(
         replica
         for name, hosted in _grouped(chosen, apart=stack.spec.placement == "spread")
-        for replica in _replicas(stack, _release(stack, strategies, name, hosted, shared), ports)
+        for replica in _replicas(stack, _release(stack, strategies, name, hosted, shared, limits, tells=tells), ports)
     )
     return Plan(
         stack=stack.metadata.name,
@@ -224,6 +231,9 @@ def _release(
     group: str,
     hosted: list[ServiceFacts],
     shared: dict[str, Any],
+    limits: dict[str, Any],
+    *,
+    tells: bool,
 ) -> Release:
     spec = stack.spec
     with_venues = any(facts.reads_venue_config for facts in hosted)
@@ -249,7 +259,7 @@ def _release(
             facts.name: [
                 {"name": peer.name, "port": shared["ports"][peer.name]}
                 for peer in peers_of(facts)
-                if strategies or not peer.needs_strategies
+                if tells or not peer.needs_strategies
             ]
             for facts in hosted
         },
@@ -258,7 +268,7 @@ def _release(
             for venue in spec.venues
         ],
         "stores": _stores(spec.stores, hosted),
-        "risk": limit_book(spec, strategies) if with_limits else {},
+        "risk": limits if with_limits else {},
         "config": config,
     }
     settings["config_hash"] = canonical_hash(settings)
@@ -295,6 +305,7 @@ def _strategy(spec: model.Spec, strategy: Strategy) -> dict[str, Any]:
         "parameters": strategy.spec.parameters,
         "seed": strategy.spec.seed,
         "digest": source.digest,
+        "shadow": strategy.spec.mode == "shadow",
     }
 
 

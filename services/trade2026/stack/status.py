@@ -85,12 +85,12 @@ class TradingStackStatus(Status):
 class StrategyStatus(Status):
     """A strategy as it runs."""
 
-    replicas: int = Field(default=0, ge=0, description="Processes that run.")
+    replicas: int = Field(default=0, ge=0, description="Processes that run it: 1, or 0.")
     selector: Text = Field(default="", description="Labels of its pods, for autoscalers.")
     stack: Text = Field(default="", description="TradingStack that it trades on.")
-    stage: Text = Field(default="", description="What it does: Paper, Shadow, Paused or Halted.")
+    stage: Text = Field(default="", description="What it does: Pending, Paper, Shadow, Paused or Halted.")
     position: Text = Field(default="", description="Net, in units of its first symbol, rounded.")
     pnl: Text = Field(default="", description="Realised and open profit in the stack's base currency, rounded.")
-    drawdown: Text = Field(default="", description="From its highest profit, rounded.")
+    drawdown: Text = Field(default="", description="From its highest profit since its process began, rounded.")
     halted_reason: Message = Field(default="", description="Why it was halted; a named person releases it.")
     last_signal_time: Time | None = Field(default=None, description="When it last asked for an order.")

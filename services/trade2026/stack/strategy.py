@@ -54,7 +54,7 @@ class StrategySpec(Model):
     seed: int = Field(default=0, ge=-(2**63), le=2**63 - 1, description="Of its randomness.")
     mode: Literal["paper", "shadow"] = Field(
         default="paper",
-        description="paper: it trades at the stack's venues; shadow: it is run and sends no order, in a cluster only.",
+        description="paper: it trades at the stack's venues; shadow: it is run and sends no order.",
     )
     paused: bool = Field(default=False, description="It does not run; in a cluster its orders are cancelled first.")
     replicas: Annotated[int, CLUSTER_ONLY] = Field(

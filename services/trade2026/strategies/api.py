@@ -86,5 +86,7 @@ def view(service: "StrategiesService", name: str) -> dict[str, Any]:
         "open_orders": len(ctx.orders),
         "position": {symbol: str(p.quantity) for symbol, p in sorted(ctx.account.positions.items())},
         "pnl": str(ctx.account.pnl),
+        "drawdown": str(service.highest.drawdown(name, ctx.account.pnl)),
+        "last_signal_time": time_text(hosted.decided_at) if hosted.decided_at else "",
         "time": time_text(ctx.now),
     }

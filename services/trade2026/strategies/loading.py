@@ -35,6 +35,8 @@ class StrategySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     """Intervals of the bars in `market.bars`."""
     digest: str = ""
     """Of the file, where the manifest names one: another content is another strategy."""
+    shadow: bool = False
+    """It is run, and none of its orders is sent."""
 
 
 class NotLoadable(Exception):

@@ -12,29 +12,35 @@ from typing import Any
 
 import msgspec
 
+from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instruments
 from trade2026.domain.shards import partition_name
 from trade2026.kit.calls import post
 from trade2026.kit.http import App
 from trade2026.kit.lag import Followed, Position
+from trade2026.kit.origin import Origin
 from trade2026.kit.own_key import own_key
 from trade2026.kit.projection import snapshot_directory
 from trade2026.kit.service import Context, Health, Service
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.sdk.hosted import Hosted
 from trade2026.strategies import api
+from trade2026.strategies.drawdown import HighestProfits
 from trade2026.strategies.loading import StrategySettings, load
-from trade2026.strategies.machine import Parked, StrategiesMachine
+from trade2026.strategies.machine import Decision, Parked, StrategiesMachine
 from trade2026.strategies.order_entry import Answered, OrderEntry
 from trade2026.strategies.runner import Runner
 from trade2026.strategies.watchdog import HungStrategies, Watchdog
 
 log = logging.getLogger(__name__)
 
+SHADOW_CODE = "shadow"
+"""Why an order of a strategy in the shadow is refused."""
 REFUSED_TOLD_MIN = 10
 """So many refusals of orders in a row are worth a word."""
 _KILL_RETRY_SECONDS = 0.5
 _DRAIN_SECONDS_MAX = 3.0
+_PROFITS_SECONDS = 1.0
 
 
 class StrategiesConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -59,6 +65,8 @@ class StrategiesService(Service):
         self.config = msgspec.convert(settings.config.get(self.name, {}), StrategiesConfig, strict=False)
         self.instruments = Instruments(settings.instruments).by_id
         self.loaded = {one.name: load(one, settings.instruments) for one in self.config.strategies}
+        self.shadows = frozenset(one.name for one in self.config.strategies if one.shadow)
+        """Those that run and send nothing."""
         self.hung = HungStrategies(settings.state / "strategies" / "hung.json")
         for name, hung in self.hung.read().items():
             one = self.loaded.get(name)
@@ -81,7 +89,7 @@ class StrategiesService(Service):
             tenant=settings.stack,
             owner=f"{settings.release}-{context.instance}",
             snapshots=SnapshotStore(snapshot_directory(settings.state, self.name), self.name),
-            send=self.entry.send,
+            send=self._send,
             failed=self._kill,
             reacted=self.reaction.observe_ns,
             catch_up_ns=int(self.config.catch_up_seconds * 1e9),
@@ -90,6 +98,8 @@ class StrategiesService(Service):
         self.watchdog = Watchdog(
             lambda: tuple(self.machine.hosted.values()), self.config.callback_seconds_max, self._end_process
         )
+        self.highest = HighestProfits()
+        self._looking: asyncio.Task[None] | None = None
         self._killing: set[asyncio.Task[None]] = set()
 
     @property
@@ -104,8 +114,11 @@ class StrategiesService(Service):
         self.watchdog.start()
         self.entry.start()
         await self.runner.start()
+        self._looking = asyncio.create_task(self._look_at_profits(), name="highest profits")
 
     async def stop(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         await self.runner.stop()
         await self.entry.stop(_DRAIN_SECONDS_MAX)
         self.watchdog.stop()
@@ -159,9 +172,17 @@ class StrategiesService(Service):
             return "halted", hosted.halted
         if one is None and hosted.status == "stopped":
             return "stopped", "it was stopped, or taken out of the manifest"
+        if hosted.status == "running" and name in self.shadows:
+            return "running", "in the shadow: its orders are recorded and not sent"
         if hosted.status == "running" and (refused := hosted.ctx._orders.refused)[0] >= REFUSED_TOLD_MIN:
             return "running", f"its last {refused[0]} orders were refused: {refused[1] or 'no code'}"
         return ("starting" if hosted.status == "new" else hosted.status), hosted.reason
+
+    async def _look_at_profits(self) -> None:
+        while True:
+            for name, hosted in self.machine.hosted.items():
+                self.highest.drawdown(name, hosted.ctx.account.pnl)
+            await asyncio.sleep(_PROFITS_SECONDS)
 
     def hosted(self, name: str) -> Hosted | None:
         """A strategy by name."""
@@ -171,6 +192,14 @@ class StrategiesService(Service):
         hosted = self.machine.hosted.get(strategy)
         order = hosted.ctx.order(client_order_id) if hosted is not None else None
         return order.order_id if order is not None else ""
+
+    def _send(self, decision: Decision, origin: Origin) -> None:
+        """What takes risk away leaves in the shadow, too: it may have orders from before."""
+        if decision.strategy in self.shadows and not isinstance(decision, ev.CancelDecided):
+            told = Answered(decision, SHADOW_CODE, "it runs in the shadow: its orders are not sent")
+            asyncio.get_running_loop().call_soon(self._answered, told)
+            return
+        self.entry.send(decision, origin)
 
     def _answered(self, answer: Answered) -> None:
         self.runner.refuse(answer.decision, answer.code, answer.reason)

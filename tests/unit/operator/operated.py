@@ -45,9 +45,14 @@ class TinyChart:
     def render(
         self, chart: Chart, name: str, namespace: str, values: dict[str, Any], capabilities: Capabilities
     ) -> Rendered:
-        labels = {"trade2026.io/stack": values["stack"], "app.kubernetes.io/instance": name}
+        labels = {
+            "trade2026.io/stack": values["stack"],
+            "app.kubernetes.io/instance": name,
+            "app.kubernetes.io/component": values["component"],
+        }
         image = f"{values['image']['repository']}:{values['image']['tag']}"
         settings = str(hash(str(values["containers"])))
+        service = values["containers"][0]["ports"][0]["name"]
         pod = {
             "metadata": {"labels": labels, "annotations": {"checksum": settings, "note": self.note}},
             "spec": {"containers": [{"name": "all", "image": image}]},
@@ -57,10 +62,7 @@ class TinyChart:
             {
                 "apiVersion": "v1",
                 "kind": "Service",
-                "metadata": {
-                    "name": f"{values['stack']}-{values['containers'][0]['ports'][0]['name']}",
-                    "labels": labels,
-                },
+                "metadata": {"name": f"{values['stack']}-{service}", "labels": labels},
                 "spec": {"selector": labels, "ports": [{"port": 8099}]},
             },
             {
@@ -103,8 +105,8 @@ class Desk:
         self._told: dict[Ref, str | None] = {}
         self.cache = Cache(lambda key: None, lambda: self.seconds)
         chart = Chart(place=None, files={"Chart.yaml": f"{{name: trade2026-service, version: 0.1.0{note}}}".encode()})  # type: ignore[arg-type]
-        builder = Builder(TinyChart(note), chart, Cluster(), Capabilities())
-        self.worker = Worker(self.kube, self.cache, builder, self._cancel, self._say, lambda: self.moment)
+        self.builder = Builder(TinyChart(note), chart, Cluster(), Capabilities())
+        self.worker = Worker(self.kube, self.cache, self.builder, self._cancel, self._say, lambda: self.moment)
 
     async def apply(self, **spec: Any) -> None:
         """`kubectl apply` of the stack."""
@@ -132,7 +134,7 @@ class Desk:
                 known[KEY].pop(ref)
         for ref, found in self.kube.objects.items():
             version = found["metadata"].get("resourceVersion")
-            if ref != STACK and (version is None or self._told.get(ref) != version):
+            if ref.kind not in ("TradingStack", "Strategy") and (version is None or self._told.get(ref) != version):
                 self._told[ref] = version
                 self.cache.child_seen(copy.deepcopy(found))
 

@@ -1,6 +1,6 @@
-"""What only a cluster can do: a laptop takes it, says that it does not heed it, and trades nothing in the shadow."""
+"""What only a cluster can do: a laptop takes it, and says that it does not heed it."""
 
-from trade2026.stack.cluster_only import not_heeded, runs_here
+from trade2026.stack.cluster_only import not_heeded
 from trade2026.stack.manifest import load_all
 
 STACK = """\
@@ -42,14 +42,5 @@ def test_what_a_laptop_does_not_heed_is_named_and_a_default_is_not() -> None:
     ]
 
 
-def test_a_strategy_in_the_shadow_does_not_run_where_nothing_holds_back_its_orders() -> None:
-    manifest = load_all(STACK + STRATEGY + "  mode: shadow\n")
-    assert not_heeded(manifest) == ["strategy maker: spec.mode shadow (it does not run here)"]
-    assert not runs_here(manifest.strategies[0])
-
-
-def test_a_paused_strategy_does_not_run_anywhere() -> None:
-    (strategy,) = load_all(STACK + STRATEGY + "  paused: true\n").strategies
-    assert not runs_here(strategy)
-    (strategy,) = load_all(STACK + STRATEGY).strategies
-    assert runs_here(strategy)
+def test_a_strategy_in_the_shadow_is_heeded() -> None:
+    assert not_heeded(load_all(STACK + STRATEGY + "  mode: shadow\n")) == []

@@ -16,9 +16,11 @@ def test_values_of_every_release_are_written_with_the_command_that_takes_them(
 ) -> None:
     words = ["-f", str(ROOT / "manifests" / "quickstart.yaml"), "-o", str(tmp_path / "values")]
     assert main([*words, "--image", "localhost/trade2026", "--pull-policy", "Never"]) == 0
-    path = tmp_path / "values" / "quickstart.json"
-    said = capsys.readouterr().out
-    assert said == f"helm install quickstart charts/trade2026-service --values {path}\n"
+    path, strategies = (tmp_path / "values" / f"{name}.json" for name in ("quickstart", "quickstart-strategies"))
+    assert capsys.readouterr().out.splitlines() == [
+        f"helm install quickstart charts/trade2026-service --values {path}",
+        f"helm install quickstart-strategies charts/trade2026-service --values {strategies}",
+    ]
     image = json.loads(path.read_text())["image"]
     assert (image["repository"], image["pullPolicy"]) == ("localhost/trade2026", "Never")
 

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.operator.helm.conftest import stack_and_plan
 
 from trade2026.stack.facts import SERVICES, STACK_NAME_MAX
+from trade2026.stack.planner import plan
 from trade2026.stack.strategy import Strategy
 from trade2026_operator.helm.releases import (
     Cluster,
@@ -20,6 +21,13 @@ from trade2026_operator.helm.releases import (
 HELM_NAME_MAX = 53
 KAFKA: dict[str, Any] = {"type": "kafka", "partitions": 6, "kafka": {"bootstrapServers": "one:9092,two:9192"}}
 
+STRATEGY: dict[str, Any] = {
+    "apiVersion": "trade2026.io/v1alpha1",
+    "kind": "Strategy",
+    "metadata": {"name": "mine"},
+    "spec": {"source": {"class": "trade2026.sdk.examples.momentum:Momentum"}, "symbols": ["BTCUSDT"]},
+}
+
 
 def of(manifest: str = "quickstart", cluster: Cluster | None = None, **spec: Any) -> dict[str, HelmRelease]:
     return {each.name: each for each in releases(*stack_and_plan(manifest, **spec), cluster or Cluster())}
@@ -29,18 +37,41 @@ def spread(cluster: Cluster | None = None, **spec: Any) -> dict[str, HelmRelease
     return of("kafka", cluster, bus=KAFKA, placement="spread", **spec)
 
 
-def test_a_compact_stack_is_one_release_with_a_container_for_each_process() -> None:
+def test_a_compact_stack_is_a_pod_with_a_container_for_each_process_and_its_strategies_are_another_beside_it() -> None:
     stack, planned = stack_and_plan()
-    (release,) = releases(stack, planned, Cluster())
+    release, strategies = releases(stack, planned, Cluster())
     assert (release.name, release.component, release.chart) == ("quickstart", "stack", "trade2026-service")
-    assert [each["name"] for each in release.values["containers"]] == [each.name for each in planned.releases]
+    hosted = [each.name for each in planned.releases if each.name != "strategies"]
+    assert [each["name"] for each in release.values["containers"]] == hosted
     assert release.values["peers"] == "local" and release.values["replicas"] == 1
+    assert (strategies.name, strategies.services) == ("quickstart-strategies", ("strategies",))
+    assert strategies.values["peers"] == "services" and strategies.values["storage"] == release.values["storage"]
+    (term,) = strategies.values["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["labelSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "quickstart"
+
+
+def test_strategies_are_in_the_one_pod_where_nothing_is_kept_that_two_could_share() -> None:
+    assert list(of(cluster=Cluster(ephemeral=True))) == ["quickstart"]
+
+
+def test_no_other_process_starts_again_when_a_strategy_comes_goes_or_pauses() -> None:
+    stack, _ = stack_and_plan()
+    plain, limited = (Strategy.model_validate({**STRATEGY, "spec": {**STRATEGY["spec"], **more}})
+                      for more in ({}, {"risk": {"maxPosition": "1"}}))  # fmt: skip
+
+    def desk(**strategies: Any) -> str:
+        planned = plan(stack, **strategies, strategies_apart=True)
+        return json.dumps(releases(stack, planned, Cluster())[0].values)
+
+    assert desk(strategies=[plain]) == desk() == desk(idle=[plain])
+    assert desk(strategies=[limited]) == desk(idle=[limited]) != desk()
 
 
 def test_a_process_is_told_what_the_planner_wrote_to_the_last_digit() -> None:
     stack, planned = stack_and_plan(risk={"limits": {"maxGrossExposure": "123456789.123456789"}})
-    (release,) = releases(stack, planned, Cluster())
-    for container, process in zip(release.values["containers"], planned.releases, strict=True):
+    release, _ = releases(stack, planned, Cluster())
+    hosted = [each for each in planned.releases if each.name != "strategies"]
+    for container, process in zip(release.values["containers"], hosted, strict=True):
         assert json.loads(container["settings"]) == process.settings
     orders = next(each for each in release.values["containers"] if each["name"] == "orders")
     assert "123456789123456789" in orders["settings"]
@@ -144,16 +175,7 @@ def test_every_name_fits_where_kubernetes_and_helm_have_limits() -> None:
 
 
 def test_code_in_a_file_beside_the_manifest_is_refused_before_a_pod_fails() -> None:
-    from trade2026.stack.planner import plan
-
     stack, _ = stack_and_plan()
-    strategy = Strategy.model_validate(
-        {
-            "apiVersion": "trade2026.io/v1alpha1",
-            "kind": "Strategy",
-            "metadata": {"name": "mine"},
-            "spec": {"source": {"file": "mine.py:Mine"}, "symbols": ["BTCUSDT"]},
-        }
-    )
+    strategy = Strategy.model_validate({**STRATEGY, "spec": {**STRATEGY["spec"], "source": {"file": "mine.py:Mine"}}})
     with pytest.raises(ReleaseError, match="strategy mine"):
         releases(stack, plan(stack, [strategy]), Cluster())

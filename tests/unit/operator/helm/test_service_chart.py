@@ -149,7 +149,7 @@ def test_processes_read_the_settings_as_the_planner_wrote_them(renderer: Remembe
 
 
 def test_a_container_starts_again_when_its_settings_change(renderer: Remembering, service_chart: Chart) -> None:
-    (release,) = planned("compact")
+    release, _ = planned("compact")
     annotations = pod(rendered(renderer, service_chart, release))["metadata"]["annotations"]
     for each in release.values["containers"]:
         digest = hashlib.sha256(each["settings"].encode()).hexdigest()
@@ -159,7 +159,7 @@ def test_a_container_starts_again_when_its_settings_change(renderer: Remembering
 def test_one_pod_with_everything_finds_its_peers_beside_it_and_never_runs_twice(
     renderer: Remembering, service_chart: Chart
 ) -> None:
-    (release,) = planned("compact")
+    release, _ = planned("compact")
     objects = rendered(renderer, service_chart, release)
     assert workload(objects)["kind"] == "StatefulSet" and workload(objects)["spec"]["replicas"] == 1
     for container in pod(objects)["spec"]["containers"]:
@@ -202,7 +202,7 @@ def test_what_is_not_named_may_neither_come_nor_go(shape: list[list[Manifest]]) 
 
 
 def test_data_stays_when_a_release_goes(renderer: Remembering, service_chart: Chart) -> None:
-    (release,) = planned("compact")
+    release, _ = planned("compact")
     (claim,) = kinds(rendered(renderer, service_chart, release, storage={}), "PersistentVolumeClaim")
     assert claim["metadata"]["name"] == "quickstart-state" and is_kept(claim)
     assert not kinds(rendered(renderer, service_chart, release), "PersistentVolumeClaim")
@@ -240,13 +240,13 @@ def test_a_deployment_that_has_a_volume_never_has_two_pods_on_it(renderer: Remem
 def test_wrong_values_are_refused_with_the_reason(
     renderer: Remembering, service_chart: Chart, changes: dict[str, Any], said: str
 ) -> None:
-    (release,) = planned("compact")
+    release, _ = planned("compact")
     with pytest.raises(RenderError, match=said):
         rendered(renderer, service_chart, release, **changes)
 
 
 def test_helm_finds_nothing_to_blame(helm: Path, tmp_path: Path) -> None:
-    (release,) = planned("compact")
+    release, _ = planned("compact")
     values = tmp_path / "values.json"
     values.write_text(json.dumps(release.values))
     done = subprocess.run(

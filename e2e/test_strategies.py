@@ -1,0 +1,128 @@
+"""Strategies on a real cluster, and the command line: what a person does there, as the page about it says."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.beside import Operator
+from e2e.cluster import Cluster, wait_for
+from e2e.desk import Desk, manifest
+from tests.e2e.test_docs import ROOT, blocks, missing
+
+PAGE = ROOT / "docs" / "how-to" / "cluster-commands.md"
+PAGE_SECONDS_MAX = 400
+LIMITS = {"strategies": {"breaker": {"maxExecutions": {"count": 1, "per": "1h"}}}}
+"""In the stack's manifest: the processes that enforce them need not be told when the strategy comes or goes."""
+BREAKER = {
+    "apiVersion": "trade2026.io/v1alpha1",
+    "kind": "Strategy",
+    "metadata": {"name": "breaker"},
+    "spec": {
+        "source": {"class": "trade2026.sdk.examples.market_making:MarketMaking"},
+        "symbols": ["BTCUSDT"],
+        "account": "breaker",
+        "parameters": {"every": "200ms", "half_spread_bps": "0"},
+    },
+}
+_NEXT = "--next block--"
+
+
+@pytest.fixture
+def trading(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[Desk, Operator]]:
+    """A desk with one strategy that will break its limit, in a namespace that is called as on the page."""
+    for crd in sorted((ROOT / "crds").glob("*.yaml")):
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
+    cluster.kubectl("create", "namespace", "trading")
+    cluster.kubectl("label", "namespace", "trading", "pod-security.kubernetes.io/enforce=restricted")
+    operator, desk = Operator(cluster, "trading", tmp_path / "operator.log"), Desk(cluster, "trading")
+    try:
+        operator.start("first")
+        yield desk, operator
+    except BaseException as error:
+        error.add_note(operator.log.read_text()[-4_000:])
+        raise
+    finally:
+        operator.kill()
+        for each in desk.kubectl("get", "ts,strat", "--output=name", check=False).split():
+            patch = '{"metadata":{"finalizers":null}}'
+            desk.kubectl("patch", each, "--type=merge", "-p", patch, check=False)
+        cluster.remove_namespace("trading")
+
+
+def strategy(desk: Desk, name: str) -> dict[str, Any]:
+    return desk.get("strat", name).get("status", {})
+
+
+def test_strategies_run_halt_pause_and_go_and_commands_reach_the_desk(
+    trading: tuple[Desk, Operator], cluster: Cluster, tmp_path: Path
+) -> None:
+    desk, operator = trading
+    desk.kubectl("apply", "-f", "-", given=BREAKER)
+    wait_for("it says that its stack is missing", lambda: "TradingStack" in json.dumps(strategy(desk, "breaker")))
+    stack = manifest()
+    stack["spec"]["risk"] |= LIMITS
+    desk.kubectl("apply", "-f", "-", given=stack)
+    desk.until("Ready")
+    pods = desk.pods()
+    desk.kubectl("wait", "--for=jsonpath={.status.stage}=Halted", "strat/breaker", "--timeout=180s")
+    assert "executed more than 1 times" in strategy(desk, "breaker")["haltedReason"]
+    assert _events_between(desk) == 1, "the halt is the event after the execution that broke the limit"
+
+    _run_the_page(cluster, tmp_path)
+    assert pods["desk-0"] == desk.pods()["desk-0"], "strategies come and go, and the desk's pod stays"
+
+    # Another operator runs on with what runs; a reconcile, a restart or another manifest releases nothing.
+    process = desk.get("statefulset", "desk-strategies")["metadata"]["uid"]
+    operator.kill()
+    operator.start("second")
+    desk.kubectl("patch", "strat", "breaker", "--type=merge", "-p", '{"spec":{"parameters":{"every":"500ms"}}}')
+    wait_for("it is told", lambda: strategy(desk, "breaker")["observedGeneration"] == 2)
+    wait_for("its process is new", lambda: _ready_reason(desk) == "Halted")
+    assert strategy(desk, "breaker")["stage"] == "Halted"
+    assert desk.get("statefulset", "desk-strategies")["metadata"]["uid"] == process
+    desk.kubectl("delete", "strat", "breaker", "--timeout=120s")
+    wait_for("its pod is gone", lambda: set(desk.pods()) == {"desk-0"})
+    assert desk.pods()["desk-0"] == pods["desk-0"] and desk.order(1) == 200
+
+
+def _ready_reason(desk: Desk) -> str:
+    (found,) = [each for each in strategy(desk, "breaker")["conditions"] if each["type"] == "Ready"]
+    return str(found["reason"])
+
+
+def _events_between(desk: Desk) -> int:
+    """From the execution that broke the limit to the halt, in the log of the order service."""
+    words = ["exec", "-n", desk.namespace, "desk-0", "-c", "orders", "--", "python3", "-m", "trade2026"]
+    tail = ["events", "tail", "--from", "0", "--json", "--state-dir", "/var/lib/trade2026"]
+    said = desk.cluster.kubectl(*words, *tail)
+    events = [json.loads(line) for line in said.splitlines()]
+    (halt,) = [each for each in events if each["data"].get("scope") == "strategy:breaker"]
+    before = [each for each in events if each["seq"] < halt["seq"] and "last_qty" in each["data"]]
+    return int(halt["seq"]) - int(before[-1]["seq"])
+
+
+def _run_the_page(cluster: Cluster, tmp_path: Path) -> None:
+    """Every command of it as written, in one shell."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name, code in {
+        "trade2026": "from trade2026.cli import main; main()",
+        "kubectl-trade2026": "from trade2026.cli import kubectl_plugin; kubectl_plugin()",
+    }.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$@"\n')
+        (programs / name).chmod(0o755)
+    environment = cluster.environment() | {"PYTHONPATH": str(ROOT / "services"), "NO_COLOR": "1"}
+    found = list(blocks(PAGE.read_text()))
+    done = subprocess.run(
+        ["bash", "-exo", "pipefail", "-c", f"\necho {_NEXT}\n".join(block.code for block in found)],
+        cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=PAGE_SECONDS_MAX, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"the page ended with {done.returncode}:\n{done.stdout}"
+    for block, said in zip(found, done.stdout.split(f"\n{_NEXT}\n"), strict=True):
+        lost = missing(block.output, said)
+        assert not lost, f"{PAGE.name}:{block.line} did not print {lost!r} but:\n{said}"
