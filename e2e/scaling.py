@@ -200,7 +200,7 @@ class Load:
         self._body = json.dumps({"orders": [order] * BATCH}).encode()
         self._pause_seconds = pause_seconds
         self.seconds: list[float] = []
-        """That each answer took."""
+        """That each answer took; a refusal is none."""
         self._ends = threading.Event()
         self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(senders)]
         for thread in self._threads:
@@ -221,6 +221,6 @@ class Load:
                     urllib.request.Request(self._url, self._body, headers), timeout=30
                 ) as answer:
                     answer.read()
+                self.seconds.append(time.monotonic() - began)
             except OSError:  # refused, or a pod that has just gone
                 time.sleep(0.1)
-            self.seconds.append(time.monotonic() - began)

@@ -32,7 +32,11 @@ STACKS = {
     "events": "get create patch",
 }
 """Where stacks are kept."""
-CLUSTER = {"apiextensions.k8s.io/customresourcedefinitions": "get list watch", "namespaces": "get list watch"}
+CLUSTER = {
+    "apiextensions.k8s.io/customresourcedefinitions": "get list watch",
+    "apiregistration.k8s.io/apiservices": "get list watch create",
+    "namespaces": "get list watch",
+}
 NEVER = (
     *("pods/exec", "pods/log", "pods/eviction", "serviceaccounts/token", "nodes", "persistentvolumes"),
     *("apps/daemonsets", "apps/replicasets", "batch/jobs", "apps/deployments/scale"),
@@ -137,5 +141,8 @@ def test_with_rights_in_the_cluster_it_still_makes_nothing_but_what_stacks_are_o
     everywhere = STACKS | CLUSTER
     assert clusterwide.may("kube-system") == everywhere
     assert clusterwide.may(clusterwide.home) == everywhere | {"coordination.k8s.io/leases": "create"}
+    # Of the APIs that others serve, only that of external metrics may be changed, for that is its own.
+    assert clusterwide.can_i("delete", "apiservices.apiregistration.k8s.io/v1beta1.external.metrics.k8s.io")
+    assert not clusterwide.can_i("delete", "apiservices.apiregistration.k8s.io/v1beta1.metrics.k8s.io")
     assert not clusterwide.can_i("*", "*")
     assert not clusterwide.can_i("escalate", "clusterroles.rbac.authorization.k8s.io")
