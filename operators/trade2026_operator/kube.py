@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import ssl
 import tempfile
 from collections import Counter
@@ -19,6 +20,7 @@ from trade2026_operator.reconcile.objects import Manifest, Ref, ref_of
 
 REQUEST_SECONDS_MAX = 30.0
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_VERSION = re.compile(r"v?(\d+\.\d+\.\d+)")
 _PLURALS = {"NetworkPolicy": "networkpolicies", "Strategy": "strategies", "Ingress": "ingresses"}
 
 
@@ -143,6 +145,14 @@ class HttpKube:
             return await self._call("GET", path_of(ref))
         except NotFound:
             return None
+
+    async def server_version(self) -> str:
+        """Of Kubernetes, as `1.37.2`: what a vendor appends to it does not count."""
+        said: str = (await self._call("GET", "/version"))["gitVersion"]
+        found = _VERSION.match(said)
+        if found is None:
+            raise KubeError(0, "Unreadable", f"the API server says that it is of version {said!r}")
+        return found[1]
 
     async def listed(self, api_version: str, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
         """Objects of a kind, of a namespace or of all (empty)."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+from dataclasses import replace
 
 import kopf
 
@@ -18,7 +19,7 @@ from trade2026_operator.handlers.watches import WATCHED, registry_of, settings
 from trade2026_operator.helm.charts import read_chart
 from trade2026_operator.helm.releases import CHART
 from trade2026_operator.helm.render import Capabilities, HelmCli, Remembering
-from trade2026_operator.kube import HttpKube, access_of
+from trade2026_operator.kube import HttpKube, KubeError, access_of
 from trade2026_operator.leader import Lease
 from trade2026_operator.metrics import Metrics
 from trade2026_operator.orders import Orders
@@ -93,6 +94,7 @@ class Operator:
         beating = asyncio.ensure_future(self._keep_beating())
         try:
             await self.endpoints.listen(self.told.probes_port, self.told.metrics_port)
+            await self._know_the_server()
             await self.lease.acquired()
             self._leads = True
             code = await self._lead()
@@ -105,6 +107,17 @@ class Operator:
             await self.asking.close()
             await self.kube.close()
             await asyncio.to_thread(self.tracing.close)
+
+    async def _know_the_server(self) -> None:
+        """What charts may use depends on its version: a field that it does not know would be refused."""
+        while True:
+            try:
+                found = Capabilities(await self.kube.server_version())
+                self.worker.builder = replace(self.worker.builder, capabilities=found)
+                return
+            except KubeError as error:
+                log.warning("the API server does not say its version: %s", error)
+                await asyncio.sleep(_BEAT_SECONDS)
 
     async def _lead(self) -> int:
         await know_strategies(self.kube, self.cache.strategies, self.told.namespaces)
