@@ -36,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 RELEASE, STACK = "desk-oms", "desk"
 LABELS = {"stack": STACK, "release": "oms"}
 PORT = 8099
-BATCH = 150
+BATCH = 50
 """Orders in one: so that a pod has to work, and not who sends them."""
 
 
@@ -184,7 +184,7 @@ class _NoMemory(HttpKube):
 class Load:
     """Batches of orders, each over a connection of its own, so that all pods get some.
 
-    No order is one of this stack's instruments: they make work, and no log that grows.
+    They are orders that stay open, so the log grows, and after some minutes a small pod is killed for its memory.
 
     Args:
         senders: So many at a time.
@@ -198,7 +198,7 @@ class Load:
         secret = cluster.get("secret", keys_name(STACK), "-n", namespace)
         self._url = f"http://{service['clusterIP']}:{PORT}/orders/batch"
         self._key = base64.b64decode(secret["data"]["key"]).decode()
-        order = {"symbol": "NONE", "side": "buy", "quantity": "0.001", "order_type": "limit", "price": "100"}
+        order = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "order_type": "limit", "price": "100"}
         self._body = json.dumps({"orders": [order] * BATCH}).encode()
         self._pause_seconds = pause_seconds
         self.seconds: list[float] = []
