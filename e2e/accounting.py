@@ -34,6 +34,7 @@ class Answer(NamedTuple):
 
     status: int
     order_id: str = ""
+    reject_code: str = ""
 
     @property
     def is_final(self) -> bool:
@@ -78,6 +79,7 @@ class Report:
     """What a run has come to.
 
     Attributes:
+        reject_codes: Why orders were rejected, and how many for each reason.
         resolved: Orders whose first attempt had no answer, and of which it is known now what became of them.
         deferred: Attempts that were told to come again later.
         outage_seconds_max: The longest time between two acknowledgements, or from the start to the first of them.
@@ -92,10 +94,13 @@ class Report:
     deferred: int
     outage_seconds_max: float
     wait_seconds_max: float
+    reject_codes: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __str__(self) -> str:
+        codes = ", ".join(f"{code} {count}" for code, count in self.reject_codes.items())
         return (
-            f"{self.sent} orders sent: {self.acknowledged} acknowledged, {self.rejected} rejected, "
+            f"{self.sent} orders sent: {self.acknowledged} acknowledged, {self.rejected} rejected"
+            f"{f' ({codes})' if codes else ''}, "
             f"{self.refused} refused; {self.resolved} of them unknown for a time, {self.deferred} times told to wait; "
             f"longest outage {self.outage_seconds_max:.1f} s, longest wait {self.wait_seconds_max:.1f} s"
         )
@@ -172,6 +177,7 @@ class Ledger:
             deferred=sum(answer.status in (429, 503) for order in self.sent.values() for answer in order.answers),
             outage_seconds_max=self._outage,
             wait_seconds_max=max((order.settled_at - order.at for order in orders), default=0.0),
+            reject_codes=Counter(order.answers[-1].reject_code for order in orders if order.told is Told.REJECTED),
         )
 
     def _faults_of_listed(self, listed: list[Mapping[str, Any]]) -> Iterable[str]:

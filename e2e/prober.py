@@ -131,7 +131,7 @@ class Prober:
             async with session.post(f"{self._address}/orders", json=order) as answer:
                 body = json.loads(await answer.read() or b"{}")
                 wait = min(float(answer.headers.get("Retry-After", _RETRY_SECONDS)), 1.0)
-                return Answer(answer.status, body.get("order_id", "")), wait
+                return Answer(answer.status, body.get("order_id", ""), body.get("reject_code", "")), wait
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return Answer(0), _RETRY_SECONDS
 

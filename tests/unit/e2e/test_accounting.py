@@ -120,8 +120,10 @@ def test_an_order_that_was_refused_is_nowhere_and_a_rejected_one_is_there_as_tha
     assert refused.account(*story()).refused == 1
     with pytest.raises(Lost, match="p-0 was refused, and is in the order service as o0-0"):
         refused.account(*story(0))
-    rejected = told(Answer(422, "o0-0"))
-    assert rejected.account(*story(0, status="Rejected")).rejected == 1
+    rejected = told(Answer(422, "o0-0", "NO_REFERENCE_PRICE"))
+    report = rejected.account(*story(0, status="Rejected"))
+    assert (report.rejected, report.reject_codes) == (1, {"NO_REFERENCE_PRICE": 1})
+    assert "1 rejected (NO_REFERENCE_PRICE 1)" in str(report)
     with pytest.raises(Lost, match="was told that it is rejected, and is Filled"):
         rejected.account(*story(0))
     with pytest.raises(Lost, match="p-0 was rejected, and is not in the log"):
