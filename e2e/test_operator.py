@@ -1,6 +1,7 @@
 """The operator on a real cluster: a manifest becomes a desk that runs, heals and goes, and a new operator disturbs none."""
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,10 @@ def test_a_manifest_becomes_a_desk_that_trades_heals_outlives_its_operator_and_g
     wait_for("an Event tells", lambda: "DriftCorrected" in desk.kubectl("get", "events"))
     assert desk.pods() == pods
 
+    if cluster.place is not None:
+        _delete_unseen(operator, cluster, desk)
+        assert desk.pods() == pods
+
     # An operator that dies is followed by another, which makes good what happened meanwhile and restarts nothing.
     operator.kill()
     desk.kubectl("delete", "configmap", "desk")
@@ -66,3 +71,19 @@ def test_a_manifest_becomes_a_desk_that_trades_heals_outlives_its_operator_and_g
     left = desk.kubectl("get", "all,configmaps,networkpolicies", "-l", "trade2026.io/stack=desk", "--output=name")
     assert wait_for("all is gone", lambda: not desk.pods() or None) and "statefulset" not in left
     assert keys_name("desk") in desk.kubectl("get", "secrets", "--output=name"), "the keys stay, as the data does"
+
+
+def _delete_unseen(operator: Operator, cluster: Cluster, desk: Desk) -> None:
+    """An API server that was started again has forgotten what happened while the operator heard nothing: nobody tells it."""
+    assert operator.process is not None
+    operator.process.send_signal(signal.SIGSTOP)
+    try:
+        cluster.kill("kube-apiserver")
+        wait_for("the API server answers", lambda: "ok" in cluster.kubectl("get", "--raw=/readyz", check=False))
+        desk.kubectl("delete", "service", "desk-oms")
+    finally:
+        operator.process.send_signal(signal.SIGCONT)
+    began = time.monotonic()
+    wait_for("it is back", lambda: "desk-oms" in desk.kubectl("get", "services", "--output=name"))
+    print(f"back {time.monotonic() - began:.1f} s after the operator could hear again")
+    assert operator.process.poll() is None

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from trade2026_operator.helm.manifests import FIELD_MANAGER
 from trade2026_operator.helm.records import SECRET_TYPE, Record, RecordUnreadable, from_secret
+from trade2026_operator.lists import Listed
 from trade2026_operator.queue import Key
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.ignoring import pointers_of
@@ -100,6 +101,21 @@ class Cache:
         for known in (self._children, self._records):
             known.get(key, {}).pop(ref_of(manifest), None)
         self._changed(key)
+
+    def stacks_listed(self, listed: Listed) -> None:
+        """All that there are of those: another is deleted."""
+        for key in [key for key in self.stacks if listed.lacks(*key)]:
+            self.stack_gone(self.stacks[key])
+
+    def children_listed(self, kind: str, listed: Listed) -> None:
+        """All that there are of a kind: another is deleted."""
+        for known in (self._children, self._records):
+            for key, objects in known.items():
+                gone = [ref for ref in objects if ref.kind == kind and listed.lacks(ref.namespace, ref.name)]
+                for ref in gone:
+                    del objects[ref]
+                if gone:
+                    self._changed(key)
 
     def applied(self, key: Key, asked: str, answer: Manifest) -> None:
         """The API server has taken what was asked of an object."""

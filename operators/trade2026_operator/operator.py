@@ -15,7 +15,7 @@ from trade2026_operator.desired import Builder
 from trade2026_operator.endpoints import Endpoints
 from trade2026_operator.events import Events
 from trade2026_operator.handlers.progress import Progress, session_of
-from trade2026_operator.handlers.watches import WATCHED, registry_of, settings
+from trade2026_operator.handlers.watches import WATCHED, missed_by, registry_of, settings
 from trade2026_operator.helm.charts import read_chart
 from trade2026_operator.helm.releases import CHART
 from trade2026_operator.helm.render import Capabilities, HelmCli, Remembering
@@ -123,9 +123,12 @@ class Operator:
         await know_strategies(self.kube, self.cache.strategies, self.told.namespaces)
         clusterwide = not self.told.namespaces
         self.progress.expect(WATCHED)
+        missed = missed_by(self.cache, self.api_service)
         watching = asyncio.ensure_future(
             kopf.operator(
-                registry=registry_of(self.cache, lambda: session_of(self.access, self.progress), self.api_service),
+                registry=registry_of(
+                    self.cache, lambda: session_of(self.access, self.progress, missed), self.api_service
+                ),
                 settings=settings(clusterwide=clusterwide),
                 standalone=True,
                 clusterwide=clusterwide,

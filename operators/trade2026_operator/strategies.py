@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from trade2026_operator.kube import Kube, KubeError, NotFound
+from trade2026_operator.lists import Listed
 from trade2026_operator.queue import Key
 from trade2026_operator.reconcile.hosting import Hosting, is_idle
 from trade2026_operator.reconcile.objects import API_VERSION, Manifest
@@ -55,6 +56,12 @@ class Strategies:
         self._by_namespace.get(key.namespace, {}).pop(key.name, None)
         self._changed(key)
         self._tell_stack(manifest)
+
+    def listed(self, listed: Listed) -> None:
+        """All that there are: another is deleted."""
+        for each in [each for found in self._by_namespace.values() for each in found.values()]:
+            if listed.lacks(*_key(each)):
+                self.gone(each)
 
     def stack_changed(self, key: Key) -> None:
         """A stack is another one than it was, or gone: who belongs to it looks again, and who has no other, too."""

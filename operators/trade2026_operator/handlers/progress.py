@@ -13,6 +13,7 @@ import aiohttp
 import kopf
 
 from trade2026_operator.kube import Access
+from trade2026_operator.lists import Listed, Lists
 
 SILENT_SECONDS_MAX = 240.0
 """Of a watch: bookmarks come once a minute, and it was opened anew in vain three times by then."""
@@ -54,8 +55,11 @@ class Progress:
         return f"nothing was heard of the watch {silent} for {self.age:.0f} s" if self.age > SILENT_SECONDS_MAX else ""
 
 
-def session_of(access: Access, progress: Progress) -> kopf.AiohttpSession:
-    """The way to the API server for kopf, which tells of every watch that it is heard."""
+def session_of(
+    access: Access, progress: Progress, listed: Callable[[Listed], None] = lambda listed: None
+) -> kopf.AiohttpSession:
+    """The way to the API server for kopf, which tells of every watch that it is heard, and of every list what is in it."""
+    lists = Lists(listed)
 
     class Heard(aiohttp.ClientResponse):
         async def start(self, connection: Any) -> "Heard":
@@ -65,6 +69,12 @@ def session_of(access: Access, progress: Progress) -> kopf.AiohttpSession:
                 progress.heard(path)
                 self.content = _Told(self.content, lambda: progress.heard(path))  # type: ignore[assignment]
             return self
+
+        async def json(self, **words: Any) -> Any:
+            answer, asked = await super().json(**words), urlsplit(str(self.url))
+            if self.status == 200 and self.method == "GET" and "watch=true" not in asked.query:
+                lists.page(asked.path, answer, is_first="continue=" not in asked.query)
+            return answer
 
     async def signed(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType

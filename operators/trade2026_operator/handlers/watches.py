@@ -1,11 +1,13 @@
 """What is watched: stacks, strategies, and everything that carries the label of one."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import kopf
 
 from trade2026_operator.cache import Cache
+from trade2026_operator.lists import Listed
 from trade2026_operator.reconcile.objects import GROUP, STACK_LABEL
 from trade2026_operator.slo.api_service import ApiService
 
@@ -42,6 +44,23 @@ class _Backoffs:
         yield from _RETRY_SECONDS
         while True:
             yield _RETRY_SECONDS[-1]
+
+
+def missed_by(cache: Cache, api_service: ApiService | None) -> Callable[[Listed], None]:
+    """Who is to hear of each list: what it is without was deleted while nobody watched."""
+    by_kind: dict[tuple[str, str], Callable[[Listed], None]] = {
+        (group, plural): partial(cache.children_listed, kind) for group, _, plural, kind in CHILDREN
+    }
+    by_kind[GROUP, "tradingstacks"] = cache.stacks_listed
+    by_kind[GROUP, "strategies"] = cache.strategies.listed
+    if api_service is not None:
+        by_kind["apiregistration.k8s.io", "apiservices"] = api_service.listed
+
+    def told(listed: Listed) -> None:
+        if hears := by_kind.get((listed.group, listed.plural)):
+            hears(listed)
+
+    return told
 
 
 def registry_of(

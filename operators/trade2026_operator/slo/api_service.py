@@ -16,6 +16,7 @@ from enum import Enum
 
 from trade2026_operator.kube import Kube, KubeError
 from trade2026_operator.leader import utc_now
+from trade2026_operator.lists import Listed
 from trade2026_operator.reconcile.objects import MANAGED_BY, Manifest, Ref, condition_of, labels_of
 from trade2026_operator.slo.certificates import Certificates, from_data, renewed, to_data
 from trade2026_operator.slo.external_metrics import API_SERVICE, GROUP, VERSION
@@ -144,6 +145,11 @@ class ApiService:
         if live["metadata"]["name"] == API_SERVICE:
             self._live = None
             self._changed.set()
+
+    def listed(self, listed: Listed) -> None:
+        """All that there are."""
+        if self._live is not None and listed.lacks("", API_SERVICE):
+            self.gone(self._live)
 
     async def keep(self) -> None:
         """Until cancelled."""
