@@ -1,5 +1,6 @@
 """What a person needs who installs a stack without the operator, and what the operator makes in their stead."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from tests.unit.operator.helm.conftest import ROOT
 
 from trade2026.kit.identity import Keyring
 from trade2026_operator.helm.__main__ import main
-from trade2026_operator.helm.keys import keys_secret
+from trade2026_operator.keys import keys_secret
 
 
 def test_values_of_every_release_are_written_with_the_command_that_takes_them(
@@ -34,7 +35,8 @@ def test_a_wrong_manifest_is_told_and_nothing_is_written(tmp_path: Path, capsys:
 
 
 def test_a_stack_knows_the_key_that_its_own_processes_show(tmp_path: Path) -> None:
-    given = keys_secret("desk", "trading", "x" * 43)["stringData"]
+    data = keys_secret("desk", "trading")["data"]
+    given = {name: base64.b64decode(text).decode() for name, text in data.items()}
     keys = tmp_path / "keys.json"
     keys.write_text(given["keys.json"])
     principal = Keyring(str(keys), "0.0.0.0").principal_of(f"Bearer {given['key']}")
