@@ -11,6 +11,9 @@ from pathlib import Path
 from e2e.cluster import Cluster
 from e2e.desk import ROOT
 
+logs: list[Path] = []
+"""Of operators that a test has started, for the report of its failure."""
+
 
 class Operator:
     """An operator of one namespace, as a process beside the cluster."""
@@ -21,6 +24,7 @@ class Operator:
 
     def start(self, identity: str, *more: str) -> "subprocess.Popen[bytes]":
         """Start one, with more options perhaps; it leads as soon as no other does."""
+        logs.append(self.log)
         helm = shutil.which("helm", path=self.cluster.environment()["PATH"])
         repository, _, _ = self.cluster.image.rpartition(":")
         words = ["--kubeconfig", str(self.cluster.kubeconfig), "--namespace", self.namespace, "--helm", str(helm)]
@@ -47,9 +51,6 @@ def operator_of(cluster: Cluster, namespace: str, log: Path) -> Iterator[Operato
     made = Operator(cluster, namespace, log)
     try:
         yield made
-    except BaseException as error:
-        error.add_note(made.log.read_text()[-4_000:])
-        raise
     finally:
         made.kill()
         patch = '{"metadata":{"finalizers":null}}'

@@ -15,12 +15,14 @@ import pytest
 from e2e.cluster import Cluster
 from e2e.machine import IMAGE_VARIABLE, KUBECONFIG_VARIABLE, prepare
 
+from e2e import beside
 from trade2026.local.cluster import cluster as local
 from trade2026.local.cluster import image
 from trade2026.local.cluster.network import joined
 from trade2026.local.cluster.place import ClusterError, Place
 
 _TIMEOUT_SECONDS = 600
+_LOG_LINES = 150
 _current: list[Cluster] = []
 
 
@@ -42,6 +44,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             events = each.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp", check=False)
             pods = each.kubectl("get", "pods", "-A", "-o", "wide", check=False)
             report.sections.append(("pods and events of the cluster", f"{pods}\n{_end(events)}"))
+            report.sections.extend(_logs_of_operators(each))
+    if call.when == "teardown":
+        beside.logs.clear()
+
+
+def _logs_of_operators(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """An exception of a test does not reach the fixture that has its operator."""
+    for log in dict.fromkeys(beside.logs):
+        if log.exists():
+            yield f"operator beside the cluster, {log.parent.name}", _end(log.read_text(), _LOG_LINES)
+    said = ("get", "pods", "-A", "-l", "app.kubernetes.io/name=trade2026-operator", "-o")
+    names = cluster.kubectl(*said, "custom-columns=:.metadata.namespace,:.metadata.name", check=False)
+    for namespace, name in (words for line in names.splitlines() if len(words := line.split()) == 2):
+        words = ("logs", "-n", namespace, name, f"--tail={_LOG_LINES}")
+        yield f"{namespace}/{name}", cluster.kubectl(*words, check=False)
+        if before := cluster.call("kubectl", *words, "--previous", check=False):
+            yield f"{namespace}/{name} before it was started again", before
 
 
 def _end(text: str, lines: int = 40) -> str:

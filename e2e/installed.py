@@ -56,12 +56,6 @@ class Installed:
         """End pods with SIGKILL, as when their node fails."""
         self.cluster.kubectl("delete", "pod", *pods, "-n", self.namespace, "--grace-period=0", "--force")
 
-    def log(self) -> str:
-        """What its pods have said last."""
-        selector = "app.kubernetes.io/name=trade2026-operator"
-        words = ("logs", "-n", self.namespace, "-l", selector, "--prefix", "--tail=60")
-        return self.cluster.kubectl(*words, check=False)
-
 
 def apply(desk: Desk, **spec: Any) -> None:
     """Apply the quickstart, or a variant, as `desk`."""

@@ -17,9 +17,6 @@ def installed(cluster: Cluster) -> Iterator[Installed]:
     made = Installed(cluster, cluster.make_namespace())
     try:
         yield made
-    except BaseException as error:
-        error.add_note(made.log())
-        raise
     finally:
         cluster.helm("uninstall", RELEASE, "--namespace", made.namespace, check=False)
         cluster.remove_namespace(made.namespace)

@@ -67,9 +67,6 @@ def scaling(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Scalin
     operator.start("one", *more, "--metrics-owner", f"{namespace}-trade2026-operator")
     try:
         yield made
-    except BaseException as error:
-        error.add_note(operator.log.read_text()[-4_000:])
-        raise
     finally:
         operator.kill()
         cluster.helm("uninstall", "trade2026-operator", "-n", namespace, "--wait", check=False)

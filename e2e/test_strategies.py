@@ -42,9 +42,6 @@ def trading(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[Desk, Operator]]
     try:
         operator.start("first")
         yield desk, operator
-    except BaseException as error:
-        error.add_note(operator.log.read_text()[-4_000:])
-        raise
     finally:
         operator.kill()
         for each in desk.kubectl("get", "ts,strat", "--output=name", check=False).split():
