@@ -56,6 +56,7 @@ class Sent:
     """One order, as its client knows it. Times are seconds of one clock."""
 
     at: float
+    account: str = ""
     answers: list[Answer] = field(default_factory=list[Answer])
     settled_at: float = 0.0
 
@@ -82,7 +83,8 @@ class Report:
         reject_codes: Why orders were rejected, and how many for each reason.
         resolved: Orders whose first attempt had no answer, and of which it is known now what became of them.
         deferred: Attempts that were told to come again later.
-        outage_seconds_max: The longest time between two acknowledgements, or from the start to the first of them.
+        outage_seconds_max: The longest time between two acknowledgements of one account, or from the start to the first
+            of them.
         wait_seconds_max: The longest time from the first attempt of an order to its answer.
     """
 
@@ -116,7 +118,7 @@ class Ledger:
     def __init__(self, prefix: str, started_at: float) -> None:
         self.prefix = prefix
         self.sent: dict[int, Sent] = {}
-        self._started_at, self._acknowledged_at = started_at, started_at
+        self._started_at, self._acknowledged_at = started_at, dict[str, float]()
         self._outage = 0.0
 
     def client_order_id(self, number: int) -> str:
@@ -128,10 +130,10 @@ class Ledger:
         digits = client_order_id.removeprefix(self.prefix)
         return int(digits) if digits != client_order_id and digits.isdecimal() else None
 
-    def begun(self, now: float) -> int:
+    def begun(self, now: float, account: str = "") -> int:
         """A new order is about to be sent: its sequence number."""
         number = len(self.sent)
-        self.sent[number] = Sent(now)
+        self.sent[number] = Sent(now, account)
         return number
 
     def answered(self, number: int, answer: Answer, now: float) -> None:
@@ -141,24 +143,25 @@ class Ledger:
         if answer.is_final:
             order.settled_at = now
         if answer.told is Told.ACKNOWLEDGED:
-            self._outage = max(self._outage, now - self._acknowledged_at)
-            self._acknowledged_at = max(self._acknowledged_at, now)
+            before = self._acknowledged_at.get(order.account, self._started_at)
+            self._outage = max(self._outage, now - before)
+            self._acknowledged_at[order.account] = max(before, now)
 
     def acknowledged_since(self, number: int) -> int:
         """How many orders from a sequence number on are acknowledged."""
         return sum(order.told is Told.ACKNOWLEDGED for order in list(self.sent.values())[number:])
 
-    def account(self, listed: Iterable[Mapping[str, Any]], events: Iterable[Mapping[str, Any]]) -> Report:
+    def account(self, listed: Iterable[Mapping[str, Any]], *logs: Iterable[Mapping[str, Any]]) -> Report:
         """Compare every sequence number with the order service and with its log.
 
         Args:
-            listed: Every order of the prober's account, as `GET /orders` shows it.
-            events: The whole log of its partition, as `/ws/events` shows it.
+            listed: Every order of the prober's accounts, as `GET /orders` shows it.
+            logs: The whole log of each of their partitions, as `/ws/events` shows it.
 
         Raises:
             Lost: an order is lost, doubled or invented, is another one than was told, or the log has a gap.
         """
-        faults = [*self._faults_of_listed(list(listed)), *self._faults_of_log(list(events))]
+        faults = [*self._faults_of_listed(list(listed)), *self._faults_of_logs([list(log) for log in logs])]
         if faults:
             more = f"\n… and {len(faults) - _SHOWN_MAX} more" if len(faults) > _SHOWN_MAX else ""
             raise Lost("\n".join(faults[:_SHOWN_MAX]) + more)
@@ -188,10 +191,11 @@ class Ledger:
             if order.told is Told.REJECTED and found not in (None, "Rejected"):
                 yield f"{self.client_order_id(number)} was told that it is rejected, and is {found}"
 
-    def _faults_of_log(self, events: list[Mapping[str, Any]]) -> Iterable[str]:
-        numbers = [event["seq"] for event in events]
-        if numbers != list(range(numbers[0] if numbers else 0, (numbers[-1] + 1) if numbers else 0)):
-            yield f"the log has a gap or goes back: {_first_break(numbers)}"
+    def _faults_of_logs(self, logs: list[list[Mapping[str, Any]]]) -> Iterable[str]:
+        for log in logs:
+            if fault := _first_break([event["seq"] for event in log]):
+                yield f"the log has a gap or goes back: {fault}"
+        events = list(itertools.chain.from_iterable(logs))
         entered = [(event["data"]["spec"], event["data"]["order_id"]) for event in events if event["type"] in _ENTERED]
         yield from self._faults_of("the log", [(spec["client_order_id"], order_id) for spec, order_id in entered])
         fills = Counter(event["data"]["exec_id"] for event in events if event["type"] == "OrderFilled")

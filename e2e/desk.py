@@ -54,8 +54,8 @@ class Desk:
         return {item["metadata"]["name"]: item["metadata"]["uid"] for item in items}
 
 
-def manifest() -> dict[str, Any]:
-    """The quickstart, without its strategies."""
-    documents = yaml.safe_load_all((ROOT / "manifests" / "quickstart.yaml").read_text())
+def manifest(name: str = "quickstart") -> dict[str, Any]:
+    """The quickstart, or another of `manifests/`, without its strategies."""
+    documents = yaml.safe_load_all((ROOT / "manifests" / f"{name}.yaml").read_text())
     stack = next(each for each in documents if each["kind"] == "TradingStack")
     return {**stack, "metadata": {"name": "desk"}}

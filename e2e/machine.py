@@ -15,6 +15,8 @@ KUBECONFIG_VARIABLE = "E2E_KUBECONFIG"
 """Environment variable with the kubeconfig of a cluster that is there already; none is started then."""
 IMAGE_VARIABLE = "E2E_IMAGE"
 """Environment variable with the name under which that cluster has the platform's image."""
+HOST_VARIABLE = "E2E_HOST"
+"""Environment variable with an address of this machine that pods of that cluster reach, for servers beside it."""
 _INSTALL_SECONDS_MAX = 600
 
 

@@ -11,7 +11,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import aiohttp
@@ -38,6 +38,7 @@ class Prober:
     Args:
         address: Where the order service is, as `http://HOST:PORT`; asked again when nobody answers there.
         key: Of a principal that may trade in any account.
+        accounts: In turn.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Prober:
         address: Callable[[], str],
         key: str,
         *,
-        account: str = ACCOUNT,
+        accounts: Sequence[str] = (ACCOUNT,),
         symbol: str = "BTCUSDT",
         orders_per_second: float = ORDERS_PER_SECOND,
     ) -> None:
@@ -53,7 +54,7 @@ class Prober:
         self._find, self._address = address, address()
         self._found_at = time.monotonic()
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._account, self._symbol, self._pause = account, symbol, 1.0 / orders_per_second
+        self._accounts, self._symbol, self._pause = accounts, symbol, 1.0 / orders_per_second
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="prober", daemon=True)
         self._failure: BaseException | None = None
@@ -77,8 +78,8 @@ class Prober:
         if self._failure is not None:
             raise self._failure
         assert not self._thread.is_alive(), "the prober hangs"
-        listed, events = wait_for("the order service tells of all orders", self._told)
-        return self.ledger.account(listed, events)
+        listed, logs = wait_for("the order service tells of all orders", self._told)
+        return self.ledger.account(listed, *logs)
 
     async def _run(self) -> None:
         try:
@@ -95,7 +96,9 @@ class Prober:
         due = loop.time()
         while not self._stopping.is_set():
             if len(running) < _IN_FLIGHT_MAX:
-                task = asyncio.ensure_future(self._settle(session, self.ledger.begun(time.monotonic())))
+                account = self._accounts[len(self.ledger.sent) % len(self._accounts)]
+                number = self.ledger.begun(time.monotonic(), account)
+                task = asyncio.ensure_future(self._settle(session, number))
                 running.add(task)
                 task.add_done_callback(running.discard)
             due = max(due + self._pause, loop.time())
@@ -110,9 +113,9 @@ class Prober:
         """One order, until it has a final answer."""
         order = {
             "client_order_id": self.ledger.client_order_id(number),
-            "account": self._account,
+            "account": self.ledger.sent[number].account,
             "symbol": self._symbol,
-            "side": "buy" if number % 2 else "sell",
+            "side": "buy" if number // len(self._accounts) % 2 else "sell",
             "order_type": "market",
             "quantity": f"0.{1 + number % 500:05d}",  # no two in a row are the same: that could be taken for a mistake
         }
@@ -142,32 +145,40 @@ class Prober:
             with contextlib.suppress(AssertionError):
                 self._address = await asyncio.to_thread(self._find)
 
-    def _told(self) -> tuple[list[Any], list[Any]] | None:
-        """Everything of the account, and the log of its partition; None while the order service is not to be asked."""
+    def _told(self) -> tuple[list[Any], list[list[Any]]] | None:
+        """Everything of the accounts, and the logs of their partitions; None while the service is not to be asked."""
         self._address = self._find()
         try:
             return asyncio.run(self._read_all())
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
 
-    async def _read_all(self) -> tuple[list[Any], list[Any]]:
+    async def _read_all(self) -> tuple[list[Any], list[list[Any]]]:
         timeout = aiohttp.ClientTimeout(total=WAIT_SECONDS)
         async with aiohttp.ClientSession(
             self._address, timeout=timeout, headers=self._headers, raise_for_status=True
         ) as session:
-            listed, query = [], {"account": self._account, "limit": str(_PAGE_ORDERS)}
-            while True:
-                async with session.get("/orders", params=query) as answer:
-                    page = await answer.json()
-                listed += page["orders"]
-                if not page["cursor"]:
-                    break
-                query["cursor"] = page["cursor"]
-            if not listed:
-                return [], []
-            async with session.get(f"/positions/{self._account}") as answer:
-                as_of = (await answer.json())["as_of"]
-            return listed, await self._read_log(session, partition_of_id(listed[0]["order_id"]), as_of)
+            listed, ends = list[Any](), dict[int, int]()
+            for account in self._accounts:
+                if orders := await self._list(session, account):
+                    async with session.get(f"/positions/{account}") as answer:
+                        as_of = (await answer.json())["as_of"]
+                    partition = partition_of_id(orders[0]["order_id"])
+                    ends[partition] = max(as_of, ends.get(partition, 0))
+                    listed += orders
+            return listed, [await self._read_log(session, partition, until) for partition, until in ends.items()]
+
+    @staticmethod
+    async def _list(session: aiohttp.ClientSession, account: str) -> list[Any]:
+        """Every order of an account."""
+        listed, query = list[Any](), {"account": account, "limit": str(_PAGE_ORDERS)}
+        while True:
+            async with session.get("/orders", params=query) as answer:
+                page = await answer.json()
+            listed += page["orders"]
+            if not page["cursor"]:
+                return listed
+            query["cursor"] = page["cursor"]
 
     @staticmethod
     async def _read_log(session: aiohttp.ClientSession, partition: int, until: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""One program of others as a process of ours: started on loopback, watched until it answers, never left behind."""
+"""One program of others as a process of ours: started, watched until it answers, never left behind."""
 
 import contextlib
 import ctypes
@@ -31,21 +31,24 @@ class Component(ABC):
     Args:
         folder: What it keeps, and its log; made if it is missing. A later start goes on with what is there.
         port: On which it answers; 0 takes a free one, once for all starts.
+        host: Its address, by which clients find it, too. Nothing here asks who they are: keep to loopback, or to a
+            network of which that is known.
     """
 
     name = ""
     stop_seconds_max = STOP_SECONDS_MAX
     """After it was asked to end; then it is ended."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, *, host: str = HOST) -> None:
         self.folder = folder
+        self.host = host
         self.port = port or free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """HOST:PORT of what a client asks."""
-        return f"{HOST}:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def log(self) -> Path:
@@ -72,7 +75,7 @@ class Component(ABC):
 
     def answers(self) -> bool:
         """Whether it takes requests now."""
-        with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
             return True
         return False
 

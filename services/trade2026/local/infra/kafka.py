@@ -14,7 +14,7 @@ _FORMAT_SECONDS_MAX = 60
 
 
 class Kafka(Component):
-    """A broker for this machine. Its topics are made by whoever uses it, never by being named.
+    """A broker without a second one. Its topics are made by whoever uses it, never by being named.
 
     Args:
         heap_mb: Memory of the Java heap, MiB.
@@ -22,8 +22,8 @@ class Kafka(Component):
 
     name = "kafka"
 
-    def __init__(self, folder: Path, port: int = 0, *, heap_mb: int = HEAP_MB) -> None:
-        super().__init__(folder, port)
+    def __init__(self, folder: Path, port: int = 0, *, host: str = HOST, heap_mb: int = HEAP_MB) -> None:
+        super().__init__(folder, port, host=host)
         self.heap_mb = heap_mb
         self.controller = f"{HOST}:{free_port()}"
         self.cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

@@ -14,8 +14,8 @@ class QuestDb(Component):
 
     name = "questdb"
 
-    def __init__(self, folder: Path, port: int = 0, *, heap_mb: int = HEAP_MB) -> None:
-        super().__init__(folder, port)
+    def __init__(self, folder: Path, port: int = 0, *, host: str = HOST, heap_mb: int = HEAP_MB) -> None:
+        super().__init__(folder, port, host=host)
         self.heap_mb = heap_mb
         self.pg_port = free_port()
         """Of the PostgreSQL wire protocol."""

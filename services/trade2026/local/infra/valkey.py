@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from trade2026.local.infra.component import HOST, Component, InfraError
+from trade2026.local.infra.component import Component, InfraError
 
 
 class Valkey(Component):
@@ -21,5 +21,12 @@ class Valkey(Component):
         return [str(found[0]), str(self.folder / "valkey.conf")]
 
     def prepare(self) -> None:
-        settings = {"bind": HOST, "port": self.port, "save": '""', "appendonly": "no", "dir": self.folder}
+        settings = {
+            "bind": self.host,
+            "port": self.port,
+            "protected-mode": "no",
+            "save": '""',
+            "appendonly": "no",
+            "dir": self.folder,
+        }
         (self.folder / "valkey.conf").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
