@@ -230,6 +230,10 @@ class Feed:
                 return
             except BusError as error:
                 await self._begin_again(error)
+            except Exception as error:
+                self.error = f"market data is not published any more: {error!r}"
+                log.exception(self.error)
+                return
 
     async def _begin_again(self, error: BusError) -> None:
         """The bus refused market data: claim the topic again, and go on after what it has."""

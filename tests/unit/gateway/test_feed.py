@@ -1,5 +1,6 @@
 """When the market goes on: as soon as a trade is due, and not before."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -48,3 +49,14 @@ def test_it_sleeps_until_the_next_trade_is_due_and_never_shorter_than_what_goes_
 
 def test_a_venue_that_takes_no_more_is_asked_again_soon_but_not_at_once() -> None:
     assert feed(ManualClock(), may_publish=False)[0]._pause() == 0.02
+
+
+async def test_one_that_fails_for_good_says_so() -> None:
+    found, _ = feed(ManualClock())
+    broken = asyncio.get_running_loop().create_future()
+    broken.set_exception(ValueError("no bus error"))
+    found._under_way = [broken]
+    found.run()
+    assert found._task is not None
+    await found._task
+    assert found.error == "market data is not published any more: ValueError('no bus error')"
