@@ -2,6 +2,7 @@
 
 import base64
 import json
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -34,19 +35,30 @@ class Desk:
     def until(self, kind: str, status: str = "True", seconds_max: float = READY_SECONDS_MAX) -> None:
         wait_for(f"{kind} is {status}", lambda: self.condition(kind)["status"] == status, 3 * seconds_max)
 
-    def order(self, number: int) -> int:
+    def order(self, number: int, **terms: str) -> int:
         """Send an order through the Service, with the stack's own key; the answer's status."""
         service = self.get("service", service_name("desk", "oms"))["spec"]
         key = base64.b64decode(self.get("secret", keys_name("desk"))["data"]["key"]).decode()
         url = f"http://{service['clusterIP']}:{service['ports'][0]['port']}/orders"
-        order = {"client_order_id": f"c{number}", "symbol": "BTCUSDT", "side": "buy", "quantity": "0.001"}
+        order = {"client_order_id": f"c{number}", "symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", **terms}
         asked = urllib.request.Request(
             url,
             json.dumps({**order, "order_type": "market"}).encode(),
             {"authorization": f"Bearer {key}", "content-type": "application/json"},
         )
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            return answer.status
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                return answer.status
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+    def restarts(self) -> dict[str, int]:
+        """Of all containers of each pod together, by its name."""
+        items = self.get("pods", "-l", "trade2026.io/stack=desk")["items"]
+        return {
+            item["metadata"]["name"]: sum(each["restartCount"] for each in item["status"]["containerStatuses"])
+            for item in items
+        }
 
     def pods(self) -> dict[str, str]:
         """Their uids by name."""

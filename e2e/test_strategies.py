@@ -15,8 +15,7 @@ from tests.e2e.test_docs import ROOT, blocks, missing
 
 PAGE = ROOT / "docs" / "how-to" / "cluster-commands.md"
 PAGE_SECONDS_MAX = 400
-LIMITS = {"strategies": {"breaker": {"maxExecutions": {"count": 1, "per": "1h"}}}}
-"""In the stack's manifest: the processes that enforce them need not be told when the strategy comes or goes."""
+ACCEPTED, REFUSED = 200, 422
 BREAKER = {
     "apiVersion": "trade2026.io/v1alpha1",
     "kind": "Strategy",
@@ -26,8 +25,15 @@ BREAKER = {
         "symbols": ["BTCUSDT"],
         "account": "breaker",
         "parameters": {"every": "200ms", "half_spread_bps": "0"},
+        "risk": {"maxExecutions": {"count": 1, "per": "1h"}},
     },
 }
+SHY = {
+    **BREAKER,
+    "metadata": {"name": "shy"},
+    "spec": {**BREAKER["spec"], "mode": "shadow", "risk": {"maxOrderQuantity": "0.01"}},
+}
+"""Sends nothing itself; what others send in its name is held to its limits."""
 _NEXT = "--next block--"
 
 
@@ -60,17 +66,17 @@ def test_strategies_run_halt_pause_and_go_and_commands_reach_the_desk(
     desk, operator = trading
     desk.kubectl("apply", "-f", "-", given=BREAKER)
     wait_for("it says that its stack is missing", lambda: "TradingStack" in json.dumps(strategy(desk, "breaker")))
-    stack = manifest()
-    stack["spec"]["risk"] |= LIMITS
-    desk.kubectl("apply", "-f", "-", given=stack)
+    desk.kubectl("apply", "-f", "-", given=manifest())
     desk.until("Ready")
-    pods = desk.pods()
+    pods, restarts = desk.pods(), desk.restarts()
     desk.kubectl("wait", "--for=jsonpath={.status.stage}=Halted", "strat/breaker", "--timeout=180s")
     assert "executed more than 1 times" in strategy(desk, "breaker")["haltedReason"]
     assert _events_between(desk) == 1, "the halt is the event after the execution that broke the limit"
 
     _run_the_page(cluster, tmp_path)
+    _limits_come_change_and_go(desk)
     assert pods["desk-0"] == desk.pods()["desk-0"], "strategies come and go, and the desk's pod stays"
+    assert restarts["desk-0"] == desk.restarts()["desk-0"], "their limits are told to processes that run"
 
     # Another operator runs on with what runs; a reconcile, a restart or another manifest releases nothing.
     process = desk.get("statefulset", "desk-strategies")["metadata"]["uid"]
@@ -83,7 +89,28 @@ def test_strategies_run_halt_pause_and_go_and_commands_reach_the_desk(
     assert desk.get("statefulset", "desk-strategies")["metadata"]["uid"] == process
     desk.kubectl("delete", "strat", "breaker", "--timeout=120s")
     wait_for("its pod is gone", lambda: set(desk.pods()) == {"desk-0"})
-    assert desk.pods()["desk-0"] == pods["desk-0"] and desk.order(1) == 200
+    assert desk.pods()["desk-0"] == pods["desk-0"] and desk.restarts()["desk-0"] == restarts["desk-0"]
+    assert desk.order(1) == 200
+
+
+def _limits_come_change_and_go(desk: Desk) -> None:
+    """Each order is decided by what the strategy's manifest says then."""
+    desk.kubectl("apply", "-f", "-", given=SHY)
+    desk.kubectl("wait", "--for=condition=LimitsEnforced", "strat/shy", "--timeout=60s")
+    assert desk.order(11, quantity="0.02", strategy="shy") == REFUSED
+    assert desk.order(12, quantity="0.01", strategy="shy") == desk.order(13, quantity="0.02") == ACCEPTED
+    change = '{"spec":{"risk":{"maxOrderQuantity":"0.02"}}}'
+    desk.kubectl("patch", "strat", "shy", "--type=merge", "-p", change)
+    wait_for("others are enforced", lambda: _enforced_generation(desk) == 2)
+    assert desk.order(14, quantity="0.02", strategy="shy") == ACCEPTED
+    assert desk.order(15, quantity="0.03", strategy="shy") == REFUSED
+    desk.kubectl("delete", "strat", "shy", "--timeout=120s")
+    assert desk.order(16, quantity="0.03", strategy="shy") == ACCEPTED
+
+
+def _enforced_generation(desk: Desk) -> int:
+    (found,) = [each for each in strategy(desk, "shy")["conditions"] if each["type"] == "LimitsEnforced"]
+    return int(found["observedGeneration"]) if found["status"] == "True" else 0
 
 
 def _ready_reason(desk: Desk) -> str:

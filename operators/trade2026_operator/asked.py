@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pydantic import BaseModel
-
 from trade2026 import __version__
 from trade2026.stack.model import TradingStack
 from trade2026.stack.strategy import Strategy
@@ -60,33 +58,25 @@ def good_ones(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.status in (Status.DEPLOYED, Status.SUPERSEDED)]
 
 
-def input_of(
-    stack: TradingStack, cluster: Cluster, strategies: Sequence[Strategy] = (), idle: Sequence[Strategy] = ()
-) -> str:
+def input_of(stack: TradingStack, cluster: Cluster, strategies: Sequence[Strategy] = ()) -> str:
     """Hash of what is asked for; its end is that of the limits alone.
 
     Args:
-        strategies: Those that run.
-        idle: Those that do not, whose limits stand.
+        strategies: Those that run. Their own limits are told while everything runs, and change no release.
 
     The version is always part of it: what is its default changes with each operator.
     """
     spec = stack.spec.model_dump(mode="json", exclude_defaults=True, exclude=HOW)
     limits = stack.spec.risk.model_dump(mode="json", exclude_defaults=True)
-    if own := {
-        each.metadata.name: _written(each.spec.risk) for each in (*strategies, *idle) if _written(each.spec.risk)
-    }:
-        limits = {"stack": limits, "strategies": own}
     ours = {each.name: getattr(cluster, each.name) for each in fields(cluster)}
     given = {name: value for name, value in ours.items() if value != getattr(Cluster(), name)}
     asked = {**spec, "version": stack.spec.version, "cluster": given}
     if strategies:
-        asked["strategies"] = {each.metadata.name: _written(each.spec) for each in strategies}
+        asked["strategies"] = {
+            each.metadata.name: each.spec.model_dump(mode="json", exclude_defaults=True, exclude={"risk": True})
+            for each in strategies
+        }
     return f"{_hash(asked)}-{_hash(limits)}"
-
-
-def _written(said: BaseModel) -> dict[str, Any]:
-    return said.model_dump(mode="json", exclude_defaults=True)
 
 
 def same_limits(one: str, other: str) -> bool:

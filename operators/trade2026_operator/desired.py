@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from trade2026.stack.manifest import ManifestError, load_all, misfits, parse_strategy
 from trade2026.stack.model import TradingStack
-from trade2026.stack.planner import PlanError, plan
+from trade2026.stack.planner import PlanError, own_limits, plan
 from trade2026.stack.strategy import Strategy
 from trade2026.stack.units import duration_ns
 from trade2026_operator.asked import Running, input_of, unsupported
@@ -17,11 +17,20 @@ from trade2026_operator.helm.records import Origin
 from trade2026_operator.helm.releases import Cluster, HelmRelease, ReleaseError, keys_name, releases, state_claim
 from trade2026_operator.helm.render import Capabilities, Renderer, RenderError
 from trade2026_operator.helm.revisions import Wanted
-from trade2026_operator.reconcile.hosting import is_idle, version_of
+from trade2026_operator.reconcile.hosting import is_to_run, version_of
 from trade2026_operator.reconcile.objects import API_VERSION, Manifest, Ref
 from trade2026_operator.reconcile.state import Desired, ReleaseWanted
 
 NOTHING_ELSE = Running()
+
+
+class StrategyAsked(NamedTuple):
+    """What a strategy asks of its stack."""
+
+    fault: str = ""
+    """Why it can't run there, in words for a person; empty if it can."""
+    limits: dict[str, Any] | None = None
+    """Its own, as the planner writes them; None where they can't be read."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +56,11 @@ class Builder:
                 return Desired(fault=f"spec.{why}")
             apart = parsed.spec.placement != "compact"  # else there is one pod, and never two versions
             fitting = [(each, fitted(parsed, each)) for each in strategies]
-            running = [fit.strategy for each, fit in fitting if fit.strategy is not None and not is_idle(each)]
-            idle = [fit.strategy for each, fit in fitting if fit.strategy is not None and is_idle(each)]
+            running = [fit.strategy for each, fit in fitting if fit.strategy is not None and is_to_run(each)]
             allowed = now.versions if apart else ()
-            planned = plan(parsed, running, idle=idle, strategies_apart=True, also_allowed=allowed)
+            planned = plan(parsed, running, strategies_apart=True, limits_told=True, also_allowed=allowed)
             found = releases(parsed, planned, self.cluster)
-            asked = input_of(parsed, self.cluster, running, idle)
+            asked = input_of(parsed, self.cluster, running)
             origin = Origin((asked,), planned.version, parsed.spec.event_format)
             rendered = tuple(self._release(each, namespace, planned.stack, origin) for each in found)
         except (ManifestError, PlanError, ReleaseError, RenderError) as error:
@@ -60,16 +68,18 @@ class Builder:
         claim = state_claim(planned.stack, namespace, self.cluster)
         keys = Ref("v1", "Secret", namespace, keys_name(planned.stack))
         deadline = duration_ns(parsed.spec.rollout.progress_deadline) / 1e9
-        runs = frozenset(version_of(each) for each, fit in fitting if fit.strategy is not None and not is_idle(each))
+        runs = frozenset(version_of(each) for each, fit in fitting if fit.strategy is not None and is_to_run(each))
         claims = (claim,) if claim is not None else ()
         return Desired(rendered, claims, keys, input=asked, deadline_seconds=deadline, strategies=runs)
 
-    def fault_of(self, stack: Manifest, strategy: Manifest) -> str:
-        """Why a strategy can't run on a stack, in words for a person; empty if it can, or if its stack can't."""
+    def asked_of(self, stack: Manifest, strategy: Manifest) -> StrategyAsked:
+        """What a strategy asks of a stack; of one that can't be itself nothing is known."""
         try:
-            return fitted(load_all(json.dumps(_as_written(stack, "TradingStack"))).stack, strategy).fault
+            parsed = load_all(json.dumps(_as_written(stack, "TradingStack"))).stack
         except ManifestError:
-            return ""
+            return StrategyAsked()
+        fit = fitted(parsed, strategy)
+        return StrategyAsked(fit.fault, own_limits(parsed.spec, fit.strategy) if fit.strategy is not None else None)
 
     def _release(self, release: HelmRelease, namespace: str, stack: str, origin: Origin) -> ReleaseWanted:
         rendered = self.renderer.render(self.chart, release.name, namespace, release.values, self.capabilities)

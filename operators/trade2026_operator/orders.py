@@ -18,12 +18,13 @@ from trade2026_operator.helm.releases import STRATEGIES, keys_name, service_name
 from trade2026_operator.kube import Kube, KubeError
 from trade2026_operator.queue import Key
 from trade2026_operator.reconcile.objects import Manifest, Ref
+from trade2026_operator.reconcile.strategy_limits import Told
 
 log = logging.getLogger(__name__)
 
 _SECONDS_MAX = 5.0
 _FRESH_SECONDS = 2.0
-"""So long an answer is that of all strategies of the stack."""
+"""So long an answer to what is asked for all strategies of a stack counts."""
 _FAILURES = (aiohttp.ClientError, TimeoutError, KubeError, KeyError, TypeError, ValueError)
 
 
@@ -40,7 +41,8 @@ class Orders:
     def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube, self._clock = kube, clock
         self._ways: dict[tuple[Key, str], _Way] = {}
-        self._told: dict[Key, tuple[float, Mapping[str, Any] | None]] = {}
+        self._answers: dict[tuple[Key, str], tuple[float, Mapping[str, Any] | None]] = {}
+        """By service: what it has said of each strategy, and when."""
 
     async def cancel(self, stack: Manifest) -> bool:
         """Whether every working order of a stack is being cancelled."""
@@ -57,16 +59,39 @@ class Orders:
 
     async def strategies(self, key: Key) -> Mapping[str, Any] | None:
         """How each strategy of a stack says that it is, by name; None where nobody answers."""
-        at, told = self._told.get(key, (-_FRESH_SECONDS, None))
-        if self._clock() - at < _FRESH_SECONDS:
-            return told
+        return await self._of_all(key, STRATEGIES, "/strategies", lambda each: (each["name"], each))
+
+    async def limits(self, key: Key) -> Mapping[str, Told] | None:
+        """Which limits of their own strategies of a stack are known to have, by name; None where nobody answers."""
+        return await self._of_all(
+            key, "risk", "/limits/strategies", lambda each: (each["strategy"], Told(each["limits"], each["enforced"]))
+        )
+
+    async def tell_limits(self, key: Key, strategy: str, limits: Mapping[str, Any], reason: str) -> bool:
+        """Whether the risk service of a stack has recorded a strategy's own limits; {}: none."""
+        self._answers.pop((key, "risk"), None)
+        body = {"limits": limits, "reason": reason}
         try:
-            answer = await self._ask(key, STRATEGIES, "GET", "/strategies")
-            found = {each["name"]: each for each in answer["strategies"]}
+            await self._ask(key, "risk", "PUT", f"/limits/strategies/{strategy}", body)
         except _FAILURES as error:
-            log.debug("%s/%s: its strategies do not answer: %s", *key, error)
+            log.warning("%s/%s: limits of strategy %s can't be told yet: %s", *key, strategy, error)
+            return False
+        return True
+
+    async def _of_all(
+        self, key: Key, service: str, path: str, read: Callable[[Any], tuple[str, Any]]
+    ) -> Mapping[str, Any] | None:
+        """What a service says of each strategy, by name; asked seldom, for there may be many that want to know."""
+        at, answered = self._answers.get((key, service), (-_FRESH_SECONDS, None))
+        if self._clock() - at < _FRESH_SECONDS:
+            return answered
+        try:
+            answer = await self._ask(key, service, "GET", path)
+            found = dict(map(read, answer["strategies"]))
+        except _FAILURES as error:
+            log.debug("%s/%s: %s does not answer: %s", *key, service, error)
             found = None
-        self._told[key] = self._clock(), found
+        self._answers[key, service] = self._clock(), found
         return found
 
     async def _cancel(self, key: Key, scope: str, reason: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from trade2026_operator.kube import Kube, KubeError, NotFound
 from trade2026_operator.lists import Listed
 from trade2026_operator.queue import Key
-from trade2026_operator.reconcile.hosting import Hosting, is_idle
+from trade2026_operator.reconcile.hosting import Hosting, is_to_run
 from trade2026_operator.reconcile.objects import API_VERSION, Manifest
 from trade2026_operator.slim import slim_stack
 
@@ -108,7 +108,7 @@ class Strategies:
 
 
 def _asks(strategy: Manifest) -> object:
-    return strategy["metadata"].get("generation"), is_idle(strategy)
+    return strategy["metadata"].get("generation"), is_to_run(strategy)
 
 
 def _key(strategy: Manifest) -> Key:

@@ -20,7 +20,7 @@ from trade2026_operator.kube import Conflict, Kube, Refused
 from trade2026_operator.metrics import Metrics
 from trade2026_operator.queue import GONE, Key
 from trade2026_operator.reconcile import actions as do
-from trade2026_operator.reconcile.hosting import hosting, is_idle, version_of
+from trade2026_operator.reconcile.hosting import hosting, is_to_run, version_of
 from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of
 from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
 from trade2026_operator.reconcile.state import Desired
@@ -115,7 +115,7 @@ class Worker:
         """What the manifest asks for, rendered once for each of its versions."""
         now = running(self.cache.records(key), stack["spec"].get("version", __version__))
         strategies = self.cache.strategies.of(key)
-        asked = [[version_of(each), is_idle(each)] for each in strategies]
+        asked = [[version_of(each), is_to_run(each)] for each in strategies]
         name = {"name": key.name}
         digest = digest_of({"metadata": name, "spec": stack["spec"], "beside": str(now), "strategies": asked})
         known = self._wants.get(key, digest)

@@ -1,5 +1,6 @@
 """What is to be done: each step once, in order, and harmless if it was done before."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,6 +72,13 @@ class CancelOrders:
 
 
 @dataclass(frozen=True)
+class TellLimits:
+    """Tell the stack's risk service the limits of the strategy's own manifest, as the planner writes them; {}: none."""
+
+    limits: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class SetFinalizer:
     """Hold the stack until it is cleaned up, or let it go."""
 
@@ -102,6 +110,7 @@ Action = (
     | ReadRecord
     | DropRecord
     | CancelOrders
+    | TellLimits
     | SetFinalizer
     | PatchStatus
     | Say

@@ -6,11 +6,13 @@ from typing import NamedTuple
 from trade2026_operator.helm.records import Status
 from trade2026_operator.helm.releases import STRATEGIES
 from trade2026_operator.reconcile.actions import Action, Apply
-from trade2026_operator.reconcile.objects import GROUP, Manifest, labels_of, ref_of
+from trade2026_operator.reconcile.objects import GROUP, Manifest, condition_of, labels_of, ref_of
 from trade2026_operator.reconcile.readiness import READY, Readiness
 from trade2026_operator.reconcile.state import Desired, Observed, ReleaseWanted, Version
 from trade2026_operator.reconcile.status import of_release
 
+LIMITS_ENFORCED = "LimitsEnforced"
+RUNNING_STAGES = ("Paper", "Shadow", "Halted")
 COMPONENT_LABEL = "app.kubernetes.io/component"
 PAUSED_ANNOTATION = f"{GROUP}/paused"
 
@@ -31,6 +33,21 @@ def is_idle(strategy: Manifest) -> bool:
     meta = strategy["metadata"]
     annotated = (meta.get("annotations") or {}).get(PAUSED_ANNOTATION) == "true"
     return bool(meta.get("deletionTimestamp") or strategy["spec"].get("paused") or annotated)
+
+
+def is_to_run(strategy: Manifest) -> bool:
+    """Whether its process is to have it.
+
+    One that begins waits until its own limits are enforced. One that runs goes on by what limits it had, until others
+    are told.
+    """
+    if is_idle(strategy):
+        return False
+    if (strategy.get("status") or {}).get("stage") in RUNNING_STAGES or not strategy["spec"].get("risk"):
+        return True
+    enforced = condition_of(strategy, LIMITS_ENFORCED) or {}
+    same = enforced.get("observedGeneration") == strategy["metadata"].get("generation", 0)
+    return same and enforced.get("status") == "True"
 
 
 def version_of(strategy: Manifest) -> Version:

@@ -11,18 +11,29 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from trade2026_operator.helm.releases import STRATEGIES, service_name
-from trade2026_operator.reconcile.actions import Action, CancelOrders, PatchStatus, Say, SetFinalizer, Steps
+from trade2026_operator.reconcile.actions import (
+    Action,
+    CancelOrders,
+    PatchStatus,
+    Say,
+    SetFinalizer,
+    Steps,
+    TellLimits,
+)
 from trade2026_operator.reconcile.conditions import Observation, merged
-from trade2026_operator.reconcile.hosting import NOT_KNOWN, Hosting, is_idle, version_of
+from trade2026_operator.reconcile.hosting import NOT_KNOWN, RUNNING_STAGES, Hosting, is_idle, is_to_run, version_of
 from trade2026_operator.reconcile.objects import Manifest, condition_of
 from trade2026_operator.reconcile.reconcile import FINALIZER
 from trade2026_operator.reconcile.status import INSTANCE_LABEL
+from trade2026_operator.reconcile.strategy_limits import NOT_KNOWN_LIMITS, OwnLimits, enforcement, is_withdrawn, telling
 
 NUMBERS_SECONDS = 60.0
 """Position and profit are written so seldom while nothing else has changed."""
 ASK_SECONDS = 5.0
 """How often a strategy that runs is asked how it is."""
 _ASK_AGAIN_SECONDS = 2.0
+_SOON_SECONDS = 0.5
+"""An answer is on its way."""
 _WORDS_MAX = 1_000
 _NUMBERS = ("position", "pnl", "drawdown", "lastSignalTime")
 _CANCELLED = "OrdersCancelled"
@@ -39,6 +50,8 @@ class SeenStrategy:
         cancelled: Of one that is not to run: whether its orders have been asked to be cancelled, and whether they
             were when it could send no more.
         numbers_age: Seconds since position and profit were written.
+        own_limits: Those of its own manifest.
+        withdrawn: Of one that is deleted: its limits are its stack's no more, or that can't be had.
     """
 
     strategy: Manifest
@@ -49,6 +62,8 @@ class SeenStrategy:
     told: Mapping[str, Any] | None = None
     cancelled: Literal["", "asked", "done"] = ""
     numbers_age: float = NUMBERS_SECONDS
+    own_limits: OwnLimits = NOT_KNOWN_LIMITS
+    withdrawn: bool = False
 
 
 class State(NamedTuple):
@@ -79,6 +94,7 @@ def reconcile_strategy(seen: SeenStrategy, now: datetime) -> Steps:
     if meta.get("deletionTimestamp"):
         return _clean_up(seen, now) if held else Steps()
     steps: list[Action] = [] if held else [SetFinalizer(True)]
+    steps += telling(seen.own_limits)
     if is_idle(seen.strategy):
         if not seen.stack:
             state = State("Paused", "Paused", "it does not run until it is resumed", paused=True)
@@ -92,6 +108,8 @@ def reconcile_strategy(seen: SeenStrategy, now: datetime) -> Steps:
     if seen.strategy["spec"].get("mode") == "shadow" and seen.told is not None and seen.told.get("open_orders"):
         steps.append(CancelOrders())
     again = ASK_SECONDS if seen.hosting.settled and not state.stalled else _ASK_AGAIN_SECONDS if state.waits else None
+    if not seen.fault and seen.stack and not enforcement(seen.strategy, seen.own_limits).status:
+        again = _SOON_SECONDS if seen.own_limits.told is not None else _ASK_AGAIN_SECONDS
     return _told(seen, state, steps, now, again)
 
 
@@ -101,7 +119,9 @@ def _clean_up(seen: SeenStrategy, now: datetime) -> Steps:
         return Steps((SetFinalizer(False),))  # with its stack its orders have gone
     done, cancels = _cancelling(seen)
     if done:
-        return Steps((SetFinalizer(False),))
+        if seen.withdrawn or is_withdrawn(seen.own_limits, seen.strategy):
+            return Steps((SetFinalizer(False),))
+        return Steps((TellLimits({}),), _SOON_SECONDS)
     state = State("Paused", "Deleting", _waiting(seen, "its working orders are being cancelled"), waits=True)
     return _told(seen, state, cancels, now, _ASK_AGAIN_SECONDS)
 
@@ -134,7 +154,9 @@ def _state(seen: SeenStrategy) -> State:
         return State("Pending", "StackMissing", seen.no_stack, stalled=True)
     if seen.fault:
         return State("Pending", "SpecRefused", seen.fault, stalled=True)
-    waiting = seen.hosting.waiting
+    waiting, enforced = seen.hosting.waiting, enforcement(seen.strategy, seen.own_limits)
+    if not (is_to_run(seen.strategy) or enforced.status):
+        return State(_kept(seen), "LimitsNotEnforced", enforced.message, waits=True)
     if version_of(seen.strategy) not in seen.hosting.runs:
         why = waiting.why or "its process is told of it"
         return State(_kept(seen), "Starting", why, waits=True, stalled=waiting.failed)
@@ -155,7 +177,7 @@ def _state(seen: SeenStrategy) -> State:
 def _kept(seen: SeenStrategy) -> str:
     """The stage of one that does not say how it is: as it was, for a halt stands while its process starts again."""
     before = (seen.strategy.get("status") or {}).get("stage", "")
-    return before if before in ("Paper", "Shadow", "Halted") else "Pending"
+    return before if before in RUNNING_STAGES else "Pending"
 
 
 def _stage(seen: SeenStrategy) -> str:
@@ -182,6 +204,7 @@ def _status(seen: SeenStrategy, state: State, moment: str) -> dict[str, Any]:
         Observation("Ready", state.ready, state.reason, message),
         Observation("Reconciling", state.waits, state.reason if state.waits else "Settled", message * state.waits),
         Observation("Stalled", state.stalled, state.reason if state.stalled else "NotStalled", message * state.stalled),
+        enforcement(seen.strategy, seen.own_limits),
         Observation("Paused", state.paused, state.reason if state.paused else "NotPaused", message * state.paused),
     ]
     found: dict[str, Any] = {

@@ -92,6 +92,8 @@ class LimitBook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A collar does not trust a reference price that is older."""
     tightened: list[Tightening] = []
     """What made these limits tighter than the manifest's; already part of the sets above."""
+    told: dict[str, LimitSet] = {}
+    """By strategy: limits of its own manifest, told while the stack runs; already part of the sets above."""
     partitions: int = 1
     """Among which limits that span them are cut; 1: the sets above are the whole limits."""
     slices: Slices = {}
@@ -172,6 +174,18 @@ def tightest(a: LimitSet, b: LimitSet) -> LimitSet:
         name: _tighter(name, getattr(a, name), getattr(b, name)) for name in LimitSet.__struct_fields__
     }
     return LimitSet(**both)
+
+
+def overlaid(under: LimitSet, over: LimitSet) -> LimitSet:
+    """Return the limits of `over`, and those of `under` wherever it has none."""
+    named = {name: value for name in LimitSet.__struct_fields__ if (value := getattr(over, name)) is not None}
+    return msgspec.structs.replace(under, **named)
+
+
+def with_told(ceilings: LimitBook, told: dict[str, LimitSet]) -> LimitBook:
+    """Return the manifest's limits with those of strategies' own manifests over them."""
+    named = {name: overlaid(ceilings.of("strategy", name), own) for name, own in told.items()}
+    return msgspec.structs.replace(ceilings, strategies={**ceilings.strategies, **named}, told=told)
 
 
 def _wider(field: str, new: _Value, old: _Value) -> bool:

@@ -1,7 +1,8 @@
 """What the risk service says: limits that are tighter than the manifest's, and stops that did not reach us directly.
 
-The ceilings are the manifest's and ours; risk says only what is tightened. So an old risk service can't bring
-back old ceilings, and a restart without any keeps what was tightened: it is in our own log.
+The ceilings are the manifest's and ours; risk says only what is tightened, and what strategies' own manifests say that
+came while the stack runs. So an old risk service can't bring back old ceilings, and a restart without any keeps what
+was said: it is in our own log.
 
 An owner that has lost the log for a while and claims it again may find there what another has recorded meanwhile, who
 had read more of risk. What is remembered here counts again when all of that is read, and of grants what is newer.
@@ -12,7 +13,7 @@ import contextlib
 
 import msgspec
 
-from trade2026.controls.limits import LimitBook, Slices, Tightening, in_force, same_limits
+from trade2026.controls.limits import LimitBook, Slices, in_force, same_limits, with_told
 from trade2026.controls.slices import granted_of, sliced
 from trade2026.domain import commands as cmd
 from trade2026.domain import events as ev
@@ -40,8 +41,8 @@ class RiskFollower:
         self._partitions = partitions
         self._group = f"oms-{owner.partition}" if owner.partition else "oms"
         self._follower: Follower | None = None
-        self._tightened: list[Tightening] | None = None
-        """As risk last said; None until it has: then our own log says it."""
+        self._said: LimitBook | None = None
+        """What risk last said: of it what is tightened and told counts; None until it has: then our own log says it."""
         self._granted: Slices = {}
         """Slices of this partition that risk has granted since we follow it."""
         self._grant = -1
@@ -101,9 +102,9 @@ class RiskFollower:
         current: LimitBook = await self.owner.read(lambda machine: machine.controls.book)  # durable, not only decided
         # What is read anew after a restart counts when all of it is read: our own log is newer than its beginning.
         is_read = self._is_read
-        tightened = self._tightened if self._tightened is not None and is_read else current.tightened
+        said = self._said if self._said is not None and is_read else current
         now = self.clock.now()
-        whole = in_force(self.ceilings, tightened, now)
+        whole = in_force(with_told(self.ceilings, said.told), said.tightened, now)
         # A grant of another limit than this one is none, also if that one should come back.
         granted, grant = {}, current.grant
         self._forget_before(grant)
@@ -136,7 +137,7 @@ class RiskFollower:
     def _read(self, envelope: Envelope, record: Record) -> None:
         match envelope.data:
             case ev.LimitsChanged() as change:
-                self._tightened = msgspec.json.decode(change.limits, type=LimitBook).tightened
+                self._said = msgspec.json.decode(change.limits, type=LimitBook)
                 self._by, self._cause = change.by, f"{record.topic}/{record.partition}/{record.seq}"
             case ev.SlicesGranted() as granted:
                 recorded = self.owner.machine.controls.book.grant

@@ -19,6 +19,7 @@ from trade2026.kit.views import position_view, time_text
 from trade2026.risk.limits_input import read_limits, read_time, show_book
 from trade2026.risk.machine import Alert, WouldWiden
 from trade2026.risk.slices_api import add_slices
+from trade2026.risk.told_api import add_told
 
 if TYPE_CHECKING:
     from trade2026.risk.service import RiskService
@@ -93,6 +94,7 @@ def add_routes(app: App, service: "RiskService") -> None:
     add_stops(app, service)
     add_alerts(app, service)
     add_slices(app, service)
+    add_told(app, service)
 
 
 def add_questions(app: App, service: "RiskService") -> None:

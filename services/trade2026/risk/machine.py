@@ -9,7 +9,7 @@ from collections import deque
 import msgspec
 
 from trade2026.controls.exposure import Exposure
-from trade2026.controls.limits import LimitBook, LimitSet, Slices, Tightening, loosens
+from trade2026.controls.limits import LimitBook, LimitSet, Slices, Tightening, ceiling_of, loosens
 from trade2026.domain import events as ev
 from trade2026.domain.numbers import to_text
 from trade2026.domain.orders import Order
@@ -73,6 +73,20 @@ def tightened(book: LimitBook, wanted: Tightening) -> list[Tightening]:
     if wider:
         raise WouldWiden(wanted.scope, wider)
     return [*book.tightened, wanted]
+
+
+def kept_through(tightenings: list[Tightening], scope: str, before: LimitBook, after: LimitBook) -> list[Tightening]:
+    """Return the tightenings, those of a scope bound to other ceilings than they were made under.
+
+    A strategy's manifest that comes or goes is no decision about what a person has tightened: that stands.
+    """
+
+    def bound(each: Tightening) -> Tightening:
+        if each.scope != scope or each.ceiling != ceiling_of(before, scope, each.limits):
+            return each
+        return msgspec.structs.replace(each, ceiling=ceiling_of(after, scope, each.limits))
+
+    return [bound(each) for each in tightenings]
 
 
 def unblocked(book: LimitBook, instrument: str) -> list[Tightening]:

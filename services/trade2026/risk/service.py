@@ -15,7 +15,16 @@ from typing import Any
 import msgspec
 
 from trade2026.controls.exposure import DAY_NS, Exposure, sum_of
-from trade2026.controls.limits import LIMIT_SCOPES, LimitBook, LimitSet, Tightening, ceiling_of, in_force, same_limits
+from trade2026.controls.limits import (
+    LIMIT_SCOPES,
+    LimitBook,
+    LimitSet,
+    Tightening,
+    ceiling_of,
+    in_force,
+    same_limits,
+    with_told,
+)
 from trade2026.controls.machine import Check, in_scope
 from trade2026.controls.slices import too_small
 from trade2026.domain import events as ev
@@ -34,7 +43,7 @@ from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health, Service
 from trade2026.risk import api
 from trade2026.risk.log import RiskLog
-from trade2026.risk.machine import STOP_ALERTS, near_limits, next_end, tightened, unblocked
+from trade2026.risk.machine import STOP_ALERTS, kept_through, near_limits, next_end, tightened, unblocked
 from trade2026.risk.orders_seen import ORDERS, OrdersSeen
 from trade2026.risk.sharing import SharingOut
 from trade2026.risk.stops import KILL_TARGETS, KillSwitch
@@ -56,9 +65,10 @@ class RiskService(Service):
         settings = self.settings
         venue = settings.venues[0].name if settings.venues else None
         self.instruments = Instruments(settings.instruments, venue)
-        self.ceilings = msgspec.json.decode(settings.risk, type=LimitBook)
+        self.manifest = msgspec.json.decode(settings.risk, type=LimitBook)
+        """The limits of the stack's manifest."""
         self.orders = [
-            OrdersSeen(context, partition, self.ceilings, self.instruments.by_id, self._on_stop, self._on_change)
+            OrdersSeen(context, partition, self.manifest, self.instruments.by_id, self._on_stop, self._on_change)
             for partition in range(settings.partitions(ORDERS))
         ]
         """By partition of the order log."""
@@ -149,7 +159,17 @@ class RiskService(Service):
     @property
     def book(self) -> LimitBook:
         """The limits in force."""
-        return self.log.machine.book if self.log.machine.book.version else self.ceilings
+        return self.log.machine.book if self.log.machine.book.version else self.manifest
+
+    @property
+    def ceilings(self) -> LimitBook:
+        """The limits of the stack's manifest, and of those of strategies that were told."""
+        return with_told(self.manifest, self.book.told)
+
+    def is_enforced(self, strategy: str) -> bool:
+        """Whether every partition decides by what was last told of a strategy's limits."""
+        told = self.book.told.get(strategy)
+        return all(orders.controls.book.told.get(strategy) == told for orders in self.orders)
 
     def explain(self, spec: OrderSpec, now: int) -> list[Check]:
         """Every rule that an order would meet now."""
@@ -222,18 +242,40 @@ class RiskService(Service):
         async with self._changing:
             return await self._adopt(unblocked(self.book, instrument), by, reason, only_if_changed=True)
 
+    async def tell(self, strategy: str, own: LimitSet, by: str, reason: str) -> LimitBook:
+        """Take the limits of a strategy's own manifest for its ceilings; without any, the stack's manifest decides.
+
+        Raises:
+            BusError: not recorded.
+        """
+        async with self._changing:
+            told = {name: limits for name, limits in self.book.told.items() if name != strategy}
+            if own != LimitSet():
+                told[strategy] = own
+            before, after = self.ceilings, with_told(self.manifest, told)
+            tightenings = self.book.tightened
+            if (strategy in before.told) != (strategy in told):
+                tightenings = kept_through(tightenings, f"strategy:{strategy}", before, after)
+            return await self._adopt(tightenings, by, reason, ceilings=after, only_if_changed=True)
+
     async def refresh_limits(self, by: str, reason: str) -> None:
         """Record a new version if the manifest or the clock has changed what is in force."""
         async with self._changing:
             await self._adopt(self.book.tightened, by, reason, only_if_changed=True)
 
     async def _adopt(
-        self, tightenings: list[Tightening], by: str, reason: str, *, only_if_changed: bool = False
+        self,
+        tightenings: list[Tightening],
+        by: str,
+        reason: str,
+        *,
+        ceilings: LimitBook | None = None,
+        only_if_changed: bool = False,
     ) -> LimitBook:
         before = self.log.machine.book
         now = self.context.clock.now()
-        version = max(before.version, self.ceilings.version) + 1
-        book = msgspec.structs.replace(in_force(self.ceilings, tightenings, now), version=version)
+        version = max(before.version, self.manifest.version) + 1
+        book = msgspec.structs.replace(in_force(ceilings or self.ceilings, tightenings, now), version=version)
         if only_if_changed and same_limits(book, before):
             return before
         limits = msgspec.Raw(msgspec.json.encode(book))

@@ -73,8 +73,8 @@ def plan(
     port_offset: int = 0,
     services: Collection[str] | None = None,
     also_allowed: Collection[str] = (),
-    idle: Sequence[Strategy] = (),
     strategies_apart: bool = False,
+    limits_told: bool = False,
 ) -> Plan:
     """Return what must run.
 
@@ -83,9 +83,10 @@ def plan(
         port_offset: Added to every port, so that several stacks fit on one machine.
         services: Only these; None means all.
         also_allowed: Versions of the platform that run beside this one while it is rolled out.
-        idle: Strategies that do not run and whose limits stand all the same, so that to pause one starts nothing again.
         strategies_apart: No other process is told whether strategies run, so that none starts again when the first
             comes or the last goes.
+        limits_told: Strategies' own limits are told to the risk service while it runs: no process has them from its
+            start, so that none starts again when they change.
 
     Raises:
         PlanError: an unknown service, or ports beyond 65,535.
@@ -109,7 +110,7 @@ def plan(
     shared = _shared(stack, {name: ports[name] for name in known})
     shared["allowed_versions"] = [*sorted({*also_allowed} - {stack.spec.version}), stack.spec.version]
     tells = bool(strategies) and not strategies_apart
-    limits = limit_book(stack.spec, [*strategies, *idle])
+    limits = limit_book(stack.spec, () if limits_told else strategies)
     releases = tuple(
         replica
         for name, hosted in _grouped(chosen, apart=stack.spec.placement == "spread")
@@ -319,7 +320,7 @@ def limit_book(spec: model.Spec, strategies: Sequence[Strategy] = ()) -> dict[st
     account, strategy = _limits(spec, risk.account_defaults), _limits(spec, risk.strategy_defaults)
     named = {name: {**strategy, **_limits(spec, limits)} for name, limits in risk.strategies.items()}
     for one in strategies:
-        if own := _limits(spec, one.spec.risk):
+        if own := own_limits(spec, one):
             named[one.metadata.name] = {**named.get(one.metadata.name, strategy), **own}
     return {
         "version": 1,
@@ -333,6 +334,11 @@ def limit_book(spec: model.Spec, strategies: Sequence[Strategy] = ()) -> dict[st
         "desks": {name: _limits(spec, limits) for name, limits in risk.desks.items()},
         "reference_age_ns_max": duration_ns(risk.reference_age_max),
     }
+
+
+def own_limits(spec: model.Spec, strategy: Strategy) -> dict[str, Any]:
+    """Those that a strategy's own manifest sets, in the same units."""
+    return _limits(spec, strategy.spec.risk)
 
 
 _AMOUNTS = (

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.waiting import until
 
-from trade2026.controls.limits import LimitBook, LimitSet, Slice, Tightening
+from trade2026.controls.limits import LimitBook, LimitSet, Slice, Tightening, with_told
 from trade2026.controls.machine import Controls
 from trade2026.domain import events as ev
 from trade2026.kit.bus.memory import MemoryBus
@@ -183,3 +183,30 @@ async def test_an_owner_that_has_the_log_again_does_not_bring_back_what_another_
     assert slow.machine.controls.book.stack.max_gross_exposure == (26 if is_more_granted else 24)
     await follower.stop()
     await slow.stop()
+
+
+async def test_limits_of_strategies_that_were_told_are_kept_by_an_owner_that_hears_nothing_of_risk() -> None:
+    bus, clock = MemoryBus([TopicConfig(name=TOPIC), TopicConfig(name="orders.events")]), ManualClock()
+    ceilings = LimitBook(strategy_default=LimitSet(max_open_orders=5))
+    risk = Publisher(bus, TOPIC, tenant="t", clock=clock, owner="risk")
+    await risk.start()
+    owner = owner_of(bus, clock)
+    await owner.start()
+    follower = RiskFollower(bus, owner, clock, ceilings)
+    await follower.start()
+    told = with_told(ceilings, {"maker": LimitSet(max_order_quantity=3)})
+    limits = msgspec.Raw(msgspec.json.encode(told))
+    await risk.publish(ev.LimitsChanged(version=2, limits=limits, by="platform", reason="it was applied"))
+    whole = LimitSet(max_open_orders=5, max_order_quantity=3)
+    await until(lambda: owner.machine.controls.book.of("strategy", "maker") == whole, "they are adopted")
+    await follower.stop()
+    await owner.stop()
+
+    heir = owner_of(bus, clock)
+    await heir.start()
+    follower = RiskFollower(bus, heir, clock, LimitBook(strategy_default=LimitSet(max_open_orders=4)))
+    await follower.start()
+    await follower.adopt()
+    assert heir.machine.controls.book.of("strategy", "maker") == LimitSet(max_open_orders=4, max_order_quantity=3)
+    await follower.stop()
+    await heir.stop()

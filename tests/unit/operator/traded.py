@@ -10,6 +10,7 @@ from tests.unit.operator.operated import KEY, LOOKS_MAX, Desk
 from trade2026_operator.kube import KubeError
 from trade2026_operator.queue import GONE, Key
 from trade2026_operator.reconcile.objects import API_VERSION, Ref, condition_of
+from trade2026_operator.reconcile.strategy_limits import Told
 from trade2026_operator.strategy_worker import StrategyWorker
 
 MAKER = Key(KEY.namespace, "maker")
@@ -37,10 +38,15 @@ class Traded(Desk):
     """Attributes:
     answers: What the strategies' process says of each strategy; None: it does not answer.
     asked: Scopes whose orders were cancelled, and whether the strategy could still send one then.
+    limits_told: What risk was told of each strategy; None: it does not answer.
+    adopts: Whether the order service decides by what risk was told.
     """
 
     answers: dict[str, dict[str, Any]] | None = None
     asked: list[tuple[str, bool]] = field(default_factory=list[tuple[str, bool]])
+    limits_told: dict[str, dict[str, Any]] | None = field(default_factory=dict[str, dict[str, Any]])
+    adopts: bool = True
+    reasons: list[str] = field(default_factory=list[str])
 
     def start_operator(self) -> None:
         super().start_operator()
@@ -111,6 +117,22 @@ class Traded(Desk):
         workload = self.kube.objects.get(PROCESS)
         self.asked.append((f"strategy:{strategy}", workload is not None))
         return self.can_cancel
+
+    async def limits(self, key: Key) -> Mapping[str, Told] | None:
+        assert key == KEY
+        if self.limits_told is None:
+            return None
+        return {name: Told(limits, self.adopts) for name, limits in self.limits_told.items()}
+
+    async def tell_limits(self, key: Key, strategy: str, limits: Mapping[str, Any], reason: str) -> bool:
+        assert key == KEY
+        if self.limits_told is None:
+            return False
+        self.limits_told.pop(strategy, None)
+        if limits:
+            self.limits_told[strategy] = dict(limits)
+        self.reasons.append(reason)
+        return True
 
     async def strategies(self, key: Key) -> Mapping[str, Any] | None:
         assert key == KEY

@@ -213,7 +213,7 @@ async def test_a_kill_that_nobody_confirmed_is_no_success() -> None:
 def test_only_the_risk_role_changes_anything() -> None:
     routes = Routes()
     api.add_routes(routes, Risk())  # type: ignore[arg-type]
-    changing = {path for (method, path) in routes.handlers if method == "POST"} - {"/check", "/slices"}
+    changing = {path for (method, path) in routes.handlers if method in ("POST", "PUT")} - {"/check", "/slices"}
     assert {path for (_, path), role in routes.roles.items() if role == "risk"} == changing
     assert routes.roles["POST", "/slices"] == "trader"
 
@@ -276,3 +276,27 @@ def test_an_end_that_is_no_time_to_come_is_refused(text: str) -> None:
 def test_limits_are_shown_as_decimal_text() -> None:
     book = LimitBook(version=4, stack=LimitSet(max_order_value=1_500_000_000, max_open_orders=2))
     assert show_book(book)["limits"] == {"stack": {"max_order_value": "1.5", "max_open_orders": 2}}
+
+
+async def test_only_the_stacks_own_key_tells_the_limits_of_a_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, LimitSet, str, str]] = []
+
+    async def tell(*words: Any) -> None:
+        told.append(words)
+
+    risk = Risk()
+    risk.tell, risk.is_enforced = tell, lambda name: False  # type: ignore[attr-defined]
+    body = {"limits": {"max_position": 7, "max_executions": {"count": 3, "per_ns": 9}}, "reason": "it was applied"}
+    about: dict[str, Any] = {"params": {"name": "maker"}, "headers": {b"authorization": b"Bearer own"}}
+    for key in ("", "another"):
+        monkeypatch.setenv("TRADE2026_KEY", key)
+        assert (await problem(risk, "PUT", "/limits/strategies/{name}", body, **about)).status == 403
+    assert not told
+    monkeypatch.setenv("TRADE2026_KEY", "own")
+    shown = await call(risk, "PUT", "/limits/strategies/{name}", body, **about)
+    own = LimitSet(max_position=7, max_executions=Rate(count=3, per_ns=9))
+    assert told == [("maker", own, "ann", "it was applied")]
+    assert shown == {"strategy": "maker", "limits": {}, "enforced": False}
+    risk.book = msgspec.structs.replace(risk.book, told={"maker": own})
+    listed = await call(risk, "GET", "/limits/strategies")
+    assert listed == {"strategies": [{"strategy": "maker", "limits": body["limits"], "enforced": False}]}

@@ -59,12 +59,12 @@ def test_no_other_process_starts_again_when_a_strategy_comes_goes_or_pauses() ->
     plain, limited = (Strategy.model_validate({**STRATEGY, "spec": {**STRATEGY["spec"], **more}})
                       for more in ({}, {"risk": {"maxPosition": "1"}}))  # fmt: skip
 
-    def desk(**strategies: Any) -> str:
-        planned = plan(stack, **strategies, strategies_apart=True)
+    def desk(*strategies: Strategy, told: bool = True) -> str:
+        planned = plan(stack, strategies, strategies_apart=True, limits_told=told)
         return json.dumps(releases(stack, planned, Cluster())[0].values)
 
-    assert desk(strategies=[plain]) == desk() == desk(idle=[plain])
-    assert desk(strategies=[limited]) == desk(idle=[limited]) != desk()
+    assert desk(plain) == desk(limited) == desk()
+    assert desk(limited, told=False) != desk(), "where nobody tells it, the desk has them from its start"
 
 
 def test_a_process_is_told_what_the_planner_wrote_to_the_last_digit() -> None:
