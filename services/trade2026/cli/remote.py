@@ -224,10 +224,13 @@ def _take_key(core: Core, namespace: str, stack: str) -> str:
 
 def _stream(core: Core, place: Place, service: str) -> Stream:
     """A connection to a service."""
+    from kubernetes.client import ApiClient, CoreV1Api
     from kubernetes.stream import portforward
 
     number, pod = place.numbers[service], place.pod_of(service)
-    opened = portforward(core.connect_get_namespaced_pod_portforward, pod.name, place.namespace, ports=str(number))
+    # While it opens, whatever else its client is asked goes the way of WebSockets, too: nobody else may have that one.
+    own: Core = CoreV1Api(ApiClient(core.api_client.configuration))
+    opened = portforward(own.connect_get_namespaced_pod_portforward, pod.name, place.namespace, ports=str(number))
     return opened.socket(number)
 
 

@@ -118,6 +118,28 @@ def test_ones_own_key_is_shown_and_the_secret_is_not_needed(
     assert forwarded.headers[-1]["Authorization"] == "Bearer t26_ann"
 
 
+def test_while_a_connection_opens_the_api_server_answers_other_questions(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.serves("desk")
+    opening, opened = threading.Event(), threading.Event()
+
+    def open_slowly(*_: object) -> None:
+        opening.set()
+        opened.wait(30)
+        raise OSError("enough")
+
+    monkeypatch.setattr("kubernetes.stream.ws_client.create_websocket", open_slowly)
+    monkeypatch.setattr(remote, "_FRESH_SECONDS", 0.0)
+    found = remote.find_in_cluster(target.InCluster("lab", "trading", "desk"))
+    with socket.create_connection((found.host, found.ports["oms"])):
+        assert opening.wait(30)
+        try:
+            assert [pod.name for pod in found.place.pods()] == ["desk-0"]
+        finally:
+            opened.set()
+
+
 def test_status_is_the_same_table(forwarded: Any, cli: Any) -> None:
     forwarded.answers |= {"GET /readyz": (200, {}), "GET /stats": (200, {"orders": 7}), "GET /health": (200, {})}
     forwarded.answers["GET /killed"] = (200, {"killed": []})
