@@ -3,13 +3,14 @@
 Compact placement is one pod, with a container for each of the plan's releases, which find each other on loopback and
 share the volume with the log. Strategies come and go while a desk trades: they are a release of their own there, too,
 in a pod that shares the volume and so stands beside the other. Any other placement has a Helm release for each of the
-plan's; replicas of one are pods of one StatefulSet, which tells each its number.
+plan's; replicas of one are pods of one StatefulSet, which tells each its number. They share the volume, too: the order
+service reads the history that the archive writes, and so all pods of a stack stand on one node.
 """
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -90,16 +91,22 @@ def releases(stack: TradingStack, planned: Plan, cluster: Cluster) -> tuple[Helm
     """Return the Helm releases of a stack, in the order in which they are to be rolled out.
 
     Raises:
-        ReleaseError: a strategy's code is in a file that no pod has.
+        ReleaseError: a strategy's code is in a file that no pod has, or pods share what is kept nowhere.
     """
     for release in planned.releases:
         _refuse_files(release)
     if stack.spec.placement == "compact":
         return _compact(stack, planned, cluster)
+    if cluster.ephemeral:
+        raise ReleaseError(
+            f"placement {stack.spec.placement} needs a volume that its pods share, and this operator keeps nothing "
+            "(--stack-ephemeral): use placement compact, or give stacks a volume"
+        )
     first = {release.services: release for release in reversed(planned.releases)}
     counts = {services: sum(each.services == services for each in planned.releases) for services in first}
     kept = [release for release in planned.releases if first[release.services] is release]
-    return tuple(_apart(stack, planned, release, counts[release.services], cluster) for release in kept)
+    others = {STACK_LABEL: planned.stack}
+    return tuple(_apart(stack, planned, release, counts[release.services], cluster, beside=others) for release in kept)
 
 
 def state_claim(stack: str, namespace: str, cluster: Cluster) -> Manifest | None:
@@ -133,22 +140,27 @@ def _compact(stack: TradingStack, planned: Plan, cluster: Cluster) -> tuple[Helm
     values = _values(stack, planned, "stack", hosted, cluster)
     values |= {"kind": "StatefulSet", "replicas": 1, "peers": "local", "preStopSeconds": 0}
     whole = HelmRelease(planned.stack, "stack", _services(hosted), values)
-    beside = [_beside(whole, _apart(stack, planned, release, 1, cluster)) for release in apart]
+    shown = {"app.kubernetes.io/name": CHART, "app.kubernetes.io/instance": whole.name}
+    beside = [_apart(stack, planned, release, 1, cluster, beside=shown) for release in apart]
     return (whole, *beside) if hosted else tuple(beside)
 
 
-def _beside(whole: HelmRelease, release: HelmRelease) -> HelmRelease:
-    """On the node that has the volume: one that only one node may mount is the rule, and the log is in it."""
-    labels = {"app.kubernetes.io/name": CHART, "app.kubernetes.io/instance": whole.name}
-    term = {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"}
-    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
-    return replace(release, values={**release.values, "affinity": affinity})
-
-
-def _apart(stack: TradingStack, planned: Plan, release: Release, count: int, cluster: Cluster) -> HelmRelease:
+def _apart(
+    stack: TradingStack,
+    planned: Plan,
+    release: Release,
+    count: int,
+    cluster: Cluster,
+    *,
+    beside: Mapping[str, str],
+) -> HelmRelease:
     component = release.name.replace("_", "-")
     values = _values(stack, planned, component, [release], cluster)
     values |= {"kind": "StatefulSet", "replicas": count, "peers": "services"}
+    # On the node that has the volume. One that several nodes may mount would not do either: readers and writer of
+    # SQLite's write-ahead log, in which the history is, share memory.
+    term = {"labelSelector": {"matchLabels": dict(beside)}, "topologyKey": "kubernetes.io/hostname"}
+    values["affinity"] = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
     most = max((each.replicas.max or 1 for each in _asked(stack, release)), default=1)
     if any(SERVICES[name].by_account for name in release.services):
         most = min(most, stack.spec.bus.partitions)  # more would have nothing to do

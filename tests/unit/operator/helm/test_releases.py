@@ -37,6 +37,13 @@ def spread(cluster: Cluster | None = None, **spec: Any) -> dict[str, HelmRelease
     return of("kafka", cluster, bus=KAFKA, placement="spread", **spec)
 
 
+def stands_beside(release: HelmRelease) -> dict[str, str]:
+    """The labels of the pods on whose node alone its own may run."""
+    (term,) = release.values["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    return term["labelSelector"]["matchLabels"]
+
+
 def test_a_compact_stack_is_a_pod_with_a_container_for_each_process_and_its_strategies_are_another_beside_it() -> None:
     stack, planned = stack_and_plan()
     release, strategies = releases(stack, planned, Cluster())
@@ -46,8 +53,7 @@ def test_a_compact_stack_is_a_pod_with_a_container_for_each_process_and_its_stra
     assert release.values["peers"] == "local" and release.values["replicas"] == 1
     assert (strategies.name, strategies.services) == ("quickstart-strategies", ("strategies",))
     assert strategies.values["peers"] == "services" and strategies.values["storage"] == release.values["storage"]
-    (term,) = strategies.values["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert term["labelSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "quickstart"
+    assert stands_beside(strategies)["app.kubernetes.io/instance"] == "quickstart", "which has no such rule itself"
 
 
 def test_strategies_are_in_the_one_pod_where_nothing_is_kept_that_two_could_share() -> None:
@@ -147,6 +153,14 @@ def test_the_volume_is_the_stacks_and_no_releases() -> None:
     assert claim["spec"]["storageClassName"] == "fast"
     assert claim["spec"]["resources"]["requests"]["storage"] == "5Gi"
     assert spread()["quickstart-oms"].values["storage"] == {"existingClaim": "quickstart-state"}
+
+
+def test_pods_that_share_a_volume_stand_on_one_node_and_none_can_share_what_is_kept_nowhere() -> None:
+    for placement in ("spread", "grouped"):
+        found = of("kafka", bus=KAFKA, placement=placement).values()
+        assert all(stands_beside(each) == {"trade2026.io/stack": "quickstart"} for each in found)
+        with pytest.raises(ReleaseError, match=f"placement {placement} needs a volume"):
+            of("kafka", Cluster(ephemeral=True), bus=KAFKA, placement=placement)
 
 
 def test_a_cluster_without_volumes_keeps_nothing_and_says_so() -> None:
