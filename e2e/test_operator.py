@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from e2e.beside import Operator, operator_of
@@ -71,6 +72,69 @@ def test_a_manifest_becomes_a_desk_that_trades_heals_outlives_its_operator_and_g
     left = desk.kubectl("get", "all,configmaps,networkpolicies", "-l", "trade2026.io/stack=desk", "--output=name")
     assert wait_for("all is gone", lambda: not desk.pods() or None) and "statefulset" not in left
     assert keys_name("desk") in desk.kubectl("get", "secrets", "--output=name"), "the keys stay, as the data does"
+
+
+HARMS: dict[str, dict[str, Any]] = {
+    "configmap/desk-orders": {"data": {"orders.json": "{}"}},
+    "horizontalpodautoscaler/desk-orders": {"spec": {"maxReplicas": 9}},
+    "networkpolicy/desk-orders": {"spec": {"ingress": []}},
+    "poddisruptionbudget/desk-orders": {"spec": {"maxUnavailable": 2}},
+    "service/desk-oms": {"spec": {"selector": {"a": "b"}}},
+    "serviceaccount/desk-orders": {"automountServiceAccountToken": True},
+    "statefulset/desk-orders": {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 7}}}},
+}
+"""Every kind of object that a stack is made of but its volume and keys, and a change of each by hand."""
+
+
+def test_every_kind_of_child_is_put_back_when_somebody_changes_or_deletes_it(
+    operator: Operator, cluster: Cluster, namespace: str
+) -> None:
+    desk = Desk(cluster, namespace)
+    operator.start("first")
+    desk.kubectl("apply", "-f", "-", given=_wide())
+    for name in HARMS:
+        wait_for(f"{name} is made", lambda name=name: _found(desk, name))
+    made = {name: _asked(desk.get(name)) for name in HARMS}
+    whole = desk.kubectl("get", "all", "-l", "trade2026.io/stack=desk", "--output=jsonpath={.items[*].kind}")
+    assert {kind.lower() for kind in whole.split()} <= {name.split("/")[0] for name in HARMS} | {"pod"}
+
+    began = time.monotonic()
+    for name, change in HARMS.items():
+        desk.kubectl("patch", *name.split("/"), "--type=merge", "-p", json.dumps(change))
+    for name in HARMS:
+        wait_for(f"{name} is as it was", lambda name=name: _asked(desk.get(name)) == made[name])
+    print(f"{len(HARMS)} kinds changed by hand were right {time.monotonic() - began:.1f} s after the first was")
+    began = time.monotonic()
+    uids = {name: desk.get(name)["metadata"]["uid"] for name in HARMS}
+    desk.kubectl("delete", *HARMS)
+    for name in HARMS:
+        wait_for(
+            f"{name} is back",
+            lambda name=name: (found := _found(desk, name)) and found["metadata"]["uid"] != uids[name] and found,
+        )
+        assert _asked(desk.get(name)) == made[name]
+    print(f"{len(HARMS)} kinds deleted by hand were back {time.monotonic() - began:.1f} s after the first was")
+
+
+def _wide() -> dict[str, Any]:
+    """A stack with an object of every kind. No pod of it starts: there is no image of its version."""
+    wanted = manifest()
+    oms = {"replicas": {"min": 2, "max": 3}, "slo": {"latency": [{"under": "50ms"}]}}
+    kafka = {"type": "kafka", "partitions": 4, "kafka": {"bootstrapServers": "broker:9092"}}
+    spec = {**wanted["spec"], "version": "0.0.8", "bus": kafka, "placement": "grouped", "services": {"oms": oms}}
+    return {**wanted, "spec": spec}
+
+
+def _found(desk: Desk, name: str) -> dict[str, Any] | None:
+    told = desk.kubectl("get", name, "--output=json", check=False)
+    return json.loads(told) if told.startswith("{") else None
+
+
+def _asked(found: dict[str, Any]) -> dict[str, Any]:
+    """What an object says, without what the API server has given it by chance."""
+    said = {name: value for name, value in found.items() if name not in ("metadata", "status", "secrets")}
+    given = ("clusterIP", "clusterIPs", "replicas")
+    return {**said, "spec": {name: value for name, value in said.get("spec", {}).items() if name not in given}}
 
 
 def _delete_unseen(operator: Operator, cluster: Cluster, desk: Desk) -> None:

@@ -34,6 +34,8 @@ _QUIET_SECONDS = 0.05
 """kopf has a task for each object of which something was told, and for so long after it. As there are no more than
 `_TASKS_MAX` for a kind, whoever comes next waits for it."""
 _TASKS_MAX = 64
+_LIST_SECONDS_MAX = 60.0
+"""For one page of a list: a connection that died without a word is given up, and not waited on for five minutes."""
 _RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 3.0)
 
 
@@ -122,6 +124,7 @@ def settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     found.peering.standalone = True
     found.scanning.disabled = not clusterwide
     found.networking.error_backoffs = _Backoffs()
+    found.networking.request_timeout = _LIST_SECONDS_MAX
     found.watching.connect_timeout = 10
     found.watching.server_timeout = 600
     found.watching.chunk_size = _LIST_OBJECTS_MAX

@@ -124,6 +124,7 @@ def test_probes_metrics_and_the_monitor_find_their_ports(rendered: Any) -> None:
     assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
     (monitor,) = kinds(objects, "ServiceMonitor")
     assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert monitor["spec"]["endpoints"][0]["honorLabels"], "else `namespace` of a stack would be that of the operator"
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     (policy,) = kinds(objects, "NetworkPolicy")
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
