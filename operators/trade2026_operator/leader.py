@@ -61,9 +61,11 @@ class Lease:
             await asyncio.sleep(RETRY_SECONDS)
             try:
                 async with asyncio.timeout(RENEW_SECONDS_MAX - (loop.time() - renewed)):
-                    if not await self._try():
-                        break
-                renewed = loop.time()
+                    ours = await self._try()
+                if ours is False:
+                    break
+                if ours:
+                    renewed = loop.time()
             except TimeoutError:
                 break
         log.error("%s does not lead any more", self.identity)
@@ -77,8 +79,8 @@ class Lease:
         except KubeError as error:
             log.warning("the lease runs out by itself: %s", error)
 
-    async def _try(self) -> bool:
-        """Whether it is ours now."""
+    async def _try(self) -> bool | None:
+        """Whether it is ours now; None where that can't be known: it is asked again while nobody else can have it."""
         try:
             lease = await self._kube.get(self.ref)
             if lease is None:
@@ -89,10 +91,10 @@ class Lease:
             await self._write(lease, self.identity)
             return True
         except Conflict:
-            return False
+            return None
         except KubeError as error:
             log.warning("the lease can't be asked for: %s", error)
-            return False
+            return None
 
     def _is_free(self, lease: Manifest) -> bool:
         """Ours, nobody's, or not renewed for as long as its holder has said."""

@@ -122,6 +122,22 @@ def test_a_leader_that_cannot_renew_stops_before_another_may_begin() -> None:
     world.run(story())
 
 
+def test_a_leader_that_fails_to_renew_once_goes_on() -> None:
+    world = World()
+
+    async def story() -> None:
+        world.start("a")
+        await asyncio.sleep(5)
+        world.start("b")
+        world.kube.away = True
+        await asyncio.sleep(RENEW_SECONDS_MAX - 4)
+        world.kube.away = False
+        await asyncio.sleep(2 * LEASE_SECONDS)
+        assert [(name, leads) for _, name, leads in world.history] == [("a", True)]
+
+    world.run(story())
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_leader_that_slept_finds_out_that_another_leads_as_soon_as_it_wakes(seed: int) -> None:
     world = World(seed)
