@@ -116,10 +116,13 @@ class Scaler:
         for key in self._stacks.keys() - wanted.keys():
             del self._stacks[key]
             self._cache.scaling_told(key, ())
-        await asyncio.gather(*(self._look_at(key, releases) for key, releases in wanted.items()))
+        looks = (self._look_at(key, stacks[key], releases) for key, releases in wanted.items())
+        failures = [each for each in await asyncio.gather(*looks, return_exceptions=True) if each is not None]
+        if failures:
+            raise failures[0]
 
-    async def _look_at(self, key: Key, releases: list[Scaled]) -> None:
-        known, stack = self._stacks.setdefault(key, _Stack()), self._cache.stacks[key]
+    async def _look_at(self, key: Key, stack: Manifest, releases: list[Scaled]) -> None:
+        known = self._stacks.setdefault(key, _Stack())
         if not known.restored:
             await self._restore(known, stack, releases)
         verdicts: dict[str, Verdict] = {}
@@ -130,7 +133,7 @@ class Scaler:
             verdicts[release.target.release] = heard(
                 verdict, autoscaler_of(release, self._cache.children(key)), self._others()
             )
-        await self._tell(key, known, verdicts)
+        await self._tell(key, known, stack, verdicts)
         await self._remember(known, stack)
 
     def _followed(self, known: _Stack, release: Scaled) -> Followed:
@@ -183,7 +186,7 @@ class Scaler:
                 log.info("%s at %s: %s", release.name, pod.address, error)
         return found
 
-    async def _tell(self, key: Key, known: _Stack, verdicts: Mapping[str, Verdict]) -> None:
+    async def _tell(self, key: Key, known: _Stack, stack: Manifest, verdicts: Mapping[str, Verdict]) -> None:
         before = known.teller.told
         told = known.teller.tell(verdicts, self._clock())
         if told is None:
@@ -191,7 +194,7 @@ class Scaler:
         self._cache.scaling_told(key, told)
         for each in changed(before, told):
             if each.message:
-                await self._say(self._cache.stacks[key], each.reason, each.message, is_bad(each))
+                await self._say(stack, each.reason, each.message, is_bad(each))
 
     async def _restore(self, known: _Stack, stack: Manifest, releases: list[Scaled]) -> None:
         known.saved = await self._kube.get(memory.place_of(stack))
