@@ -28,7 +28,7 @@ from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.slo.api_service import ApiService, Wanted
 from trade2026_operator.slo.openmetrics import demand_lines
 from trade2026_operator.slo.scaler import Asking, Scaler
-from trade2026_operator.strategies import know_strategies
+from trade2026_operator.strategies import know
 from trade2026_operator.strategy_worker import StrategyWorker
 from trade2026_operator.tracing import Tracing
 from trade2026_operator.worker import Worker
@@ -120,7 +120,8 @@ class Operator:
                 await asyncio.sleep(_BEAT_SECONDS)
 
     async def _lead(self) -> int:
-        await know_strategies(self.kube, self.cache.strategies, self.told.namespaces)
+        await know(self.kube, "TradingStack", self.cache.stack_seen, self.told.namespaces)
+        await know(self.kube, "Strategy", self.cache.strategies.seen, self.told.namespaces)
         clusterwide = not self.told.namespaces
         self.progress.expect(WATCHED)
         missed = missed_by(self.cache, self.api_service)

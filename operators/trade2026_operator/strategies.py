@@ -85,6 +85,11 @@ class Strategies:
                 return Key(namespace, named), ""
             known = f"; there is {', '.join(there)}" if there else ""
             return None, f"there is no TradingStack {named} in {namespace}{known}: it begins when there is one"
+        before = (strategy.get("status") or {}).get("stack")
+        if before in there:
+            return Key(namespace, before), ""  # another that comes later takes it from nobody
+        if before:
+            return None, f"its TradingStack {before} is gone: name another one by spec.stackRef"
         if len(there) == 1:
             return Key(namespace, there[0]), ""
         if not there:
@@ -115,24 +120,27 @@ def _key(strategy: Manifest) -> Key:
     return Key(strategy["metadata"]["namespace"], strategy["metadata"]["name"])
 
 
-async def know_strategies(kube: Kube, strategies: Strategies, namespaces: Sequence[str]) -> None:
-    """List every strategy, before any stack is looked at: one that is not known yet is not wanted, and would be ended.
+async def know(kube: Kube, kind: str, seen: Callable[[Manifest], None], namespaces: Sequence[str]) -> None:
+    """List every stack or strategy, before any is looked at.
 
-    Who vanishes between this and the first watch has not been held by us, and so was never run.
+    A strategy that is not known yet is not wanted, and would be ended; one whose stack is not known yet seems to have
+    none, and would be let go with its orders working. Who vanishes between this and the first watch is missing in
+    its list.
 
     Args:
+        kind: TradingStack or Strategy.
         namespaces: Those that are kept; none means all.
     """
     for namespace in namespaces or ("",):
         while True:
             try:
-                found = await kube.listed(API_VERSION, "Strategy", namespace)
+                found = await kube.listed(API_VERSION, kind, namespace)
             except NotFound:
                 break  # they are not defined here
             except KubeError as error:
-                log.warning("strategies can't be listed yet: %s", error)
+                log.warning("no %s can be listed yet: %s", kind, error)
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
             for each in found:
-                strategies.seen(each)
+                seen(each)
             break

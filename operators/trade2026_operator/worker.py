@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 0.2
 """What was seen is not so any more: a watch will tell in a moment."""
-CANCEL_TRIES_MAX = 12
+CANCEL_SECONDS_MAX = 60.0
 """A stack that can't be reached any more is deleted all the same, and an Event says so."""
 
 REPLICAS_MANAGER = "trade2026-replicas"
@@ -71,7 +71,7 @@ class Worker:
         self._cancel, self._say, self._now = cancel, say, now
         self._planned = planned
         self._wants = Wants(builder.chart.copy())
-        self._cancel_tries: dict[Key, int] = {}
+        self._cancelling_since: dict[Key, datetime] = {}
 
     async def look(self, key: Key) -> float | None:
         """See `queue.Look`. Raises `KubeError`: it is tried again later."""
@@ -91,7 +91,7 @@ class Worker:
         if stack is None:
             self._wants.forget(key)
             self._planned(key, {}, Desired())
-            self._cancel_tries.pop(key, None)
+            self._cancelling_since.pop(key, None)
             return GONE, False
         desired = await self._wanted(key, stack)
         for ref in self.cache.incomplete(key):
@@ -201,10 +201,10 @@ class Worker:
         self.cache.stack_seen(await self.kube.merge(ref_of(stack), patch))
 
     async def _cancel_orders(self, key: Key, stack: Manifest) -> None:
-        tries = self._cancel_tries[key] = self._cancel_tries.get(key, 0) + 1
+        since = self._cancelling_since.setdefault(key, self._now())
         if await self._cancel(stack):
             self.cache.cancelled.add(key)
-        elif tries >= CANCEL_TRIES_MAX:
+        elif (self._now() - since).total_seconds() >= CANCEL_SECONDS_MAX:
             self.cache.cancelled.add(key)
             await self._say(
                 stack, "OrdersNotCancelled", "its order service could not be reached: look at the venue", True

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from trade2026_operator.helm.records import SECRET_TYPE, Record, Status, superseded
+from trade2026_operator.helm.releases import STRATEGIES, service_name
 from trade2026_operator.helm.revisions import begun, failed, finished, gone_back, heeded, in_words, standing
 from trade2026_operator.reconcile.actions import (
     Action,
@@ -243,7 +244,7 @@ def _pruned(observed: Observed, desired: Desired) -> list[Action]:
 
 
 def _clean_up(observed: Observed, moment: str) -> Steps:
-    """Working orders first, then what was made, last the hold on the stack itself."""
+    """First who sends orders, then the working orders, then what was made, last the hold on the stack itself."""
     meta, spec = observed.stack["metadata"], observed.stack["spec"]
     if FINALIZER not in (meta.get("finalizers") or []):
         return Steps()
@@ -252,21 +253,36 @@ def _clean_up(observed: Observed, moment: str) -> Steps:
         for ref, child in _ours(observed.children)
         if ref.kind not in _DATA or spec.get("deletionPolicy") == "Delete"
     ]
-    running = any(ref.kind in ("Deployment", "StatefulSet") for ref, _ in ours)
-    if running and not observed.orders_cancelled:
+    senders = [
+        each for each in ours if _is_workload(each[0]) and each[0].name == service_name(meta["name"], STRATEGIES)
+    ]
+    if senders and not observed.orders_cancelled:
+        found = Found(ending="its strategies are being ended: while they run they send orders")
+        return _told(observed, Desired(), found, _deletions(senders), moment, _ASK_AGAIN_SECONDS)
+    # Where nothing runs any more its orders may be working all the same: that nobody can cancel them must be told.
+    has_traded = any(_is_workload(ref) or ref.kind == "PersistentVolumeClaim" for ref, _ in _ours(observed.children))
+    if has_traded and not observed.orders_cancelled:
         found = Found(ending="its working orders are being cancelled")
         return _told(observed, Desired(), found, [CancelOrders()], moment, _ASK_AGAIN_SECONDS)
     if not ours:
         records = [record.secret_name for each in observed.records.values() for record in each]
         return Steps((*map(DropRecord, records), SetFinalizer(False)))
     ours.sort(key=lambda one: _rank(one[0].kind), reverse=True)
-    steps: list[Action] = [
+    found = Found(ending=f"{len(ours)} objects are being deleted")
+    return _told(observed, Desired(), found, _deletions(ours), moment, _ASK_AGAIN_SECONDS)
+
+
+def _is_workload(ref: Ref) -> bool:
+    return ref.kind in ("Deployment", "StatefulSet")
+
+
+def _deletions(children: Sequence[tuple[Ref, Child]]) -> list[Action]:
+    """Of those that are not on their way out already."""
+    return [
         Delete(ref, child.manifest["metadata"]["uid"])
-        for ref, child in ours
+        for ref, child in children
         if not child.manifest["metadata"].get("deletionTimestamp")
     ]
-    found = Found(ending=f"{len(ours)} objects are being deleted")
-    return _told(observed, Desired(), found, steps, moment, _ASK_AGAIN_SECONDS)
 
 
 def _ours(children: Mapping[Ref, Child]) -> list[tuple[Ref, Child]]:

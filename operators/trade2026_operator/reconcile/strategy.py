@@ -210,7 +210,7 @@ def _status(seen: SeenStrategy, state: State, moment: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": merged(before.get("conditions", []), observations, generation, moment),
-        "stack": seen.stack,
+        "stack": seen.stack or before.get("stack", ""),
         "stage": state.stage,
         "replicas": int(told is not None and state.stage != "Paused"),
         "selector": f"{INSTANCE_LABEL}={service_name(seen.stack, STRATEGIES)}" if seen.stack else "",

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from trade2026_operator.helm.render import Capabilities, Rendered
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.reconcile.reconcile import FINALIZER
+from trade2026_operator.worker import CANCEL_SECONDS_MAX
 
 
 def records(desk: Desk) -> list[tuple[int, str]]:
@@ -272,8 +274,26 @@ async def test_with_delete_the_data_goes_too_and_a_stack_out_of_reach_is_deleted
     await desk.delete()
     for _ in range(25):
         await desk.look()
+    assert WORKLOAD in desk.kube.objects, "it is tried for a time, however often it is looked at"
+    desk.moment += timedelta(seconds=CANCEL_SECONDS_MAX)
+    for _ in range(6):
+        await desk.look()
     assert desk.kube.objects == {}
     assert "OrdersNotCancelled" in [reason for reason, _ in desk.said]
+
+
+async def test_a_stack_of_which_nothing_runs_when_it_is_deleted_says_that_nobody_has_cancelled_its_orders() -> None:
+    desk = Desk()
+    await desk.run()
+    del desk.kube.objects[WORKLOAD]
+    desk.can_cancel = False
+    await desk.delete()
+    await desk.look()
+    desk.moment += timedelta(seconds=CANCEL_SECONDS_MAX)
+    for _ in range(6):
+        await desk.look()
+    assert STACK not in desk.kube.objects
+    assert [reason for reason, _ in desk.said].count("OrdersNotCancelled") == 1
 
 
 @pytest.mark.parametrize("fails_after", [False, True], ids=["before the write", "after the write"])

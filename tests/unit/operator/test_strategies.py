@@ -7,8 +7,10 @@ from tests.unit.operator.operated import KEY, STACK, WORKLOAD, Desk
 from tests.unit.operator.traded import MAKER, PROCESS, RUNNING, STRATEGY, Traded
 
 from trade2026_operator.helm.records import from_secret
-from trade2026_operator.queue import GONE
+from trade2026_operator.queue import GONE, Key
+from trade2026_operator.reconcile.objects import Manifest
 from trade2026_operator.reconcile.reconcile import FINALIZER
+from trade2026_operator.strategies import Strategies, know
 
 PAUSED = "trade2026.io/paused"
 
@@ -251,3 +253,40 @@ async def test_whichever_write_fails_it_comes_to_the_same_end(fails_after: bool)
         assert STRATEGY not in desk.kube.objects and PROCESS not in desk.kube.objects, number
         assert desk.asked[-1] == ("strategy:maker", False), number
         assert releases(desk) == {"desk"}, number
+
+
+async def test_the_strategies_of_a_stack_that_is_deleted_end_before_its_orders_are_cancelled() -> None:
+    desk = Traded()
+    await desk.trade()
+    desk.can_cancel = False
+    await desk.delete()
+    await desk.look()
+    assert PROCESS not in desk.kube.objects and desk.cancels == 0, "while it runs it sends orders"
+    await desk.look()
+    assert desk.cancels == 1 and WORKLOAD in desk.kube.objects
+    desk.can_cancel = True
+    for _ in range(4):
+        await desk.look()
+    assert WORKLOAD not in desk.kube.objects
+
+
+async def test_a_strategy_stays_with_the_stack_that_has_run_it_whichever_others_come_and_go() -> None:
+    stacks: dict[Key, Manifest] = {Key("desks", "desk"): {}}
+    known = Strategies(stacks, lambda key: None, lambda key: None)
+    fresh = {"metadata": {"name": "maker", "namespace": "desks"}, "spec": {}}
+    run = {**fresh, "status": {"stack": "desk"}}
+    assert known.stack_of(fresh)[0] == known.stack_of(run)[0] == Key("desks", "desk")
+    stacks[Key("desks", "research")] = {}
+    assert known.stack_of(fresh)[0] is None and known.stack_of(run)[0] == Key("desks", "desk")
+    del stacks[Key("desks", "desk")]
+    assert known.stack_of(run) == (None, "its TradingStack desk is gone: name another one by spec.stackRef")
+
+
+async def test_stacks_are_known_before_any_strategy_is_looked_at() -> None:
+    desk = Traded()
+    await desk.trade()
+    desk.start_operator()
+    await know(desk.kube, "TradingStack", desk.cache.stack_seen, [])
+    await know(desk.kube, "Strategy", desk.cache.strategies.seen, ["others", KEY.namespace])
+    strategy = desk.cache.strategies.get(MAKER)
+    assert strategy is not None and desk.cache.strategies.stack_of(strategy) == (KEY, "")
