@@ -50,17 +50,29 @@ def _progress(text: str) -> None:
 def up(
     state_dir: ClusterPath = None,
     timeout: Annotated[float, typer.Option(help="Seconds it may take to be ready.", min=1)] = 120.0,
+    with_metrics: Annotated[
+        bool,
+        typer.Option(
+            "--metrics-server", help="With the server that `kubectl top` and an HPA on CPU ask; built once, too."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the cluster, or the one that was stopped with --keep; its programs are built first, once. Needs root.
 
-    Example: trade2026 cluster up
+    Examples:
+
+    trade2026 cluster up
+
+    trade2026 cluster up --metrics-server
     """
-    from trade2026.local.cluster import cluster
+    from trade2026.local.cluster import cluster, metrics_server
 
     with _telling():
         place = _place(state_dir)
         seconds = cluster.up(place, _progress, timeout)
+        if with_metrics:
+            metrics_server.install(place, _progress)
     told = {"state": str(place.state), "kubeconfig": str(place.kubeconfig), "seconds": round(seconds, 1)}
     when = f"ready after {seconds:.1f} s" if seconds else "up already"
     show(told, as_json, f"the cluster is {when}; try: trade2026 cluster run -- kubectl get nodes")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trade2026.local.cluster import cluster, image
+from trade2026.local.cluster import cluster, image, metrics_server
 from trade2026.local.cluster.place import ClusterError, Place
 
 
@@ -49,6 +49,14 @@ def test_up_says_how_long_it_took_and_where_the_kubeconfig_is(cli: Any, calls: l
     told = cli("cluster", "up", "--state-dir", "/c", "--timeout", "9", "--json").json
     assert told == {"state": "/c", "kubeconfig": "/c/admin.conf", "seconds": 5.2}
     assert calls == [("up", "/c", 120.0), ("up", "/c", 9.0)]
+
+
+def test_the_server_of_metrics_is_there_for_those_who_ask(
+    cli: Any, calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_server, "install", lambda place, report: calls.append(("installed", str(place.state))))
+    cli("cluster", "up", "--state-dir", "/c", "--metrics-server")
+    assert calls == [("up", "/c", 120.0), ("installed", "/c")]
 
 
 def test_the_words_after_the_dashes_are_the_commands(cli: Any, calls: list[Any]) -> None:

@@ -38,11 +38,16 @@ def version(sources: Path = SOURCES) -> str:
 
 def folder(sources: Path = SOURCES) -> Path:
     """Where the programs of these sources belong; it is there when they are."""
+    return cache_folder() / "cluster" / f"{version(sources)}-{digest_of(sources)}"
+
+
+def digest_of(sources: Path) -> str:
+    """Another one for other sources."""
     digest = hashlib.sha256(str(_BUILD).encode())
     for path in sorted(path for path in sources.rglob("*") if path.is_file()):
         digest.update(f"\0{path.relative_to(sources)}\0".encode())
         digest.update(path.read_bytes())
-    return cache_folder() / "cluster" / f"{version(sources)}-{digest.hexdigest()[:12]}"
+    return digest.hexdigest()[:12]
 
 
 def build_command(output: Path, sources: Path = SOURCES) -> list[str]:
@@ -64,45 +69,68 @@ def programs(report: Report, sources: Path = SOURCES) -> Path:
     Raises:
         ClusterError: they are missing and can't be built.
     """
-    ready = folder(sources)
+
+    def make(work: Path) -> None:
+        report(f"building Kubernetes {version(sources)}, once: about 10 minutes of one core")
+        go(build_command(work, sources), sources, "Kubernetes", report)
+        (work / "kubectl").symlink_to("hyperkube")
+        pack_program(work / "pause", PAUSE_IMAGE, work / "pause.tar")
+
+    return made_once(folder(sources), f"Kubernetes {version(sources)}", make, report)
+
+
+def made_once(ready: Path, what: str, make: Callable[[Path], None], report: Report) -> Path:
+    """A folder of the cache, filled first where it is missing; of several processes one fills it.
+
+    Raises:
+        ClusterError: it is missing and can't be filled.
+    """
     if ready.is_dir():
         return ready
     if shutil.which("go") is None:
         raise ClusterError(
-            f"Kubernetes {version(sources)} is built here once, and Go 1.26 or newer, which does it, is missing: "
+            f"{what} is built here once, and Go 1.26 or newer, which does it, is missing: "
             f"install it, or put the programs of another machine into {ready}"
         )
     ready.parent.mkdir(parents=True, exist_ok=True)
     with (ready.parent / f".{ready.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be building the same
         if not ready.is_dir():
-            _build(ready, sources, report)
+            _make(ready, what, make)
+            report(f"{what} is in {ready}")
     return ready
 
 
-def _build(ready: Path, sources: Path, report: Report) -> None:
+def _make(ready: Path, what: str, make: Callable[[Path], None]) -> None:
     free = shutil.disk_usage(ready.parent).free
     if free < _FREE_BYTES_MIN:
         raise ClusterError(
-            f"building Kubernetes takes {_FREE_BYTES_MIN // 1024**3} GiB, and {free / 1024**3:.1f} GiB are free "
+            f"building {what} takes {_FREE_BYTES_MIN // 1024**3} GiB, and {free / 1024**3:.1f} GiB are free "
             f"at {ready.parent}: free some"
         )
-    report(f"building Kubernetes {version(sources)}, once: about 10 minutes of one core")
     with tempfile.TemporaryDirectory(dir=ready.parent, prefix=".building-") as work:
         made = Path(work) / "programs"
         made.mkdir()
-        _go(build_command(made, sources), sources, report)
-        (made / "kubectl").symlink_to("hyperkube")
-        alone = Path(work) / "pause"
-        alone.mkdir()
-        shutil.move(made / "pause", alone / "pause")
-        layer = pack_layer(alone, "/", Path(work) / "pause.tar")
-        pack_archive(made / "pause.tar", PAUSE_IMAGE, [layer], ImageConfig(entrypoint=("/pause",)))
+        make(made)
         made.rename(ready)
-    report(f"Kubernetes {version(sources)} is in {ready}")
 
 
-def _go(command: list[str], sources: Path, report: Report) -> None:
+def pack_program(program: Path, name: str, out: Path) -> None:
+    """Make a program the only file of an image, which is an archive then, and remove it."""
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".image-") as work:
+        alone = Path(work) / "root"
+        alone.mkdir()
+        shutil.move(program, alone / program.name)
+        layer = pack_layer(alone, "/", Path(work) / "layer.tar")
+        pack_archive(out, name, [layer], ImageConfig(entrypoint=(f"/{program.name}",)))
+
+
+def go(command: list[str], sources: Path, what: str, report: Report) -> None:
+    """Have Go build something.
+
+    Raises:
+        ClusterError: it can't.
+    """
     environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off"}
     with subprocess.Popen(
         command, cwd=sources, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -115,7 +143,7 @@ def _go(command: list[str], sources: Path, report: Report) -> None:
             process.kill()
             raise
     if process.returncode:
-        raise ClusterError(f"Go could not build Kubernetes: {said or 'no word of why'}")
+        raise ClusterError(f"Go could not build {what}: {said or 'no word of why'}")
 
 
 def follow(lines: Iterable[str], report: Report, clock: Callable[[], float]) -> str:
@@ -137,7 +165,7 @@ def follow(lines: Iterable[str], report: Report, clock: Callable[[], float]) -> 
             errors.append(text)
         now = clock()
         if now - began > _BUILD_SECONDS_MAX:
-            raise ClusterError(f"Go has not built Kubernetes within {_BUILD_SECONDS_MAX / 60:.0f} minutes")
+            raise ClusterError(f"Go has not ended within {_BUILD_SECONDS_MAX / 60:.0f} minutes")
         if now - told >= _REPORT_SECONDS:
             told = now
             report(f"  {now - began:.0f} s: {downloaded} modules fetched, {compiled} packages compiled")
