@@ -123,6 +123,7 @@ async def test_whoever_follows_is_seen_to_be_behind_in_records_and_in_seconds(bu
         labels = f'{{partition="1",service="pnl",topic="{ORDERS}"}}'
         expected = [f"trade2026_follower_lag_events{labels} {events}\n"]
         expected.append(f"trade2026_follower_lag_seconds{labels} {seconds}\n")
+        expected.append(f"trade2026_follower_position{labels} {3 - events}\n")
         await until(lambda: all(line in metrics.text("pnl") for line in expected), f"a lag of {events}")
         assert watch.of("pnl") == {f"{ORDERS}/1": {"events": events, "seconds": seconds}}
         assert watch.of("ptrc") == {}

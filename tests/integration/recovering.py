@@ -23,6 +23,7 @@ from trade2026.kit.bus.choice import open_bus
 from trade2026.kit.bus.membership import EmbeddedMembership, Member, Membership
 from trade2026.kit.clock import WallClock
 from trade2026.kit.http import App
+from trade2026.kit.memory import UNLIMITED
 from trade2026.kit.metrics import Metrics
 from trade2026.kit.probes import Heartbeat, Lifecycle, add_standard_routes
 from trade2026.kit.publisher import Publisher
@@ -62,9 +63,17 @@ class Hosted:
     ) -> None:
         self.bus = open_bus(settings)
         self.free_bytes = 10**12
+        self.memory = UNLIMITED
         clock = WallClock()
         context = Context(
-            settings, self.bus, clock, Metrics(clock), f"test-{number}", lambda _: self.free_bytes, membership
+            settings,
+            self.bus,
+            clock,
+            Metrics(clock),
+            f"test-{number}",
+            lambda _: self.free_bytes,
+            membership,
+            lambda: self.memory,
         )
         self.service: Any = make(context)
         self.life = Lifecycle(self.service)

@@ -15,6 +15,7 @@ from trade2026.controls.limits import LimitBook, LimitSet, Tightening, ceiling_o
 from trade2026.domain import events as ev
 from trade2026.kit.bus.port import BusCorrupt
 from trade2026.kit.bus.writer import SqliteWriter
+from trade2026.kit.memory import Memory
 from trade2026.oms import cell, lookup
 from trade2026.oms.replay import verify
 
@@ -397,6 +398,26 @@ async def test_a_zombie_answers_nobody_says_so_and_never_writes_again(desk: Desk
     log = await desk.log()
     assert [envelope.epoch for envelope in log] == sorted(envelope.epoch for envelope in log)
     assert sum(isinstance(envelope.data, ev.OrderAccepted) for envelope in log) == 2
+
+
+async def test_of_little_memory_only_what_adds_risk_is_refused(desk: Desk) -> None:
+    oms = await desk.oms()
+    order_id = await accepted(oms)
+    oms.memory = Memory(76 << 20, 100 << 20)
+
+    async def refused() -> bool:
+        return (await submit(oms)).status_code == 503
+
+    await until(refused, "new orders are refused")
+    answer = (await submit(oms)).json()
+    assert answer["code"] == "memory_low"
+    assert "76 of 100 MiB are in use, new orders need 25 MiB" in answer["detail"]
+    assert (await oms.ask("DELETE", f"/orders/{order_id}")).status_code == 200
+    assert (await oms.ask("GET", "/health")).json()["checks"]["memory"]["status"] == "failed"
+    assert (await oms.ask("GET", "/readyz")).status_code == 200, "it still answers"
+    oms.memory = Memory(74 << 20, 100 << 20)
+    await until(lambda: oms.service.health()["memory"].ok, "there is room again")
+    await accepted(oms)
 
 
 async def test_below_the_floor_of_free_disk_only_what_adds_risk_is_refused(desk: Desk) -> None:

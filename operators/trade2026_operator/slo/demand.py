@@ -55,15 +55,16 @@ class Measured:
     """What the replicas of a service say of themselves, all together.
 
     Attributes:
-        rate: Requests a second, over a minute.
+        rate: Requests a second, over a minute; of a fold of the log, with the records that were written for it.
         fast_rate: The same over a few seconds: bursts do not show in a minute.
         service_seconds: Mean time that one request takes, without waiting.
         p99_seconds: Of the answers, at the quantile of the objective; None if there were too few.
-        backlog: Requests that wait.
+        backlog: Requests that wait, or records that a fold is behind.
         replicas: That are ready.
         burn_short: Rate at which the error budget burns over 5 minutes, 1 being as fast as it lasts.
         burn_long: The same over an hour.
         hottest_rate: Of the partition that gets most; 0 where work is not split.
+        behind_seconds: Age of the oldest record that a fold is behind.
         settled: Replicas were as many all the time: else the answers are of another number than `replicas`.
     """
 
@@ -76,6 +77,7 @@ class Measured:
     burn_short: float = 0.0
     burn_long: float = 0.0
     hottest_rate: float = 0.0
+    behind_seconds: float = 0.0
     settled: bool = True
 
 

@@ -219,7 +219,8 @@ def _met(objective: Objective, measured: Measured) -> Observation:
 def _in_words(objective: Objective, measured: Measured, demand: Demand) -> str:
     """The number, and what it is made of: mu, c, r*, D."""
     boosted = ", a quarter more while the error budget burns fast" if demand.boosted else ""
-    waiting = f" and {measured.backlog:.0f} wait" if measured.backlog >= 1 else ""
+    since = f", the oldest since {measured.behind_seconds:.1f} s" if measured.behind_seconds else ""
+    waiting = f" and {measured.backlog:.0f} wait{since}" if measured.backlog >= 1 else ""
     return (
         f"{demand.replicas:.1f} replicas are needed (D): {max(measured.rate, measured.fast_rate):.0f}/s come{waiting}, one "
         f"replica can do {demand.mu:.0f}/s (mu) and may get {demand.each:.0f}/s (r*) within {_ms(objective.seconds)} "

@@ -4,16 +4,23 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from trade2026.stack.facts import SERVICES, TOPICS
+
 REQUESTS = "trade2026_request_seconds"
 SUBMISSIONS = "trade2026_submissions_total"
 COMMANDS, WAITING = "trade2026_commands_total", "trade2026_commands_waiting"
+POSITION, BEHIND, BEHIND_SECONDS = (
+    "trade2026_follower_position",
+    "trade2026_follower_lag_events",
+    "trade2026_follower_lag_seconds",
+)
 LOOP_CPU, PROCESS_CPU, CPU_LIMIT = (
     "trade2026_event_loop_cpu_seconds_total",
     "process_cpu_seconds",
     "process_cpu_limit_cores",
 )
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_TAKEN = (REQUESTS, SUBMISSIONS, COMMANDS, WAITING, LOOP_CPU, PROCESS_CPU, CPU_LIMIT)
+_TAKEN = (REQUESTS, SUBMISSIONS, COMMANDS, WAITING, POSITION, BEHIND, BEHIND_SECONDS, LOOP_CPU, PROCESS_CPU, CPU_LIMIT)
 
 
 class Unreadable(ValueError):
@@ -31,7 +38,11 @@ class Sample:
             share of the processor if that is used up first.
         submissions: Commands that it has taken, a batch as one, by partition; empty where work is not split. Over a
             WebSocket they come without a request.
-        waiting: Of those, how many wait.
+        waiting: Of those, how many wait; of a fold of the log, the records that it is behind.
+        folded: By partition of the log, the position after the last record that a fold has dealt with. Empty of a service
+            that is asked for decisions: what it follows comes of its own work.
+        behind: By the same, how many records there are after it.
+        behind_seconds: Age of the oldest of those.
     """
 
     requests: float
@@ -39,6 +50,17 @@ class Sample:
     busy_seconds: float
     submissions: dict[str, float] = field(default_factory=dict[str, float])
     waiting: float = 0.0
+    folded: dict[str, float] = field(default_factory=dict[str, float])
+    behind: dict[str, float] = field(default_factory=dict[str, float])
+    behind_seconds: float = 0.0
+
+
+def shared_topics(service: str) -> tuple[str, ...]:
+    """What a fold of the log follows and its replicas share; empty of what decides, and records that, itself."""
+    topics, facts = {each.name: each for each in TOPICS}, SERVICES[service]
+    if any(topics[name].durable for name in facts.owns):
+        return ()
+    return tuple(name for name in facts.follows if topics[name].by_account)
 
 
 def read_sample(text: str, service: str) -> Sample:
@@ -50,7 +72,10 @@ def read_sample(text: str, service: str) -> Sample:
     within: dict[float, float] = {}
     submissions: dict[str, float] = {}
     single: dict[str, float] = {}
-    commands = waiting = 0.0
+    folded: dict[str, float] = {}
+    behind: dict[str, float] = {}
+    topics = shared_topics(service)
+    commands = waiting = behind_seconds = 0.0
     for name, labels, value in _samples(text):
         if labels.get("service", service) != service:
             continue
@@ -62,6 +87,14 @@ def read_sample(text: str, service: str) -> Sample:
             commands += value
         elif name == WAITING:
             waiting += value
+        elif "topic" in labels:
+            if labels["topic"] not in topics:
+                continue
+            partition = f"{labels['topic']}/{labels['partition']}"
+            if name == BEHIND_SECONDS:
+                behind_seconds = max(behind_seconds, value)
+            else:
+                (folded if name == POSITION else behind)[partition] = value
         else:
             single[name] = value
     missing = [name for name in (f"{REQUESTS}_count", LOOP_CPU, PROCESS_CPU) if name not in single]
@@ -70,7 +103,9 @@ def read_sample(text: str, service: str) -> Sample:
     limit = single.get(CPU_LIMIT, 0.0)
     busy = max(single[LOOP_CPU], single[PROCESS_CPU] / limit if limit > 0 else 0.0)
     waiting *= sum(submissions.values()) / commands if commands else 1.0
-    return Sample(single[f"{REQUESTS}_count"], tuple(sorted(within.items())), busy, submissions, waiting)
+    waiting += sum(behind.values())
+    done = single[f"{REQUESTS}_count"]
+    return Sample(done, tuple(sorted(within.items())), busy, submissions, waiting, folded, behind, behind_seconds)
 
 
 def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:

@@ -6,7 +6,7 @@ first look at one is only where its counting begins.
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trade2026_operator.slo.demand import Measured
@@ -31,6 +31,10 @@ class _Step:
     within: tuple[tuple[float, float], ...]
     busy_seconds: float
     submissions: dict[str, float]
+    folded: float
+    """Records, by folds of the log."""
+    written: dict[str, float]
+    """Records that came for them, by partition."""
     share: float
     """Of the replicas that are ready, that were looked at: the others are supposed to do as much."""
     ready: int
@@ -105,18 +109,21 @@ class Window:
         units = sum(_units(step) for step in self._steps)
         busy = sum(step.busy_seconds for step in self._steps)
         within = _merged([step.within for step in self._steps])
-        hottest = max(_sums([step.submissions for step in self._steps]).values(), default=0.0)
+        split = _sums([part for step in self._steps for part in (step.submissions, step.written)])
         seconds = self.covered_seconds or 1.0
+        written = sum(sum(step.written.values()) / step.share for step in self._steps) / seconds
         return Measured(
-            rate=_rate(self._steps),
-            fast_rate=_rate(self._newest(FAST_SECONDS)),
-            service_seconds=busy / units if units > 0 else 0.0,
+            rate=_rate(self._steps) + written,
+            # Where a log ends is looked at too seldom for a few seconds; a burst of records shows as backlog.
+            fast_rate=_rate(self._newest(FAST_SECONDS)) + written,
+            service_seconds=busy / done if (done := units + sum(step.folded for step in self._steps)) > 0 else 0.0,
             p99_seconds=_quantile(within, self.quantile) if requests >= REQUESTS_MIN else None,
             backlog=sum(sample.waiting for sample in self._last.values()),
             replicas=replicas,
             burn_short=self.burn(wall, 5),
             burn_long=self.burn(wall, 60),
-            hottest_rate=hottest / seconds,
+            hottest_rate=max(split.values(), default=0.0) / seconds,
+            behind_seconds=max((sample.behind_seconds for sample in self._last.values()), default=0.0),
             settled=all(step.ready == replicas for step in self._steps),
         )
 
@@ -182,7 +189,7 @@ def _units(step: _Step) -> float:
 def _difference(before: Sample, now: Sample) -> Sample:
     """What came between two looks at one process; since its start if it has started again."""
     if now.requests < before.requests or now.busy_seconds < before.busy_seconds:
-        return now
+        return replace(now, folded={}, behind={})  # positions are the log's, and not of a process since its start
     known = dict(before.within)
     return Sample(
         now.requests - before.requests,
@@ -194,7 +201,19 @@ def _difference(before: Sample, now: Sample) -> Sample:
             else count  # the partition went to another replica, and came back
             for partition, count in now.submissions.items()
         },
+        folded=_risen(before.folded, now.folded),
+        behind=_risen(_ends(before), _ends(now)),
     )
+
+
+def _ends(sample: Sample) -> dict[str, float]:
+    """Where the log ends, of the partitions that are followed."""
+    return {name: at + sample.behind.get(name, 0.0) for name, at in sample.folded.items() if at > 0}
+
+
+def _risen(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """By so much: nothing of a partition that was not followed before, or was followed further by another replica."""
+    return {name: at - before[name] for name, at in now.items() if 0 < before.get(name, 0.0) <= at}
 
 
 def _summed(differences: Sequence[Sample], at: float, seconds: float, share: float, ready: int) -> _Step:
@@ -205,6 +224,8 @@ def _summed(differences: Sequence[Sample], at: float, seconds: float, share: flo
         _merged([each.within for each in differences]),
         sum(each.busy_seconds for each in differences),
         _sums([each.submissions for each in differences]),
+        sum(sum(each.folded.values()) for each in differences),
+        _sums([each.behind for each in differences]),
         share,
         ready,
     )

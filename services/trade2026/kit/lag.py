@@ -42,10 +42,16 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Lag(msgspec.Struct, frozen=True):
-    """What is known to exist and not dealt with. `since` is when the oldest of it was made (ns); 0 without any."""
+    """What is known to exist and not dealt with, at one look.
+
+    Attributes:
+        since: When the oldest of it was made (ns); 0 without any.
+        position: After the last record that was dealt with; 0 while nobody follows.
+    """
 
     events: int
     since: int
+    position: int = 0
 
     def seconds(self, now: int) -> float:
         """How old the oldest of it is."""
@@ -103,12 +109,13 @@ class LagWatch:
         end = await self._bus.end(topic, partition)
         events = max(0, end - max(position, followed.next_seq))
         if not events:
-            return NONE
+            return Lag(0, 0, followed.next_seq)
+        position = end - events
         try:
             oldest = await self._bus.read(topic, partition, followed.next_seq, 1)
         except Trimmed:
             oldest = await self._bus.read(topic, partition, await self._bus.start(topic, partition), 1)
-        return Lag(events, made_at(oldest[0].body) if oldest else 0)
+        return Lag(events, made_at(oldest[0].body) if oldest else 0, position)
 
     def _show(self, place: _Place) -> None:
         service, topic, partition = place
@@ -117,6 +124,12 @@ class LagWatch:
             "trade2026_follower_lag_events",
             "Records of a partition that the service has not dealt with yet",
             lambda: self._lags.get(place, NONE).events,
+            **labels,
+        )
+        self._metrics.gauge(
+            "trade2026_follower_position",
+            "Position after the last record of a partition that the service has dealt with; 0 where it follows none",
+            lambda: self._lags.get(place, NONE).position,
             **labels,
         )
         self._metrics.gauge(

@@ -37,6 +37,7 @@ from trade2026.kit.http import App
 from trade2026.kit.identity import ConfigurationError, Keyring
 from trade2026.kit.inspection import Inspection
 from trade2026.kit.lag import Followed, LagWatch
+from trade2026.kit.memory import Memory, memory_limit_bytes, resident_bytes
 from trade2026.kit.metrics import Metrics
 from trade2026.kit.peers import Peers
 from trade2026.kit.probes import Heartbeat, Lifecycle, add_standard_routes
@@ -186,7 +187,11 @@ async def serve(
     )
     clock, own_bus = WallClock(), bus is None
     metrics, membership = Metrics(clock), partial(open_membership, settings)
-    context = Context(settings, bus or open_bus(settings), clock, metrics, membership=membership)
+    limit = memory_limit_bytes()
+    context = Context(
+        settings, bus or open_bus(settings), clock, metrics, membership=membership,
+        memory=lambda: Memory(resident_bytes(), limit),
+    )  # fmt: skip
     trail = _trail(context)
     access = Access(keyring, KeyUse(trail, settings.release))
     heartbeat = Heartbeat()
@@ -377,7 +382,11 @@ def _add_process_metrics(metrics: Metrics, heartbeat: Heartbeat) -> None:
     metrics.gauge(
         "trade2026_event_loop_lag_seconds", "How late the event loop last was", lambda: round(heartbeat.lag, 6)
     )
-    metrics.gauge("process_resident_memory_bytes", "Resident memory", _resident_bytes)
+    metrics.gauge("process_resident_memory_bytes", "Resident memory", resident_bytes)
+    memory = memory_limit_bytes()
+    metrics.gauge(
+        "process_memory_limit_bytes", "Memory that the process may have; 0: all that there is", lambda: memory
+    )
     metrics.gauge("process_cpu_seconds", "CPU time, user and system", lambda: round(time.process_time(), 3))
     metrics.counted(
         "trade2026_event_loop_cpu_seconds_total",
@@ -386,11 +395,6 @@ def _add_process_metrics(metrics: Metrics, heartbeat: Heartbeat) -> None:
     )
     limit = cpu_limit()
     metrics.gauge("process_cpu_limit_cores", "Cores that the process may use; 0: all that there are", lambda: limit)
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 # ── the whole process ───────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from trade2026.kit.bus.port import Bus
 from trade2026.kit.clock import Clock
 from trade2026.kit.disk import free_bytes
 from trade2026.kit.lag import Followed
+from trade2026.kit.memory import UNLIMITED, Memory
 from trade2026.kit.settings import ProcessSettings
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Context:
         me, partitions
     )
     """Makes a member of the group of a service's replicas, which share so many partitions."""
+    memory: Callable[[], Memory] = lambda: UNLIMITED
+    """What the process has, and may have."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The OMS: keeps the cells of `orders.events` that are this process's own; follows the market for all of them.
 
 What it promises: 200 after the event is durable under our epoch; cancels and kills before everything
-else; new orders refused when the market is stale, the disk nearly full, or the version not allowed.
+else; new orders refused when the market is stale, disk or memory nearly full, or the version not allowed.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from trade2026.kit.calls import Post, post
 from trade2026.kit.cell_service import CellService
 from trade2026.kit.http import App, Problem
 from trade2026.kit.lag import Followed
+from trade2026.kit.memory import low_memory
 from trade2026.kit.reference import ReferenceCache
 from trade2026.kit.service import Context, Health
 from trade2026.oms import api
@@ -62,6 +63,7 @@ class OmsService(CellService[OrderCell]):
         self.has_market = bool(settings.venues)
         self._timer: asyncio.Task[None] | None = None
         self._room = Health(True)
+        self._memory = Health(True)
         self._unique = 0
 
     def routes(self, app: App) -> None:
@@ -89,6 +91,7 @@ class OmsService(CellService[OrderCell]):
     def health(self) -> dict[str, Health]:
         checks = {
             "disk": self._room,
+            "memory": self._memory,
             "version": Health(__version__ in self.settings.allowed_versions, f"running {__version__}"),
         }
         checks |= super().health()
@@ -97,6 +100,11 @@ class OmsService(CellService[OrderCell]):
             fresh = age is not None and age < self.book.reference_age_ns_max
             checks["market_data"] = Health(fresh, "" if fresh else "no fresh trades")
         return checks
+
+    def memory(self) -> Health:
+        """Whether there is memory for new orders: what is open is there again after a restart, and must fit then, too."""
+        why = low_memory(self.context.memory())
+        return Health(not why, why)
 
     def stats(self) -> dict[str, Any]:
         cells = list(self.cells.here.values())
@@ -145,6 +153,8 @@ class OmsService(CellService[OrderCell]):
         """Refuse what would add risk while we may not take it; nothing is recorded, a retry is safe."""
         if not self._room.ok:
             raise Problem(503, "disk_low", self._room.detail, retry_after=5)
+        if not self._memory.ok:
+            raise Problem(503, "memory_low", self._memory.detail, retry_after=5)
         if __version__ not in self.settings.allowed_versions:
             raise Problem(503, "version_not_allowed", f"{__version__} is not a version of this release", retry_after=30)
         cell.admit(*specs)
@@ -206,7 +216,7 @@ class OmsService(CellService[OrderCell]):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TIMER_SECONDS)
-            self._room = self.disk()
+            self._room, self._memory = self.disk(), self.memory()
             for cell in list(self.cells.here.values()):
                 cell.tick(self.context.clock.now())
             await self.cells.replace_fenced()

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trade2026.kit.metrics import Metrics
-from trade2026_operator.slo.samples import Sample, Unreadable, read_sample
+from trade2026_operator.slo.demand import Fit, Objective, demand
+from trade2026_operator.slo.samples import Sample, Unreadable, read_sample, shared_topics
 from trade2026_operator.slo.windows import Minute, Window, minutes_of, minutes_to_text
 
 INF = math.inf
@@ -119,3 +120,59 @@ def test_metrics_of_something_else_are_refused() -> None:
         read_sample("up 1\n", "oms")
     with pytest.raises(Unreadable, match="no sample"):
         read_sample("process_cpu_seconds x\n", "oms")
+
+
+def fold(position: float, behind: float, busy: float) -> Sample:
+    """A projection that nobody asks anything."""
+    name = "orders.events/0"
+    return Sample(
+        0,
+        ((INF, 0.0),),
+        busy,
+        waiting=behind,
+        folded={name: position},
+        behind={name: behind},
+        behind_seconds=behind / 100,
+    )
+
+
+def test_a_fold_of_the_log_is_measured_by_what_is_written_for_it_and_what_it_is_behind() -> None:
+    window = Window(0.25, 0.99)
+    for step in range(13):  # 300/s are written, it folds 200/s and is busy all the time
+        window.add(5.0 * step, 5.0 * step, {"a": fold(1 + 1_000 * step, 500 * step, 5.0 * step)}, 1)
+    found = window.measured(1, 60.0)
+    assert (found.rate, found.fast_rate) == (pytest.approx(300), pytest.approx(300))
+    assert found.service_seconds == pytest.approx(1 / 200)
+    assert (found.backlog, found.behind_seconds, found.hottest_rate) == (6_000, 60, pytest.approx(300))
+    assert demand(Objective(0.25), Fit(), found).replicas == pytest.approx(
+        (300 + 6_000 / 30) / (200 - 4.605 / 0.2), rel=0.01
+    )
+
+
+def test_a_partition_that_moves_to_another_replica_is_not_folded_again() -> None:
+    window = Window(0.25, 0.99)
+    window.add(0.0, 0.0, {"a": fold(10_000, 0, 1), "b": Sample(0, ((INF, 0.0),), 1)}, 2)
+    window.add(5.0, 5.0, {"a": fold(0, 0, 1), "b": fold(10_500, 0, 1)}, 2)
+    assert window.measured(2, 5.0).rate == 0
+    window.add(10.0, 10.0, {"a": fold(0, 0, 1), "b": fold(11_000, 0, 2)}, 2)
+    assert window.measured(2, 10.0).rate == pytest.approx(50)
+    window.add(15.0, 15.0, {"b": fold(90_000, 0, 0.5)}, 1)  # started again
+    assert window.measured(1, 15.0).rate == pytest.approx(500 / 15)
+
+
+def test_of_a_fold_the_topics_count_that_its_replicas_share_and_of_what_decides_none() -> None:
+    assert shared_topics("ptrc") == ("orders.events",)
+    assert shared_topics("pnl") == ("orders.events",), "each replica needs the whole market"
+    assert shared_topics("oms") == ()
+    metrics = Metrics()
+    metrics.histogram("trade2026_request_seconds", "x", service="pnl")
+    metrics.gauge("trade2026_event_loop_cpu_seconds_total", "x", lambda: 4.0)
+    metrics.gauge("process_cpu_seconds", "x", lambda: 1.0)
+    for topic, position in (("orders.events", 70), ("market.ticks", 9_000)):
+        labels = {"service": "pnl", "topic": topic, "partition": "3"}
+        metrics.gauge("trade2026_follower_position", "x", lambda position=position: position, **labels)
+        metrics.gauge("trade2026_follower_lag_events", "x", lambda: 30, **labels)
+        metrics.gauge("trade2026_follower_lag_seconds", "x", lambda: 2.5, **labels)
+    found = read_sample(metrics.text("pnl"), "pnl")
+    assert (found.folded, found.behind) == ({"orders.events/3": 70}, {"orders.events/3": 30})
+    assert (found.waiting, found.behind_seconds) == (30, 2.5)
