@@ -2,15 +2,16 @@
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
+from bench.autoscale.loads import HELD_OUT, HELD_OUT_SEEDS, TUNING, TUNING_SEEDS
 from bench.autoscale.plant import Nature
 from bench.autoscale.plot import drawn
 from bench.autoscale.signals import Cpu, Lag, Ours, RawP99, Signal
-from bench.autoscale.simulate import Outcome, load, run
+from bench.autoscale.simulate import Outcome, run
 from trade2026_operator.slo.demand import Objective
 
 OBJECTIVE_SECONDS = 0.150
@@ -44,16 +45,17 @@ def main(words: Sequence[str] | None = None) -> None:
     """The entry point."""
     told = _parser().parse_args(words)
     rows: list[Row] = []
-    trails: dict[str, Outcome] = {}
-    for nature_name, nature in NATURES.items():
+    loads, seeds = (HELD_OUT, HELD_OUT_SEEDS) if told.held_out else (TUNING, TUNING_SEEDS)
+    natures = NATURES | _fitted(told.nature)
+    for nature_name, nature in natures.items():
         for family, makes in SIGNALS.items():
             for make in makes:
                 outcomes = [
                     run(make(), nature, load(seed, told.minutes * 60), seed, OBJECTIVE_SECONDS)
-                    for seed in range(told.seeds)
+                    for load in loads.values()
+                    for seed in seeds[: told.seeds]
                 ]
                 row = _row(nature_name, family, make().name, outcomes)
-                trails.setdefault(f"{nature_name}/{family}", outcomes[0])
                 rows.append(row)
                 print(
                     f"{row.nature:22} {row.name:32} violated {row.violated:6.1%}  slow {row.slow:6.2%}  "
@@ -63,7 +65,12 @@ def main(words: Sequence[str] | None = None) -> None:
     if told.json is not None:
         told.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     if told.plot is not None:
-        told.plot.write_text(drawn([asdict(row) for row in rows], list(NATURES)))
+        told.plot.write_text(drawn([asdict(row) for row in rows], list(natures)))
+
+
+def _fitted(path: Path | None) -> Mapping[str, Nature]:
+    """The nature that `fit` has written."""
+    return {} if path is None else {"fitted to the cluster": Nature(**json.loads(path.read_text())["nature"])}
 
 
 def _row(nature: str, family: str, name: str, outcomes: Sequence[Outcome]) -> Row:
@@ -77,7 +84,11 @@ def _row(nature: str, family: str, name: str, outcomes: Sequence[Outcome]) -> Ro
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.autoscale", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=8, help="of each load, at most")
+    parser.add_argument("--held-out", action="store_true", help="loads and seeds that no rule was tuned on")
+    parser.add_argument(
+        "--nature", type=Path, help="a third service, as `python -m bench.autoscale.fit` has written it"
+    )
     parser.add_argument("--minutes", type=float, default=80.0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)

@@ -33,22 +33,6 @@ class Outcome:
     trail: tuple[tuple[float, int, float], ...]
 
 
-def load(seed: int, seconds: float, base: float = 150.0) -> np.ndarray:
-    """Requests a second of each step: calm, a step to four times as much, bursts of a minute, a sine."""
-    rng = np.random.default_rng(seed)
-    at = np.arange(0.0, seconds, STEP_SECONDS)
-    quarter = seconds / 4
-    rates = np.full(len(at), base) * rng.uniform(0.9, 1.1)
-    step = (at >= quarter * rng.uniform(0.4, 0.6)) & (at < quarter * rng.uniform(1.4, 1.6))
-    rates[step] *= rng.uniform(3.5, 4.5)
-    for _ in range(3):
-        begin = quarter * rng.uniform(1.7, 2.7)
-        rates[(at >= begin) & (at < begin + 60)] *= rng.uniform(2.0, 3.0)
-    wave = at >= quarter * 2.8
-    rates[wave] *= 2 + rng.uniform(0.8, 1.0) * np.sin(2 * math.pi * at[wave] / rng.uniform(400, 700))
-    return np.maximum(1.0, rates * rng.normal(1.0, 0.05, len(at)))
-
-
 def run(signal: Signal, nature: Nature, rates: np.ndarray, seed: int, objective_seconds: float) -> Outcome:
     """One signal, one load. The same seed draws the same requests as long as the replicas are the same."""
     plant = Plant(nature, np.random.default_rng(seed))

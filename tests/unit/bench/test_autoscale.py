@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from bench.autoscale.fit import fitted
 from bench.autoscale.hpa import AverageValue, Behavior, Hpa, Ratio
+from bench.autoscale.loads import HELD_OUT, HELD_OUT_SEEDS, TUNING, TUNING_SEEDS, mixed
 from bench.autoscale.plant import LIMITS, STEP_SECONDS, Nature, Plant, counted
 from bench.autoscale.plot import drawn
 from bench.autoscale.signals import Ours
-from bench.autoscale.simulate import load, run
+from bench.autoscale.simulate import run
 
 from trade2026_operator.slo.demand import Objective
 
@@ -68,10 +70,38 @@ def test_work_is_neither_lost_nor_doubled_while_replicas_come_and_go() -> None:
 
 
 def test_a_run_is_the_same_under_the_same_seed_and_can_be_drawn() -> None:
-    outcomes = [run(Ours(Objective(0.15)), Nature(), load(3, 600), 3, 0.15) for _ in range(2)]
+    outcomes = [run(Ours(Objective(0.15)), Nature(), mixed(3, 600), 3, 0.15) for _ in range(2)]
     assert outcomes[0] == outcomes[1] and 1 <= outcomes[0].replicas <= 24
     rows = [
         {"nature": "a", "family": family, "violated": 0.1, "replicas": 3.0}
         for family in ("objective", "cpu", "p99", "lag")
     ]
     assert drawn(rows, ["a"]).startswith("<svg")
+
+
+def test_what_was_held_out_is_another_load_from_other_seeds_and_the_same_each_time() -> None:
+    assert not set(TUNING) & set(HELD_OUT) and not set(TUNING_SEEDS) & set(HELD_OUT_SEEDS)
+    for load in (TUNING | HELD_OUT).values():
+        rates = load(5, 3_600)
+        assert len(rates) == 3_600 / STEP_SECONDS
+        assert (rates == load(5, 3_600)).all() and not (rates == load(6, 3_600)).all()
+        assert rates.min() >= 1 and 1.5 * rates.mean() < rates.max() < 2_000
+
+
+def test_a_service_is_found_again_from_what_its_runs_tell() -> None:
+    """The run of a simulated service, told as one of a cluster is."""
+    plant = Plant(Nature(service_seconds=0.01, spread=1.0, floor_seconds=0.02), np.random.default_rng(4), replicas=1)
+    sent, moments, busy, requests = list[tuple[float, float]](), list[dict[str, object]](), 0.0, 0.0
+    for number in range(60):
+        begins = STEP_SECONDS * number
+        seen = plant.step(30.0 if number < 20 else 80.0, begins + STEP_SECONDS, 0.0)
+        sent += [(begins, float(each)) for each in seen.latencies]
+        busy, requests = busy + seen.busy_seconds, requests + len(seen.latencies)
+        counts = [{"pod": "a", "requests": requests, "busy_seconds": busy}]
+        replicas, ready = (2, 1) if number in (40, 41) else (1, 1)
+        moments.append({"at": begins + STEP_SECONDS, "replicas": replicas, "ready": ready, "counts": counts})
+    found = fitted([{"sent": sent, "moments": moments, "seconds": 300.0}])
+    assert found.nature.service_seconds == pytest.approx(0.01, rel=0.1)
+    assert (found.nature.spread, found.nature.floor_seconds) == (1.0, 0.02)
+    assert found.nature.start_seconds == pytest.approx(10.0)
+    assert found.error < 1.25

@@ -1,0 +1,73 @@
+"""Loads of the simulation: those that rules were tuned on, and those that were held out until they were fixed. Pure."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.autoscale.plant import STEP_SECONDS
+
+Rates = NDArray[np.float64]
+"""Requests a second of each step."""
+TUNING_SEEDS = range(4)
+HELD_OUT_SEEDS = range(100, 108)
+_BASE = 150.0
+
+
+def mixed(seed: int, seconds: float) -> Rates:
+    """Calm, a step to four times as much, bursts of a minute, a sine."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(0.0, seconds, STEP_SECONDS)
+    quarter = seconds / 4
+    rates = np.full(len(at), _BASE) * rng.uniform(0.9, 1.1)
+    step = (at >= quarter * rng.uniform(0.4, 0.6)) & (at < quarter * rng.uniform(1.4, 1.6))
+    rates[step] *= rng.uniform(3.5, 4.5)
+    for _ in range(3):
+        begin = quarter * rng.uniform(1.7, 2.7)
+        rates[(at >= begin) & (at < begin + 60)] *= rng.uniform(2.0, 3.0)
+    wave = at >= quarter * 2.8
+    rates[wave] *= 2 + rng.uniform(0.8, 1.0) * np.sin(2 * math.pi * at[wave] / rng.uniform(400, 700))
+    return _noisy(rates, rng)
+
+
+def session(seed: int, seconds: float) -> Rates:
+    """A trading day in short: it rises within minutes at the open, sinks to noon, rises to the close, and ends."""
+    rng = np.random.default_rng(seed)
+    share = np.arange(0.0, seconds, STEP_SECONDS) / seconds
+    opens, closes = rng.uniform(0.06, 0.12), rng.uniform(0.88, 0.94)
+    width = rng.uniform(0.02, 0.04)
+    inside = 1 / (1 + np.exp(-(share - opens) / width * 4)) / (1 + np.exp((share - closes) / width * 4))
+    smile = rng.uniform(2.0, 3.0) + rng.uniform(4.0, 6.0) * (2 * share - 1) ** 2
+    return _noisy(_BASE * (0.3 + inside * smile), rng)
+
+
+def news(seed: int, seconds: float) -> Rates:
+    """Nothing for long, then suddenly three to six times as much, which fades over minutes; at any time, any number of times."""
+    rng = np.random.default_rng(seed)
+    at = np.arange(0.0, seconds, STEP_SECONDS)
+    rates = np.full(len(at), _BASE)
+    for begin in np.cumsum(rng.exponential(600.0, 20)):
+        since = at - begin
+        rates += np.where(
+            since >= 0, _BASE * rng.uniform(2, 5) * np.exp(-np.maximum(0, since) / rng.uniform(60, 300)), 0
+        )
+    return _noisy(np.minimum(rates, 8 * _BASE), rng)
+
+
+def wandering(seed: int, seconds: float) -> Rates:
+    """A random walk of its logarithm, drawn back to the middle."""
+    rng = np.random.default_rng(seed)
+    level, levels = 0.0, list[float]()
+    for change in rng.normal(0.0, 0.08, int(seconds / STEP_SECONDS)):
+        level += change - 0.01 * level
+        levels.append(level)
+    return _noisy(2.5 * _BASE * np.clip(np.exp(np.array(levels)), 0.15, 3.0), rng)
+
+
+def _noisy(rates: Rates, rng: np.random.Generator) -> Rates:
+    return np.maximum(1.0, rates * rng.normal(1.0, 0.05, len(rates)))
+
+
+TUNING: dict[str, Callable[[int, float], Rates]] = {"mixed": mixed}
+HELD_OUT: dict[str, Callable[[int, float], Rates]] = {"session": session, "news": news, "wandering": wandering}
