@@ -61,7 +61,9 @@ def test_a_desk_is_upgraded_and_goes_back_and_a_new_operator_leaves_it_alone(
     desk = Desk(cluster, namespace)
     operator.start("first")
     wanted = manifest()
-    desk.kubectl("apply", "-f", "-", given={**wanted, "spec": {**wanted["spec"], "version": OLD}})
+    desk.kubectl(
+        "apply", "-f", "-", given={**wanted, "spec": {**wanted["spec"], "version": OLD, "rollout": {"bake": "2s"}}}
+    )
     desk.until("Ready")
     until_it_runs(desk, OLD)
     with probing(cluster, namespace) as prober:

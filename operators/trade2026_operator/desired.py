@@ -68,9 +68,18 @@ class Builder:
         claim = state_claim(planned.stack, namespace, self.cluster)
         keys = Ref("v1", "Secret", namespace, keys_name(planned.stack))
         deadline = duration_ns(parsed.spec.rollout.progress_deadline) / 1e9
+        bake = duration_ns(parsed.spec.rollout.bake) / 1e9
         runs = frozenset(version_of(each) for each, fit in fitting if fit.strategy is not None and is_to_run(each))
         claims = (claim,) if claim is not None else ()
-        return Desired(rendered, claims, keys, input=asked, deadline_seconds=deadline, strategies=runs)
+        return Desired(
+            rendered,
+            claims,
+            keys,
+            input=asked,
+            deadline_seconds=deadline,
+            bake_seconds=bake,
+            strategies=runs,
+        )
 
     def asked_of(self, stack: Manifest, strategy: Manifest) -> StrategyAsked:
         """What a strategy asks of a stack; of one that can't be itself nothing is known."""

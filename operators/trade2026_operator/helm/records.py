@@ -67,6 +67,8 @@ class Origin:
     """That its writers write; 0: not known."""
     instead_of: str = ""
     """What a revision that the operator has gone back to stands in for: the input that has failed."""
+    deployed_at: str = ""
+    """When its objects were ready, in RFC 3339; empty: not yet, or by an operator that did not note it."""
 
 
 NO_ORIGIN = Origin()
@@ -241,6 +243,7 @@ def _origin(text: str) -> Origin:
         version=said.get("version", ""),
         event_format=said.get("event_format", 0),
         instead_of=said.get("instead_of", ""),
+        deployed_at=said.get("deployed_at", ""),
     )
 
 

@@ -150,7 +150,7 @@ def gone_back(records: Sequence[Record], to: Record, instead_of: str, now: datet
         description=f"back to revision {to.revision} by itself",
         rollback_revision=to.revision,
         by_operator=True,
-        origin=replace(to.origin, instead_of=instead_of),
+        origin=replace(to.origin, instead_of=instead_of, deployed_at=""),
     )
 
 
@@ -174,14 +174,15 @@ def _next(records: Sequence[Record]) -> int:
     return newest.revision if newest.by_operator and newest.status.is_pending else newest.revision + 1
 
 
-def finished(records: Sequence[Record], pending: Record) -> Writes:
+def finished(records: Sequence[Record], pending: Record, now: datetime) -> Writes:
     """What is written when the objects of a revision are there: it, and what it takes the place of.
 
     The new one is written first: a release without a deployed revision is none that Helm would upgrade.
     """
+    origin = replace(pending.origin, deployed_at=pending.origin.deployed_at or now.isoformat(timespec="seconds"))
     before = [record for record in records if record.revision != pending.revision]
     replaced = [superseded(record) for record in before if record.status is Status.DEPLOYED]
-    return Writes((replace(pending, status=Status.DEPLOYED), *replaced), _too_old(before))
+    return Writes((replace(pending, status=Status.DEPLOYED, origin=origin), *replaced), _too_old(before))
 
 
 def failed(records: Sequence[Record], pending: Record, reason: str) -> Writes:

@@ -189,7 +189,7 @@ def _release(
         return
     refused = any(ref_of(manifest) in observed.refused for manifest in release.manifests)
     if not refused and found.is_ready(release.manifests, observed.children):
-        ended = finished(records, pending)
+        ended = finished(records, pending, now)
         yield from map(WriteRecord, ended.written)
         yield from map(DropRecord, ended.deleted)
 

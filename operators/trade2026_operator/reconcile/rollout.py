@@ -5,12 +5,13 @@ them, whoever looks and whenever: what was asked for when a revision began, what
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from trade2026_operator.asked import good_ones, same_limits
 from trade2026_operator.helm.records import Record, Status
 from trade2026_operator.helm.revisions import Wanted
+from trade2026_operator.reconcile.allowed import narrows
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.objects import Manifest, condition_of
 from trade2026_operator.reconcile.readiness import Readiness
@@ -199,12 +200,17 @@ def _going_on(
         for release in desired.releases
     )
     if number is None:
-        return Course(releases, progressing=Observation("Progressing", False, "Complete"), is_final=True)
+        baking = _baking(desired, observed.stack, ours, looked, now)
+        if baking is not None:
+            return replace(baking, releases=releases)
+        final = tuple(_narrowed(was, is_to_be, ours) for was, is_to_be in zip(releases, desired.releases, strict=True))
+        return Course(final, progressing=Observation("Progressing", False, "Complete"), is_final=final == releases)
     said = f"wave {number + 1} of {len(order)}: {', '.join(n for n in order[number] if states.get(n, _DONE) != _DONE)}"
     suspects = {name: looked[name] for name in waiting if good_ones(ours[name])}
     if burning and begun:
         suspects[max(begun, key=lambda name: begun[name].last_deployed)] = Readiness(False, burning, reason="SLOBurn")
-    late = _late(suspects, begun, desired.deadline_seconds, now)
+    since = max((record.last_deployed for record in begun.values()), default=now)
+    late = _late(suspects, since, desired.deadline_seconds, now)
     if not suspects and not all(map(good_ones, ours.values())):
         return Course(releases, held, progressing=Observation("Progressing", True, "Installing", said))
     if not isinstance(late, Failure):
@@ -241,14 +247,31 @@ def _is_good_for(newest: Record, release: ReleaseWanted, asked: str) -> bool:
 
 def _belongs(records: Sequence[Record], asked: str) -> bool:
     """Whether the newest revision of a release was made for what is asked for, and not only is as good for it."""
-    return bool(records) and records[-1].by_operator and records[-1].origin.inputs[:1] == (asked,)
+    if not records or not records[-1].by_operator:
+        return False
+    newest = records[-1]
+    return newest.origin.inputs[:1] == (asked,) and not (newest.status.is_pending and newest.origin.deployed_at)
+
+
+def _narrowed(release: ReleaseWanted, wanted: ReleaseWanted, ours: Mapping[str, Sequence[Record]]) -> ReleaseWanted:
+    """A release that nobody of another version needs to be allowed in any more, if that alone is new in it.
+
+    It is the same change, and as final as it was: no pod starts again, so there is nothing to wait for or to undo.
+    """
+    records = ours.get(release.name)
+    if (
+        not records
+        or wanted.record.content == release.record.content
+        or not narrows(release.manifests, wanted.manifests)
+    ):
+        return release
+    return replace(wanted, record=replace(wanted.record, origin=records[-1].origin))
 
 
 def _late(
-    suspects: Mapping[str, Readiness], begun: Mapping[str, Record], seconds_max: float, now: datetime
+    suspects: Mapping[str, Readiness], since: datetime, seconds_max: float, now: datetime
 ) -> Failure | float | None:
     """What has had its time; or in how many seconds the first of them will have had it."""
-    since = max((record.last_deployed for record in begun.values()), default=now)
     gone = (now - since).total_seconds()
     left: list[float] = []
     for name, found in suspects.items():
@@ -257,6 +280,53 @@ def _late(
             return Failure(name, found.reason, f"{name}: {found.why}")
         left.append(limit - gone + _MARGIN_SECONDS)
     return min(left, default=None)
+
+
+# ── after the last wave ──────────────────────────────────────────────────────────────────────
+
+
+def _baking(
+    desired: Desired,
+    stack: Manifest,
+    ours: Mapping[str, Sequence[Record]],
+    looked: Mapping[str, Readiness],
+    now: datetime,
+) -> Course | None:
+    """A change that is everywhere and not final yet; None if it is, or if nothing could be undone.
+
+    What began to fail while it baked is waited for beyond its end: it gets well, or the change is undone.
+
+    Args:
+        looked: How the releases are that were changed.
+    """
+    back = way_back(ours, desired.input)
+    begun = {name: ours[name][-1] for name in looked if ours[name][-1].origin.deployed_at}
+    if not begun or not back or not same_limits(back, desired.input):
+        return None
+    since = max(datetime.fromisoformat(record.origin.deployed_at) for record in begun.values())
+    end = since + timedelta(seconds=desired.bake_seconds)
+    suspects = {name: found for name, found in looked.items() if name in begun and not found.ready}
+    failing_at = _turned_bad(stack, "Ready", now) if suspects else now
+    if burning := _burning(stack, begun.values()):
+        newest = max(begun, key=lambda name: begun[name].last_deployed)
+        suspects.setdefault(newest, Readiness(False, burning, reason="SLOBurn"))
+        failing_at = min(failing_at, _turned_bad(stack, "SLOMet", now))
+    if now >= end and (not suspects or failing_at >= end):
+        return None
+    late = _late(suspects, max(since, failing_at), desired.deadline_seconds, now)
+    if isinstance(late, Failure):
+        undone = Observation("Progressing", True, "RollingBack", late.why)
+        return Course(failure=late, progressing=undone)
+    why = "".join(f"; {found.why}" for found in suspects.values())
+    said = Observation("Progressing", True, "Baking", f"it runs, and is final at {end:%Y-%m-%dT%H:%M:%SZ}{why}")
+    left = (end - now).total_seconds() + _MARGIN_SECONDS
+    return Course(progressing=said, again_after=late if now >= end else min(left, left if late is None else late))
+
+
+def _turned_bad(stack: Manifest, kind: str, now: datetime) -> datetime:
+    """Since when the stack says that a condition is not met; now, if it does not say so yet."""
+    found = condition_of(stack, kind)
+    return now if found is None or found["status"] != "False" else datetime.fromisoformat(found["lastTransitionTime"])
 
 
 def _burning(stack: Manifest, begun: Collection[Record]) -> str:

@@ -51,6 +51,8 @@ class Desired:
     """Hash of what a person has asked for (`asked.input_of`), whatever an operator makes of it."""
     deadline_seconds: float = 600.0
     """Without progress for so long, a roll-out has failed."""
+    bake_seconds: float = 300.0
+    """For so long after its last wave a change may still be undone."""
     strategies: frozenset[Version] = frozenset()
     """Those that run."""
 

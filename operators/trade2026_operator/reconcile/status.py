@@ -181,7 +181,11 @@ def _rollout(before: Iterable[Mapping[str, Any]], found: Found) -> list[Observat
 def _reconciling(found: Found, waiting: Readiness) -> Observation:
     if found.ending:
         return Observation("Reconciling", True, "Deleting", found.ending)
-    going = found.course is not None and bool(found.course.progressing.status)
+    going = (
+        found.course is not None
+        and bool(found.course.progressing.status)
+        and found.course.progressing.reason != "Baking"  # what is asked for runs: nobody need wait for it
+    )
     if found.paused or found.fault or (waiting.ready and not found.changing and not going):
         return Observation("Reconciling", False, "Settled")
     if found.changing:

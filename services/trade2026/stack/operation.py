@@ -42,6 +42,11 @@ class Rollout(Model):
         description="Services that are changed together have so long to become ready, and then all of them go back to "
         "what ran before; those whose pods fail have a minute.",
     )
+    bake: Window = Field(
+        default="5m",
+        description="For so long after its last service is ready a change is not final: objectives that are missed, or "
+        "pods that fail, still undo it.",
+    )
 
 
 class Replicas(Model):

@@ -3,7 +3,7 @@
 import copy
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.unit.operator.fake_kube import FakeKube
@@ -30,6 +30,7 @@ SPEC: dict[str, Any] = {
     "venues": [{"name": "SIM", "type": "replay"}],
 }
 LOOKS_MAX = 30
+BAKE = timedelta(minutes=5)
 
 
 class TinyChart:
@@ -51,14 +52,20 @@ class TinyChart:
             "app.kubernetes.io/component": values["component"],
         }
         image = f"{values['image']['repository']}:{values['image']['tag']}"
-        settings = str(hash(str(values["containers"])))
+        said = {f"{each['name']}.json": each["settings"] for each in values["containers"]}
+        read = [json.loads(settings) for settings in said.values()]
+        for settings in read:
+            settings.pop("allowed_versions")
+            settings.pop("config_hash")
+        checksum = str(hash(str([values["containers"][0].get("resources"), read])))
         service = values["containers"][0]["ports"][0]["name"]
         pod = {
-            "metadata": {"labels": labels, "annotations": {"checksum": settings, "note": self.note}},
+            "metadata": {"labels": labels, "annotations": {"checksum": checksum, "note": self.note}},
             "spec": {"containers": [{"name": "all", "image": image}]},
         }
         objects: list[Manifest] = [
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "labels": labels}},
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": said},
             {
                 "apiVersion": "v1",
                 "kind": "Service",
@@ -192,13 +199,16 @@ class Desk:
         self.kube.fail_at = None
 
     async def go_on(self) -> None:
-        """Let the cluster start pods, and the operator look at them, until nothing is changed any more."""
+        """Let the cluster start pods, time pass, and the operator look, until nothing is changed any more."""
         for _ in range(LOOKS_MAX):
             before = len(self.kube.calls)
             self.become_ready()
             await self.settle()
-            if len(self.kube.calls) == before:
+            if len(self.kube.calls) != before:
+                continue
+            if self.condition("Progressing")["reason"] != "Baking":
                 return
+            self.moment += BAKE
         raise AssertionError(f"it goes on for ever: {self.kube.calls[-8:]}")
 
     async def delete(self) -> None:

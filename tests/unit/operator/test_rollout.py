@@ -2,13 +2,13 @@
 
 import copy
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.operator.operated import KEY, STACK, WORKLOAD, Desk
+from tests.unit.operator.operated import BAKE, KEY, STACK, WORKLOAD, Desk
 
 from trade2026.stack import model
 from trade2026.stack.facts import SERVICES, peers_of
@@ -85,9 +85,12 @@ async def test_a_new_version_is_rolled_out_wave_by_wave_each_when_the_one_before
     await desk.settle()
     seen = [{name for name, tag in images(desk).items() if tag == NEW}]
     while said(desk, "Progressing")[0] == "True":
-        assert said(desk, "Progressing")[1] == "RollingOut" and said(desk, "Reconciling")[0] == "True"
-        assert said(desk, "Released")[0] == "False" and desk.kube.objects[STACK]["status"]["version"] == OLD
+        goes = said(desk, "Progressing")[1] == "RollingOut"
+        assert goes or said(desk, "Progressing")[1] == "Baking"
+        assert said(desk, "Reconciling")[0] == str(goes) and said(desk, "Released")[0] == str(not goes)
+        assert desk.kube.objects[STACK]["status"]["version"] == OLD
         desk.become_ready()
+        desk.moment += timedelta(minutes=1)
         await desk.settle()
         seen.append({name for name, tag in images(desk).items() if tag == NEW})
     assert seen[:3] == [
@@ -105,7 +108,9 @@ async def test_while_versions_are_mixed_new_ones_allow_the_old_and_alone_they_do
     await desk.run(version=OLD, **KAFKA)
     await desk.apply(version=NEW)
     await desk.settle()
-    await desk.go_on()
+    for _ in range(8):
+        desk.become_ready()
+        await desk.settle()
 
     def allowed(release: str) -> str:
         return records(desk, release)[-1].values["containers"][0]["settings"].split('"allowed_versions":')[1]
@@ -116,6 +121,47 @@ async def test_while_versions_are_mixed_new_ones_allow_the_old_and_alone_they_do
     await alone.apply(version=NEW)
     await alone.settle()
     assert '"allowed_versions":["0.1.0"]' in records(alone)[-1].values["containers"][0]["settings"]
+
+
+async def test_the_old_version_is_allowed_no_more_once_the_upgrade_is_final_and_no_pod_starts_again_for_it() -> None:
+    desk = Desk()
+    await desk.run(version=OLD, **KAFKA)
+    await desk.apply(version=NEW)
+    await desk.settle()
+    for _ in range(8):
+        desk.become_ready()
+        await desk.settle()
+    assert said(desk, "Progressing") == ("True", "Baking")
+    pods = {ref: found["spec"] for ref, found in desk.asked().items() if ref.kind == "StatefulSet"}
+    assert all('"allowed_versions":["0.0.9","0.1.0"]' in str(each) for each in settings(desk)), "it may go back yet"
+    await desk.go_on()
+    assert said(desk, "Progressing") == ("False", "Complete")
+    assert all('"allowed_versions":["0.1.0"]' in str(each) for each in settings(desk))
+    assert {ref: found["spec"] for ref, found in desk.asked().items() if ref.kind == "StatefulSet"} == pods
+    assert states(desk, "desk-data")[-1] == (3, "deployed", NEW)
+    desk.moment += timedelta(days=1)
+    desk.start_operator()
+    await desk.settle()
+    assert states(desk, "desk-data")[-1] == (3, "deployed", NEW) and said(desk, "Progressing")[1] == "Complete"
+
+
+async def test_another_operator_that_would_change_more_than_that_leaves_it_until_the_next_change() -> None:
+    desk = Desk()
+    await desk.run(version=OLD, **KAFKA)
+    await desk.apply(version=NEW)
+    await desk.settle()
+    for _ in range(8):
+        desk.become_ready()
+        await desk.settle()
+    before = desk.asked()
+    desk.start_operator("-next")
+    desk.moment += BAKE
+    await desk.settle()
+    assert said(desk, "Progressing") == ("False", "Complete") and desk.asked() == before
+
+
+def settings(desk: Desk) -> list[dict[str, str]]:
+    return [found["data"] for ref, found in desk.kube.objects.items() if ref.kind == "ConfigMap"]
 
 
 async def test_what_a_change_does_not_touch_is_not_released_again() -> None:
@@ -289,6 +335,101 @@ async def test_objectives_that_are_missed_since_it_began_hold_the_next_wave_and_
     newest = records(desk, "desk-orders")[-1]
     assert newest.status is (Status.DEPLOYED if before_it_began else Status.FAILED)
     assert before_it_began or newest.description == "SLOBurn: desk-orders: oms burns 20 times too fast"
+
+
+# ── the bake ─────────────────────────────────────────────────────────────────────────────────
+
+
+def tell(desk: Desk, kind: str, *, since: datetime) -> None:
+    status = desk.kube.objects[STACK]["status"]
+    others = [each for each in status["conditions"] if each["type"] != kind]
+    told = {
+        "type": kind, "status": "False", "reason": "BudgetBurns", "message": "oms burns 20 times too fast",
+        "lastTransitionTime": f"{since:%Y-%m-%dT%H:%M:%SZ}",
+    }  # fmt: skip
+    desk.kube.tell(STACK, {**status, "conditions": [*others, told]})
+
+
+async def baking(**spec: Any) -> Desk:
+    """A desk that runs its new version since this moment."""
+    desk = Desk()
+    await desk.run(version=OLD)
+    desk.moment += timedelta(hours=1)
+    await desk.apply(version=NEW, **spec)
+    await desk.settle()
+    desk.moment += timedelta(minutes=2)
+    desk.become_ready()
+    await desk.settle()
+    return desk
+
+
+async def test_a_change_is_final_only_after_its_bake() -> None:
+    desk = await baking(rollout={"bake": "90s"})
+    assert said(desk, "Progressing") == ("True", "Baking") and said(desk, "Ready")[0] == "True"
+    assert said(desk, "Released")[0] == "True" and said(desk, "Reconciling") == ("False", "Settled")
+    assert "final at 2026-03-04T06:09:37Z" in desk.condition("Progressing")["message"]
+    assert 90 < (await desk.look() or 0) < 92, "it is looked at again when that is over"
+    assert desk.kube.objects[STACK]["status"]["version"] == OLD
+    desk.moment += timedelta(seconds=90)
+    await desk.settle()
+    assert said(desk, "Progressing") == ("False", "Complete") and desk.kube.objects[STACK]["status"]["version"] == NEW
+
+
+async def test_objectives_that_are_missed_after_the_last_wave_undo_the_change() -> None:
+    desk = await baking()
+    desk.moment += timedelta(minutes=4)
+    began = desk.moment
+
+    async def look() -> None:
+        tell(desk, "SLOMet", since=began)
+        desk.become_ready()
+        await desk.look()
+
+    for minutes in (2, 7):
+        desk.moment += timedelta(minutes=minutes)
+        await look()
+        assert said(desk, "Progressing") == ("True", "Baking"), "it may get well, and is not final meanwhile"
+        assert "oms burns" in desk.condition("Progressing")["message"]
+    desk.moment += timedelta(minutes=1)
+    for _ in range(4):
+        await look()
+    assert images(desk) == {"desk": OLD} and states(desk)[-2:] == [(2, "failed", NEW), (3, "deployed", OLD)]
+    rolled = desk.condition("RolledBack")
+    assert (rolled["status"], rolled["reason"]) == ("True", "SLOBurn")
+    assert rolled["message"] == "SLOBurn: desk: oms burns 20 times too fast"
+
+
+@pytest.mark.parametrize("is_final", [False, True])
+async def test_pods_that_fail_in_the_bake_undo_the_change_and_later_they_do_not(is_final: bool) -> None:
+    desk = await baking()
+    desk.moment += timedelta(minutes=6 if is_final else 4)
+    await desk.settle()
+    desk.missing_images = ("desk@trade2026:0.1.0",)
+    desk.become_ready()
+    await desk.settle()
+    assert said(desk, "Ready")[0] == "False"
+    desk.moment += timedelta(seconds=FAILING_SECONDS)
+    await desk.settle()
+    await desk.go_on()
+    assert images(desk) == {"desk": NEW if is_final else OLD}
+    assert desk.condition("RolledBack")["reason"] == ("NotRolledBack" if is_final else "ImagePull")
+
+
+async def test_what_gets_well_in_the_bake_is_final_at_its_end() -> None:
+    desk = await baking()
+    desk.missing_images = ("desk@trade2026:0.1.0",)
+    desk.become_ready()
+    await desk.settle()
+    desk.moment += timedelta(seconds=FAILING_SECONDS - 1)
+    await desk.settle()
+    desk.missing_images = ()
+    await desk.go_on()
+    assert said(desk, "Progressing") == ("False", "Complete") and images(desk) == {"desk": NEW}
+
+
+async def test_a_change_of_limits_is_final_at_once_because_it_is_not_undone() -> None:
+    desk = await baking(risk={"limits": {"maxOpenOrders": 3}})
+    assert said(desk, "Progressing") == ("False", "Complete")
 
 
 # ── a new operator ───────────────────────────────────────────────────────────────────────────

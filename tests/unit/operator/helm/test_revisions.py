@@ -41,7 +41,7 @@ def record(revision: int, status: Status, *, ours: bool = True, back_to: int = 0
 def after(records: list[Record], what: Wanted, *, fails: bool = False) -> list[Record]:
     """The records when a revision has been made."""
     pending = begun(records, what, NOON)
-    writes = failed(records, pending, "quota") if fails else finished(records, pending)
+    writes = failed(records, pending, "quota") if fails else finished(records, pending, NOON)
     kept = {each.revision: each for each in [*records, *writes.written]}
     return [each for _, each in sorted(kept.items()) if each.secret_name not in writes.deleted]
 
@@ -74,21 +74,21 @@ def test_records_tell_who_was_there_last(records: list[Record], made: bool, expe
 def test_the_first_revision_is_an_installation() -> None:
     pending = begun([], wanted(), NOON)
     assert (pending.revision, pending.status, pending.first_deployed) == (1, Status.PENDING_INSTALL, NOON)
-    assert [each.status for each in finished([], pending).written] == [D]
+    assert [each.status for each in finished([], pending, NOON).written] == [D]
 
 
 def test_a_later_one_is_an_upgrade_that_takes_the_place_of_the_one_before() -> None:
     before = [record(1, S), record(2, D)]
     pending = begun(before, wanted(), NOON)
     assert (pending.revision, pending.status) == (3, Status.PENDING_UPGRADE)
-    assert [(each.revision, each.status) for each in finished(before, pending).written] == [(3, D), (2, S)]
+    assert [(each.revision, each.status) for each in finished(before, pending, NOON).written] == [(3, D), (2, S)]
 
 
 def test_what_was_interrupted_is_begun_again_under_its_number() -> None:
     before = [record(1, D), record(2, Status.PENDING_UPGRADE)]
     pending = begun(before, wanted(values={"a": 2}), NOON)
     assert (pending.revision, pending.values) == (2, {"a": 2})
-    assert [(each.revision, each.status) for each in finished(before, pending).written] == [(2, D), (1, S)]
+    assert [(each.revision, each.status) for each in finished(before, pending, NOON).written] == [(2, D), (1, S)]
 
 
 def test_a_persons_interrupted_command_keeps_its_number() -> None:

@@ -1,6 +1,6 @@
 """What the chart of a service makes of values: properties of every object, whatever the stack."""
 
-import hashlib
+import copy
 import json
 import subprocess
 from pathlib import Path
@@ -148,12 +148,26 @@ def test_processes_read_the_settings_as_the_planner_wrote_them(renderer: Remembe
             assert config["data"][f"{container['name']}.json"] == container["settings"]
 
 
-def test_a_container_starts_again_when_its_settings_change(renderer: Remembering, service_chart: Chart) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "starts"),
+    [("default_account", "alpha", True), ("allowed_versions", ["0.0.1"], False), ("config_hash", "ab", False)],
+)
+def test_a_container_starts_again_when_its_settings_change_but_not_for_the_versions_that_are_allowed(
+    renderer: Remembering, service_chart: Chart, name: str, value: Any, starts: bool
+) -> None:
     release, _ = planned("compact")
-    annotations = pod(rendered(renderer, service_chart, release))["metadata"]["annotations"]
-    for each in release.values["containers"]:
-        digest = hashlib.sha256(each["settings"].encode()).hexdigest()
-        assert annotations[f"checksum/settings-{each['name']}"] == digest
+    changed = copy.deepcopy(release.values["containers"])
+    for each in changed:
+        settings = {**json.loads(each["settings"]), name: value}
+        each["settings"] = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    before, after = (
+        pod(rendered(renderer, service_chart, release, **values))["metadata"]["annotations"]
+        for values in ({}, {"containers": changed})
+    )
+    assert before.keys() == after.keys() and len(before) >= len(changed)
+    for each in changed:
+        key = f"checksum/settings-{each['name']}"
+        assert (before[key] != after[key]) is starts
 
 
 def test_one_pod_with_everything_finds_its_peers_beside_it_and_never_runs_twice(
