@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from trade2026_operator.asked import good_ones, same_limits
 from trade2026_operator.helm.records import Record, Status
+from trade2026_operator.helm.releases import STRATEGIES
 from trade2026_operator.helm.revisions import Wanted
 from trade2026_operator.reconcile.allowed import narrows
 from trade2026_operator.reconcile.conditions import Observation
@@ -300,7 +301,9 @@ def _baking(
         looked: How the releases are that were changed.
     """
     back = way_back(ours, desired.input)
-    begun = {name: ours[name][-1] for name in looked if ours[name][-1].origin.deployed_at}
+    apart = {release.name for release in desired.releases if STRATEGIES in release.services}
+    # A strategy that somebody has paused would run again, so strategies alone are final at once.
+    begun = {name: ours[name][-1] for name in looked if name not in apart and ours[name][-1].origin.deployed_at}
     if not begun or not back or not same_limits(back, desired.input):
         return None
     since = max(datetime.fromisoformat(record.origin.deployed_at) for record in begun.values())

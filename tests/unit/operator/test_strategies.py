@@ -1,5 +1,8 @@
 """An operator runs a strategy as its manifest says, and takes no more away than what is the strategy's own."""
 
+import copy
+import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -144,6 +147,41 @@ async def test_a_paused_strategy_has_its_orders_cancelled_at_once_and_again_when
     desk.start_operator()
     await desk.settle_all()
     assert len(desk.asked) == 2, "what a person sends in its name afterwards is theirs"
+
+
+async def test_a_pause_is_not_undone_when_objectives_are_missed_after_it() -> None:
+    desk = Traded()
+    await desk.trade()
+    other = copy.deepcopy(desk.kube.objects[STRATEGY])
+    other["metadata"] = {"name": "other", "namespace": KEY.namespace, "generation": 1, "uid": "other"}
+    desk.cache.strategies.seen(other)
+    await desk.settle_all()
+    assert {"maker", "other"} == runs(desk)
+    desk.moment += timedelta(hours=1)
+    await desk.begin(paused=True)
+    await desk.settle_all()
+    assert runs(desk) == {"other"}
+    since = desk.moment + timedelta(minutes=1)
+    for minutes in (2, 15, 1, 1, 1):
+        desk.moment += timedelta(minutes=minutes)
+        status = desk.kube.objects[STACK]["status"]
+        told = {
+            "type": "SLOMet", "status": "False", "reason": "BudgetBurns", "message": "oms burns",
+            "lastTransitionTime": f"{since:%Y-%m-%dT%H:%M:%SZ}",
+        }  # fmt: skip
+        conditions = [*(each for each in status["conditions"] if each["type"] != "SLOMet"), told]
+        desk.kube.tell(STACK, {**status, "conditions": conditions})
+        desk.become_ready()
+        await desk.look()
+    assert desk.condition("Progressing")["reason"] == "Complete"
+    assert runs(desk) == {"other"}
+
+
+def runs(desk: Desk) -> set[str]:
+    records = [from_secret(each) for each in desk.kube.objects.values() if each.get("type") == "helm.sh/release.v1"]
+    newest = max((each for each in records if each.name == "desk-strategies"), key=lambda record: record.revision)
+    settings = json.loads(newest.values["containers"][0]["settings"])
+    return {each["name"] for each in settings["config"]["strategies"]["strategies"]}
 
 
 async def test_a_pause_whose_orders_cannot_be_cancelled_yet_is_not_called_done() -> None:
