@@ -87,7 +87,7 @@ def test_a_desk_is_upgraded_and_goes_back_and_a_new_operator_leaves_it_alone(
     assert desk.condition("Released")["status"] == "True"
 
     # What can't run goes back to what ran, to the letter.
-    change(desk, version=NONE, rollout={"progressDeadline": "5s"})
+    change(desk, version=NONE, rollout={"progressDeadline": "20s"})
     desk.until("RolledBack")
     desk.until("Ready")
     rolled = wait_for(
