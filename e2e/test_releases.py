@@ -60,7 +60,7 @@ class Desk:
         pending = begun(before, wanted, now)
         self._write(Writes((pending,)))
         self.apply(owned(rendered.objects, self.release.name, self.namespace), FIELD_MANAGER)
-        self._write(finished(before, pending))
+        self._write(finished(before, pending, now))
 
     def apply(self, objects: list[dict[str, Any]], manager: str) -> None:
         words = ["apply", "--server-side", "--force-conflicts", f"--field-manager={manager}", "-f", "-"]

@@ -43,6 +43,8 @@ LEAST_ROLE: dict[str, dict[tuple[str, str], str]] = {
         ("GET", "/positions/{account}"): "viewer",
         ("GET", "/limits"): "viewer",
         ("GET", "/limits/history"): "viewer",
+        ("GET", "/limits/strategies"): "viewer",
+        ("PUT", "/limits/strategies/{name}"): "risk",
         ("POST", "/limits/tighten"): "risk",
         ("POST", "/slices"): "trader",
         ("POST", "/symbols/{symbol}/block"): "risk",
