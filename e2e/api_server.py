@@ -4,6 +4,7 @@ It listens on loopback, so it needs no rights; it is up in two seconds, and ends
 """
 
 import json
+import os
 import secrets
 import socket
 import subprocess
@@ -13,6 +14,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from trade2026.local.cluster.binaries import programs
+from trade2026.local.cluster.place import ClusterError
 
 _UP_SECONDS_MAX = 120.0
 _CALL_SECONDS_MAX = 120.0
@@ -41,6 +47,16 @@ class ApiServer:
             check=False,
         )
         return not done.returncode, done.stdout + done.stderr
+
+
+def programs_or_skip() -> Path:
+    """The folder with its programs; without them a test is skipped, but never in CI."""
+    try:
+        return programs(print)
+    except ClusterError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"without an API server: {error}")
 
 
 @contextmanager

@@ -13,11 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from e2e.api_server import ApiServer, running
+from e2e.api_server import ApiServer, programs_or_skip, running
 from e2e.wrong_manifests import Wrong, good_manifests, wrong_manifests
-
-from trade2026.local.cluster.binaries import programs
-from trade2026.local.cluster.place import ClusterError
 
 CRDS = Path(__file__).parents[1] / "crds"
 DRY_RUN = ("apply", "--dry-run=server", "-f", "-")
@@ -31,13 +28,7 @@ def server() -> Iterator[ApiServer]:
         if kubeconfig := os.environ.get("E2E_KUBECONFIG"):
             yield _with_crds(ApiServer(("kubectl",), Path(kubeconfig)))
             return
-        try:
-            found = programs(print)
-        except ClusterError as error:
-            if os.environ.get("CI") == "true":
-                raise
-            pytest.skip(f"without an API server: {error}")
-        with running(found, folder) as made:
+        with running(programs_or_skip(), folder) as made:
             yield _with_crds(made)
     finally:
         shutil.rmtree(folder)

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.api_server import ApiServer, running
+from e2e.api_server import ApiServer, programs_or_skip, running
 from e2e.beside import logs
 from e2e.cluster import wait_for
 from e2e.desk import ROOT, manifest
 
-from trade2026.local.cluster.binaries import programs
-from trade2026.local.cluster.place import ClusterError
 from trade2026_operator.handlers.watches import WATCHED
 
 IDLE_SECONDS = 4.0
@@ -103,12 +101,7 @@ class Wire:
 
 @pytest.fixture
 def server() -> Iterator[tuple[ApiServer, Path]]:
-    try:
-        found = programs(print)
-    except ClusterError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"without an API server: {error}")
+    found = programs_or_skip()
     with tempfile.TemporaryDirectory() as folder, running(found, Path(folder)) as made:
         for crd in sorted((ROOT / "crds").glob("*.yaml")):
             assert made.kubectl("apply", "--server-side", "-f", str(crd))[0]

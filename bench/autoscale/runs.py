@@ -1,6 +1,7 @@
 """What came of runs on a cluster: numbers of each, and a plot of all. Pure; reads the JSON that `cluster` writes."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -110,12 +111,9 @@ def _each(runs: Sequence[Mapping[str, Any]], field: str) -> list[str]:
 def _column(runs: Sequence[Mapping[str, Any]], pattern: str, column: int, signals: Sequence[str]) -> list[str]:
     left = _LEFT + column * (_WIDTH + _LEFT)
     limit = runs[0]["objective_seconds"]
-    came = [(due, 1.0) for due, _ in runs[0]["sent"]]
-    rates: dict[int, float] = {}
-    for due, one in came:
-        rates[int(due // STEP_SECONDS)] = rates.get(int(due // STEP_SECONDS), 0.0) + one / STEP_SECONDS
+    came = Counter(int(due // STEP_SECONDS) for due, _ in runs[0]["sent"])
     rows = [
-        ("requests/s", {"": sorted((number * STEP_SECONDS, rate) for number, rate in rates.items())}),
+        ("requests/s", {"": [(number * STEP_SECONDS, count / STEP_SECONDS) for number, count in sorted(came.items())]}),
         (
             "replicas",
             {run["signal"]: [(each["at"], float(each["replicas"])) for each in run["moments"]] for run in runs},

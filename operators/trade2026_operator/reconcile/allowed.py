@@ -6,7 +6,7 @@ from typing import Any
 
 from trade2026_operator.reconcile.objects import Manifest, ref_of
 
-_NEWS = ("allowed_versions", "config_hash")
+_READ_AT_START = ("allowed_versions", "config_hash")
 """Settings for which the chart starts no pod again (`checksum/settings-NAME`): they are read at the next start."""
 
 
@@ -27,7 +27,7 @@ def _is_narrower(before: Manifest, after: Manifest) -> bool:
             return False
         old, new = json.loads(text), json.loads(after["data"][name])
         fewer = set(_versions(new)) <= set(_versions(old))
-        if not fewer or _without_news(old) != _without_news(new):
+        if not fewer or _without_those(old) != _without_those(new):
             return False
     return True
 
@@ -36,5 +36,5 @@ def _versions(settings: dict[str, Any]) -> list[str]:
     return settings.get("allowed_versions", [])
 
 
-def _without_news(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in _NEWS}
+def _without_those(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in _READ_AT_START}

@@ -78,6 +78,18 @@ def _reached(name: str, needs: dict[str, set[str]]) -> set[str]:
     return found
 
 
+async def upgraded() -> Desk:
+    """A desk with its services apart, of which each runs the new version."""
+    desk = Desk()
+    await desk.run(version=OLD, **KAFKA)
+    await desk.apply(version=NEW)
+    await desk.settle()
+    for _ in range(8):
+        desk.become_ready()
+        await desk.settle()
+    return desk
+
+
 async def test_a_new_version_is_rolled_out_wave_by_wave_each_when_the_one_before_is_ready() -> None:
     desk = Desk()
     await desk.run(version=OLD, **KAFKA)
@@ -104,13 +116,7 @@ async def test_a_new_version_is_rolled_out_wave_by_wave_each_when_the_one_before
 
 
 async def test_while_versions_are_mixed_new_ones_allow_the_old_and_alone_they_do_not() -> None:
-    desk = Desk()
-    await desk.run(version=OLD, **KAFKA)
-    await desk.apply(version=NEW)
-    await desk.settle()
-    for _ in range(8):
-        desk.become_ready()
-        await desk.settle()
+    desk = await upgraded()
 
     def allowed(release: str) -> str:
         return records(desk, release)[-1].values["containers"][0]["settings"].split('"allowed_versions":')[1]
@@ -124,13 +130,7 @@ async def test_while_versions_are_mixed_new_ones_allow_the_old_and_alone_they_do
 
 
 async def test_the_old_version_is_allowed_no_more_once_the_upgrade_is_final_and_no_pod_starts_again_for_it() -> None:
-    desk = Desk()
-    await desk.run(version=OLD, **KAFKA)
-    await desk.apply(version=NEW)
-    await desk.settle()
-    for _ in range(8):
-        desk.become_ready()
-        await desk.settle()
+    desk = await upgraded()
     assert said(desk, "Progressing") == ("True", "Baking")
     pods = {ref: found["spec"] for ref, found in desk.asked().items() if ref.kind == "StatefulSet"}
     assert all('"allowed_versions":["0.0.9","0.1.0"]' in str(each) for each in settings(desk)), "it may go back yet"
@@ -146,13 +146,7 @@ async def test_the_old_version_is_allowed_no_more_once_the_upgrade_is_final_and_
 
 
 async def test_another_operator_that_would_change_more_than_that_leaves_it_until_the_next_change() -> None:
-    desk = Desk()
-    await desk.run(version=OLD, **KAFKA)
-    await desk.apply(version=NEW)
-    await desk.settle()
-    for _ in range(8):
-        desk.become_ready()
-        await desk.settle()
+    desk = await upgraded()
     before = desk.asked()
     desk.start_operator("-next")
     desk.moment += BAKE
