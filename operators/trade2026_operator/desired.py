@@ -10,7 +10,7 @@ from trade2026.stack.model import TradingStack
 from trade2026.stack.planner import PlanError, own_limits, plan
 from trade2026.stack.strategy import Strategy
 from trade2026.stack.units import duration_ns
-from trade2026_operator.asked import Running, input_of, unsupported
+from trade2026_operator.asked import Running, desk_of, input_of, unsupported
 from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.manifests import owned
 from trade2026_operator.helm.records import Origin
@@ -42,12 +42,19 @@ class Builder:
     cluster: Cluster
     capabilities: Capabilities
 
-    def desired(self, stack: Manifest, now: Running = NOTHING_ELSE, strategies: Sequence[Manifest] = ()) -> Desired:
+    def desired(
+        self,
+        stack: Manifest,
+        now: Running = NOTHING_ELSE,
+        strategies: Sequence[Manifest] = (),
+        instead_of: str = "",
+    ) -> Desired:
         """What is wanted; with a fault where the manifest can't be meant so, in words for a person.
 
         Args:
             now: Other versions that run: they are allowed beside the new one, which writes what they can read.
             strategies: Of this stack. One that can't be meant so takes nothing else away: it is left out.
+            instead_of: The input that has failed, where the stack is as it ran before.
         """
         namespace = stack["metadata"]["namespace"]
         try:
@@ -61,8 +68,10 @@ class Builder:
             planned = plan(parsed, running, strategies_apart=True, limits_told=True, also_allowed=allowed)
             found = releases(parsed, planned, self.cluster)
             asked = input_of(parsed, self.cluster, running)
-            origin = Origin((asked,), planned.version, parsed.spec.event_format)
-            rendered = tuple(self._release(each, namespace, planned.stack, origin) for each in found)
+            names = tuple(each.metadata.name for each in running)
+            origin = Origin((asked,), planned.version, parsed.spec.event_format, instead_of, strategies=names)
+            specs = {desk_of(asked): stack["spec"]}
+            rendered = tuple(self._release(each, namespace, planned.stack, origin, specs) for each in found)
         except (ManifestError, PlanError, ReleaseError, RenderError) as error:
             return Desired(fault=str(error))
         claim = state_claim(planned.stack, namespace, self.cluster)
@@ -79,7 +88,17 @@ class Builder:
             deadline_seconds=deadline,
             bake_seconds=bake,
             strategies=runs,
+            instead_of=instead_of,
+            specs=specs,
         )
+
+    def desk_of(self, stack: Manifest) -> str:
+        """The part of the input that is of the desk alone; empty where the manifest can't be meant so."""
+        try:
+            parsed = load_all(json.dumps(_as_written(stack, "TradingStack"))).stack
+        except ManifestError:
+            return ""
+        return desk_of(input_of(parsed, self.cluster))
 
     def asked_of(self, stack: Manifest, strategy: Manifest) -> StrategyAsked:
         """What a strategy asks of a stack; of one that can't be itself nothing is known."""
@@ -90,10 +109,12 @@ class Builder:
         fit = fitted(parsed, strategy)
         return StrategyAsked(fit.fault, own_limits(parsed.spec, fit.strategy) if fit.strategy is not None else None)
 
-    def _release(self, release: HelmRelease, namespace: str, stack: str, origin: Origin) -> ReleaseWanted:
+    def _release(
+        self, release: HelmRelease, namespace: str, stack: str, origin: Origin, specs: dict[str, Any]
+    ) -> ReleaseWanted:
         rendered = self.renderer.render(self.chart, release.name, namespace, release.values, self.capabilities)
         said = f"{stack} {origin.version}"
-        record = Wanted(release.name, namespace, self.chart.copy(), release.values, rendered.text, said, origin)
+        record = Wanted(release.name, namespace, self.chart.copy(), release.values, rendered.text, said, origin, specs)
         return ReleaseWanted(record, tuple(owned(rendered.objects, release.name, namespace)), release.services)
 
 

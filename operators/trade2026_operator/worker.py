@@ -13,6 +13,7 @@ from trade2026 import __version__
 from trade2026_operator.asked import running
 from trade2026_operator.cache import Cache, manager_of
 from trade2026_operator.desired import Builder
+from trade2026_operator.fallback import Fallbacks
 from trade2026_operator.helm.manifests import owned, parse
 from trade2026_operator.helm.records import Record, RecordUnreadable, from_secret, to_secret
 from trade2026_operator.keys import keys_secret
@@ -71,6 +72,7 @@ class Worker:
         self._cancel, self._say, self._now = cancel, say, now
         self._planned = planned
         self._wants = Wants(builder.chart.copy())
+        self._fallbacks = Fallbacks(kube)
         self._cancelling_since: dict[Key, datetime] = {}
 
     async def look(self, key: Key) -> float | None:
@@ -92,6 +94,7 @@ class Worker:
             self._wants.forget(key)
             self._planned(key, {}, Desired())
             self._cancelling_since.pop(key, None)
+            self._fallbacks.forget(key)
             return GONE, False
         desired = await self._wanted(key, stack)
         for ref in self.cache.incomplete(key):
@@ -113,15 +116,18 @@ class Worker:
 
     async def _wanted(self, key: Key, stack: Manifest) -> Desired:
         """What the manifest asks for, rendered once for each of its versions."""
-        now = running(self.cache.records(key), stack["spec"].get("version", __version__))
+        records = self.cache.records(key)
+        stack, instead_of = await self._fallbacks.planned(key, stack, self.builder, records)
+        now = running(records, stack["spec"].get("version", __version__))
         strategies = self.cache.strategies.of(key)
         asked = [[version_of(each), is_to_run(each)] for each in strategies]
         name = {"name": key.name}
-        digest = digest_of({"metadata": name, "spec": stack["spec"], "beside": str(now), "strategies": asked})
+        said = {"spec": stack["spec"], "beside": str(now), "strategies": asked, "instead": instead_of}
+        digest = digest_of({"metadata": name, **said})
         known = self._wants.get(key, digest)
         if known is None:
             with self._tracer.start_as_current_span("render"):
-                known = await asyncio.to_thread(self.builder.desired, stack, now, strategies)
+                known = await asyncio.to_thread(self.builder.desired, stack, now, strategies, instead_of)
             self._wants.put(key, digest, known)
             self._planned(key, stack, known)
         return known

@@ -12,7 +12,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -27,6 +27,8 @@ commands make, but no annotations: so what lacks it is a person's."""
 OPERATOR = "trade2026-operator"
 ORIGIN = "trade2026.io/origin"
 """Annotation of a record of the operator's: `Origin` as JSON."""
+_SPECS = "specs"
+"""Beside what Helm reads: `Record.specs` as JSON, compressed."""
 RECORD_BYTES_MAX = 1_000_000
 """The API server takes no larger object."""
 
@@ -69,6 +71,13 @@ class Origin:
     """What a revision that the operator has gone back to stands in for: the input that has failed."""
     deployed_at: str = ""
     """When its objects were ready, in RFC 3339; empty: not yet, or by an operator that did not note it."""
+    strategies: tuple[str, ...] = ()
+    """Those that ran when it was begun."""
+
+    @property
+    def desks(self) -> set[str]:
+        """Of its inputs, the part of the desk."""
+        return {one.partition("-")[0] for one in self.inputs}
 
 
 NO_ORIGIN = Origin()
@@ -98,6 +107,8 @@ class Record:
     origin: Origin = NO_ORIGIN
     summary_of: str = ""
     """Of a summary, which has no chart, values and manifest: the `content` of the whole."""
+    specs: dict[str, Any] = field(default_factory=dict[str, Any])
+    """By desk (see `asked.desk_of`) of each of its inputs, what a person had written; of a summary, what is new."""
 
     @property
     def secret_name(self) -> str:
@@ -111,11 +122,14 @@ class Record:
 
     def summary(self) -> "Record":
         """All that decisions need: a whole record has some 100 KB, and a stack up to five of each release."""
-        return replace(self, chart={}, values={}, manifest="", summary_of=self.content)
+        return replace(self, chart={}, values={}, manifest="", specs={}, summary_of=self.content)
 
     def completed(self, whole: "Record") -> "Record":
         """This summary, with what it leaves out from a record as it was read."""
-        return replace(self, chart=whole.chart, values=whole.values, manifest=whole.manifest, summary_of="")
+        specs = {desk: spec for desk, spec in {**whole.specs, **self.specs}.items() if desk in self.origin.desks}
+        return replace(
+            self, chart=whole.chart, values=whole.values, manifest=whole.manifest, specs=specs, summary_of=""
+        )
 
 
 def content_of(chart: dict[str, Any], values: dict[str, Any], manifest: str) -> str:
@@ -143,9 +157,12 @@ def to_secret(record: Record, modified_at: datetime, labels: dict[str, str] | No
     Raises:
         ValueError: it is too large for the API server.
     """
-    data = base64.b64encode(_encode(record).encode()).decode()
-    if len(data) > RECORD_BYTES_MAX:
-        raise ValueError(f"the record of {record.name} would have {len(data)} bytes, more than {RECORD_BYTES_MAX}")
+    data = {"release": base64.b64encode(_encode(record).encode()).decode()}
+    if record.specs:
+        data[_SPECS] = base64.b64encode(gzip.compress(_compact(record.specs), 9, mtime=0)).decode()
+    size = sum(map(len, data.values()))
+    if size > RECORD_BYTES_MAX:
+        raise ValueError(f"the record of {record.name} would have {size} bytes, more than {RECORD_BYTES_MAX}")
     own = {
         "name": record.name,
         "owner": "helm",
@@ -160,7 +177,7 @@ def to_secret(record: Record, modified_at: datetime, labels: dict[str, str] | No
     }
     if record.by_operator:
         metadata["annotations"] = {WRITTEN_BY: OPERATOR, ORIGIN: json.dumps(asdict(record.origin))}
-    return {"apiVersion": "v1", "kind": "Secret", "type": SECRET_TYPE, "metadata": metadata, "data": {"release": data}}
+    return {"apiVersion": "v1", "kind": "Secret", "type": SECRET_TYPE, "metadata": metadata, "data": data}
 
 
 def from_secret(secret: Manifest) -> Record:
@@ -188,6 +205,7 @@ def from_secret(secret: Manifest) -> Record:
             rollback_revision=int(info.get("rollback_revision", 0)),
             by_operator=annotations.get(WRITTEN_BY) == OPERATOR,
             origin=_origin(annotations.get(ORIGIN, "{}")),
+            specs=json.loads(gzip.decompress(base64.b64decode(said))) if (said := secret["data"].get(_SPECS)) else {},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, zlib.error) as error:
         raise RecordUnreadable(f"the Secret {metadata.get('name')} holds no record of a release: {error!r}") from error
@@ -223,8 +241,11 @@ def _encode(record: Record) -> str:
         "namespace": record.namespace,
         "apply_method": "ssa",
     }
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
-    return base64.b64encode(gzip.compress(text, 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(_compact(document), 9, mtime=0)).decode()
+
+
+def _compact(document: Any) -> bytes:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _decode(data: str) -> dict[str, Any]:
@@ -244,6 +265,7 @@ def _origin(text: str) -> Origin:
         event_format=said.get("event_format", 0),
         instead_of=said.get("instead_of", ""),
         deployed_at=said.get("deployed_at", ""),
+        strategies=tuple(said.get("strategies", ())),
     )
 
 

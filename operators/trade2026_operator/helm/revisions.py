@@ -5,7 +5,7 @@ what `finished` or `failed` says. Whatever is interrupted between the two is see
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -96,6 +96,8 @@ class Wanted:
     description: str
     origin: Origin = NO_ORIGIN
     """With one input: what is asked for now."""
+    specs: dict[str, Any] = field(default_factory=dict[str, Any])
+    """See `records.Record`."""
     summary_of: str = ""
     """Of what a revision has already, and is not to be written again: its content."""
 
@@ -133,6 +135,7 @@ def begun(records: Sequence[Record], wanted: Wanted, now: datetime) -> Record:
         last_deployed=now,
         description=wanted.description[:DESCRIPTION_MAX],
         origin=wanted.origin,
+        specs=wanted.specs,
     )
 
 
@@ -154,16 +157,18 @@ def gone_back(records: Sequence[Record], to: Record, instead_of: str, now: datet
     )
 
 
-def heeded(record: Record, asked: str) -> Record | None:
+def heeded(record: Record, asked: str, specs: dict[str, Any], *, instead: bool = False) -> Record | None:
     """A revision that is also what is asked for now, as it is then; None where that is noted already.
 
     Args:
         asked: The input.
+        specs: What was written for it.
+        instead: It is asked for in the place of what has failed.
     """
     origin = record.origin
     inputs = origin.inputs if asked in origin.inputs else (*origin.inputs, asked)[-INPUTS_MAX:]
-    noted = replace(origin, inputs=inputs, instead_of="")
-    return None if noted == origin else replace(record, origin=noted)
+    noted = replace(origin, inputs=inputs, instead_of=origin.instead_of if instead else "")
+    return None if noted == origin else replace(record, origin=noted, specs=specs)
 
 
 def _next(records: Sequence[Record]) -> int:

@@ -86,7 +86,7 @@ def reconcile(observed: Observed, desired: Desired, now: datetime) -> Steps:
         steps += _applied(manifest, observed, policy, found)
     for release in desired.releases:
         if release.name not in theirs:
-            steps += _release(release, way, asked.input, observed, policy, found, now)
+            steps += _release(release, way, asked, observed, policy, found, now)
     steps += _given_up(way, observed)
     steps += _pruned(observed, desired)
     return _told(observed, desired, found, steps, moment, way.again_after)
@@ -157,7 +157,7 @@ def _look_at(release: ReleaseWanted, observed: Observed) -> Readiness:
 def _release(
     release: ReleaseWanted,
     way: Course,
-    asked: str,
+    asked: Desired,
     observed: Observed,
     policy: str,
     found: Found,
@@ -168,7 +168,7 @@ def _release(
     pending = records[-1] if records and _says(records[-1], release) else None
     before = way.back.get(release.name)
     if pending is None and before is not None:
-        pending = gone_back(records, before, asked, now)
+        pending = gone_back(records, before, way.instead_of, now)
         yield WriteRecord(pending, like=before.secret_name)
     elif pending is None and release.name not in way.held:
         pending = begun(records, release.record, now)
@@ -194,10 +194,11 @@ def _release(
         yield from map(DropRecord, ended.deleted)
 
 
-def _noted(record: Record, release: ReleaseWanted, way: Course, asked: str) -> Record | None:
+def _noted(record: Record, release: ReleaseWanted, way: Course, asked: Desired) -> Record | None:
     """A revision that is as good for what is asked for now, as it is once that is noted; None if it is, or is not so."""
-    is_held = release.name in way.held or bool(way.rolled_back.status)
-    return None if is_held else heeded(record, asked)
+    if release.name in way.held or way.instead_of == asked.input:
+        return None
+    return heeded(record, asked.input, dict(asked.specs), instead=bool(way.instead_of))
 
 
 def _given_up(way: Course, observed: Observed) -> Iterator[Action]:

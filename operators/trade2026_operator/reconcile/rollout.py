@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from trade2026_operator.asked import good_ones, same_limits
+from trade2026_operator.asked import desk_of, failed_inputs, good_ones, other_desk, same_limits, way_back
 from trade2026_operator.helm.records import Record, Status
 from trade2026_operator.helm.releases import STRATEGIES
 from trade2026_operator.helm.revisions import Wanted
@@ -48,6 +48,7 @@ class Course:
         back: Which go back, and to which revision.
         missing: Secrets of revisions that are to be read before anything else can be said.
         failure: Why the change is given up, at this moment.
+        instead_of: The input that has failed, where something else runs in its place.
         again_after: Seconds until a deadline ends.
         is_final: Whether all that was asked for runs.
     """
@@ -57,6 +58,7 @@ class Course:
     back: Mapping[str, Record] = field(default_factory=dict[str, Record])
     missing: tuple[str, ...] = ()
     failure: Failure | None = None
+    instead_of: str = ""
     progressing: Observation = UNKNOWN
     rolled_back: Observation = NOT_ROLLED_BACK
     again_after: float | None = None
@@ -77,32 +79,33 @@ def course(desired: Desired, observed: Observed, theirs: Collection[str], ready:
         if release.name not in theirs
     }
     revisions = _Revisions(observed.contents)
-    failed = next((each[-1] for each in ours.values() if each and _stands_for_failure(each[-1], desired.input)), None)
-    back = way_back(ours, desired.input) if failed is not None else ""
-    if failed is not None and back:
-        found = _going_back(desired, ours, back, revisions)
+    if desired.instead_of:
+        found = _going_back(desired, ours, desired.input, desired.instead_of, revisions)
+    elif _has_failed(ours, desired.input) and (back := _undoing(desired, ours)):
+        found = _going_back(desired, ours, back, desired.input, revisions)
     else:
         found = _going_on(desired, observed, ours, revisions, ready, now)
     return found if not revisions.missing else Course(missing=tuple(revisions.missing))
 
 
-def way_back(records: Mapping[str, Sequence[Record]], asked: str) -> str:
-    """The newest input, other than the one that is asked for, at which every release has been; empty: there is none."""
-    inputs = [_inputs(each) for each in records.values()]
-    if not inputs:
-        return ""
-    return next((one for one in inputs[0] if one != asked and all(one in other for other in inputs[1:])), "")
+def _has_failed(ours: Mapping[str, Sequence[Record]], asked: str) -> bool:
+    return any(asked in failed_inputs(each[-1]) for each in ours.values() if each)
 
 
-def _inputs(records: Sequence[Record]) -> list[str]:
-    """At which a release was as it should be, the newest first."""
-    return [one for record in reversed(good_ones(records)) for one in reversed(record.origin.inputs)]
+def _undoing(desired: Desired, ours: Mapping[str, Sequence[Record]]) -> str:
+    """The input to which a change of the same desk may go back: with the same limits, and to run nobody again who is
+    not to run; empty: to none."""
+    back = way_back(ours, desired.input)
+    return back if back and same_limits(back, desired.input) and not _runs_again(desired, ours, back) else ""
 
 
-def _stands_for_failure(newest: Record, asked: str) -> bool:
-    """Whether a revision says that what is asked for has failed: it is not tried again."""
-    has_failed = newest.by_operator and newest.status is Status.FAILED and asked in newest.origin.inputs
-    return has_failed or newest.origin.instead_of == asked
+def _runs_again(desired: Desired, ours: Mapping[str, Sequence[Record]], back: str) -> set[str]:
+    """Strategies that ran before and are not to run now: they were paused or deleted."""
+    apart = [release.name for release in desired.releases if STRATEGIES in release.services]
+    before = [record for name in apart for record in good_ones(ours.get(name, ())) if back in record.origin.inputs]
+    return {name for record in before[-1:] for name in record.origin.strategies} - {
+        version.name for version in desired.strategies
+    }
 
 
 class _Revisions:
@@ -129,31 +132,48 @@ class _Revisions:
 # ── back ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _going_back(desired: Desired, ours: Mapping[str, Sequence[Record]], to: str, revisions: _Revisions) -> Course:
-    """Every release to where it was before, all at once: what has failed may be what the others wait for."""
+def _going_back(
+    desired: Desired, ours: Mapping[str, Sequence[Record]], to: str, failed: str, revisions: _Revisions
+) -> Course:
+    """Every release to where it was before, all at once: what has failed may be what the others wait for.
+
+    One that was never so, as with limits that were tightened since, is made so.
+
+    Args:
+        to: The input that is to run instead of the one that has failed.
+    """
     releases, back, behind = list[ReleaseWanted](), dict[str, Record](), list[str]()
     for release in desired.releases:
         records = ours.get(release.name)
-        if not records:  # a person's
+        if records is None:  # a person's
             releases.append(release)
             continue
-        newest = records[-1]
-        before = next(record for record in reversed(good_ones(records)) if to in record.origin.inputs)
-        if newest.status is Status.FAILED or newest.content != before.content:
-            back[release.name] = before
-        if newest.status is not Status.DEPLOYED or newest.content != before.content:
+        newest, before = records[-1] if records else None, _revision_for(release, records, to)
+        content = before.content if before is not None else release.record.content
+        if newest is None or newest.status is not Status.DEPLOYED or newest.content != content:
             behind.append(release.name)
-        releases.append(revisions.of(before, release))
-    why = _evidence(ours, desired.input)
+        if before is not None and newest is not None:
+            if newest.status is Status.FAILED or newest.content != content:
+                back[release.name] = before
+            release = revisions.of(before, release)
+        releases.append(release)
+    why = _evidence(ours, failed)
     reason, _, _ = why.partition(":")
     version = next((each[-1].origin.version for each in ours.values() if each), "")
     if behind:
         progressing = Observation("Progressing", True, "RollingBack", f"{', '.join(behind)} go back: {why}")
     else:
-        said = f"version {version} runs as before; change the spec to try again: {why}"
+        said = f"version {version} runs as before, with the limits and strategies of now; change the spec to try again: {why}"
         progressing = Observation("Progressing", False, "RolledBack", said)
     rolled_back = Observation("RolledBack", True, reason or "Failed", why)
-    return Course(tuple(releases), back=back, progressing=progressing, rolled_back=rolled_back)
+    return Course(tuple(releases), back=back, instead_of=failed, progressing=progressing, rolled_back=rolled_back)
+
+
+def _revision_for(release: ReleaseWanted, records: Sequence[Record], to: str) -> Record | None:
+    """The newest revision that is as it should be at an input; None if there is none."""
+    good = good_ones(records)[::-1]
+    same = (record for record in good if record.content == release.record.content)
+    return next((record for record in good if to in record.origin.inputs), next(same, None))
 
 
 def _evidence(records: Mapping[str, Sequence[Record]], asked: str) -> str:
@@ -162,7 +182,7 @@ def _evidence(records: Mapping[str, Sequence[Record]], asked: str) -> str:
         record
         for each in records.values()
         for record in each
-        if record.status is Status.FAILED and record.by_operator and asked in record.origin.inputs
+        if record.status is Status.FAILED and record.by_operator and desk_of(asked) in record.origin.desks
     ]
     return max(failed, key=lambda record: record.last_deployed).description if failed else "Failed"
 
@@ -182,7 +202,8 @@ def _going_on(
     states = {name: _state(by_name[name], records, desired.input) for name, records in ours.items()}
     order = waves({release.name: release.services for release in desired.releases})
     number = next((n for n, wave in enumerate(order) if any(states.get(each, _DONE) != _DONE for each in wave)), None)
-    begun = {name: each[-1] for name, each in ours.items() if _belongs(each, desired.input)}
+    young = now - timedelta(seconds=desired.bake_seconds)
+    begun = {name: each[-1] for name, each in ours.items() if _belongs(each, desired.input, young)}
     burning = _burning(observed.stack, begun.values())
     looked = {
         name: ready(revisions.of(records[-1], by_name[name]) if records else by_name[name])
@@ -219,13 +240,21 @@ def _going_on(
         going = Observation("Progressing", True, "RollingOut", f"{said}{': ' if why else ''}{why}")
         return Course(releases, held, progressing=going, again_after=late)
     back = way_back(ours, desired.input)
-    if back and same_limits(back, desired.input):
+    if _undoing(desired, ours) or (back and desk_of(back) != desk_of(desired.input)):
         return Course(
             releases, held, failure=late, progressing=Observation("Progressing", True, "RollingBack", late.why)
         )
-    why = "going back would undo a change of the limits" if back else "there is nothing to go back to"
+    why = _why_it_stays(desired, ours, back)
     stays = Observation("Progressing", False, "DeadlineExceeded", f"{said}: {late.why}; it stays, for {why}")
     return Course(releases, held, progressing=stays)
+
+
+def _why_it_stays(desired: Desired, ours: Mapping[str, Sequence[Record]], back: str) -> str:
+    if not back:
+        return "there is nothing to go back to"
+    if not same_limits(back, desired.input):
+        return "going back would undo a change of the limits"
+    return f"going back would run again who is not to run: {', '.join(sorted(_runs_again(desired, ours, back)))}"
 
 
 _NEW, _DONE, _ROLLING, _WAITING = "new", "done", "rolling", "waiting"
@@ -246,12 +275,20 @@ def _is_good_for(newest: Record, release: ReleaseWanted, asked: str) -> bool:
     return newest.by_operator and lives and is_it
 
 
-def _belongs(records: Sequence[Record], asked: str) -> bool:
-    """Whether the newest revision of a release was made for what is asked for, and not only is as good for it."""
+def _belongs(records: Sequence[Record], asked: str, young: datetime) -> bool:
+    """Whether the newest revision of a release was made for what is asked for, and not only is as good for it.
+
+    Args:
+        young: What was deployed since then bakes; of the same desk, it is part of the same change, whichever strategy
+            has come or gone meanwhile.
+    """
     if not records or not records[-1].by_operator:
         return False
-    newest = records[-1]
-    return newest.origin.inputs[:1] == (asked,) and not (newest.status.is_pending and newest.origin.deployed_at)
+    newest, origin = records[-1], records[-1].origin
+    first = origin.inputs[0] if origin.inputs else ""
+    at = origin.deployed_at
+    is_of_it = desk_of(first) == desk_of(asked) and (not at or datetime.fromisoformat(at) > young)
+    return (first == asked or is_of_it) and not (newest.status.is_pending and at)
 
 
 def _narrowed(release: ReleaseWanted, wanted: ReleaseWanted, ours: Mapping[str, Sequence[Record]]) -> ReleaseWanted:
@@ -300,11 +337,15 @@ def _baking(
     Args:
         looked: How the releases are that were changed.
     """
-    back = way_back(ours, desired.input)
     apart = {release.name for release in desired.releases if STRATEGIES in release.services}
-    # A strategy that somebody has paused would run again, so strategies alone are final at once.
-    begun = {name: ours[name][-1] for name in looked if name not in apart and ours[name][-1].origin.deployed_at}
-    if not begun or not back or not same_limits(back, desired.input):
+    # Strategies and limits alone are final at once: one that somebody has paused would run again, and what was
+    # tightened would be undone.
+    begun = {
+        name: newest
+        for name in looked
+        if name not in apart and (newest := ours[name][-1]).origin.deployed_at and _is_other_desk(ours[name])
+    }
+    if not begun or not other_desk(ours, desired.input):
         return None
     since = max(datetime.fromisoformat(record.origin.deployed_at) for record in begun.values())
     end = since + timedelta(seconds=desired.bake_seconds)
@@ -324,6 +365,12 @@ def _baking(
     said = Observation("Progressing", True, "Baking", f"it runs, and is final at {end:%Y-%m-%dT%H:%M:%SZ}{why}")
     left = (end - now).total_seconds() + _MARGIN_SECONDS
     return Course(progressing=said, again_after=late if now >= end else min(left, left if late is None else late))
+
+
+def _is_other_desk(records: Sequence[Record]) -> bool:
+    """Whether the newest revision is of another desk than the one before."""
+    last = [record.origin.inputs for record in good_ones(records)[-2:] if record.origin.inputs]
+    return len(last) == 2 and desk_of(last[0][-1]) != desk_of(last[1][0])
 
 
 def _turned_bad(stack: Manifest, kind: str, now: datetime) -> datetime:

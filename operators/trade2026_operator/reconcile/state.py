@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trade2026_operator.helm.records import Record
 from trade2026_operator.helm.revisions import Wanted
@@ -55,6 +55,11 @@ class Desired:
     """For so long after its last wave a change may still be undone."""
     strategies: frozenset[Version] = frozenset()
     """Those that run."""
+    instead_of: str = ""
+    """The input that has failed, where this is not what the manifest asks for but what ran before: with the limits
+    and the strategies of now."""
+    specs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What it was made of, by the desk's part of the input (`asked.desk_of`)."""
 
 
 class Child(NamedTuple):

@@ -48,8 +48,8 @@ class Traded(Desk):
     adopts: bool = True
     reasons: list[str] = field(default_factory=list[str])
 
-    def start_operator(self) -> None:
-        super().start_operator()
+    def start_operator(self, note: str = "") -> None:
+        super().start_operator(note)
         self.strategist = StrategyWorker(
             self.kube, self.cache, self.builder, self, self._say, lambda: self.moment, lambda: self.seconds
         )

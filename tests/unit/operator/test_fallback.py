@@ -1,0 +1,234 @@
+"""While a change has failed, limits and strategies hold for what runs instead, and the change is not tried again."""
+
+import copy
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.operator.operated import KEY, LOOKS_MAX, WORKLOAD, Desk
+from tests.unit.operator.traded import MAKER, PROCESS, RUNNING, STRATEGY, Traded
+
+from trade2026_operator.helm.records import Record, from_secret
+from trade2026_operator.kube import KubeError
+from trade2026_operator.reconcile.rollout import FAILING_SECONDS
+
+OLD, NEW = "0.0.9", "0.1.0"
+LOST = f"desk@trade2026:{NEW}"
+TIGHT = {"limits": {"maxOpenOrders": 3}}
+
+
+async def rolled_back(*, begun: bool = True, **spec: Any) -> Traded:
+    """A desk whose new version has failed, with a strategy that runs if it has begun."""
+    desk = Traded(missing_images=(LOST,))
+    await desk.apply(version=OLD)
+    await quiet(desk)
+    if begun:
+        await desk.begin()
+        await quiet(desk)
+        desk.answers = {MAKER.name: dict(RUNNING)}
+        await quiet(desk)
+    await desk.apply(version=NEW, **spec)
+    await fail(desk)
+    assert said(desk, "RolledBack") == ("True", "ImagePull") and said(desk, "Ready")[0] == "True"
+    desk.said.clear()
+    return desk
+
+
+async def fail(desk: Traded) -> None:
+    """Time goes by, and the change is given up."""
+    await quiet(desk)
+    desk.moment += timedelta(seconds=FAILING_SECONDS + 1)
+    await quiet(desk)
+
+
+async def quiet(desk: Traded) -> None:
+    """Until nothing is written any more, also where something is still waited for."""
+    calm = 0
+    for _ in range(2 * LOOKS_MAX):
+        before = len(desk.kube.calls)
+        try:
+            await desk.look()
+        except KubeError:
+            continue
+        desk.become_ready()
+        calm = calm + 1 if len(desk.kube.calls) == before else 0
+        if calm == 3:
+            return
+    raise AssertionError(f"it does not settle: {desk.kube.calls[-8:]}")
+
+
+def said(desk: Traded, kind: str) -> tuple[str, str]:
+    found = desk.condition(kind)
+    return found["status"], found["reason"]
+
+
+def records(desk: Traded, release: str = "desk") -> list[Record]:
+    found = [from_secret(each) for each in desk.kube.objects.values() if each.get("type") == "helm.sh/release.v1"]
+    return sorted((each for each in found if each.name == release), key=lambda record: record.revision)
+
+
+def image(desk: Traded, ref: Any = WORKLOAD) -> str:
+    return str(desk.kube.objects[ref]["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2])
+
+
+def open_orders_max(desk: Traded) -> Any:
+    settings = desk.kube.objects[WORKLOAD._replace(api_version="v1", kind="ConfigMap")]["data"]
+    return json.loads(next(text for name, text in settings.items() if "orders" in name))["risk"]["stack"]
+
+
+def tries(desk: Traded) -> int:
+    """How often the version that fails was begun."""
+    return sum(record.origin.version == NEW for record in records(desk))
+
+
+@pytest.mark.parametrize("how", ["paused", "deleted"])
+async def test_a_strategy_is_taken_out_and_the_version_that_failed_is_not_tried_again(how: str) -> None:
+    desk = await rolled_back()
+    before = desk.kube.objects[WORKLOAD]["metadata"]["generation"]
+    if how == "paused":
+        await desk.begin(paused=True)
+    else:
+        desk.kube.objects[STRATEGY]["metadata"]["deletionTimestamp"] = "2026-03-04T06:00:00Z"
+    desk.watch()
+    await desk.strategist.look(MAKER)
+    assert desk.asked == [("strategy:maker", True)], "its orders first"
+    await quiet(desk)
+    assert PROCESS not in desk.kube.objects and desk.asked[-1] == ("strategy:maker", False)
+    assert STRATEGY not in desk.kube.objects or desk.of("Paused") == ("True", "OrdersCancelled")
+    assert desk.kube.objects[WORKLOAD]["metadata"]["generation"] == before and tries(desk) == 1
+    assert said(desk, "RolledBack") == ("True", "ImagePull") and said(desk, "Stalled") == ("True", "RolledBack")
+
+
+async def test_one_of_two_is_taken_out_and_the_other_goes_on_by_the_version_before() -> None:
+    desk = await rolled_back()
+    other = copy.deepcopy(desk.kube.objects[STRATEGY])
+    other["metadata"] = {"name": "other", "namespace": KEY.namespace, "generation": 1, "uid": "other"}
+    desk.cache.strategies.seen(other)
+    await quiet(desk)
+    assert image(desk, PROCESS) == OLD and records(desk, "desk-strategies")[-1].origin.strategies == ("maker", "other")
+    await desk.begin(paused=True)
+    await quiet(desk)
+    assert records(desk, "desk-strategies")[-1].origin.strategies == ("other",)
+    assert image(desk) == image(desk, PROCESS) == OLD and tries(desk) == 1
+    assert desk.of("Paused")[0] == "True"
+
+
+async def test_a_first_strategy_begins_by_the_version_that_runs() -> None:
+    desk = await rolled_back(begun=False)
+    desk.answers = {MAKER.name: dict(RUNNING)}
+    await desk.begin()
+    await quiet(desk)
+    assert desk.of("Ready") == ("True", "Running") and image(desk, PROCESS) == OLD
+    assert image(desk) == OLD and tries(desk) == 1 and said(desk, "Ready")[0] == "True"
+
+
+async def test_a_limit_that_is_tightened_holds_for_what_runs() -> None:
+    desk = await rolled_back()
+    await desk.apply(risk=TIGHT)
+    await quiet(desk)
+    assert open_orders_max(desk) == {"max_open_orders": 3} and image(desk) == OLD and tries(desk) == 1
+    assert said(desk, "RolledBack") == ("True", "ImagePull") and said(desk, "Ready")[0] == "True"
+    desk.moment += timedelta(days=1)
+    before = Desk.asked(desk)
+    desk.start_operator("-next")
+    await quiet(desk)
+    assert Desk.asked(desk) == before, "and an operator with another chart changes nothing of that"
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["with the version", "while it fails"])
+async def test_a_limit_that_is_tightened_with_a_version_that_fails_stays_and_the_version_goes_back(later: bool) -> None:
+    desk = Traded(missing_images=(LOST,))
+    await desk.apply(version=OLD)
+    await quiet(desk)
+    await desk.apply(version=NEW, **({} if later else {"risk": TIGHT}))
+    await quiet(desk)
+    if later:
+        desk.moment += timedelta(seconds=FAILING_SECONDS / 2)
+        await desk.apply(risk=TIGHT)
+    await fail(desk)
+    assert image(desk) == OLD and open_orders_max(desk) == {"max_open_orders": 3}
+    assert said(desk, "RolledBack") == ("True", "ImagePull") and said(desk, "Ready")[0] == "True"
+
+
+async def test_a_pause_takes_no_time_limit_from_a_version_that_fails() -> None:
+    desk = await rolled_back()
+    desk.missing_images = ("desk@trade2026:0.1.1",)
+    await desk.apply(version="0.1.1")
+    await quiet(desk)
+    await desk.begin(paused=True)
+    await fail(desk)
+    assert image(desk) == OLD and said(desk, "RolledBack")[0] == "True" and PROCESS not in desk.kube.objects
+    assert desk.of("Paused")[0] == "True"
+
+
+async def test_a_pause_in_the_bake_does_not_end_it() -> None:
+    desk = await rolled_back()
+    desk.missing_images = ()
+    await desk.apply(version="0.1.1")
+    await quiet(desk)
+    await quiet(desk)
+    assert said(desk, "Progressing") == ("True", "Baking")
+    await desk.begin(paused=True)
+    await quiet(desk)
+    assert said(desk, "Progressing") == ("True", "Baking") and desk.of("Paused")[0] == "True"
+    desk.missing_images = ("desk@trade2026:0.1.1",)
+    await fail(desk)
+    assert image(desk) == OLD and PROCESS not in desk.kube.objects
+
+
+async def test_what_was_put_right_is_tried_with_the_strategies_and_limits_of_then() -> None:
+    desk = await rolled_back()
+    await desk.begin(paused=True)
+    await desk.apply(risk=TIGHT)
+    await quiet(desk)
+    desk.missing_images = ()
+    await desk.apply(version="0.1.1")
+    await quiet(desk)
+    await desk.go_on()
+    assert image(desk) == "0.1.1" and open_orders_max(desk) == {"max_open_orders": 3}
+    assert PROCESS not in desk.kube.objects and said(desk, "RolledBack")[0] == "False"
+    assert said(desk, "Released") == ("True", "Deployed")
+
+
+async def test_a_strategy_that_was_paused_does_not_run_again_because_its_process_fails() -> None:
+    desk = await rolled_back()
+    other = copy.deepcopy(desk.kube.objects[STRATEGY])
+    other["metadata"] = {"name": "other", "namespace": KEY.namespace, "generation": 1, "uid": "other"}
+    desk.cache.strategies.seen(other)
+    await quiet(desk)
+    desk.missing_images = ()
+    await desk.apply(version="0.1.1")
+    await quiet(desk)
+    await desk.go_on()
+    assert said(desk, "Progressing")[1] == "Complete"
+    desk.missing_images = ("desk-strategies@trade2026:0.1.1",)
+    await desk.begin(paused=True)
+    await fail(desk)
+    assert said(desk, "Progressing") == ("False", "DeadlineExceeded")
+    assert "run again who is not to run: maker" in desk.condition("Progressing")["message"]
+    assert records(desk, "desk-strategies")[-1].origin.strategies == ("other",)
+
+
+@pytest.mark.parametrize("fails_after", [False, True], ids=["before the write", "after the write"])
+async def test_whichever_write_fails_a_limit_and_a_pause_after_a_failure_come_to_the_same_end(
+    fails_after: bool,
+) -> None:
+    async def ended(number: int) -> Traded:
+        desk = await rolled_back()
+        desk.kube.fails_after = fails_after
+        await desk.begin(paused=True)
+        await desk.apply(risk=TIGHT)
+        desk.kube.fail_at = number
+        await quiet(desk)
+        desk.start_operator()  # it died of it
+        desk.kube.fail_at = None
+        await quiet(desk)
+        return desk
+
+    whole = await ended(-1)
+    for number in range(len(whole.kube.calls)):
+        desk = await ended(number)
+        assert image(desk) == OLD and open_orders_max(desk) == {"max_open_orders": 3}, number
+        assert PROCESS not in desk.kube.objects and tries(desk) == 1, number
+        assert said(desk, "RolledBack") == ("True", "ImagePull") and desk.of("Paused")[0] == "True", number
