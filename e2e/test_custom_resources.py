@@ -57,7 +57,7 @@ def test_a_wrong_manifest_is_refused_with_what_to_do(
     server: ApiServer, there: list[dict[str, Any]], wrong: Wrong
 ) -> None:
     if wrong.before is not None:
-        succeeded, said = server.kubectl("create", "-f", "-", given=wrong.before)
+        succeeded, said = server.kubectl("apply", "-f", "-", given=wrong.before)
         assert succeeded, said
         there.append(wrong.before)
     succeeded, said = server.kubectl(*DRY_RUN, given=wrong.manifest)
@@ -143,6 +143,8 @@ def test_a_person_sees_at_a_glance_how_it_is(server: ApiServer, there: list[dict
         "SERVICES",
         "SLO",
         "REASON",
+        "PAUSED",
+        "DRIFTED",
         "AGE",
         "ORDERS/S",
         "P99",

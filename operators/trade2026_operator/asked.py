@@ -179,7 +179,7 @@ def unsupported(version: str, own: str = __version__) -> str:
     if our_minor == 0 and major == ours - 1:
         return ""  # the last one of the major version before, whichever that was
     before = f"{ours}.{our_minor - 1}" if our_minor else f"{ours - 1}"
-    allowed = f"{ours}.{our_minor} and {before}" if ours or our_minor else f"{ours}.{our_minor}"
+    allowed = f"every {ours}.{our_minor}.x" + (f", and every {before}.x before it" if ours or our_minor else "")
     return (
         f"version: {version} is none that this operator ({own}) runs; it runs {allowed}: "
         "name one of those, or install the operator of that version"

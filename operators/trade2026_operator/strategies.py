@@ -89,12 +89,12 @@ class Strategies:
         if before in there:
             return Key(namespace, before), ""  # another that comes later takes it from nobody
         if before:
-            return None, f"its TradingStack {before} is gone: name another one by spec.stackRef"
+            return None, f"its TradingStack {before} is gone: it goes on when that is there again; for another, make another strategy"
         if len(there) == 1:
             return Key(namespace, there[0]), ""
         if not there:
             return None, f"there is no TradingStack in {namespace}: it begins when there is one"
-        return None, f"{namespace} has several TradingStacks ({', '.join(there)}): say which one by spec.stackRef"
+        return None, f"{namespace} has several TradingStacks ({', '.join(there)}): delete it and make it again with spec.stackRef"
 
     def hosted(self, key: Key, hosting: Hosting) -> None:
         """What the process of a stack's strategies runs now."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
@@ -73,12 +74,13 @@ class StrategyWorker:
             for known in (self._asks, self._cancelled, self._tries, self._withdrawn, self._numbers_at):
                 known.pop(key, None)
             return GONE
-        if not is_idle(strategy):
-            self._cancelled.pop(key, None)
-            self._tries.pop(key, None)
         if await self._is_early(key, strategy):
             return AGAIN_SECONDS
         seen = await self._seen(key, strategy)
+        if not (is_idle(strategy) or seen.fault):
+            self._cancelled.pop(key, None)
+            self._tries.pop(key, None)
+            seen = replace(seen, cancelled="")
         steps = reconcile_strategy(seen, self._now())
         again_after = steps.again_after
         for step in steps.actions:
@@ -154,7 +156,9 @@ class StrategyWorker:
     async def _cancel(self, key: Key, seen: SeenStrategy, final: bool) -> None:
         stack, deleting = Key(key.namespace, seen.stack), bool(seen.strategy["metadata"].get("deletionTimestamp"))
         why = "the strategy is deleted" if deleting else "the strategy is paused"
-        if not is_idle(seen.strategy):
+        if seen.fault:
+            why = "the strategy does not fit its stack any more"
+        elif not is_idle(seen.strategy):
             await self._asked.cancel_strategy(stack, key.name, "the strategy runs in the shadow")
             return
         done = await self._asked.cancel_strategy(stack, key.name, why)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from trade2026_operator.helm.records import Status
 from trade2026_operator.helm.releases import STRATEGIES
 from trade2026_operator.reconcile.actions import Action, Apply
-from trade2026_operator.reconcile.objects import GROUP, Manifest, condition_of, labels_of, ref_of
+from trade2026_operator.reconcile.objects import Manifest, condition_of, labels_of, ref_of
+from trade2026_operator.reconcile.pausing import is_paused
 from trade2026_operator.reconcile.readiness import READY, Readiness
 from trade2026_operator.reconcile.state import Desired, Observed, ReleaseWanted, Version
 from trade2026_operator.reconcile.status import of_release
@@ -14,7 +15,6 @@ from trade2026_operator.reconcile.status import of_release
 LIMITS_ENFORCED = "LimitsEnforced"
 RUNNING_STAGES = ("Paper", "Shadow", "Halted")
 COMPONENT_LABEL = "app.kubernetes.io/component"
-PAUSED_ANNOTATION = f"{GROUP}/paused"
 
 
 class Hosting(NamedTuple):
@@ -30,9 +30,7 @@ NOT_KNOWN = Hosting()
 
 def is_idle(strategy: Manifest) -> bool:
     """Whether it is not to run: somebody has paused it, or it is being deleted."""
-    meta = strategy["metadata"]
-    annotated = (meta.get("annotations") or {}).get(PAUSED_ANNOTATION) == "true"
-    return bool(meta.get("deletionTimestamp") or strategy["spec"].get("paused") or annotated)
+    return bool(strategy["metadata"].get("deletionTimestamp")) or is_paused(strategy)
 
 
 def is_to_run(strategy: Manifest) -> bool:
@@ -63,8 +61,7 @@ def hosting(observed: Observed, desired: Desired, actions: Iterable[Action], bef
         before: What was known of it.
     """
     meta = observed.stack["metadata"]
-    annotated = (meta.get("annotations") or {}).get(PAUSED_ANNOTATION) == "true"
-    if annotated or observed.stack["spec"].get("paused"):
+    if is_paused(observed.stack):
         return before._replace(waiting=Readiness(False, "its stack is paused: nothing is changed until it is resumed"))
     if meta.get("deletionTimestamp"):
         return Hosting(waiting=Readiness(False, "its stack is being deleted"))

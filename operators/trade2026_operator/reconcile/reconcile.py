@@ -28,13 +28,13 @@ from trade2026_operator.reconcile.actions import (
 )
 from trade2026_operator.reconcile.ignoring import pointers_of, with_others
 from trade2026_operator.reconcile.objects import GROUP, Manifest, Ref, digest_of, ref_of
+from trade2026_operator.reconcile.pausing import is_paused
 from trade2026_operator.reconcile.readiness import Readiness
 from trade2026_operator.reconcile.rollout import Course, course
 from trade2026_operator.reconcile.state import Child, Desired, Observed, ReleaseWanted
 from trade2026_operator.reconcile.status import Found, of_release, status_of
 
 FINALIZER = f"{GROUP}/cleanup"
-PAUSED_ANNOTATION = f"{GROUP}/paused"
 _ASK_REFUSED_SECONDS = 31.0
 _ASK_READ_SECONDS = 0.0
 _ASK_AGAIN_SECONDS = 5.0
@@ -90,12 +90,6 @@ def reconcile(observed: Observed, desired: Desired, now: datetime) -> Steps:
     steps += _given_up(way, observed)
     steps += _pruned(observed, desired)
     return _told(observed, desired, found, steps, moment, way.again_after)
-
-
-def is_paused(stack: Manifest) -> bool:
-    """Whether somebody has said that nothing may be changed now."""
-    annotations = stack["metadata"].get("annotations") or {}
-    return bool(stack["spec"].get("paused")) or annotations.get(PAUSED_ANNOTATION) == "true"
 
 
 def _applied(manifest: Manifest, observed: Observed, policy: str, found: Found) -> list[Action]:

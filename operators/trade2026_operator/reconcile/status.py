@@ -8,6 +8,7 @@ from trade2026_operator.helm.records import Status
 from trade2026_operator.helm.revisions import is_as_wanted
 from trade2026_operator.reconcile.conditions import Observation, merged
 from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of, ref_of
+from trade2026_operator.reconcile.pausing import not_paused
 from trade2026_operator.reconcile.readiness import READY, Readiness, of_pod, readiness_of
 from trade2026_operator.reconcile.rollout import NOT_ROLLED_BACK, UNKNOWN, Course
 from trade2026_operator.reconcile.state import Child, Desired, Observed, ReleaseWanted
@@ -110,7 +111,8 @@ def _observations(
     waiting = next(
         (of_release(one, observed) for one in desired.releases if not of_release(one, observed).ready), READY
     )
-    drift = [*found.by_people, *found.drifted]
+    theirs = [f"{each}; it stays so until the spec changes, or spec.driftReleases names it" for each in found.by_people]
+    drift = [*theirs, *found.drifted]
     stack_conditions = (observed.stack.get("status") or {}).get("conditions") or []
     return [
         _ready(found, services, waiting),
@@ -123,7 +125,7 @@ def _observations(
         else Observation("Drifted", False, "AsWanted"),
         Observation("Paused", True, "Paused", "nothing is changed until it is resumed")
         if found.paused
-        else Observation("Paused", False, "NotPaused"),
+        else not_paused(observed.stack),
         *_scaling(observed, desired),
     ]
 

@@ -23,6 +23,7 @@ from trade2026_operator.reconcile.actions import (
 from trade2026_operator.reconcile.conditions import Observation, merged
 from trade2026_operator.reconcile.hosting import NOT_KNOWN, RUNNING_STAGES, Hosting, is_idle, is_to_run, version_of
 from trade2026_operator.reconcile.objects import Manifest, condition_of
+from trade2026_operator.reconcile.pausing import NOT_UNDERSTOOD, not_paused
 from trade2026_operator.reconcile.reconcile import FINALIZER
 from trade2026_operator.reconcile.status import INSTANCE_LABEL
 from trade2026_operator.reconcile.strategy_limits import NOT_KNOWN_LIMITS, OwnLimits, enforcement, is_withdrawn, telling
@@ -36,7 +37,8 @@ _SOON_SECONDS = 0.5
 """An answer is on its way."""
 _WORDS_MAX = 1_000
 _NUMBERS = ("position", "pnl", "drawdown", "lastSignalTime")
-_CANCELLED = "OrdersCancelled"
+_CANCELLED = "CancelsSent"
+_BEING_CANCELLED = "its orders are being cancelled"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class SeenStrategy:
         stack: The name of its stack; empty, with `no_stack`, where there is none.
         fault: Why it can't run on its stack.
         told: How its process says that it is (`GET /strategies`); None while it does not say.
-        cancelled: Of one that is not to run: whether its orders have been asked to be cancelled, and whether they
+        cancelled: Of one that is not to run, or can't: whether its orders have been asked to be cancelled, and whether they
             were when it could send no more.
         numbers_age: Seconds since position and profit were written.
         own_limits: Those of its own manifest.
@@ -100,9 +102,17 @@ def reconcile_strategy(seen: SeenStrategy, now: datetime) -> Steps:
             state = State("Paused", "Paused", "it does not run until it is resumed", paused=True)
             return _told(seen, state, steps, now)
         done, cancels = (True, []) if _was_cancelled(seen.strategy) else _cancelling(seen)
-        message = "its orders are cancelled; it does not run" if done else _waiting(seen, "its orders are cancelled")
+        gone = "it does not run, and the cancels of its orders are on their way to the venue"
+        message = gone if done else _waiting(seen, _BEING_CANCELLED)
         state = State("Paused", _CANCELLED if done else "Pausing", message, waits=not done, paused=done)
         return _told(seen, state, [*steps, *cancels], now, None if done else _ASK_AGAIN_SECONDS)
+    if seen.fault and _runs(seen):
+        # Whoever edits it so ends it: what it has sent goes first, as if it was paused.
+        done, cancels = _cancelling(seen)
+        if not done:
+            said = _waiting(seen, f"{seen.fault}; {_BEING_CANCELLED}")
+            state = State(_kept(seen), "SpecRefused", said, stalled=True, waits=True)
+            return _told(seen, state, [*steps, *cancels], now, _ASK_AGAIN_SECONDS)
     state = _state(seen)
     # What it has sent before it went into the shadow must not go on working.
     if seen.strategy["spec"].get("mode") == "shadow" and seen.told is not None and seen.told.get("open_orders"):
@@ -122,7 +132,7 @@ def _clean_up(seen: SeenStrategy, now: datetime) -> Steps:
         if seen.withdrawn or is_withdrawn(seen.own_limits, seen.strategy):
             return Steps((SetFinalizer(False),))
         return Steps((TellLimits({}),), _SOON_SECONDS)
-    state = State("Paused", "Deleting", _waiting(seen, "its working orders are being cancelled"), waits=True)
+    state = State("Paused", "Deleting", _waiting(seen, _BEING_CANCELLED), waits=True)
     return _told(seen, state, cancels, now, _ASK_AGAIN_SECONDS)
 
 
@@ -174,6 +184,11 @@ def _state(seen: SeenStrategy) -> State:
     return State(_kept(seen), "Starting", reason or f"it is {status}", waits=True)
 
 
+def _runs(seen: SeenStrategy) -> bool:
+    """Whether it has run, and may have orders: its stage says so until they are cancelled."""
+    return (seen.strategy.get("status") or {}).get("stage") in RUNNING_STAGES
+
+
 def _kept(seen: SeenStrategy) -> str:
     """The stage of one that does not say how it is: as it was, for a halt stands while its process starts again."""
     before = (seen.strategy.get("status") or {}).get("stage", "")
@@ -193,6 +208,9 @@ def _told(seen: SeenStrategy, state: State, steps: list[Action], now: datetime, 
         steps = [*steps, PatchStatus(status)]
     if state.stage != before.get("stage"):
         steps = [*steps, Say(state.reason, state.message[:_WORDS_MAX], state.stage == "Halted" or state.stalled)]
+    paused = not_paused(seen.strategy)
+    if paused.reason == NOT_UNDERSTOOD and paused.message != (condition_of(seen.strategy, "Paused") or {}).get("message"):
+        steps = [*steps, Say("PauseNotUnderstood", paused.message, is_warning=True)]
     return Steps(tuple(steps), again)
 
 
@@ -205,7 +223,7 @@ def _status(seen: SeenStrategy, state: State, moment: str) -> dict[str, Any]:
         Observation("Reconciling", state.waits, state.reason if state.waits else "Settled", message * state.waits),
         Observation("Stalled", state.stalled, state.reason if state.stalled else "NotStalled", message * state.stalled),
         enforcement(seen.strategy, seen.own_limits),
-        Observation("Paused", state.paused, state.reason if state.paused else "NotPaused", message * state.paused),
+        Observation("Paused", True, state.reason, message) if state.paused else not_paused(seen.strategy),
     ]
     found: dict[str, Any] = {
         "observedGeneration": generation,

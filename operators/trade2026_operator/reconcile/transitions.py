@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trade2026_operator.reconcile.actions import Say
+from trade2026_operator.reconcile.pausing import NOT_UNDERSTOOD
 
 _WARNS = {"Stalled": "NotStalled", "Drifted": "AsWanted"}
 """Conditions that are bad news when true, and the reason with which they end."""
@@ -37,7 +38,9 @@ def _of_ready(condition: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[
 
 def _of_pause(condition: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[Say]:
     is_paused, was_paused = condition["status"] == "True", old.get("status") == "True"
-    if is_paused and not was_paused:
+    if condition["reason"] == NOT_UNDERSTOOD and old.get("message") != condition["message"]:
+        yield Say("PauseNotUnderstood", condition["message"], is_warning=True)
+    elif is_paused and not was_paused:
         yield Say("Paused", condition["message"])
     elif was_paused and not is_paused:
         yield Say("Resumed", "it is kept as its manifest says again")

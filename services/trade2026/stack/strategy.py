@@ -71,6 +71,13 @@ class StrategySpec(Model):
             at="replicas",
         ),
     )
+    transitions = (
+        {
+            "rule": "has(self.stackRef) == has(oldSelf.stackRef)",
+            "message": "can't be added or taken away: orders and positions belong to a stack; make another strategy",
+            "fieldPath": ".stackRef",
+        },
+    )
 
 
 class StrategyMetadata(Metadata):

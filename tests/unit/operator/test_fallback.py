@@ -95,7 +95,7 @@ async def test_a_strategy_is_taken_out_and_the_version_that_failed_is_not_tried_
     assert desk.asked == [("strategy:maker", True)], "its orders first"
     await quiet(desk)
     assert PROCESS not in desk.kube.objects and desk.asked[-1] == ("strategy:maker", False)
-    assert STRATEGY not in desk.kube.objects or desk.of("Paused") == ("True", "OrdersCancelled")
+    assert STRATEGY not in desk.kube.objects or desk.of("Paused") == ("True", "CancelsSent")
     assert desk.kube.objects[WORKLOAD]["metadata"]["generation"] == before and tries(desk) == 1
     assert said(desk, "RolledBack") == ("True", "ImagePull") and said(desk, "Stalled") == ("True", "RolledBack")
 

@@ -139,14 +139,63 @@ async def test_a_paused_strategy_has_its_orders_cancelled_at_once_and_again_when
     desk.watch()
     await desk.strategist.look(MAKER)
     assert desk.asked == [("strategy:maker", True)], "at once: its process has not been told yet"
-    assert desk.of("Ready") == ("False", "Pausing") and desk.of("Paused")[0] == "False"
+    assert desk.of("Ready") == ("False", "Pausing") and desk.of("Paused") == ("False", "NotPaused")
+    assert "its orders are being cancelled" in desk.status["conditions"][0]["message"]
     await desk.settle_all()
     assert desk.asked == [("strategy:maker", True), ("strategy:maker", False)]
-    assert desk.of("Paused") == ("True", "OrdersCancelled") and desk.status["stage"] == "Paused"
+    assert desk.of("Paused") == ("True", "CancelsSent") and desk.status["stage"] == "Paused"
     assert desk.status["replicas"] == 0
     desk.start_operator()
     await desk.settle_all()
     assert len(desk.asked) == 2, "what a person sends in its name afterwards is theirs"
+
+
+@pytest.mark.parametrize("value", ["True", "yes", "1"])
+async def test_an_annotation_that_is_not_understood_pauses_nothing_and_says_so(value: str) -> None:
+    desk = Traded()
+    await desk.trade()
+    for ref in (STRATEGY, STACK):
+        await desk.kube.merge(ref, {"metadata": {"annotations": {PAUSED: value}}})
+    await desk.settle_all()
+    assert desk.of("Ready") == ("True", "Running") and desk.of("Paused") == ("False", "NotUnderstood")
+    assert desk.condition("Paused")["reason"] == "NotUnderstood"
+    assert f'is "{value}", and only "true" pauses' in desk.condition("Paused")["message"]
+    assert [reason for reason, _ in desk.said] == ["PauseNotUnderstood"] * 2, "and once each"
+    for ref in (STRATEGY, STACK):
+        await desk.kube.merge(ref, {"metadata": {"annotations": {PAUSED: "false"}}})
+    await desk.settle_all()
+    assert desk.of("Paused") == ("False", "NotPaused") and desk.condition("Paused")["reason"] == "NotPaused"
+    assert len(desk.said) == 2
+
+
+@pytest.mark.parametrize("whose", ["its own", "its stack's"])
+async def test_one_that_does_not_fit_any_more_ends_after_its_orders_as_if_it_was_paused(whose: str) -> None:
+    desk = Traded()
+    await desk.trade()
+    if whose == "its own":
+        await desk.begin(symbols=["ETHUSDT"])
+    else:
+        await desk.apply(instruments=[{"symbol": "ETHUSDT", "tickSize": "0.01", "lotSize": "0.001"}])
+    desk.can_cancel = False
+    desk.watch()
+    await desk.strategist.look(MAKER)
+    assert desk.asked == [("strategy:maker", True)], "at once: it may have orders"
+    assert desk.of("Stalled") == ("True", "SpecRefused") and desk.of("Reconciling")[0] == "True"
+    ready = desk.kube.objects[STRATEGY]["status"]["conditions"][0]
+    assert "'BTCUSDT'" in ready["message"] or "'ETHUSDT'" in ready["message"]
+    assert "its orders are being cancelled" in ready["message"]
+    for _ in range(8):
+        await desk.look()
+        desk.become_ready()
+    assert PROCESS not in desk.kube.objects and desk.status["stage"] == "Paper", "nobody has cancelled them yet"
+    desk.can_cancel = True
+    await desk.settle_all()
+    assert desk.asked[-1] == ("strategy:maker", False) and desk.status["stage"] == "Pending"
+    assert desk.of("Stalled") == ("True", "SpecRefused") and desk.of("Reconciling")[0] == "False"
+    count = len(desk.asked)
+    desk.start_operator()
+    await desk.settle_all()
+    assert len(desk.asked) == count, "once it is out, it is out"
 
 
 async def test_a_pause_is_not_undone_when_objectives_are_missed_after_it() -> None:
@@ -317,7 +366,7 @@ async def test_a_strategy_stays_with_the_stack_that_has_run_it_whichever_others_
     stacks[Key("desks", "research")] = {}
     assert known.stack_of(fresh)[0] is None and known.stack_of(run)[0] == Key("desks", "desk")
     del stacks[Key("desks", "desk")]
-    assert known.stack_of(run) == (None, "its TradingStack desk is gone: name another one by spec.stackRef")
+    assert known.stack_of(run) == (None, "its TradingStack desk is gone: it goes on when that is there again; for another, make another strategy")
 
 
 async def test_stacks_are_known_before_any_strategy_is_looked_at() -> None:
