@@ -132,7 +132,7 @@ def test_a_person_sees_at_a_glance_how_it_is(server: ApiServer, there: list[dict
         "reason": "WaitingForKafka",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }
-    status = {"conditions": [ready], "servicesReady": "3/14", "p99": "20ms"}
+    status = {"conditions": [ready], "servicesReady": "3/14"}
     _patched_status(server, "ts/little", status)
     _, columns = server.kubectl("get", "ts", "little", "--no-headers")
     assert columns.split()[:4] == ["little", "False", "3/14", "WaitingForKafka"]
@@ -146,9 +146,6 @@ def test_a_person_sees_at_a_glance_how_it_is(server: ApiServer, there: list[dict
         "PAUSED",
         "DRIFTED",
         "AGE",
-        "ORDERS/S",
-        "P99",
-        "BUDGET",
     ]
     _, both = server.kubectl("get", "trade2026", "-A", "-o", "name")
     assert both.split() == ["strategy.trade2026.io/everything", "tradingstack.trade2026.io/little"]

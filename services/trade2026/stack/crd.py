@@ -42,9 +42,6 @@ def definitions() -> dict[str, Schema]:
                 _condition("Reason", "Ready", "reason"),
                 _condition("Paused", "Paused", "status"),
                 _condition("Drifted", "Drifted", "status"),
-                _column("Orders/s", ".status.ordersPerSecond", "Over the last minute.", wide=True),
-                _column("P99", ".status.p99", "Of orders until they are acknowledged.", wide=True),
-                _column("Budget", ".status.budget", "Least that is left of an error budget.", wide=True),
             ],
         ),
         _definition(

@@ -36,9 +36,6 @@ class ServiceStatus(Model):
     version: Text = Field(default="", description="Of the platform that it runs.")
     ready: int = Field(default=0, ge=0, description="Replicas that are ready.")
     desired: int = Field(default=0, ge=0, description="Replicas that there ought to be.")
-    p50: Text = Field(default="", description="Half of its answers are faster, e.g. 3ms.")
-    p99: Text = Field(default="", description="99 of 100 of its answers are faster, e.g. 20ms.")
-    budget: Text = Field(default="", description="What is left of its error budget, e.g. 93%.")
     message: Message = Field(default="", description="What it waits for, or why it has so many replicas.")
 
 
@@ -76,9 +73,6 @@ class TradingStackStatus(Status):
         default_factory=list, max_length=64, json_schema_extra=_by("name"), description="Each service as it runs."
     )
     services_ready: Text = Field(default="", description="How many of them are ready, e.g. 14/14.")
-    orders_per_second: Text = Field(default="", description="Over the last minute, rounded.")
-    p99: Text = Field(default="", description="Of orders until they are acknowledged, rounded.")
-    budget: Text = Field(default="", description="Least that is left of any service's error budget.")
     console_url: Text = Field(default="", description="Where a person looks at it.")
 
 
