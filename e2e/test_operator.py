@@ -59,6 +59,12 @@ def test_a_manifest_becomes_a_desk_that_trades_heals_outlives_its_operator_and_g
     desk.until("Ready")
     assert desk.pods() == pods
 
+    # Keys that are lost are made anew, and it is told until the pods have read them.
+    desk.kubectl("delete", "secret", keys_name("desk"))
+    desk.until("KeysCurrent", "False")
+    assert "desk-0 began before" in desk.condition("KeysCurrent")["message"] and desk.order(9) == 401
+    wait_for("an Event tells", lambda: "KeysMadeAnew" in desk.kubectl("get", "events"))
+
     # A change of the spec is another revision; a mistake takes nothing away and says what it is.
     desk.kubectl("patch", "ts", "desk", "--type=merge", "-p", '{"spec":{"risk":{"limits":{"maxOpenOrders":1000}}}}')
     wait_for(
@@ -66,12 +72,16 @@ def test_a_manifest_becomes_a_desk_that_trades_heals_outlives_its_operator_and_g
     )
     desk.until("Released")
     desk.until("Ready")
+    desk.until("KeysCurrent")
     assert desk.order(3) == 200
 
+    notes = {"name": "notes", "labels": {"trade2026.io/stack": "desk"}}
+    desk.kubectl("create", "-f", "-", given={"apiVersion": "v1", "kind": "ConfigMap", "metadata": notes})
     desk.kubectl("delete", "ts", "desk", "--wait=true", "--timeout=120s")
     left = desk.kubectl("get", "all,configmaps,networkpolicies", "-l", "trade2026.io/stack=desk", "--output=name")
     assert wait_for("all is gone", lambda: not desk.pods() or None) and "statefulset" not in left
     assert keys_name("desk") in desk.kubectl("get", "secrets", "--output=name"), "the keys stay, as the data does"
+    assert "configmap/notes" in left, "what others have labelled so is theirs"
 
 
 HARMS: dict[str, dict[str, Any]] = {

@@ -104,6 +104,9 @@ def _limits_come_change_and_go(desk: Desk) -> None:
     wait_for("others are enforced", lambda: _enforced_generation(desk) == 2)
     assert desk.order(14, quantity="0.02", strategy="shy") == ACCEPTED
     assert desk.order(15, quantity="0.03", strategy="shy") == REFUSED
+    # One that does not fit any more ends, and its orders go before it.
+    desk.kubectl("patch", "strat", "shy", "--type=merge", "-p", '{"spec":{"symbols":["NONE"]}}')
+    wait_for("it has ended", lambda: strategy(desk, "shy").get("stage") == "Pending")
     desk.kubectl("delete", "strat", "shy", "--timeout=120s")
     assert desk.order(16, quantity="0.03", strategy="shy") == ACCEPTED
 

@@ -14,6 +14,7 @@ from e2e.cluster import Cluster, wait_for
 from e2e.desk import ROOT, Desk, manifest
 from e2e.prober import probing
 
+from e2e.test_strategies import SHY
 from trade2026 import __version__
 from trade2026.local.cluster import cluster as local
 from trade2026.local.cluster import image
@@ -48,9 +49,11 @@ def until_it_runs(desk: Desk, version: str) -> None:
     wait_for(f"{version} runs", lambda: desk.get("ts", "desk")["status"].get("version") == version)
     for kind in ("Released", "Ready"):
         desk.until(kind)
-    images = {
-        each["image"].rpartition(":")[2] for each in desk.get("pod", "desk-0")["spec"]["containers"]
-    }  # fmt: skip
+    assert_images(desk, version)
+
+
+def assert_images(desk: Desk, version: str) -> None:
+    images = {each["image"].rpartition(":")[2] for each in desk.get("pod", "desk-0")["spec"]["containers"]}
     assert images == {version}
 
 
@@ -100,6 +103,23 @@ def test_a_desk_is_upgraded_and_goes_back_and_a_new_operator_leaves_it_alone(
     history = json.loads(cluster.helm("history", "desk", "-n", namespace, "--output=json"))
     assert [each["status"] for each in history][-2:] == ["failed", "deployed"]
     wait_for("an Event tells", lambda: "RollingBack" in desk.kubectl("get", "events"))
+
+    # A limit that is tightened now holds for what runs, and a strategy comes and goes: nothing is tried again for it.
+    pods = desk.pods()
+    change(desk, risk={"limits": {"maxOrderQuantity": "0.5"}})
+    wait_for("its pod is another", lambda: desk.pods() not in ({}, pods))
+    desk.until("Ready")
+    assert (desk.order(2, quantity="1"), desk.order(3)) == (422, 200)
+    desk.kubectl("apply", "-f", "-", given=SHY)
+    desk.kubectl("wait", "--for=condition=Ready", "strat/shy", "--timeout=120s")
+    desk.kubectl("patch", "strat", "shy", "--type=merge", "-p", '{"spec":{"paused":true}}')
+    desk.kubectl("wait", "--for=condition=Paused", "strat/shy", "--timeout=120s")
+    desk.kubectl("delete", "strat", "shy", "--timeout=120s")
+    wait_for("its pod is gone", lambda: set(desk.pods()) == {"desk-0"})
+    assert_images(desk, OLD)
+    assert desk.condition("RolledBack")["reason"] == "ImagePull" and desk.condition("Ready")["status"] == "True"
+    history = json.loads(cluster.helm("history", "desk", "-n", namespace, "--output=json"))
+    assert [each["status"] for each in history].count("failed") == 1, history
 
 
 @soak

@@ -5,12 +5,15 @@ import logging
 import sys
 
 from trade2026_operator import arguments
-from trade2026_operator.operator import Operator
 
 
 def main() -> None:
     """The entry point."""
     told = arguments.read()
+    try:  # what is asked for help has no need of it
+        from trade2026_operator.operator import Operator
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error.name} is not installed; what an operator needs is: pip install 'trade2026[operator]'")
     logging.basicConfig(
         level=told.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )

@@ -6,13 +6,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from trade2026_operator.helm.manifests import FIELD_MANAGER
+from trade2026_operator.helm.manifests import FIELD_MANAGER, RELEASE_NAME, annotations_of
 from trade2026_operator.helm.records import SECRET_TYPE, Record, RecordUnreadable, from_secret
 from trade2026_operator.lists import Listed
 from trade2026_operator.queue import Key
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.ignoring import pointers_of
-from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, labels_of, ref_of
+from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, is_older, labels_of, ref_of, uid_of
 from trade2026_operator.reconcile.ownership import owned_digest
 from trade2026_operator.reconcile.state import Child, Observed, Refusal, Settled
 from trade2026_operator.slim import slim_child, slim_stack
@@ -65,21 +65,33 @@ class Cache:
         """A watch told of a stack."""
         key, kept = _key(manifest), slim_stack(manifest)
         before = self.stacks.get(key)
+        if before is not None and uid_of(before) != uid_of(kept):
+            if is_older(kept, before):
+                return
+            self._forget_life(key)
         if before != kept:
             self.stacks[key] = kept
             (self._changed_soon if before is None else self._changed)(key)
             self.strategies.stack_changed(key)
 
     def stack_gone(self, manifest: Manifest) -> None:
-        """It is deleted; what is left of it is nobody's."""
+        """It is deleted; what is left of it is nobody's. Of one that was made again meanwhile nothing is forgotten."""
         key = _key(manifest)
-        self.stacks.pop(key, None)
+        known = self.stacks.pop(key, None)
+        if known is not None and uid_of(known) != uid_of(manifest):
+            self.stacks[key] = known
+            return
         for known in (self._children, self._records, self._settled, self._refused, self._contents):
             known.pop(key, None)
-        self.cancelled.discard(key)
-        self._scaling.pop(key, None)
+        self._forget_life(key)
         self._changed(key)
         self.strategies.stack_changed(key)
+
+    def _forget_life(self, key: Key) -> None:
+        """What was known of a stack itself, and not of what lies in the cluster for one of its name."""
+        self.cancelled.discard(key)
+        self._scaling.pop(key, None)
+        self._refused.pop(key, None)
 
     def child_seen(self, manifest: Manifest) -> None:
         """A watch told of an object with a stack's label."""
@@ -98,8 +110,12 @@ class Cache:
         key = _key_of_child(manifest)
         if key is None:
             return
-        for known in (self._children, self._records):
-            known.get(key, {}).pop(ref_of(manifest), None)
+        ref = ref_of(manifest)
+        child, record = self._children.get(key, {}).get(ref), self._records.get(key, {}).get(ref)
+        known = uid_of(child.manifest) if child is not None else record.uid if record is not None else ""
+        if known in ("", uid_of(manifest)):  # else it was made again, and that was told first
+            for each in (self._children, self._records):
+                each.get(key, {}).pop(ref, None)
         self._changed(key)
 
     def stacks_listed(self, listed: Listed) -> None:
@@ -196,8 +212,9 @@ class Cache:
         """An object as it is kept. `managedFields` are most of it, and are looked at once."""
         stack = self.stacks.get(key)
         is_whole = stack is not None and any(pointers_of(stack, ref_of(manifest)))
-        owned = owned_digest(manifest, manager_of(manifest))
-        return Child(slim_child(manifest, is_whole=is_whole), owned, is_whole)
+        manager = manager_of(manifest)
+        release = annotations_of(manifest).get(RELEASE_NAME, "") if manager == FIELD_MANAGER else ""
+        return Child(slim_child(manifest, is_whole=is_whole), owned_digest(manifest, manager), is_whole, release)
 
     def _record_seen(self, key: Key, ref: Ref, secret: Manifest) -> None:
         try:

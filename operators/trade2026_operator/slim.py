@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from trade2026_operator.keys import made_at
 from trade2026_operator.reconcile.objects import GROUP, Manifest
 
 _ALWAYS = ("apiVersion", "kind", "type")
@@ -31,6 +32,8 @@ def slim_child(manifest: Manifest, *, is_whole: bool) -> Manifest:
         found["metadata"]["labels"] = labels
     elif ours := {name: value for name, value in labels.items() if name.startswith(GROUP)}:
         found["metadata"]["labels"] = ours
+    if manifest["kind"] == "Secret" and (made := made_at(manifest)):
+        found["metadata"]["creationTimestamp"] = made
     if manifest["kind"] in _STATEFUL:
         found["spec"] = _without(manifest.get("spec") or {}, *_LONG)
         found["status"] = manifest.get("status") or {}

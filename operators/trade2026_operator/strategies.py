@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from trade2026_operator.kube import Kube, KubeError, NotFound
 from trade2026_operator.lists import Listed
 from trade2026_operator.queue import Key
-from trade2026_operator.reconcile.hosting import Hosting, is_to_run
-from trade2026_operator.reconcile.objects import API_VERSION, Manifest
+from trade2026_operator.reconcile.hosting import Hosting, is_to_run, version_of
+from trade2026_operator.reconcile.objects import API_VERSION, Manifest, is_older, uid_of
 from trade2026_operator.slim import slim_stack
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Strategies:
         """A watch told of a strategy."""
         key, kept = _key(manifest), slim_stack(manifest)
         before = self.get(key)
-        if before == kept:
+        if before == kept or (before is not None and uid_of(before) != uid_of(kept) and is_older(kept, before)):
             return
         self._by_namespace.setdefault(key.namespace, {})[key.name] = kept
         self._changed(key)
@@ -52,7 +52,9 @@ class Strategies:
 
     def gone(self, manifest: Manifest) -> None:
         """It is deleted."""
-        key = _key(manifest)
+        key, known = _key(manifest), self.get(_key(manifest))
+        if known is not None and uid_of(known) != uid_of(manifest):
+            return  # it was made again, and that was told first
         self._by_namespace.get(key.namespace, {}).pop(key.name, None)
         self._changed(key)
         self._tell_stack(manifest)
@@ -89,12 +91,18 @@ class Strategies:
         if before in there:
             return Key(namespace, before), ""  # another that comes later takes it from nobody
         if before:
-            return None, f"its TradingStack {before} is gone: it goes on when that is there again; for another, make another strategy"
+            return (
+                None,
+                f"its TradingStack {before} is gone: it goes on when that is there again; for another, make another strategy",
+            )
         if len(there) == 1:
             return Key(namespace, there[0]), ""
         if not there:
             return None, f"there is no TradingStack in {namespace}: it begins when there is one"
-        return None, f"{namespace} has several TradingStacks ({', '.join(there)}): delete it and make it again with spec.stackRef"
+        return (
+            None,
+            f"{namespace} has several TradingStacks ({', '.join(there)}): delete it and make it again with spec.stackRef",
+        )
 
     def hosted(self, key: Key, hosting: Hosting) -> None:
         """What the process of a stack's strategies runs now."""
@@ -113,7 +121,7 @@ class Strategies:
 
 
 def _asks(strategy: Manifest) -> object:
-    return strategy["metadata"].get("generation"), is_to_run(strategy)
+    return version_of(strategy), is_to_run(strategy)
 
 
 def _key(strategy: Manifest) -> Key:

@@ -14,7 +14,7 @@ from trade2026_operator.kube import Conflict, Kube
 from trade2026_operator.queue import GONE, Key
 from trade2026_operator.reconcile import actions as do
 from trade2026_operator.reconcile.hosting import is_idle
-from trade2026_operator.reconcile.objects import API_VERSION, Manifest, Ref, digest_of, ref_of
+from trade2026_operator.reconcile.objects import API_VERSION, Manifest, Ref, digest_of, ref_of, uid_of
 from trade2026_operator.reconcile.reconcile import FINALIZER
 from trade2026_operator.reconcile.strategy import NUMBERS_SECONDS, SeenStrategy, reconcile_strategy
 from trade2026_operator.reconcile.strategy_limits import NOTHING_TOLD, OwnLimits, Told, may_be_told
@@ -66,14 +66,18 @@ class StrategyWorker:
         self._withdrawn: dict[Key, int] = {}
         """Of those that are deleted: how often their limits were asked to be taken back."""
         self._numbers_at: dict[Key, float] = {}
+        self._lives: dict[Key, str] = {}
+        """Whose all of this is: by its uid, for another one may have taken its name."""
 
     async def look(self, key: Key) -> float | None:
         """See `queue.Look`. Raises `KubeError`: it is tried again later."""
         strategy = self.cache.strategies.get(key)
-        if strategy is None:
-            for known in (self._asks, self._cancelled, self._tries, self._withdrawn, self._numbers_at):
+        if strategy is None or self._lives.get(key) != uid_of(strategy):
+            for known in (self._asks, self._cancelled, self._tries, self._withdrawn, self._numbers_at, self._lives):
                 known.pop(key, None)
+        if strategy is None:
             return GONE
+        self._lives[key] = uid_of(strategy)
         if await self._is_early(key, strategy):
             return AGAIN_SECONDS
         seen = await self._seen(key, strategy)

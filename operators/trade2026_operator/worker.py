@@ -22,7 +22,7 @@ from trade2026_operator.metrics import Metrics
 from trade2026_operator.queue import GONE, Key
 from trade2026_operator.reconcile import actions as do
 from trade2026_operator.reconcile.hosting import hosting, is_to_run, version_of
-from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of
+from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of, uid_of
 from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
 from trade2026_operator.reconcile.state import Desired
 from trade2026_operator.reconcile.transitions import transitions
@@ -73,7 +73,8 @@ class Worker:
         self._planned = planned
         self._wants = Wants(builder.chart.copy())
         self._fallbacks = Fallbacks(kube)
-        self._cancelling_since: dict[Key, datetime] = {}
+        self._cancelling_since: dict[Key, tuple[str, datetime]] = {}
+        """By whose uid, for another one may have taken its name."""
 
     async def look(self, key: Key) -> float | None:
         """See `queue.Look`. Raises `KubeError`: it is tried again later."""
@@ -207,7 +208,9 @@ class Worker:
         self.cache.stack_seen(await self.kube.merge(ref_of(stack), patch))
 
     async def _cancel_orders(self, key: Key, stack: Manifest) -> None:
-        since = self._cancelling_since.setdefault(key, self._now())
+        life, since = self._cancelling_since.get(key, ("", self._now()))
+        since = since if life == uid_of(stack) else self._now()
+        self._cancelling_since[key] = uid_of(stack), since
         if await self._cancel(stack):
             self.cache.cancelled.add(key)
         elif (self._now() - since).total_seconds() >= CANCEL_SECONDS_MAX:

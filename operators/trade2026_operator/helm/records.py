@@ -109,6 +109,8 @@ class Record:
     """Of a summary, which has no chart, values and manifest: the `content` of the whole."""
     specs: dict[str, Any] = field(default_factory=dict[str, Any])
     """By desk (see `asked.desk_of`) of each of its inputs, what a person had written; of a summary, what is new."""
+    uid: str = field(default="", compare=False)
+    """Of the Secret that it was read from."""
 
     @property
     def secret_name(self) -> str:
@@ -205,6 +207,7 @@ def from_secret(secret: Manifest) -> Record:
             rollback_revision=int(info.get("rollback_revision", 0)),
             by_operator=annotations.get(WRITTEN_BY) == OPERATOR,
             origin=_origin(annotations.get(ORIGIN, "{}")),
+            uid=metadata.get("uid", ""),
             specs=json.loads(gzip.decompress(base64.b64decode(said))) if (said := secret["data"].get(_SPECS)) else {},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, zlib.error) as error:

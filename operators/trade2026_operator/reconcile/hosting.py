@@ -6,7 +6,7 @@ from typing import NamedTuple
 from trade2026_operator.helm.records import Status
 from trade2026_operator.helm.releases import STRATEGIES
 from trade2026_operator.reconcile.actions import Action, Apply
-from trade2026_operator.reconcile.objects import Manifest, condition_of, labels_of, ref_of
+from trade2026_operator.reconcile.objects import Manifest, condition_of, labels_of, ref_of, uid_of
 from trade2026_operator.reconcile.pausing import is_paused
 from trade2026_operator.reconcile.readiness import READY, Readiness
 from trade2026_operator.reconcile.state import Desired, Observed, ReleaseWanted, Version
@@ -50,7 +50,7 @@ def is_to_run(strategy: Manifest) -> bool:
 
 def version_of(strategy: Manifest) -> Version:
     """The version that its manifest asks for now."""
-    return Version(strategy["metadata"]["name"], strategy["metadata"].get("generation", 0))
+    return Version(strategy["metadata"]["name"], strategy["metadata"].get("generation", 0), uid_of(strategy))
 
 
 def hosting(observed: Observed, desired: Desired, actions: Iterable[Action], before: Hosting) -> Hosting:

@@ -54,6 +54,16 @@ def labels_of(manifest: Manifest) -> dict[str, str]:
     return manifest.get("metadata", {}).get("labels") or {}
 
 
+def uid_of(manifest: Manifest) -> str:
+    """By which an object is told from another of its name, before it or after."""
+    return manifest["metadata"].get("uid", "")
+
+
+def is_older(one: Manifest, other: Manifest) -> bool:
+    """Whether it was made before another one."""
+    return one["metadata"].get("creationTimestamp", "") < other["metadata"].get("creationTimestamp", "")
+
+
 def condition_of(manifest: Manifest, kind: str) -> Manifest | None:
     """A condition in its status; None if it has none of that kind."""
     conditions = (manifest.get("status") or {}).get("conditions") or []

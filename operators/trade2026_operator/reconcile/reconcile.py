@@ -4,12 +4,12 @@ Level-triggered: it does not matter what has happened, or how often this is aske
 not ready yet is said, and the next event asks again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from trade2026_operator.helm.records import SECRET_TYPE, Record, Status, superseded
-from trade2026_operator.helm.releases import STRATEGIES, service_name
+from trade2026_operator.helm.releases import STRATEGIES, keys_name, service_name
 from trade2026_operator.helm.revisions import begun, failed, finished, gone_back, heeded, in_words, standing
 from trade2026_operator.reconcile.actions import (
     Action,
@@ -230,7 +230,7 @@ def _pruned(observed: Observed, desired: Desired) -> list[Action]:
     wanted |= {ref_of(manifest) for release in desired.releases for manifest in release.manifests}
     deletions: list[Action] = [
         Delete(ref, child.manifest["metadata"]["uid"])
-        for ref, child in _ours(observed.children)
+        for ref, child in _ours(observed)
         if ref not in wanted and ref.kind not in _DATA
     ]
     kept = {release.name for release in desired.releases}
@@ -245,7 +245,7 @@ def _clean_up(observed: Observed, moment: str) -> Steps:
         return Steps()
     ours = [
         (ref, child)
-        for ref, child in _ours(observed.children)
+        for ref, child in _ours(observed)
         if ref.kind not in _DATA or spec.get("deletionPolicy") == "Delete"
     ]
     senders = [
@@ -255,7 +255,7 @@ def _clean_up(observed: Observed, moment: str) -> Steps:
         found = Found(ending="its strategies are being ended: while they run they send orders")
         return _told(observed, Desired(), found, _deletions(senders), moment, _ASK_AGAIN_SECONDS)
     # Where nothing runs any more its orders may be working all the same: that nobody can cancel them must be told.
-    has_traded = any(_is_workload(ref) or ref.kind == "PersistentVolumeClaim" for ref, _ in _ours(observed.children))
+    has_traded = any(_is_workload(ref) or ref.kind == "PersistentVolumeClaim" for ref, _ in _ours(observed))
     if has_traded and not observed.orders_cancelled:
         found = Found(ending="its working orders are being cancelled")
         return _told(observed, Desired(), found, [CancelOrders()], moment, _ASK_AGAIN_SECONDS)
@@ -280,12 +280,18 @@ def _deletions(children: Sequence[tuple[Ref, Child]]) -> list[Action]:
     ]
 
 
-def _ours(children: Mapping[Ref, Child]) -> list[tuple[Ref, Child]]:
-    """What we have made ourselves: not what a controller has made of it, nor Helm's records."""
+def _ours(observed: Observed) -> list[tuple[Ref, Child]]:
+    """What we have made ourselves, which its field manager proves, and not its label, that anybody may write: not what a
+    controller has made of it, nor Helm's records, nor what a person has installed as a release of another name."""
+    meta, status = observed.stack["metadata"], observed.stack.get("status") or {}
+    releases = {name for name, records in observed.records.items() if any(each.by_operator for each in records)}
+    releases |= {service["release"] for service in status.get("services") or [] if service.get("revision")}
+    keys = Ref("v1", "Secret", meta["namespace"], keys_name(meta["name"]))
     return [
         (ref, child)
-        for ref, child in children.items()
-        if not any(
+        for ref, child in observed.children.items()
+        if (ref == keys or (child.owned and child.release in ("", *releases)))
+        and not any(
             owner.get("controller") and not owner["apiVersion"].startswith(GROUP)
             for owner in child.manifest["metadata"].get("ownerReferences") or []
         )

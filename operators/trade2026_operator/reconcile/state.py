@@ -35,6 +35,8 @@ class Version(NamedTuple):
 
     name: str
     generation: int
+    uid: str = ""
+    """One that was made again begins with generation 1, too."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Child(NamedTuple):
     """Digest of what we have applied of it, as it is now (`ownership.owned_digest`)."""
     is_whole: bool = False
     """Whether the manifest is all of it but `managedFields`: where `driftIgnore` names something of it."""
+    release: str = ""
+    """The Helm release that it says it is part of."""
 
 
 class Settled(NamedTuple):

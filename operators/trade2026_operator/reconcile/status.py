@@ -7,6 +7,7 @@ from typing import Any
 from trade2026_operator.helm.records import Status
 from trade2026_operator.helm.revisions import is_as_wanted
 from trade2026_operator.reconcile.conditions import Observation, merged
+from trade2026_operator.reconcile.keys_read import keys_current
 from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of, ref_of
 from trade2026_operator.reconcile.pausing import not_paused
 from trade2026_operator.reconcile.readiness import READY, Readiness, of_pod, readiness_of
@@ -126,6 +127,7 @@ def _observations(
         Observation("Paused", True, "Paused", "nothing is changed until it is resumed")
         if found.paused
         else not_paused(observed.stack),
+        keys_current(observed),
         *_scaling(observed, desired),
     ]
 

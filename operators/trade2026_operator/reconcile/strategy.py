@@ -209,7 +209,9 @@ def _told(seen: SeenStrategy, state: State, steps: list[Action], now: datetime, 
     if state.stage != before.get("stage"):
         steps = [*steps, Say(state.reason, state.message[:_WORDS_MAX], state.stage == "Halted" or state.stalled)]
     paused = not_paused(seen.strategy)
-    if paused.reason == NOT_UNDERSTOOD and paused.message != (condition_of(seen.strategy, "Paused") or {}).get("message"):
+    if paused.reason == NOT_UNDERSTOOD and paused.message != (condition_of(seen.strategy, "Paused") or {}).get(
+        "message"
+    ):
         steps = [*steps, Say("PauseNotUnderstood", paused.message, is_warning=True)]
     return Steps(tuple(steps), again)
 

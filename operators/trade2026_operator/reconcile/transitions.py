@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from trade2026_operator.reconcile.actions import Say
+from trade2026_operator.reconcile.keys_read import KEYS_CURRENT
 from trade2026_operator.reconcile.pausing import NOT_UNDERSTOOD
 
 _WARNS = {"Stalled": "NotStalled", "Drifted": "AsWanted"}
@@ -24,6 +25,8 @@ def transitions(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
             yield from _of_ready(condition, old)
         elif condition["type"] == "Paused":
             yield from _of_pause(condition, old)
+        elif condition["type"] == KEYS_CURRENT:
+            yield from _of_keys(condition, old)
         elif condition["type"] in _WARNS:
             yield from _of_bad_news(condition, old)
 
@@ -44,6 +47,13 @@ def _of_pause(condition: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[
         yield Say("Paused", condition["message"])
     elif was_paused and not is_paused:
         yield Say("Resumed", "it is kept as its manifest says again")
+
+
+def _of_keys(condition: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[Say]:
+    if condition["status"] == "False" and old.get("status") != "False":
+        yield Say("KeysMadeAnew", condition["message"], is_warning=True)
+    elif condition["status"] == "True" and old.get("status") == "False":
+        yield Say(KEYS_CURRENT, "every process goes by the keys of the Secret")
 
 
 def _of_bad_news(condition: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[Say]:

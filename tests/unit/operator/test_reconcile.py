@@ -410,3 +410,88 @@ async def test_a_release_whose_records_are_gone_stays_uninstalled_until_the_spec
     await desk.settle()
     assert records(desk) == [(1, "deployed")]
     assert desk.condition("Drifted")["status"] == "False"
+
+
+# ── another of the same name ─────────────────────────────────────────────────────────────────
+
+
+async def test_what_was_known_of_a_stack_is_not_known_of_the_next_one_of_its_name() -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.delete()
+    desk.watch()
+    desk.cache.cancelled.add(KEY)
+    old = desk.cache.stacks[KEY]
+    new = {**old, "metadata": {**old["metadata"], "uid": "another", "creationTimestamp": "2026-03-05T00:00:00Z"}}
+    desk.cache.stack_seen(new)
+    assert KEY not in desk.cache.cancelled, "its orders are its own"
+    desk.cache.stack_gone(old)
+    assert desk.cache.stacks[KEY]["metadata"]["uid"] == "another", "a deletion that is told late is of the one before"
+    desk.cache.stack_seen(old)
+    assert desk.cache.stacks[KEY]["metadata"]["uid"] == "another"
+
+
+async def test_a_child_that_was_made_again_is_not_gone_when_its_deletion_is_told_late() -> None:
+    desk = Desk()
+    await desk.run()
+    for ref in (SERVICE, Ref("v1", "Secret", KEY.namespace, "sh.helm.release.v1.desk.v1")):
+        old = copy.deepcopy(desk.kube.objects[ref])
+        desk.kube.objects[ref]["metadata"] |= {"uid": "another", "resourceVersion": f"again-{ref.name}"}
+        desk.watch()
+        desk.cache.child_gone(old)
+    assert SERVICE in desk.cache.children(KEY) and len(desk.cache.records(KEY)["desk"]) == 1
+
+
+# ── what is not ours ─────────────────────────────────────────────────────────────────────────
+
+
+def labelled(name: str, **annotations: str) -> dict[str, Any]:
+    managed = {"app.kubernetes.io/managed-by": "Helm"} if annotations else {}
+    metadata = {"name": name, "namespace": KEY.namespace, "labels": {"trade2026.io/stack": KEY.name, **managed}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**metadata, "annotations": annotations}, "data": {}}
+
+
+async def test_what_others_have_labelled_as_a_stack_s_is_theirs_also_when_it_is_deleted() -> None:
+    desk = Desk()
+    await desk.run()
+    await desk.kube.create(labelled("notes"))
+    await desk.kube.apply(labelled("mine", **{"meta.helm.sh/release-name": "mine"}), "helm")
+    await desk.kube.apply(labelled("ours", **{"meta.helm.sh/release-name": "desk"}), "helm")
+    await desk.settle()
+    there = {ref.name for ref in desk.kube.objects if ref.kind == "ConfigMap"}
+    assert {"notes", "mine"} <= there and "ours" not in there, "what we have made and is not wanted goes"
+    await desk.delete()
+    for _ in range(6):
+        await desk.look()
+    assert STACK not in desk.kube.objects
+    assert {ref.name for ref in desk.kube.objects if ref.kind == "ConfigMap"} == {"notes", "mine"}
+
+
+# ── keys that are lost ───────────────────────────────────────────────────────────────────────
+
+
+async def test_keys_that_were_made_anew_are_told_until_pods_have_read_them() -> None:
+    desk = Desk()
+    await desk.run()
+    assert desk.condition("KeysCurrent")["status"] == "True"
+    pod = Ref("v1", "Pod", KEY.namespace, "desk-0")
+    running = {"name": "all", "ready": True, "state": {"running": {"startedAt": "2026-03-04T05:10:00Z"}}}
+    metadata = {"name": pod.name, "namespace": pod.namespace, "uid": "p", "labels": {"trade2026.io/stack": KEY.name}}
+    desk.kube.objects[pod] = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+    desk.kube.tell(pod, {"containerStatuses": [running]})
+    del desk.kube.objects[KEYS]
+    await desk.settle()
+    desk.kube.objects[KEYS]["metadata"] |= {"creationTimestamp": "2026-03-04T06:00:00Z", "resourceVersion": "anew"}
+    await desk.settle()
+    found = desk.condition("KeysCurrent")
+    assert (found["status"], found["reason"]) == ("False", "MadeAnew") and "desk-0 began before" in found["message"]
+    assert [reason for reason, _ in desk.said].count("KeysMadeAnew") == 1
+    made = copy.deepcopy(desk.kube.objects[KEYS])
+    desk.kube.edit(KEYS, {"data": {"key": "bWluZQ=="}})
+    await desk.settle()
+    assert desk.condition("KeysCurrent")["status"] == "True", "somebody has put the old ones back"
+    desk.kube.edit(KEYS, {"data": made["data"]})
+    running["state"] = {"running": {"startedAt": "2026-03-04T06:10:00Z"}}
+    desk.kube.tell(pod, {"containerStatuses": [running]})
+    await desk.settle()
+    assert desk.condition("KeysCurrent")["status"] == "True"

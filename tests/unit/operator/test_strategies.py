@@ -308,6 +308,29 @@ async def test_a_paused_stack_changes_nothing_of_its_strategies() -> None:
     assert "its stack is paused" in ready["message"] and PROCESS in desk.kube.objects
 
 
+async def test_one_that_was_made_again_at_once_is_another_one() -> None:
+    desk = Traded()
+    await desk.trade()
+    desk.watch()
+    old = copy.deepcopy(desk.kube.objects[STRATEGY])
+    new = {**copy.deepcopy(old), "spec": {**old["spec"], "parameters": {"quantity": "0.07"}}}
+    new["metadata"] |= {"uid": "another", "creationTimestamp": "2026-03-05T00:00:00Z"}
+    del new["status"]
+    desk.strategist._cancelled[MAKER], desk.strategist._tries[MAKER] = "done", 29
+    desk.kube.objects[STRATEGY] = new
+    desk.watch()
+    desk.cache.strategies.gone(old)
+    assert desk.cache.strategies.get(MAKER) is not None, "a deletion that is told late is of the one before"
+    await desk.strategist.look(MAKER)
+    assert MAKER not in desk.strategist._tries and MAKER not in desk.strategist._cancelled
+    await desk.settle_all()
+    newest = max(
+        (found for each in desk.kube.objects.values() if each.get("type") == "helm.sh/release.v1"
+         and (found := from_secret(each)).name == "desk-strategies"), key=lambda record: record.revision,
+    )  # fmt: skip
+    assert '"quantity":"0.07"' in str(newest.values), "it has generation 1, too, and asks for something else"
+
+
 async def test_of_several_stacks_one_must_be_named() -> None:
     desk = Traded()
     await desk.trade()
@@ -366,7 +389,10 @@ async def test_a_strategy_stays_with_the_stack_that_has_run_it_whichever_others_
     stacks[Key("desks", "research")] = {}
     assert known.stack_of(fresh)[0] is None and known.stack_of(run)[0] == Key("desks", "desk")
     del stacks[Key("desks", "desk")]
-    assert known.stack_of(run) == (None, "its TradingStack desk is gone: it goes on when that is there again; for another, make another strategy")
+    assert known.stack_of(run) == (
+        None,
+        "its TradingStack desk is gone: it goes on when that is there again; for another, make another strategy",
+    )
 
 
 async def test_stacks_are_known_before_any_strategy_is_looked_at() -> None:
