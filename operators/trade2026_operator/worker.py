@@ -24,6 +24,7 @@ from trade2026_operator.reconcile import actions as do
 from trade2026_operator.reconcile.hosting import hosting, is_to_run, version_of
 from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of, uid_of
 from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
+from trade2026_operator.reconcile.sharing import shared_log
 from trade2026_operator.reconcile.state import Desired
 from trade2026_operator.reconcile.transitions import transitions
 from trade2026_operator.tracing import about, name_of, target_of
@@ -123,6 +124,8 @@ class Worker:
         strategies = self.cache.strategies.of(key)
         asked = [[version_of(each), is_to_run(each)] for each in strategies]
         name = {"name": key.name}
+        if why := shared_log(stack, self.cache.stacks.values()):
+            return Desired(fault=why)
         said = {"spec": stack["spec"], "beside": str(now), "strategies": asked, "instead": instead_of}
         digest = digest_of({"metadata": name, **said})
         known = self._wants.get(key, digest)
