@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from trade2026 import __version__
 from trade2026.stack.model import TradingStack
@@ -164,7 +164,27 @@ def again(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
         now: As a person has written it.
     """
     held = {name: value for name, value in now.items() if name in _NOW}
+    if "risk" in held:
+        held["risk"] = _of_what_is_there(held["risk"], before)
     return {**{name: value for name, value in before.items() if name not in _NOW}, **held}
+
+
+def _of_what_is_there(limits: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits without instruments and venues that came with what has failed: nobody can trade there, so none is loosened."""
+    venues = {venue["name"] for venue in spec["venues"]}
+    symbols = {each["symbol"] for each in spec["instruments"]}
+    symbols |= {f"{each['symbol']}.{each.get('venue') or spec['venues'][0]['name']}" for each in spec["instruments"]}
+    known = {"allowedInstruments": symbols, "restricted": symbols, "allowedVenues": venues}
+
+    def kept(name: str, value: Any) -> Any:
+        if isinstance(value, list) and name in known:
+            return [each for each in cast("list[Any]", value) if each in known[name]]
+        if isinstance(value, dict):
+            return {inner: kept(inner, each) for inner, each in cast("dict[str, Any]", value).items()}
+        return value
+
+    of_instruments = {name: each for name, each in (limits.get("instruments") or {}).items() if name in symbols}
+    return kept("", {**limits, "instruments": of_instruments})
 
 
 def unsupported(version: str, own: str = __version__) -> str:

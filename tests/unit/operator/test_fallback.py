@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.operator.operated import KEY, LOOKS_MAX, WORKLOAD, Desk
+from tests.unit.operator.operated import KEY, LOOKS_MAX, SPEC, WORKLOAD, Desk
 from tests.unit.operator.traded import MAKER, PROCESS, RUNNING, STRATEGY, Traded
 
 from trade2026_operator.helm.records import Record, from_secret
@@ -149,6 +149,16 @@ async def test_a_limit_that_is_tightened_with_a_version_that_fails_stays_and_the
     await fail(desk)
     assert image(desk) == OLD and open_orders_max(desk) == {"max_open_orders": 3}
     assert said(desk, "RolledBack") == ("True", "ImagePull") and said(desk, "Ready")[0] == "True"
+
+
+async def test_limits_of_an_instrument_that_came_with_what_failed_hold_up_no_way_back() -> None:
+    eth = {"symbol": "ETHUSDT", "tickSize": "0.01", "lotSize": "0.001"}
+    limits = {
+        "limits": {"maxOpenOrders": 3, "restricted": ["ETHUSDT.SIM"]},
+        "instruments": {"ETHUSDT": {"maxOpenOrders": 1}, "BTCUSDT": {"maxOpenOrders": 2}},
+    }
+    desk = await rolled_back(instruments=[*SPEC["instruments"], eth], risk=limits)
+    assert image(desk) == OLD and open_orders_max(desk) == {"max_open_orders": 3, "restricted": []}
 
 
 async def test_a_pause_takes_no_time_limit_from_a_version_that_fails() -> None:
