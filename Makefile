@@ -15,6 +15,9 @@ MANIFEST ?= manifests/quickstart.yaml
 UP_FLAGS ?=
 DOWN_FLAGS ?=
 TEST_FLAGS ?=
+# Several processes share out the test files: many tests wait for clocks, stores and processes of their own.
+TEST_WORKERS ?= auto
+SHARED_OUT := -n $(TEST_WORKERS) --maxprocesses=4 --dist loadfile
 BENCH_FLAGS ?=
 SOAK_FLAGS ?=
 NOTEBOOK_FLAGS ?=
@@ -37,20 +40,20 @@ down: $(VENV)/.base ## Stop what `make up` started; its data stays
 
 test: $(VENV)/.dev ## Run every test suite: unit, contract, integration, simulation, end to end
 	@$(BIN)/python -m tests.infra
-	@$(BIN)/python -m pytest $(TESTS) $(TEST_FLAGS)
+	@$(BIN)/python -m pytest $(TESTS) $(SHARED_OUT) $(TEST_FLAGS)
 
 e2e: $(VENV)/.dev ## Test on a real Kubernetes cluster, started here (root, Go), or that of E2E_KUBECONFIG
 	@$(BIN)/python -m e2e.machine
 	@$(BIN)/python -m pytest e2e $(TEST_FLAGS)
 
 check: lint ## All that is quick: lint, and the unit tests
-	@$(BIN)/python -m pytest tests/unit $(TEST_FLAGS)
+	@$(BIN)/python -m pytest tests/unit $(SHARED_OUT) $(TEST_FLAGS)
 
 coverage: $(VENV)/.dev ## What unit, contract and integration tests reach, against its floors (`make floors` raises them)
-	@COVERAGE_FLOORS=check $(BIN)/python -m pytest $(MEASURED) $(TEST_FLAGS)
+	@COVERAGE_FLOORS=check $(BIN)/python -m pytest $(MEASURED) $(SHARED_OUT) $(TEST_FLAGS)
 
 floors: $(VENV)/.dev ## Raise the floors of coverage to what is reached now
-	@COVERAGE_FLOORS=raise $(BIN)/python -m pytest $(MEASURED) $(TEST_FLAGS)
+	@COVERAGE_FLOORS=raise $(BIN)/python -m pytest $(MEASURED) $(SHARED_OUT) $(TEST_FLAGS)
 
 lint: $(VENV)/.dev ## Style, format, types, import rules, generated pages
 	@$(BIN)/ruff check $(PYTHON_CODE)

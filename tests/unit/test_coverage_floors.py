@@ -3,7 +3,19 @@
 import fnmatch
 
 import pytest
-from tests.coverage_floors import PACKAGE, ROOT, VARIABLE, File, Group, from_environment, groups, percent, raised, sunk
+from tests.coverage_floors import (
+    PACKAGE,
+    ROOT,
+    VARIABLE,
+    File,
+    Group,
+    Part,
+    from_environment,
+    groups,
+    percent,
+    raised,
+    sunk,
+)
 
 PURE, ALL = Group("pure parts", ["*/machine.py", "domain/*"], 90.0), Group("all", ["*"], 60.0)
 FILES = {
@@ -53,3 +65,14 @@ def test_a_word_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(VARIABLE, "yes")
     with pytest.raises(ValueError, match="is check or raise, not 'yes'"):
         from_environment()
+
+
+def test_of_two_processes_a_line_is_missed_that_both_have_missed() -> None:
+    one = Part(True, ["unit"], {"oms/api.py": File(9, [3, 4, 5]), "kit/bus.py": File(2, [1])})
+    two = Part(True, ["contract"], {"oms/api.py": File(9, [4, 5, 6]), "pnl/api.py": File(1, [])})
+    both = {"oms/api.py": File(9, [4, 5]), "kit/bus.py": File(2, [1]), "pnl/api.py": File(1, [])}
+    assert one.and_(two) == Part(True, ["contract", "unit"], both)
+
+
+def test_what_one_of_two_processes_left_out_is_not_whole() -> None:
+    assert not Part(True, [], {}).and_(Part(False, [], {})).whole
