@@ -62,6 +62,7 @@ EVENTS: dict[str, UnionType | tuple[type, ...]] = {
     "market.books": (events.Book,),
     "market.bars": (events.Bar,),
     "strategies.events": events.StrategyEvent,
+    "strategies.shards": events.ShardEvent,
     "exeq.events": events.ExecutionEvent | events.OwnerStarted,
 }
 

@@ -144,8 +144,6 @@ def fitted(stack: TradingStack, manifest: Manifest) -> Fit:
                 "spec.source.file is a file beside the manifest, which no pod has: "
                 "put the class into the image and name it by source.class"
             )
-        if strategy.spec.replicas > 1:
-            raise ReleaseError("spec.replicas: this version runs a strategy in one process: set it to 1")
     except (ManifestError, ReleaseError) as error:
         return Fit(fault=str(error))
     return Fit(strategy)

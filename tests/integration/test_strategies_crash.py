@@ -16,7 +16,9 @@ from trade2026.kit.bus.port import TopicConfig
 from trade2026.kit.bus.sqlite import SqliteBus
 from trade2026.sdk.testing import EPOCH
 
-TOPICS = [TopicConfig(name=n, durable=n != "market.ticks") for n in ("market.ticks", "strategies.events")]
+TOPICS = [
+    TopicConfig(name=n, durable=n != "market.ticks") for n in ("market.ticks", "strategies.events", "strategies.shards")
+]
 TRADES = 3_000
 PER_APPEND = 25
 DECISIONS = (ev.OrderDecided, ev.OrderListDecided, ev.CancelDecided, ev.AmendDecided)

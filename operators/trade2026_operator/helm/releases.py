@@ -141,7 +141,7 @@ def _compact(stack: TradingStack, planned: Plan, cluster: Cluster) -> tuple[Helm
     values |= {"kind": "StatefulSet", "replicas": 1, "peers": "local", "preStopSeconds": 0}
     whole = HelmRelease(planned.stack, "stack", _services(hosted), values)
     shown = {"app.kubernetes.io/name": CHART, "app.kubernetes.io/instance": whole.name}
-    beside = [_apart(stack, planned, release, 1, cluster, beside=shown) for release in apart]
+    beside = [_apart(stack, planned, release, len(apart), cluster, beside=shown) for release in apart[:1]]
     return (whole, *beside) if hosted else tuple(beside)
 
 

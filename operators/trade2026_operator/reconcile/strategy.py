@@ -232,7 +232,7 @@ def _status(seen: SeenStrategy, state: State, moment: str) -> dict[str, Any]:
         "conditions": merged(before.get("conditions", []), observations, generation, moment),
         "stack": seen.stack or before.get("stack", ""),
         "stage": state.stage,
-        "replicas": int(told is not None and state.stage != "Paused"),
+        "replicas": int(told.get("shards", 1)) if told is not None and state.stage != "Paused" else 0,
         "selector": f"{INSTANCE_LABEL}={service_name(seen.stack, STRATEGIES)}" if seen.stack else "",
         "haltedReason": _halted_reason(before, state, message),
     }
@@ -252,7 +252,9 @@ def _halted_reason(before: Mapping[str, Any], state: State, message: str) -> str
 def _numbers(strategy: Manifest, told: Mapping[str, Any]) -> dict[str, Any]:
     """What changes with every trade, rounded."""
     held: Mapping[str, str] = told.get("position") or {}
-    symbol = next(iter(told.get("symbols") or strategy["spec"]["symbols"]), "")
+    named = strategy["spec"]["symbols"][0]
+    symbols: list[str] = told.get("symbols") or [named]
+    symbol = next((each for each in symbols if each.partition(".")[0] == named.partition(".")[0]), symbols[0])
     found = {
         "position": held.get(symbol, "0"),
         "pnl": _rounded(told.get("pnl", "0")),

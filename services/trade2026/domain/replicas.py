@@ -16,6 +16,12 @@ def instances(service: str, known: Collection[str]) -> list[str]:
     return found
 
 
+def replica_of(instance: str) -> int:
+    """Its number among the replicas; the first is 0."""
+    _, _, number = instance.rpartition("-")
+    return int(number) if service_of(instance) != instance else 0
+
+
 def service_of(instance: str) -> str:
     """Of which service it is a replica."""
     name, _, number = instance.rpartition("-")

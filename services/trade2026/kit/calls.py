@@ -40,9 +40,9 @@ async def post(
     return await _call("POST", url, body, authorization, origin, seconds_max)
 
 
-async def get(url: str, *, seconds_max: float = 2.0) -> Answer:
-    """GET what everyone may see; never raises for what the other side does."""
-    return await _call("GET", url, b"", "", NOWHERE, seconds_max)
+async def get(url: str, *, authorization: str = "", seconds_max: float = 2.0) -> Answer:
+    """GET; without a key, what everyone may see. Never raises for what the other side does."""
+    return await _call("GET", url, b"", authorization, NOWHERE, seconds_max)
 
 
 async def delete(url: str, *, authorization: str = "", origin: Origin = NOWHERE, seconds_max: float = 2.0) -> Answer:

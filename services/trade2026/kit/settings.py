@@ -106,6 +106,14 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
         ports = {**_noted_ports(self.state / NOTED), **self.ports}
         return [_url(host, ports[name]) for name in instances(service, ports)]
 
+    def replica_url(self, service: str, replica: int) -> str:
+        """Base URL of one replica of a service, by its number."""
+        if self.service_host:
+            name = self.service_host.format(service=service.replace("_", "-"))
+            return _url(f"{name}-{replica}.{name}{EVERY_REPLICA}", self.ports[service])
+        ports = {**_noted_ports(self.state / NOTED), **self.ports}
+        return _url(reachable(self.host), ports[instance_name(service, replica)])
+
     def addresses(self, service: str) -> Addresses:
         """Where a service is asked, whichever of its replicas is there."""
         return Addresses(lambda: self.urls(service))

@@ -56,11 +56,15 @@ class Context:
     market (a buy down, a sell up), a quantity down to the lot.
     """
 
-    def __init__(self, name: str, account: str, instruments: Iterable[domain.Instrument], seed: int = 0) -> None:
+    def __init__(
+        self, name: str, account: str, instruments: Iterable[domain.Instrument], seed: int = 0, shard: int = 0
+    ) -> None:
         self.name, self.account_name = name, account
+        self.ids = f"{name}.{shard}" if shard else name
+        """How the ids of our orders begin; those of other processes of this strategy begin otherwise."""
         self.now = 0
         """Nanoseconds since the epoch, on the stack's clock."""
-        self.random = random.Random(f"{name}/{seed}")
+        self.random = random.Random(f"{self.ids}/{seed}")
         """The only source of randomness: the same in every replay."""
         self.warming = False
         """Whether this is history: orders are refused."""
@@ -82,7 +86,7 @@ class Context:
         }
         """What this strategy trades, by `SYMBOL.VENUE`."""
         self._default = next(iter(self.instruments), "")
-        self._orders = StrategyOrders(name)
+        self._orders = StrategyOrders(name, self.ids)
         self._trades: dict[str, Trade] = {}
         self._books: dict[str, tuple[int, market.Book]] = {}
         """Each with its time (ns)."""
@@ -135,14 +139,14 @@ class Context:
 
     @property
     def account(self) -> Account:
-        """Our part of the account: every position that we ever had."""
-        folds = self._orders.positions
+        """Our part of the account: every position that we ever had in what we trade."""
+        folds = {name: fold for name, fold in self._orders.positions.items() if name in self.instruments}
         return Account(self.account_name, {name: Position(fold, self._mark(name)) for name, fold in folds.items()})
 
     @property
     def orders(self) -> list[Order]:
         """Our open orders, the oldest first."""
-        return list(self._orders.open.values())
+        return [order for order in self._orders.open.values() if order.instrument in self.instruments]
 
     def order(self, client_order_id: str) -> Order | None:
         """One of our orders, also if it is over (the last thousand are known)."""
@@ -231,7 +235,7 @@ class Context:
     def submit(self, request: Request) -> Order:
         """Submit what `request` has described. The order is PendingNew, or Rejected at once while we are halted."""
         number = self._next_number()
-        spec = self._spec(request, f"{self.name}-{number}")
+        spec = self._spec(request, f"{self.ids}-{number}")
         order = self._orders.add(spec)
         if self._refused([order]):
             return order
@@ -246,7 +250,7 @@ class Context:
         the first that executes cancels the other.
         """
         number = self._next_number()
-        specs = [self._spec(request, f"{self.name}-{number}.{n}") for n, request in enumerate(requests)]
+        specs = [self._spec(request, f"{self.ids}-{number}.{n}") for n, request in enumerate(requests)]
         orders = [self._orders.add(spec) for spec in specs]
         if not self._refused(orders):
             self._decisions.append(ev.OrderListDecided(strategy=self.name, number=number, kind=kind, specs=specs))

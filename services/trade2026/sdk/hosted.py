@@ -38,7 +38,8 @@ Status = Literal["new", "running", "failed", "stopped"]
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy as a manifest defines it. `parameters` is as written there.
 
-    `bars` are the intervals of `market.bars`: those are given to it, others are made here from the trades.
+    `bars` are the intervals of `market.bars`: those are given to it, others are made here from the trades. `shard` is its
+    number among the processes that share its symbols, of which `instruments` are this one's.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     seed: int = 0
     bars: list[str] = []
+    shard: int = 0
 
 
 class Saved(msgspec.Struct, kw_only=True):
@@ -100,7 +102,7 @@ class Hosted:
         """The method that is being called; empty between two calls. For whoever watches from another thread."""
         self.muted = False
         """Whether its methods are not called: what it decided then was decided by other code, and is told."""
-        self.ctx = Context(definition.name, definition.account, instruments, definition.seed)
+        self.ctx = Context(definition.name, definition.account, instruments, definition.seed, definition.shard)
         self.strategy = make()
         self._wants_books = make.on_book is not Strategy.on_book
         self._due: int | None = None
@@ -175,7 +177,7 @@ class Hosted:
     def answered(self, refused: ev.DecisionRefused) -> None:
         """The order service would not take a decision."""
         self.ctx.now = max(self.ctx.now, refused.ts)
-        prefix = f"{self.definition.name}-{refused.number}"
+        prefix = f"{self.ctx.ids}-{refused.number}"
         for name in list(self.ctx._orders.open):
             if name == prefix or name.startswith(f"{prefix}."):
                 order = self.ctx._orders.refuse(name, refused.code, refused.reason)
@@ -287,6 +289,9 @@ class Hosted:
 
     def _on_change(self, change: Change, ts: int) -> None:
         fill = change.fill
+        instrument = fill.instrument if fill is not None else change.order.instrument if change.order else ""
+        if instrument not in self.ctx.instruments:
+            return  # another process of this strategy trades it
         if change.order is not None:
             self._call(self.strategy.on_order, change.order)
         if fill is not None:

@@ -33,14 +33,17 @@ class OrdersState(msgspec.Struct):
 
 
 class StrategyOrders:
-    """Orders by client order id, positions by instrument.
+    """Orders by client order id, positions by instrument: of all processes of the strategy.
+
+    Args:
+        ids: How the ids begin that are given here; by default with the strategy's name.
 
     `number_min` is the least number that no order in the log has: a strategy whose own log was lost does not
     use an id twice.
     """
 
-    def __init__(self, strategy: str) -> None:
-        self.strategy = strategy
+    def __init__(self, strategy: str, ids: str = "") -> None:
+        self.strategy, self.ids = strategy, ids or strategy
         self.open: dict[str, Order] = {}
         self.closed: OrderedDict[str, Order] = OrderedDict()
         self.positions: dict[str, Position] = {}
@@ -229,4 +232,4 @@ class StrategyOrders:
         """Of the decision that made an order of ours; -1 of another order."""
         strategy, _, number = client_order_id.rpartition("-")
         number = number.partition(".")[0]
-        return int(number) if strategy == self.strategy and number.isascii() and number.isdigit() else -1
+        return int(number) if strategy == self.ids and number.isascii() and number.isdigit() else -1

@@ -12,6 +12,9 @@ EVENT_FORMATS = (1,)
 STACK_NAME_MAX = 38
 """Characters. A Helm release has 53, and its name is that of the stack with a dash and one of its services."""
 
+STRATEGY_SHARDS_MAX = 8
+"""Processes that may share the symbols of a strategy: each has a partition of its log."""
+
 _MIB = 1024 * 1024
 
 
@@ -22,6 +25,8 @@ class TopicFacts:
     name: str
     owner: str
     durable: bool
+    partitions: int = 1
+    """Whatever the manifest says; of one that is split by account, the manifest does."""
     by_account: bool = False
     """It has as many partitions as the manifest says, and an account's records are in the account's own."""
     segment_bytes_max: int = 256 * _MIB
@@ -115,7 +120,8 @@ TOPICS: tuple[TopicFacts, ...] = (
     TopicFacts("orders.events", "oms", durable=True, by_account=True),
     TopicFacts("venue.reports", "gateway", durable=True, by_account=True),
     TopicFacts("risk.events", "risk", durable=True),
-    TopicFacts("strategies.events", "strategies", durable=True),
+    TopicFacts("strategies.events", "strategies", durable=True, partitions=STRATEGY_SHARDS_MAX),
+    TopicFacts("strategies.shards", "strategies", durable=True, partitions=STRATEGY_SHARDS_MAX),
     TopicFacts("exeq.events", "exeq", durable=True, by_account=True),
     TopicFacts("audit", "every process", durable=True),
     TopicFacts("alt.records", "sink-alt", durable=True),
@@ -243,7 +249,7 @@ SERVICES: dict[str, ServiceFacts] = {
             8108,
             "Strategies",
             "strategies",
-            owns=("strategies.events",),
+            owns=("strategies.events", "strategies.shards"),
             follows=("orders.events", *_MARKET, "market.bars"),
             calls=("oms",),
             slo=Slo(0.99, 250),

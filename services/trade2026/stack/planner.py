@@ -102,6 +102,10 @@ def plan(
     for name, service in stack.spec.services.items():
         numbers = range(1, service.replicas.min)
         facts_ports |= {instance_name(name, n): SERVICES[name].port + n * _REPLICA_PORTS for n in numbers}
+    processes = max((strategy.spec.replicas for strategy in strategies), default=1)
+    for facts in chosen:
+        if facts.needs_strategies:
+            facts_ports |= {instance_name(facts.name, n): facts.port + n * _REPLICA_PORTS for n in range(1, processes)}
     ports = {name: port + port_offset for name, port in facts_ports.items()}
     if not 0 < min(ports.values()) <= max(ports.values()) <= _PORT_MAX:
         least, most = 1 - min(facts_ports.values()), _PORT_MAX - max(facts_ports.values())
@@ -114,7 +118,9 @@ def plan(
     releases = tuple(
         replica
         for name, hosted in _grouped(chosen, apart=stack.spec.placement == "spread")
-        for replica in _replicas(stack, _release(stack, strategies, name, hosted, shared, limits, tells=tells), ports)
+        for replica in _replicas(
+            stack, _release(stack, strategies, name, hosted, shared, limits, tells=tells), ports, processes
+        )
     )
     return Plan(
         stack=stack.metadata.name,
@@ -171,9 +177,15 @@ def _grouped(chosen: Sequence[ServiceFacts], *, apart: bool) -> list[tuple[str, 
     return [(group, hosted) for group, hosted in groups if hosted]
 
 
-def _replicas(stack: model.TradingStack, release: Release, ports: dict[str, int]) -> list[Release]:
-    """A release as often as its services are to run, each with ports and a name of its own."""
+def _replicas(stack: model.TradingStack, release: Release, ports: dict[str, int], processes: int) -> list[Release]:
+    """A release as often as its services are to run, each with ports and a name of its own.
+
+    Args:
+        processes: That strategies ask for.
+    """
     services = stack.spec.services
+    if any(SERVICES[name].needs_strategies for name in release.services):
+        return [release, *(_replica(release, number, ports) for number in range(1, processes))]
     count = max((services[name].replicas.min for name in release.services if name in services), default=1)
     return [release, *(_replica(release, number, ports) for number in range(1, count))]
 
@@ -196,7 +208,7 @@ def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
         "topics": [
             {
                 "name": topic.name,
-                "partitions": stack.spec.bus.partitions if topic.by_account else 1,
+                "partitions": stack.spec.bus.partitions if topic.by_account else topic.partitions,
                 "durable": topic.durable,
                 "segment_bytes_max": topic.segment_bytes_max,
                 "retention_bytes_max": topic.retention_bytes_max,
@@ -307,6 +319,7 @@ def _strategy(spec: model.Spec, strategy: Strategy) -> dict[str, Any]:
         "seed": strategy.spec.seed,
         "digest": source.digest,
         "shadow": strategy.spec.mode == "shadow",
+        "shards": strategy.spec.replicas,
     }
 
 

@@ -79,7 +79,7 @@ class TradingStackStatus(Status):
 class StrategyStatus(Status):
     """A strategy as it runs."""
 
-    replicas: int = Field(default=0, ge=0, description="Processes that run it: 1, or 0.")
+    replicas: int = Field(default=0, ge=0, description="Processes that run it.")
     selector: Text = Field(default="", description="Labels of its pods, for autoscalers.")
     stack: Text = Field(default="", description="TradingStack that it trades on.")
     stage: Text = Field(default="", description="What it does: Pending, Paper, Shadow, Paused or Halted.")

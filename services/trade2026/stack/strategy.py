@@ -4,11 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from trade2026.domain.shards import SHARDS
-from trade2026.stack.facts import API_VERSION
+from trade2026.stack.facts import API_VERSION, STRATEGY_SHARDS_MAX
 from trade2026.stack.limits import LimitSet
 from trade2026.stack.model import Metadata
-from trade2026.stack.operation import CLUSTER_ONLY
 from trade2026.stack.rules import Rule
 from trade2026.stack.strict import Model
 from trade2026.stack.written import Config, FilePath, Name, Text, fixed
@@ -57,8 +55,11 @@ class StrategySpec(Model):
         description="paper: it trades at the stack's venues; shadow: it is run and sends no order.",
     )
     paused: bool = Field(default=False, description="It does not run; in a cluster its orders are cancelled first.")
-    replicas: Annotated[int, CLUSTER_ONLY] = Field(
-        default=1, ge=1, le=SHARDS, description="So many processes share its symbols: kubectl scale strat NAME."
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=STRATEGY_SHARDS_MAX,
+        description="So many processes share its symbols: kubectl scale strat NAME.",
     )
     risk: LimitSet = Field(
         default_factory=LimitSet,

@@ -17,6 +17,7 @@ from trade2026.sdk.hosted import Definition, Hosted
 from trade2026.sdk.lint import check
 from trade2026.sdk.strategy import Strategy
 from trade2026.strategies.machine import Loaded, Parked
+from trade2026.strategies.shards import assignment
 
 SOURCE_BYTES_MAX = 1024 * 1024
 
@@ -37,29 +38,33 @@ class StrategySettings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown
     """Of the file, where the manifest names one: another content is another strategy."""
     shadow: bool = False
     """It is run, and none of its orders is sent."""
+    shards: int = 1
+    """So many processes share its instruments."""
 
 
 class NotLoadable(Exception):
     """Why a strategy can't run; the message says what to change."""
 
 
-def load(settings: StrategySettings, instruments: Sequence[Instrument]) -> Loaded:
-    """Return the strategy of these settings; what is wrong with it is in `trouble`, never raised."""
+def load(settings: StrategySettings, instruments: Sequence[Instrument], shard: int = 0) -> Loaded:
+    """Return the strategy of these settings, as one of its processes runs it; what is wrong with it is in `trouble`,
+    never raised."""
     definition = Definition(
         name=settings.name,
         account=settings.account,
-        instruments=settings.instruments,
+        instruments=assignment(settings.instruments, settings.shards)[shard],
         parameters=settings.parameters,
         seed=settings.seed,
         bars=settings.bars,
+        shard=shard,
     )
     try:
         make, source = find_class(settings.module, settings.file)
     except NotLoadable as error:
         return Loaded(definition, Parked, "", str(error))
     try:
-        code = hashlib.sha256(source + msgspec.json.encode(definition, order="sorted")).hexdigest()[:16]
-        named = [instrument for instrument in instruments if instrument.instrument_id in settings.instruments]
+        code = hashlib.sha256(source + _said(definition)).hexdigest()[:16]
+        named = [instrument for instrument in instruments if instrument.instrument_id in definition.instruments]
         Hosted(make, definition, named)
     except msgspec.ValidationError as error:
         return Loaded(definition, Parked, "", f"its parameters are wrong: {error}; {_parameters(make)}")
@@ -68,6 +73,14 @@ def load(settings: StrategySettings, instruments: Sequence[Instrument]) -> Loade
     except Exception as error:
         return Loaded(definition, Parked, "", f"it can't be made: {type(error).__name__}: {error}")
     return Loaded(definition, make, code)
+
+
+def _said(definition: Definition) -> bytes:
+    """What is part of a strategy's code: one that shares its symbols with nobody is what it was before it could."""
+    said = msgspec.to_builtins(definition)
+    if not definition.shard:
+        del said["shard"]
+    return msgspec.json.encode(said, order="sorted")
 
 
 def _parameters(make: type[Strategy[Any]]) -> str:

@@ -6,7 +6,7 @@ may be lost in a crash, because nobody has seen their effect. Replayed in the re
 strategies must decide the same; one that does not is failed, and its recorded decisions stand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -249,14 +249,26 @@ class StrategiesMachine:
         self._start(started)
         return [*before, started, *self._collect()]
 
-    def end(self, name: str, ts: int, reason: str) -> list[ev.AnyEvent]:
-        """Stop a strategy in order; one that is not defined any more has its orders cancelled."""
-        stopped = ev.StrategyStopped(strategy=name, reason=reason, ts=ts)
+    def end(self, name: str, ts: int, reason: str, leaves: Sequence[str] = ()) -> list[ev.AnyEvent]:
+        """Stop a strategy in order, and cancel its orders in the instruments that it leaves."""
+        stopped = ev.StrategyStopped(strategy=name, reason=reason, ts=ts, leaves=sorted(leaves))
         before = self.flush()
         self._stop(stopped)
-        if not self._is_wanted(name):
-            self.hosted[name].ctx.cancel_all()
         return [*before, stopped, *self._collect()]
+
+    def wanted(self, name: str) -> frozenset[str]:
+        """The instruments that a strategy is to trade here; none if it is not to run."""
+        return frozenset(self.loaded[name].definition.instruments) if self._is_wanted(name) else frozenset()
+
+    def is_open(self, name: str, instruments: Collection[str]) -> bool:
+        """Whether a strategy has an order in them that is not over, or something to send of which nothing is known."""
+        hosted = self.hosted.get(name)
+        if hosted is None:
+            return False
+        orders = hosted.ctx._orders
+        return any(order.instrument in instruments for order in orders.open.values()) or any(
+            instrument in instruments for decision in self.unconfirmed[name].values() for instrument in _of(decision)
+        )
 
     def refuse(self, refused: ev.DecisionRefused) -> list[ev.AnyEvent]:
         """The order service would not take a decision; return what must be recorded."""
@@ -387,7 +399,11 @@ class StrategiesMachine:
         hosted.start(event.ts)
 
     def _stop(self, event: ev.StrategyStopped) -> None:
-        self.hosted[event.strategy].stop(event.ts, event.reason)
+        hosted = self.hosted[event.strategy]
+        hosted.stop(event.ts, event.reason)
+        for order in list(hosted.ctx._orders.open.values()):
+            if order.instrument in event.leaves:
+                hosted.ctx.cancel(order)
 
     def _refuse(self, event: ev.DecisionRefused) -> None:
         self.unconfirmed[event.strategy].pop(event.number, None)
@@ -471,6 +487,13 @@ class StrategiesMachine:
                 hosted.muted = True
             if hosted.status == "failed":
                 self._failed.add(name)
+
+
+def _of(decision: Decision) -> list[str]:
+    """The instruments of orders that a decision makes."""
+    if isinstance(decision, ev.OrderDecided):
+        return [decision.spec.instrument]
+    return [spec.instrument for spec in decision.specs] if isinstance(decision, ev.OrderListDecided) else []
 
 
 def _told(event: ev.AnyEvent) -> str:

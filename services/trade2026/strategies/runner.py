@@ -24,6 +24,7 @@ from trade2026.kit.publisher import Publisher
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.sdk.saving import NotSaveable
 from trade2026.strategies.machine import CLOCK, ORDERS, Decision, Delivery, Replayed, StrategiesMachine
+from trade2026.strategies.shard_log import ShardLog
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ _HISTORY_BARS_MAX = 20_000
 """Records of `market.bars` that are looked through for a strategy that begins."""
 _TIMER_SECONDS = 0.02
 _FLUSH_SECONDS = 1.0
+_HANDOVER_SECONDS = 0.2
+"""Between two looks at symbols that another process is to let go."""
+_LEAVE_AGAIN_NS = 5 * 10**9
+"""An order that would not be cancelled is asked again."""
 _UNDER_WAY_MAX = 200
 _RETRY_SECONDS = 0.5
 _LINE_LEVEL = logging.INFO
@@ -55,6 +60,8 @@ class Runner:
         reacted: Told the nanoseconds from a trade or book at the venue to the answer to an order that it led to.
         catch_up_ns: Market data that is older than this when the runner begins is not delivered any more.
         partitions: Of the order log.
+        shard: Our partition of our own log, and of the claims on symbols.
+        shards: So many partitions those have.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class Runner:
         reacted: Callable[[int], None] = lambda ns: None,
         catch_up_ns: int = 10 * 10**9,
         partitions: int = 1,
+        shard: int = 0,
+        shards: int = 1,
     ) -> None:
         self.bus, self.clock, self.snapshots = bus, clock, snapshots
         self.machine = machine()
@@ -85,7 +94,13 @@ class Runner:
         """Every partition that is delivered."""
         self._led_by: dict[tuple[str, int], int] = {}
         """When what led to an order that is not answered yet happened at the venue, ns."""
-        self._log = Publisher(bus, TOPIC, tenant=tenant, clock=clock, owner=owner)
+        self._log = Publisher(bus, TOPIC, tenant=tenant, clock=clock, owner=owner, partition=shard)
+        self.shard = shard
+        self.claims = ShardLog(bus, shard, shards, tenant=tenant, clock=clock, owner=owner)
+        self.waiting: dict[str, str] = {}
+        """Why strategies that are to begin do not yet."""
+        self._leaving_at: dict[str, int] = {}
+        """When orders of a strategy were last asked to be cancelled because its symbols move, ns."""
         self._tasks: list[asyncio.Task[None]] = []
         self._under_way: asyncio.Future[int] | None = None
         self._uncommitted = 0
@@ -102,13 +117,14 @@ class Runner:
         """Claim the log, replay it, begin what has not begun, send again what was not answered, and go on."""
         self.detail = "claiming the log"
         await self._log.start()
+        await self.claims.start()
         await self._replay(self._log.next_seq)
         await self._place_cursors()
         await self._read_orders()
         for decision in self.machine.to_send():
             self._send(decision, self._origins.pop((decision.strategy, decision.number), NOWHERE))
         self._origins.clear()
-        await self._begin_and_end()
+        await self._settle()
         self.ready, self.detail = True, "ready"
         self._snapshot_at = self.clock.now()
         self._tasks = [
@@ -136,6 +152,7 @@ class Runner:
             except BusError as error:
                 log.error("the end of the strategies could not be recorded: %s", error)
         self.ready, self.detail = False, "stopped"
+        await self.claims.stop()
         await self._log.stop()
 
     async def _cancel_tasks(self) -> None:
@@ -176,19 +193,19 @@ class Runner:
 
     async def _replay(self, end: int) -> None:
         snapshot = self.snapshots.load(next_seq_max=end)
-        at = max(await self.bus.start(TOPIC, 0), 0)
+        at = max(await self.bus.start(TOPIC, self.shard), 0)
         if snapshot is not None:
             self.machine.restore(snapshot.state)
             at = snapshot.header.next_seq
         while at < end:
-            for record in await self.bus.read(TOPIC, 0, at, _REPLAY_BATCH):
+            for record in await self.bus.read(TOPIC, self.shard, at, _REPLAY_BATCH):
                 envelope = decode(record.body)
                 event, found = envelope.data, None
                 if isinstance(event, ev.Delivered | ev.StrategyWarmed):
                     found = await self._read_again(event.runs, event.digest)
                 self.machine.replay(event, found)
                 if isinstance(event, ev.Decision):
-                    self._origins[event.strategy, event.number] = _origin(envelope)
+                    self._origins[event.strategy, event.number] = self._origin(envelope)
                 at = record.seq + 1
             self.detail = f"replayed {at} of {end} events"
             await asyncio.sleep(0)
@@ -257,15 +274,50 @@ class Runner:
                 self._deliver(await self.bus.read(topic, partition, at, _REPLAY_BATCH))
                 await self._wait_for_commits()
 
-    async def _begin_and_end(self) -> None:
+    async def _settle(self) -> None:
+        """End what is not defined any more, let go of symbols that move, and begin what may."""
         for name in self.machine.to_end:
-            self._record(self.machine.end(name, self.clock.now(), "it is not defined any more"))
+            leaves = self.machine.hosted[name].definition.instruments
+            self._record(self.machine.end(name, self.clock.now(), "it is not defined any more", leaves))
+        for name, claimed in list(self.claims.mine.held.items()):
+            if leaves := claimed - self.machine.wanted(name):
+                await self._leave(name, leaves)
         for name in self.machine.to_begin:
+            if not await self._may_begin(name):
+                continue
             trades = await self._trades_before(self.machine.warm_up(name))
             since = _ts_init(trades[0]) if trades else self.clock.now()
             history = await self._bars_before(since, self.machine.warm_up_bars(name)) + trades
             log.info("strategy %s begins", name)
             self._record(self.machine.begin(name, self.clock.now(), history))
+
+    async def _leave(self, name: str, instruments: frozenset[str]) -> None:
+        """Its orders in these are cancelled; when the last is over, others may trade them."""
+        if not self.machine.is_open(name, instruments):
+            await self.claims.release(name, instruments)
+            self._leaving_at.pop(name, None)
+            return
+        now = self.clock.now()
+        if now - self._leaving_at.get(name, -_LEAVE_AGAIN_NS) >= _LEAVE_AGAIN_NS:
+            self._leaving_at[name] = now
+            self._record(self.machine.end(name, now, "symbols of it move to another process", sorted(instruments)))
+
+    async def _may_begin(self, name: str) -> bool:
+        """Whether its symbols are ours: claimed here, and nowhere else."""
+        wanted = self.machine.wanted(name)
+        if self.claims.mine.of(name) - wanted:
+            self.waiting[name] = "its orders in symbols that move are being cancelled"
+            return False
+        found = await self.claims.claim(name, wanted)
+        if not found:
+            self.waiting.pop(name, None)
+            return True
+        theirs = frozenset[str]().union(*found.values())
+        self.waiting[name] = f"process {min(found)} still trades {', '.join(sorted(theirs))} of it"
+        # Who has orders in a symbol keeps it; of two that have none the claims must not wait for each other.
+        if free := {each for each in theirs if not self.machine.is_open(name, {each})}:
+            await self.claims.release(name, free)
+        return False
 
     async def _trades_before(self, count: int) -> list[Delivery]:
         """The last trades, the oldest first."""
@@ -325,12 +377,18 @@ class Runner:
     async def _keep(self) -> None:
         """Record what led to nothing, begin what was released, keep a snapshot from time to time."""
         while True:
-            await asyncio.sleep(_FLUSH_SECONDS)
+            # Those that want the same symbol ask at different times, so that one of them finds it free.
+            await asyncio.sleep(_HANDOVER_SECONDS * (1 + self.shard / 4) if self.waiting else _FLUSH_SECONDS)
             self._record(self.machine.flush())
-            if self.machine.to_begin:
-                await self._begin_and_end()
+            if self.machine.to_begin or self.machine.to_end or self.is_leaving:
+                await self._settle()
             if self.clock.now() - self._snapshot_at >= SNAPSHOT_NS:
                 await self._snapshot()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether symbols are claimed here that are not to be traded here any more."""
+        return any(claimed - self.machine.wanted(name) for name, claimed in self.claims.mine.held.items())
 
     def refuse(self, decision: Decision, code: str, reason: str) -> None:
         """The order service has taken a decision (no code), or would not."""
@@ -379,10 +437,13 @@ class Runner:
             event = envelope.data
             if isinstance(event, ev.Decision):
                 self.decisions += 1
-                self._send(event, _origin(envelope))
+                self._send(event, self._origin(envelope))
             elif isinstance(event, ev.StrategyFailed):
                 log.error("strategy %s has failed: %s", event.strategy, event.reason)
                 self._failed(event.strategy, event.reason)
+
+    def _origin(self, envelope: Envelope) -> Origin:
+        return Origin(envelope.traceparent, f"{TOPIC}/{self.shard}/{envelope.seq}")
 
     async def _wait_for_commits(self) -> None:
         if self._uncommitted > _UNDER_WAY_MAX and self._under_way is not None:
@@ -406,10 +467,6 @@ class Runner:
             await asyncio.to_thread(self.snapshots.write, state, next_seq, __version__)
         except OSError as error:
             log.warning("no snapshot of the strategies: %s", error)
-
-
-def _origin(envelope: Envelope) -> Origin:
-    return Origin(envelope.traceparent, f"{TOPIC}/0/{envelope.seq}")
 
 
 def _delivery(record: Record) -> Delivery:

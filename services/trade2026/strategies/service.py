@@ -7,13 +7,15 @@ shares this process with orders.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from trade2026.domain import events as ev
 from trade2026.domain.instruments import Instruments
+from trade2026.domain.replicas import instance_name, replica_of
 from trade2026.domain.shards import partition_name
 from trade2026.kit.calls import post
 from trade2026.kit.http import App
@@ -26,10 +28,11 @@ from trade2026.kit.snapshots import SnapshotStore
 from trade2026.sdk.hosted import Hosted
 from trade2026.strategies import api
 from trade2026.strategies.drawdown import HighestProfits
+from trade2026.strategies.heirs import Heirs
 from trade2026.strategies.loading import StrategySettings, load
-from trade2026.strategies.machine import Decision, Parked, StrategiesMachine
+from trade2026.strategies.machine import Decision, Loaded, Parked, StrategiesMachine
 from trade2026.strategies.order_entry import Answered, OrderEntry
-from trade2026.strategies.runner import Runner
+from trade2026.strategies.runner import TOPIC, Runner
 from trade2026.strategies.watchdog import HungStrategies, Watchdog
 
 log = logging.getLogger(__name__)
@@ -64,10 +67,18 @@ class StrategiesService(Service):
         settings = self.settings
         self.config = msgspec.convert(settings.config.get(self.name, {}), StrategiesConfig, strict=False)
         self.instruments = Instruments(settings.instruments).by_id
-        self.loaded = {one.name: load(one, settings.instruments) for one in self.config.strategies}
+        self.number = replica_of(settings.release)
+        """Of this process, among those that share the symbols of strategies."""
+        self.processes = max((one.shards for one in self.config.strategies), default=1)
+        self.loaded = {
+            one.name: load(one, settings.instruments, self.number)
+            for one in self.config.strategies
+            if self.number < one.shards
+        }
+        self.shards = {one.name: one.shards for one in self.config.strategies}
         self.shadows = frozenset(one.name for one in self.config.strategies if one.shadow)
         """Those that run and send nothing."""
-        self.hung = HungStrategies(settings.state / "strategies" / "hung.json")
+        self.hung = HungStrategies(settings.state / "strategies" / f"{instance_name('hung', self.number)}.json")
         for name, hung in self.hung.read().items():
             one = self.loaded.get(name)
             if one is not None and one.code == hung.code and not one.trouble:
@@ -82,19 +93,9 @@ class StrategiesService(Service):
             "From a trade at the venue to the answer to the order that it led to",
             service=self.name,
         )
-        self.runner = Runner(
-            context.bus,
-            context.clock,
-            lambda: StrategiesMachine(self.loaded, self.instruments),
-            tenant=settings.stack,
-            owner=f"{settings.release}-{context.instance}",
-            snapshots=SnapshotStore(snapshot_directory(settings.state, self.name), self.name),
-            send=self._send,
-            failed=self._kill,
-            reacted=self.reaction.observe_ns,
-            catch_up_ns=int(self.config.catch_up_seconds * 1e9),
-            partitions=settings.partitions("orders.events"),
-        )
+        self.runner = self._runner(self.number, self.loaded, self._send)
+        orphans = range(self.processes + self.number, settings.partitions(TOPIC), self.processes)
+        self.heirs = Heirs(context.bus, orphans if self.number < self.processes else (), partial(_Heir, self))
         self.watchdog = Watchdog(
             lambda: tuple(self.machine.hosted.values()), self.config.callback_seconds_max, self._end_process
         )
@@ -114,11 +115,13 @@ class StrategiesService(Service):
         self.watchdog.start()
         self.entry.start()
         await self.runner.start()
+        self.heirs.start()
         self._looking = asyncio.create_task(self._look_at_profits(), name="highest profits")
 
     async def stop(self) -> None:
         if self._looking is not None:
             self._looking.cancel()
+        await self.heirs.stop()
         await self.runner.stop()
         await self.entry.stop(_DRAIN_SECONDS_MAX)
         self.watchdog.stop()
@@ -168,6 +171,8 @@ class StrategiesService(Service):
         hosted, one = self.machine.hosted[name], self.loaded.get(name)
         if one is not None and one.trouble:
             return "failed", one.trouble
+        if waits := self.runner.waiting.get(name):
+            return "starting", waits
         if hosted.status == "running" and hosted.halted:
             return "halted", hosted.halted
         if one is None and hosted.status == "stopped":
@@ -187,6 +192,29 @@ class StrategiesService(Service):
     def hosted(self, name: str) -> Hosted | None:
         """A strategy by name."""
         return self.machine.hosted.get(name)
+
+    def _runner(self, number: int, loaded: Mapping[str, Loaded], send: Callable[[Decision, Origin], None]) -> Runner:
+        settings, context = self.settings, self.context
+        return Runner(
+            context.bus,
+            context.clock,
+            lambda: StrategiesMachine(loaded, self.instruments),
+            tenant=settings.stack,
+            owner=f"{settings.release}-{context.instance}",
+            snapshots=SnapshotStore(snapshot_directory(settings.state, self.name, number), self.name),
+            send=send,
+            failed=self._kill,
+            reacted=self.reaction.observe_ns,
+            catch_up_ns=int(self.config.catch_up_seconds * 1e9),
+            partitions=settings.partitions("orders.events"),
+            shard=number,
+            shards=settings.partitions(TOPIC),
+        )
+
+    def others(self) -> list[str]:
+        """Where the other processes are asked that share symbols with this one."""
+        numbers = (number for number in range(self.processes) if number != self.number)
+        return [self.settings.replica_url(self.name, number) for number in numbers]
 
     def _order_id(self, strategy: str, client_order_id: str) -> str:
         hosted = self.machine.hosted.get(strategy)
@@ -227,3 +255,32 @@ class StrategiesService(Service):
             said = answer.detail or answer.body.decode("utf-8", "replace")[:200]
             log.error("strategy %s has failed and could not be killed yet: %s", strategy, said)
             await asyncio.sleep(_KILL_RETRY_SECONDS)
+
+
+class _Heir:
+    """See `Heir`: a runner without strategies, with a way to the order service of its own."""
+
+    def __init__(self, service: StrategiesService, partition: int) -> None:
+        where = service.settings.addresses("oms")
+        self.entry = OrderEntry(where, service.key, self._order_id, self._answered)
+        self.runner = service._runner(partition, {}, self.entry.send)
+
+    @property
+    def is_done(self) -> bool:
+        return self.runner.fenced or (self.runner.ready and not self.runner.claims.mine.held)
+
+    async def start(self) -> None:
+        self.entry.start()
+        await self.runner.start()
+
+    async def stop(self) -> None:
+        await self.runner.stop()
+        await self.entry.stop(_DRAIN_SECONDS_MAX)
+
+    def _order_id(self, strategy: str, client_order_id: str) -> str:
+        hosted = self.runner.machine.hosted.get(strategy)
+        order = hosted.ctx.order(client_order_id) if hosted is not None else None
+        return order.order_id if order is not None else ""
+
+    def _answered(self, answer: Answered) -> None:
+        self.runner.refuse(answer.decision, answer.code, answer.reason)

@@ -10,6 +10,7 @@ from trade2026.sdk import ATR, EMA, RSI, SMA, StdDev, ZScore
 from trade2026.sdk.examples.market_making import MarketMaking
 from trade2026.sdk.examples.mean_reversion import MeanReversion
 from trade2026.sdk.examples.momentum import Momentum
+from trade2026.sdk.examples.quoting import Quoting
 from trade2026.sdk.testing import SECOND, Desk
 
 
@@ -84,3 +85,13 @@ def test_indicators_say_nothing_before_they_have_seen_enough() -> None:
     assert deviation.value == pytest.approx(0.8165, abs=1e-4)
     assert rsi.update(4) == 100.0
     assert ATR(2).value is None
+
+
+def test_quoting_has_a_bid_and_an_ask_that_follow_the_price() -> None:
+    desk = Desk(Quoting, every="1s")
+    desk.trade(50_000)
+    desk.wait(SECOND)
+    assert sorted((order.side, order.price) for order in desk.orders) == [("BUY", 49_950), ("SELL", 50_050)]
+    desk.trade(50_020)
+    desk.wait(2 * SECOND)
+    assert [order.price for order in desk.orders if order.is_open and order.side == "BUY"] != [49_950]

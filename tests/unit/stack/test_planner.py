@@ -8,7 +8,7 @@ import pytest
 
 from trade2026.controls.limits import LimitBook, Rate
 from trade2026.kit.settings import ProcessSettings
-from trade2026.stack.facts import GROUPS, SERVICES, TOPICS, ports_of
+from trade2026.stack.facts import GROUPS, SERVICES, STRATEGY_SHARDS_MAX, TOPICS, ports_of
 from trade2026.stack.manifest import load, loads
 from trade2026.stack.model import TradingStack
 from trade2026.stack.planner import PlanError, changes, plan
@@ -99,7 +99,9 @@ def test_only_what_is_split_by_account_has_the_partitions_of_the_manifest() -> N
     settings = settings_of(loads(REPLICAS), "oms")
     parts = {topic.name for topic in settings.topics if topic.partitions == 4}
     assert parts == {"orders.events", "venue.reports", "exeq.events", "positions", "pnl"}
-    assert {topic.partitions for topic in settings.topics} == {1, 4}
+    fixed = {topic.name for topic in settings.topics if topic.partitions == STRATEGY_SHARDS_MAX}
+    assert fixed == {"strategies.events", "strategies.shards"}
+    assert {topic.partitions for topic in settings.topics} == {1, 4, STRATEGY_SHARDS_MAX}
 
 
 def test_an_optional_service_runs_where_the_manifest_names_it_or_somebody_asks_for_it(stack: TradingStack) -> None:

@@ -20,6 +20,7 @@ from trade2026.sdk.hosted import Definition
 from trade2026.sdk.testing import BTCUSDT, EPOCH, SECOND
 from trade2026.strategies import runner
 from trade2026.strategies.machine import Loaded, StrategiesMachine
+from trade2026.strategies.shard_log import SHARDS
 
 NAME = "BTCUSDT.SIM"
 
@@ -36,7 +37,7 @@ class Market:
 
     def __init__(self, state: Path, partitions: int) -> None:
         self.state, self.partitions = state, partitions
-        names = (*runner.MARKET, runner.TOPIC)
+        names = (*runner.MARKET, runner.TOPIC, SHARDS)
         topics = [TopicConfig(name=name, durable=False) for name in names]
         self.bus = MemoryBus([TopicConfig(name=runner.ORDERS, partitions=partitions), *topics])
         self.clock = ManualClock(EPOCH)

@@ -83,7 +83,7 @@ class World:
 
     def begin(self) -> None:
         for name in self.machine.to_end:
-            self.log += self.machine.end(name, self.now, "gone")
+            self.log += self.machine.end(name, self.now, "gone", self.machine.hosted[name].definition.instruments)
         for name in self.machine.to_begin:
             self.log += self.machine.begin(name, self.now, [])
 

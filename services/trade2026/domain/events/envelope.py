@@ -10,7 +10,7 @@ from trade2026.domain.events.execution import ExecutionEvent
 from trade2026.domain.events.orders import OrderEvent
 from trade2026.domain.events.positions import PnlRealized, PositionChanged
 from trade2026.domain.events.risk import RiskEvent
-from trade2026.domain.events.strategies import StrategyEvent
+from trade2026.domain.events.strategies import ShardEvent, StrategyEvent
 from trade2026.domain.events.venue import ReportEvent
 from trade2026.domain.market import Bar, Book, Trade, VenueMessage
 
@@ -21,6 +21,7 @@ AnyEvent = (
     | PositionChanged
     | PnlRealized
     | StrategyEvent
+    | ShardEvent
     | ExecutionEvent
     | AuditEvent
     | AlternativeEvent

@@ -45,11 +45,12 @@ class StrategyStarted(Event, frozen=True, kw_only=True):
 
 
 class StrategyStopped(Event, frozen=True, kw_only=True):
-    """A strategy has ended in order."""
+    """A strategy has ended in order; its orders in the instruments that it leaves are to be cancelled."""
 
     strategy: str
     reason: str
     ts: int
+    leaves: list[str] = []
 
 
 class StrategyFailed(Event, frozen=True, kw_only=True):
@@ -105,8 +106,23 @@ class DecisionRefused(Event, frozen=True, kw_only=True):
     ts: int
 
 
+class SymbolsClaimed(Event, frozen=True, kw_only=True):
+    """In `strategies.shards`: one process of a strategy wants to trade these, and does when no other claims them."""
+
+    strategy: str
+    instruments: list[str]
+
+
+class SymbolsReleased(Event, frozen=True, kw_only=True):
+    """It trades these no more: nothing of the strategy is open in them."""
+
+    strategy: str
+    instruments: list[str]
+
+
 Decision = OrderDecided | OrderListDecided | CancelDecided | AmendDecided
 
+ShardEvent = SymbolsClaimed | SymbolsReleased
 StrategyEvent = (
     Delivered | StrategyWarmed | StrategyStarted | StrategyStopped | StrategyFailed | DecisionRefused | Decision
 )

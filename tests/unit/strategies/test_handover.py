@@ -1,0 +1,274 @@
+"""Symbols pass from process to process: none is traded by two, none for long by nobody, and no order stays behind."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.waiting import until
+
+from trade2026.domain import events as ev
+from trade2026.domain.instruments import Instruments
+from trade2026.domain.market import Trade
+from trade2026.domain.numbers import SCALE
+from trade2026.kit.bus.memory import MemoryBus
+from trade2026.kit.bus.port import TopicConfig
+from trade2026.kit.clock import ManualClock
+from trade2026.kit.publisher import Publisher
+from trade2026.kit.snapshots import SnapshotStore
+from trade2026.sdk import Parameters, Strategy
+from trade2026.sdk.testing import BTCUSDT, EPOCH, SECOND
+from trade2026.strategies import runner
+from trade2026.strategies.loading import StrategySettings, load
+from trade2026.strategies.machine import Loaded, StrategiesMachine
+from trade2026.strategies.shard_log import SHARDS, is_claimed
+
+SYMBOLS = [msgspec.structs.replace(BTCUSDT, symbol=f"{name}USDT", base=name) for name in "ABCDEF"]
+NAMES = [symbol.instrument_id for symbol in SYMBOLS]
+PROCESSES = 4
+
+
+class Buyer(Strategy[Parameters]):
+    """Buys what is traded."""
+
+    def on_trade(self, trade: Any) -> None:
+        self.ctx.buy(1, 100, trade.instrument)
+
+
+class Desk:
+    """A bus, processes of one strategy, and an order service that takes each order once.
+
+    Attributes:
+        open: Client order id and instrument of every order that works.
+        traded: By instrument, the processes that have sent orders of it, one after the other.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        topics = [TopicConfig(name=name, durable=False) for name in (*runner.MARKET, runner.ORDERS)]
+        topics += [TopicConfig(name=name, partitions=PROCESSES) for name in (runner.TOPIC, SHARDS)]
+        self.bus, self.clock = MemoryBus(topics), ManualClock(EPOCH)
+        self.running: dict[int, runner.Runner] = {}
+        self.open: dict[str, str] = {}
+        self.traded: dict[str, list[int]] = {}
+        self.ids: set[str] = set()
+        self.answers = True
+        self._late: list[tuple[int, Any]] = []
+        self._number = 0
+
+    async def begin(self) -> None:
+        self.orders, self.ticks = (
+            Publisher(self.bus, topic, tenant="t", clock=self.clock, owner="test")
+            for topic in (runner.ORDERS, runner.TICKS)
+        )
+        await self.orders.start()
+        await self.ticks.start()
+
+    def loaded(self, number: int, shards: int) -> dict[str, Loaded]:
+        settings = StrategySettings(
+            name="buyer", account="main", instruments=NAMES, module=f"{__name__}:Buyer", shards=shards
+        )
+        return {"buyer": load(settings, SYMBOLS, number)} if number < shards else {}
+
+    def of(self, number: int, shards: int) -> list[str]:
+        """The instruments of a process, as one of so many."""
+        return sorted(self.loaded(number, shards)["buyer"].definition.instruments)
+
+    async def start(self, number: int, shards: int) -> runner.Runner:
+        """Begin a process, as one of so many."""
+        loaded = self.loaded(number, shards)
+        assert not any(one.trouble for one in loaded.values())
+        made = self.running[number] = runner.Runner(
+            self.bus,
+            self.clock,
+            lambda: StrategiesMachine(loaded, Instruments(SYMBOLS).by_id),
+            tenant="test",
+            owner="test",
+            snapshots=SnapshotStore(self.state / str(number), "strategies"),
+            send=lambda decision, origin: self._send(number, decision),
+            failed=lambda name, reason: None,
+            shard=number,
+            shards=PROCESSES,
+        )
+        await made.start()
+        return made
+
+    async def stop(self, number: int) -> None:
+        await self.running.pop(number).stop()
+
+    async def kill(self, number: int) -> None:
+        """As `kill -9` does: nothing is written any more."""
+        await self.running.pop(number)._cancel_tasks()  # pyright: ignore[reportPrivateUsage]
+
+    def _send(self, number: int, decision: Any) -> None:
+        self._late.append((number, decision))
+        if self.answers:
+            self.answer()
+
+    def answer(self) -> None:
+        """The order service takes what was sent to it."""
+        sent, self._late = self._late, []
+        for number, decision in sent:
+            if isinstance(decision, ev.OrderDecided):
+                self._accept(number, decision.spec)
+            elif isinstance(decision, ev.CancelDecided) and decision.client_order_id in self.open:
+                self.open.pop(decision.client_order_id)
+                self._say(ev.OrderCanceled(order_id=f"o-{decision.client_order_id}", reason="asked"))
+
+    def _accept(self, number: int, spec: Any) -> None:
+        if spec.client_order_id in self.ids:
+            return  # the same order again: the first answer
+        self.ids.add(spec.client_order_id)
+        others = [each for each, name in self.open.items() if name == spec.instrument]
+        prefix = spec.client_order_id.rpartition("-")[0]
+        assert all(each.rpartition("-")[0] == prefix for each in others), f"{spec.instrument} is traded twice: {others}"
+        self.open[spec.client_order_id] = spec.instrument
+        holders = self.traded.setdefault(spec.instrument, [])
+        if holders[-1:] != [number]:
+            holders.append(number)
+        order_id = f"o-{spec.client_order_id}"
+        self._say(ev.OrderAccepted(order_id=order_id, spec=spec, reserved_price=100 * SCALE))
+
+    def _say(self, event: Any) -> None:
+        self.orders.append([self.orders.stamp(event)])
+
+    async def trade_all(self) -> None:
+        """Every symbol trades once."""
+        for name in NAMES:
+            self._number += 1
+            self.clock.ns += SECOND
+            await self.ticks.publish(Trade(name, f"t{self._number}", 100 * SCALE, SCALE, venue_seq=self._number))
+        await asyncio.sleep(0)
+
+    async def until_all_trade(self, shards: int) -> None:
+        """Each symbol is traded by the process that is to."""
+        of = {name: number for number in range(shards) for name in self.of(number, shards)}
+
+        def begun() -> bool:
+            return all(
+                number in self.running
+                and self.running[number].machine.hosted["buyer"].status == "running"
+                and not self.running[number].waiting
+                for number in range(shards)
+            )
+
+        await until(begun, "all of them trade")
+        before = set(self.open)
+        await self.trade_all()
+        await until(
+            lambda: {name for each, name in self.open.items() if each not in before} == {*NAMES},
+            "each symbol is traded",
+        )
+        assert {name: holders[-1] for name, holders in self.traded.items()} == of
+
+    async def end(self) -> None:
+        for number in list(self.running):
+            await self.stop(number)
+
+
+async def test_from_one_to_three_processes_and_back_no_symbol_is_traded_twice_or_by_nobody(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.begin()
+    await desk.start(0, 1)
+    await desk.until_all_trade(1)
+    first = dict(desk.open)
+    # New processes come up while the old one still trades everything, as in a cluster.
+    await desk.start(2, 3)
+    await desk.start(1, 3)
+    await desk.trade_all()
+    await until(lambda: len(desk.ids) == 2 * len(NAMES), "the old process trades until it lets go")
+    assert desk.running[1].waiting == {"buyer": f"process 0 still trades {', '.join(desk.of(1, 3))} of it"}
+    await desk.stop(0)
+    await desk.start(0, 3)
+    await desk.until_all_trade(3)
+    moved = {each for each, name in first.items() if desk.traded[name][-1] != 0}
+    assert moved and not moved & desk.open.keys(), "orders of symbols that move are cancelled before they move"
+    # Two go, whoever comes last; the one that stays ends what they have left.
+    await desk.stop(0)
+    await desk.start(0, 1)
+    await desk.trade_all()
+    await desk.kill(1)
+    await desk.stop(2)
+    for number in (1, 2):
+        await desk.start(number, 1)  # an heir has nothing to run
+    await desk.until_all_trade(1)
+    assert not [each for each in desk.open if each.startswith("buyer.")]
+    assert not any([await is_claimed(desk.bus, number) for number in range(1, PROCESSES)])
+    await desk.end()
+
+
+async def test_a_process_that_is_killed_goes_on_with_its_own_symbols_and_nobody_else_takes_them(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.begin()
+    for number in range(3):
+        await desk.start(number, 3)
+    await desk.until_all_trade(3)
+    await desk.kill(1)
+    before = len(desk.ids)
+    await desk.trade_all()
+    await until(lambda: len(desk.ids) == before + 4, "the others go on")
+    await desk.start(1, 3)
+    await desk.until_all_trade(3)
+    assert {name: len(holders) for name, holders in desk.traded.items()} == dict.fromkeys(NAMES, 1)
+    await desk.end()
+
+
+async def test_a_halt_reaches_every_process_with_one_event(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.begin()
+    for number in range(3):
+        await desk.start(number, 3)
+    await desk.until_all_trade(3)
+    count = len(desk.ids)
+    desk._say(ev.Killed(scope="strategy:buyer", reason="loss", by="limits", halt=True, cause="limit"))  # pyright: ignore
+    halted = desk.orders.next_seq
+    await until(
+        lambda: all(each.machine.cursors[runner.ORDERS] >= halted - 1 for each in desk.running.values()), "it is read"
+    )
+    await until(lambda: all(each.machine.hosted["buyer"].halted for each in desk.running.values()), "all are halted")
+    await desk.trade_all()
+    await asyncio.sleep(0.05)
+    assert len(desk.ids) == count
+    await desk.end()
+
+
+async def test_two_that_want_the_same_symbols_at_once_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.begin()
+    # One of the old arrangement comes back beside the new one.
+    await asyncio.gather(desk.start(0, 1), desk.start(1, 3), desk.start(2, 3))
+    await until(
+        lambda: any(
+            not each.waiting and each.machine.hosted["buyer"].status == "running" for each in desk.running.values()
+        ),
+        "one of them trades",
+    )
+    await desk.trade_all()
+    await asyncio.sleep(0.05)
+    assert len(desk.ids) == len({*desk.ids})
+    await desk.end()
+
+
+async def test_an_order_that_was_under_way_when_its_process_ended_is_found_and_cancelled(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.begin()
+    await desk.start(0, 2)
+    await desk.start(1, 2)
+    await desk.until_all_trade(2)
+    desk.answers = False
+    await desk.trade_all()
+    await until(lambda: len(desk._late) == len(NAMES), "all are decided, none has arrived")  # pyright: ignore
+    await desk.kill(1)
+    late = [each for each in desk._late if each[0] == 1]  # pyright: ignore
+    desk._late = [each for each in desk._late if each[0] == 0]  # pyright: ignore
+    desk.answers = True
+    desk.answer()
+    await desk.stop(0)
+    await desk.start(1, 1)
+    await desk.start(0, 1)
+    await until(lambda: not desk.running[0].waiting, "its symbols are let go")
+    desk._late = late  # what was still in the network arrives at last
+    desk.answer()
+    await desk.until_all_trade(1)
+    assert not [each for each in desk.open if each.startswith("buyer.")]
+    await desk.end()
