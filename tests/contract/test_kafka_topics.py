@@ -1,5 +1,6 @@
 """Topics as they should be kept: what is gone is not begun anew, what would lose records is refused, drift is told."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from uuid import uuid4
 
@@ -105,6 +106,34 @@ async def test_an_owner_whose_topic_is_deleted_under_it_acknowledges_nothing_and
     person.make(ORDERS, SAFE)
     with pytest.raises(BusCorrupt, match="was here before, and is gone"):
         await bus.claim(ORDERS, 0, "owner")
+
+
+async def test_a_topic_that_grows_gets_the_partitions_that_it_lacks_and_keeps_its_records(
+    kafka: Component, prefix: str
+) -> None:
+    settings = KafkaSettings(bootstrap_servers=kafka.address, prefix=prefix)
+    grown = [TopicConfig(name=ORDERS, partitions=3, grows=True)]
+    before, after, beside = (KafkaBus(settings, topics) for topics in ([TopicConfig(name=ORDERS)], grown, grown))
+    try:
+        await write(before)
+        assert await asyncio.gather(after.end(ORDERS, 2), beside.end(ORDERS, 2)) == [0, 0], "two processes start at once"
+        await (await after.claim(ORDERS, 2, "third")).append([b"z"])
+        assert [await beside.end(ORDERS, partition) for partition in range(3)] == [1, 0, 1]
+    finally:
+        await asyncio.gather(before.close(), after.close(), beside.close())
+
+
+async def test_a_topic_that_grows_may_have_more_partitions_and_another_not_one(kafka: Component, prefix: str) -> None:
+    settings = KafkaSettings(bootstrap_servers=kafka.address, prefix=prefix)
+    three = [TopicConfig(name=name, partitions=3, grows=True) for name in (ORDERS, TICKS)]
+    newer, older = KafkaBus(settings, three), KafkaBus(settings, [TopicConfig(name=ORDERS, partitions=2, grows=True)])
+    fixed = KafkaBus(settings, [TopicConfig(name=TICKS)])
+    try:
+        assert await newer.end(ORDERS, 0) == await older.end(ORDERS, 0) == 0
+        with pytest.raises(BusRefused, match=rf"{prefix}.market.ticks has 3 partitions, not 1"):
+            await fixed.end(TICKS, 0)
+    finally:
+        await asyncio.gather(newer.close(), older.close(), fixed.close())
 
 
 async def test_market_data_that_a_person_deleted_begins_anew(open_bus: Open, person: Person) -> None:

@@ -209,6 +209,7 @@ def _shared(stack: model.TradingStack, ports: dict[str, int]) -> dict[str, Any]:
             {
                 "name": topic.name,
                 "partitions": stack.spec.bus.partitions if topic.by_account else topic.partitions,
+                "grows": topic.partitions > 1,
                 "durable": topic.durable,
                 "segment_bytes_max": topic.segment_bytes_max,
                 "retention_bytes_max": topic.retention_bytes_max,

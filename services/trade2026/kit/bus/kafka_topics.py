@@ -11,7 +11,7 @@ from typing import Any, cast
 from aiokafka import errors
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
+from aiokafka.protocol.admin import CreatePartitionsRequest, CreateTopicsRequest, DescribeConfigsRequest
 from aiokafka.structs import TopicPartition
 
 from trade2026.kit.bus.kafka_settings import KafkaSettings
@@ -48,7 +48,7 @@ def planned(settings: KafkaSettings, topic: TopicConfig) -> dict[str, str]:
 async def make(
     client: AIOKafkaClient, settings: KafkaSettings, topics: Iterable[TopicConfig], known: Collection[str]
 ) -> None:
-    """Make those that are missing, and wait until each partition has a leader.
+    """Make those that are missing, and partitions of those that grow, and wait until each partition has a leader.
 
     Args:
         topics: Under their names there.
@@ -70,12 +70,33 @@ async def make(
         for name, code, *_ in response.topic_errors:
             _require_made(client, settings, name, errors.for_code(code))
     await client.set_topics({topic.name for topic in topics} | client._topics)
+    await _grow(client, topics)
     deadline = asyncio.get_running_loop().time() + _SETTLE_SECONDS_MAX
     while without := [topic.name for topic in topics if not _has_leaders(client, topic)]:
         if asyncio.get_running_loop().time() > deadline:
             raise BusError(f"{', '.join(without)}: no leader: a broker is missing")
         await client.force_metadata_update()
         await asyncio.sleep(_RETRY_SECONDS)
+
+
+async def _grow(client: AIOKafkaClient, topics: Iterable[TopicConfig]) -> None:
+    """Add partitions to topics of an older version. Of two who do so at once, one is told that they are there."""
+    fewer = [(each.name, (each.partitions, None)) for each in topics if 0 < _count(client, each) < _least(each)]
+    if fewer:
+        request = CreatePartitionsRequest(cast("Any", fewer), _ANSWER_MS_MAX, False)
+        response = await client.send(client.get_random_node(), request)
+        for name, code, said in response.topic_errors:
+            kind = errors.for_code(code)
+            if kind not in (errors.NoError, errors.InvalidPartitionsError):
+                raise BusRefused(f"topic {name} got no more partitions: {kind.__name__}: {said}")
+
+
+def _least(topic: TopicConfig) -> int:
+    return topic.partitions if topic.grows else 1
+
+
+def _count(client: AIOKafkaClient, topic: TopicConfig) -> int:
+    return len(client.cluster.partitions_for_topic(topic.name) or ())
 
 
 def _require_made(client: AIOKafkaClient, settings: KafkaSettings, name: str, kind: type[errors.KafkaError]) -> None:
@@ -91,7 +112,7 @@ def _require_made(client: AIOKafkaClient, settings: KafkaSettings, name: str, ki
 
 def _has_leaders(client: AIOKafkaClient, topic: TopicConfig) -> bool:
     there = client.cluster.partitions_for_topic(topic.name)
-    if there is None:
+    if there is None or len(there) < _least(topic):
         return False
     leaders = [client.cluster.leader_for_partition(TopicPartition(topic.name, n)) for n in there]
     return all(leader is not None and leader >= 0 for leader in leaders)
@@ -162,7 +183,7 @@ def _copies(cluster: ClusterMetadata, settings: KafkaSettings, topic: TopicConfi
     if not partitions:
         return []  # deleted this moment: whoever reads or claims it is told
     faults: list[str] = []
-    if len(partitions) != topic.partitions:
+    if len(partitions) != topic.partitions and not (topic.grows and len(partitions) > topic.partitions):
         faults.append(f"{topic.name} has {len(partitions)} partitions, not {topic.partitions}")
     copies = min(len(partition.replicas) for partition in partitions.values())
     if copies < settings.replication:

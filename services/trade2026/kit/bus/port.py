@@ -59,6 +59,8 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     partitions: int = 1
+    grows: bool = False
+    """Each partition is somebody's by its number, so a log that has fewer gets the missing ones, and more do no harm."""
     durable: bool = True
     segment_bytes_max: int = 256 * 1024 * 1024
     retention_bytes_max: int = 0
