@@ -374,7 +374,12 @@ PAGES = {
 
 def wrong_in_the_pages() -> list[str]:
     """Return what the written pages leave out, or name although it does not exist."""
-    tests = {name for path in DOCS.parent.glob("tests/**/test_*.py") for name in TEST.findall(path.read_text())}
+    tests = {
+        name
+        for suites in ("tests", "e2e")
+        for path in DOCS.parent.glob(f"{suites}/**/test_*.py")
+        for name in TEST.findall(path.read_text())
+    }
     pages = [DOCS.parent / "README.md", *sorted(DOCS.glob("**/*.md"))]
     wrong = []
     for path in pages:

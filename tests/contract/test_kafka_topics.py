@@ -116,7 +116,9 @@ async def test_a_topic_that_grows_gets_the_partitions_that_it_lacks_and_keeps_it
     before, after, beside = (KafkaBus(settings, topics) for topics in ([TopicConfig(name=ORDERS)], grown, grown))
     try:
         await write(before)
-        assert await asyncio.gather(after.end(ORDERS, 2), beside.end(ORDERS, 2)) == [0, 0], "two processes start at once"
+        assert await asyncio.gather(after.end(ORDERS, 2), beside.end(ORDERS, 2)) == [0, 0], (
+            "two processes start at once"
+        )
         await (await after.claim(ORDERS, 2, "third")).append([b"z"])
         assert [await beside.end(ORDERS, partition) for partition in range(3)] == [1, 0, 1]
     finally:

@@ -7,7 +7,7 @@ its decisions of that call are taken back, and it waits for a named person.
 
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -173,6 +173,10 @@ class Hosted:
                 if timer.due <= ctx.now:
                     self._fire(name, timer, ts)
         ctx.now = max(ctx.now, ts)
+
+    def open_in(self, instruments: Collection[str]) -> list[Order]:
+        """Its orders in them that are not over."""
+        return [order for order in self.ctx._orders.open.values() if order.instrument in instruments]
 
     def answered(self, refused: ev.DecisionRefused) -> None:
         """The order service would not take a decision."""

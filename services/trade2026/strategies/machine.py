@@ -265,8 +265,7 @@ class StrategiesMachine:
         hosted = self.hosted.get(name)
         if hosted is None:
             return False
-        orders = hosted.ctx._orders
-        return any(order.instrument in instruments for order in orders.open.values()) or any(
+        return bool(hosted.open_in(instruments)) or any(
             instrument in instruments for decision in self.unconfirmed[name].values() for instrument in _of(decision)
         )
 
@@ -401,9 +400,8 @@ class StrategiesMachine:
     def _stop(self, event: ev.StrategyStopped) -> None:
         hosted = self.hosted[event.strategy]
         hosted.stop(event.ts, event.reason)
-        for order in list(hosted.ctx._orders.open.values()):
-            if order.instrument in event.leaves:
-                hosted.ctx.cancel(order)
+        for order in hosted.open_in(event.leaves):
+            hosted.ctx.cancel(order)
 
     def _refuse(self, event: ev.DecisionRefused) -> None:
         self.unconfirmed[event.strategy].pop(event.number, None)
