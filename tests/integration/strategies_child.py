@@ -14,10 +14,11 @@ from trade2026.sdk.testing import BTCUSDT, EPOCH
 from trade2026.strategies import runner
 from trade2026.strategies.loading import StrategySettings, load
 from trade2026.strategies.machine import Decision, StrategiesMachine
+from trade2026.strategies.shard_log import SHARDS
 
 TOPICS = [
     TopicConfig(name=name, durable=not name.startswith("market"))
-    for name in (runner.ORDERS, *runner.MARKET, runner.TOPIC)
+    for name in (runner.ORDERS, *runner.MARKET, runner.TOPIC, SHARDS)
 ]
 EXAMPLES = "trade2026.sdk.examples"
 STRATEGIES = [

@@ -26,6 +26,7 @@ from trade2026.sdk.hosted import Definition, Hosted
 from trade2026.sdk.testing import BTCUSDT, EPOCH, SECOND
 from trade2026.strategies import runner
 from trade2026.strategies.machine import Loaded, StrategiesMachine
+from trade2026.strategies.shard_log import SHARDS
 
 INTERVALS = ("10s", "1m", "100tick", "10volume", "100000dollar")
 NAME = "BTCUSDT.SIM"
@@ -89,7 +90,7 @@ def test_bars_that_are_made_for_a_strategy_are_those_of_the_normalizer(day: list
 
 
 async def test_a_strategy_that_begins_has_seen_the_bars_that_it_wants_and_goes_on_with_the_next(tmp_path: Path) -> None:
-    topics = [TopicConfig(name=name, durable=False) for name in (runner.ORDERS, *runner.MARKET, runner.TOPIC)]
+    topics = [TopicConfig(name=name, durable=False) for name in (runner.ORDERS, *runner.MARKET, runner.TOPIC, SHARDS)]
     bus, clock = MemoryBus(topics), ManualClock(EPOCH)
     loaded = {"keeper": Loaded(keeper(*INTERVALS).definition, Keeper, "code")}
 
