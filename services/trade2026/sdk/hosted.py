@@ -7,7 +7,7 @@ its decisions of that call are taken back, and it waits for a named person.
 
 import traceback
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -174,9 +174,10 @@ class Hosted:
                     self._fire(name, timer, ts)
         ctx.now = max(ctx.now, ts)
 
-    def open_in(self, instruments: Collection[str]) -> list[Order]:
-        """Its orders in them that are not over."""
-        return [order for order in self.ctx._orders.open.values() if order.instrument in instruments]
+    @property
+    def open_orders(self) -> list[Order]:
+        """Those of this process that are not over."""
+        return self.ctx._orders.ours
 
     def answered(self, refused: ev.DecisionRefused) -> None:
         """The order service would not take a decision."""

@@ -80,6 +80,11 @@ class StrategyOrders:
         if order is not None:
             order._state.status = OrdStatus.REJECTED
 
+    @property
+    def ours(self) -> list[Order]:
+        """Those that this process has made and that are not over: neither another's that shares the symbols, nor a person's."""
+        return [order for order in self.open.values() if self._number(order.client_order_id) >= 0]
+
     def find(self, client_order_id: str) -> Order | None:
         """An order by the id that we gave it."""
         return self.open.get(client_order_id) or self.closed.get(client_order_id)

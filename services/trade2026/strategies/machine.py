@@ -6,7 +6,7 @@ may be lost in a crash, because nobody has seen their effect. Replayed in the re
 strategies must decide the same; one that does not is failed, and its recorded decisions stand.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -128,10 +128,11 @@ class StrategiesMachine:
     Args:
         loaded: What is defined now.
         instruments: Of the stack, by id.
+        shard: The process whose log this is, of those that share symbols: what it left is its own, too.
     """
 
-    def __init__(self, loaded: Mapping[str, Loaded], instruments: Mapping[str, Instrument]) -> None:
-        self.loaded, self.instruments = loaded, instruments
+    def __init__(self, loaded: Mapping[str, Loaded], instruments: Mapping[str, Instrument], shard: int = 0) -> None:
+        self.loaded, self.instruments, self.shard = loaded, instruments, shard
         self.hosted: dict[str, Hosted] = {}
         self.codes: dict[str, str] = {}
         """The code that each strategy was last started with."""
@@ -260,14 +261,13 @@ class StrategiesMachine:
         """The instruments that a strategy is to trade here; none if it is not to run."""
         return frozenset(self.loaded[name].definition.instruments) if self._is_wanted(name) else frozenset()
 
-    def is_open(self, name: str, instruments: Collection[str]) -> bool:
-        """Whether a strategy has an order in them that is not over, or something to send of which nothing is known."""
+    def open_in(self, name: str) -> frozenset[str]:
+        """The instruments in which it has an order of this process that is not over, or may have sent one."""
         hosted = self.hosted.get(name)
         if hosted is None:
-            return False
-        return bool(hosted.open_in(instruments)) or any(
-            instrument in instruments for decision in self.unconfirmed[name].values() for instrument in _of(decision)
-        )
+            return frozenset()
+        sent = [instrument for decision in self.unconfirmed[name].values() for instrument in _of(decision)]
+        return frozenset([*(order.instrument for order in hosted.open_orders), *sent])
 
     def refuse(self, refused: ev.DecisionRefused) -> list[ev.AnyEvent]:
         """The order service would not take a decision; return what must be recorded."""
@@ -391,7 +391,7 @@ class StrategiesMachine:
         name, one = event.strategy, self.loaded.get(event.strategy)
         hosted = self.hosted.get(name)
         if hosted is None:
-            definition = Definition(name=name, account=event.account, instruments=event.instruments)
+            definition = Definition(name=name, account=event.account, instruments=event.instruments, shard=self.shard)
             hosted = self._add(Loaded(definition, Parked, event.code))
         self.codes[name] = event.code
         hosted.muted = one is None or one.code != event.code or one.make is Parked
@@ -400,8 +400,9 @@ class StrategiesMachine:
     def _stop(self, event: ev.StrategyStopped) -> None:
         hosted = self.hosted[event.strategy]
         hosted.stop(event.ts, event.reason)
-        for order in hosted.open_in(event.leaves):
-            hosted.ctx.cancel(order)
+        for order in hosted.open_orders:
+            if order.instrument in event.leaves:
+                hosted.ctx.cancel(order)
 
     def _refuse(self, event: ev.DecisionRefused) -> None:
         self.unconfirmed[event.strategy].pop(event.number, None)

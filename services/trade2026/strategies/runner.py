@@ -121,6 +121,8 @@ class Runner:
         await self._replay(self._log.next_seq)
         await self._place_cursors()
         await self._read_orders()
+        for name in self.machine.hosted:
+            await self.claims.keep(name, self.machine.open_in(name))
         for decision in self.machine.to_send():
             self._send(decision, self._origins.pop((decision.strategy, decision.number), NOWHERE))
         self._origins.clear()
@@ -282,6 +284,9 @@ class Runner:
         for name, claimed in list(self.claims.mine.held.items()):
             if leaves := claimed - self.machine.wanted(name):
                 await self._leave(name, leaves)
+        for name in self._unclaimed():
+            if not await self._may_begin(name):
+                self._record(self.machine.end(name, self.clock.now(), self.waiting[name]))
         for name in self.machine.to_begin:
             if not await self._may_begin(name):
                 continue
@@ -291,9 +296,18 @@ class Runner:
             log.info("strategy %s begins", name)
             self._record(self.machine.begin(name, self.clock.now(), history))
 
+    def _unclaimed(self) -> list[str]:
+        """Strategies that go on with what they were begun with, by a version that claimed no symbols."""
+        return [
+            name
+            for name, hosted in self.machine.hosted.items()
+            if hosted.status == "running" and name not in self.machine.to_begin
+            if self.machine.wanted(name) - self.claims.mine.of(name)
+        ]
+
     async def _leave(self, name: str, instruments: frozenset[str]) -> None:
         """Its orders in these are cancelled; when the last is over, others may trade them."""
-        if not self.machine.is_open(name, instruments):
+        if not instruments & self.machine.open_in(name):
             await self.claims.release(name, instruments)
             self._leaving_at.pop(name, None)
             return
@@ -308,6 +322,9 @@ class Runner:
         if self.claims.mine.of(name) - wanted:
             self.waiting[name] = "its orders in symbols that move are being cancelled"
             return False
+        if self.shard and not await self.claims.has_first(name):
+            self.waiting[name] = "process 0 has not claimed its symbols yet"
+            return False
         found = await self.claims.claim(name, wanted)
         if not found:
             self.waiting.pop(name, None)
@@ -315,7 +332,7 @@ class Runner:
         theirs = frozenset[str]().union(*found.values())
         self.waiting[name] = f"process {min(found)} still trades {', '.join(sorted(theirs))} of it"
         # Who has orders in a symbol keeps it; of two that have none the claims must not wait for each other.
-        if free := {each for each in theirs if not self.machine.is_open(name, {each})}:
+        if free := theirs - self.machine.open_in(name):
             await self.claims.release(name, free)
         return False
 

@@ -198,7 +198,7 @@ class StrategiesService(Service):
         return Runner(
             context.bus,
             context.clock,
-            lambda: StrategiesMachine(loaded, self.instruments),
+            lambda: StrategiesMachine(loaded, self.instruments, number),
             tenant=settings.stack,
             owner=f"{settings.release}-{context.instance}",
             snapshots=SnapshotStore(snapshot_directory(settings.state, self.name, number), self.name),

@@ -60,6 +60,17 @@ class ShardLog:
         others = {partition: claims for partition, claims in self._claims.items() if partition != self.partition}
         return conflicts(strategy, instruments, others)
 
+    async def keep(self, strategy: str, instruments: Collection[str]) -> None:
+        """Claim symbols in which orders of ours are open, whoever else claims them: an older version claimed none."""
+        if missing := sorted({*instruments} - self.mine.of(strategy)):
+            await self._write(ev.SymbolsClaimed(strategy=strategy, instruments=missing))
+
+    async def has_first(self, strategy: str) -> bool:
+        """Whether the first process, which there always is, has claimed anything of it: before, it may be of a version
+        that claims nothing, and trade all."""
+        await self._read(0)
+        return bool(self._claims[0].of(strategy))
+
     async def release(self, strategy: str, instruments: Collection[str]) -> None:
         """Let symbols go in which nothing is open."""
         if gone := sorted({*instruments} & self.mine.of(strategy)):

@@ -70,6 +70,10 @@ def test_a_log_is_not_split_anew() -> None:
         require_partitions({"orders.events": 2}, {"orders.events": 4}, {("orders.events", 1)})
     with pytest.raises(MigrationRefused, match=r"has 2 partition\(s\) and would have 1"):
         require_partitions({"orders.events": 2}, {"orders.events": 1}, {("orders.events", 1)})
+    processes = {("strategies.events", 0)}
+    require_partitions({"strategies.events": 1}, {"strategies.events": 8}, processes, {"strategies.events"})
+    with pytest.raises(MigrationRefused, match=r"has 9 partition\(s\) and would have 8"):
+        require_partitions({"strategies.events": 9}, {"strategies.events": 8}, processes, {"strategies.events"})
     with pytest.raises(MigrationRefused, match=r"later\.topic/0 holds events"):
         require_partitions({"later.topic": 1}, {"orders.events": 1}, {("later.topic", 0)})
 

@@ -1,6 +1,7 @@
 """Symbols pass from process to process: none is traded by two, none for long by nobody, and no order stays behind."""
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from trade2026.sdk.testing import BTCUSDT, EPOCH, SECOND
 from trade2026.strategies import runner
 from trade2026.strategies.loading import StrategySettings, load
 from trade2026.strategies.machine import Loaded, StrategiesMachine
-from trade2026.strategies.shard_log import SHARDS, is_claimed
+from trade2026.strategies.shard_log import SHARDS, ShardLog, is_claimed
 
 SYMBOLS = [msgspec.structs.replace(BTCUSDT, symbol=f"{name}USDT", base=name) for name in "ABCDEF"]
 NAMES = [symbol.instrument_id for symbol in SYMBOLS]
@@ -33,6 +34,19 @@ class Buyer(Strategy[Parameters]):
 
     def on_trade(self, trade: Any) -> None:
         self.ctx.buy(1, 100, trade.instrument)
+
+
+class NoClaims(ShardLog):
+    """Those of a version that knew of none."""
+
+    async def start(self) -> None:
+        pass
+
+    async def keep(self, strategy: str, instruments: Collection[str]) -> None:
+        pass
+
+    async def claim(self, strategy: str, instruments: Collection[str]) -> dict[int, frozenset[str]]:
+        return {}
 
 
 class Desk:
@@ -52,6 +66,7 @@ class Desk:
         self.open: dict[str, str] = {}
         self.traded: dict[str, list[int]] = {}
         self.ids: set[str] = set()
+        self.specs: dict[str, Any] = {}
         self.answers = True
         self._late: list[tuple[int, Any]] = []
         self._number = 0
@@ -74,14 +89,14 @@ class Desk:
         """The instruments of a process, as one of so many."""
         return sorted(self.loaded(number, shards)["buyer"].definition.instruments)
 
-    async def start(self, number: int, shards: int) -> runner.Runner:
-        """Begin a process, as one of so many."""
+    async def start(self, number: int, shards: int, *, is_older: bool = False) -> runner.Runner:
+        """Begin a process, as one of so many; or as one of an older version, which claims nothing."""
         loaded = self.loaded(number, shards)
         assert not any(one.trouble for one in loaded.values())
         made = self.running[number] = runner.Runner(
             self.bus,
             self.clock,
-            lambda: StrategiesMachine(loaded, Instruments(SYMBOLS).by_id),
+            lambda: StrategiesMachine(loaded, Instruments(SYMBOLS).by_id, number),
             tenant="test",
             owner="test",
             snapshots=SnapshotStore(self.state / str(number), "strategies"),
@@ -90,6 +105,8 @@ class Desk:
             shard=number,
             shards=PROCESSES,
         )
+        if is_older:
+            made.claims = NoClaims(self.bus, number, PROCESSES, tenant="test", clock=self.clock, owner="older")
         await made.start()
         return made
 
@@ -119,6 +136,7 @@ class Desk:
         if spec.client_order_id in self.ids:
             return  # the same order again: the first answer
         self.ids.add(spec.client_order_id)
+        self.specs[spec.instrument] = spec
         others = [each for each, name in self.open.items() if name == spec.instrument]
         prefix = spec.client_order_id.rpartition("-")[0]
         assert all(each.rpartition("-")[0] == prefix for each in others), f"{spec.instrument} is traded twice: {others}"
@@ -271,4 +289,56 @@ async def test_an_order_that_was_under_way_when_its_process_ended_is_found_and_c
     desk.answer()
     await desk.until_all_trade(1)
     assert not [each for each in desk.open if each.startswith("buyer.")]
+    await desk.end()
+
+
+async def test_while_the_first_process_is_of_a_version_that_claims_nothing_it_trades_all(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.begin()
+    await desk.start(0, 1, is_older=True)
+    await desk.until_all_trade(1)
+    await desk.start(1, 3)
+    await desk.start(2, 3)
+    await desk.trade_all()
+    await until(lambda: len(desk.ids) == 2 * len(NAMES), "the first trades all")
+    assert desk.running[1].waiting == {"buyer": "process 0 has not claimed its symbols yet"}
+    await desk.kill(0)
+    await desk.start(0, 3)
+    await desk.until_all_trade(3)
+    await desk.end()
+
+
+async def test_what_an_older_version_had_begun_is_claimed_by_the_next_before_anybody_comes(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.begin()
+    await desk.start(0, 1, is_older=True)
+    await desk.trade_all()
+    await until(lambda: len(desk.open) == len(NAMES), "all are traded")
+    for each in list(desk.open):  # nothing works just now
+        del desk.open[each]
+        desk._say(ev.OrderCanceled(order_id=f"o-{each}", reason="by hand"))  # pyright: ignore
+    await desk.kill(0)
+    first = await desk.start(0, 1)
+    assert first.claims.mine.of("buyer") == {*NAMES}
+    assert first.machine.hosted["buyer"].status == "running"
+    await desk.start(1, 2)
+    await desk.trade_all()
+    assert desk.running[1].waiting == {"buyer": f"process 0 still trades {', '.join(desk.of(1, 2))} of it"}
+    await desk.stop(0)
+    await desk.start(0, 2)
+    await desk.until_all_trade(2)
+    await desk.end()
+
+
+async def test_an_order_that_a_person_has_placed_holds_up_no_handover(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.begin()
+    await desk.start(0, 1)
+    await desk.until_all_trade(1)
+    for name in NAMES:
+        by_hand = msgspec.structs.replace(desk.specs[name], client_order_id=f"by-hand-{name}")
+        desk._say(ev.OrderAccepted(order_id=f"o-{name}", spec=by_hand, reserved_price=100 * SCALE))  # pyright: ignore
+    await desk.stop(0)
+    await asyncio.gather(*(desk.start(number, 3) for number in (2, 1, 0)))
+    await desk.until_all_trade(3)
     await desk.end()

@@ -149,7 +149,8 @@ class Migration:
     def _require_partitions(self) -> None:
         filled = filled_partitions(self.source.path / "bus")
         here = {topic: 1 + max(n for name, n in filled if name == topic) for topic, _ in filled}
-        require_partitions(here, {name: topic.partitions for name, topic in self._topics.items()}, filled)
+        there = {name: topic.partitions for name, topic in self._topics.items()}
+        require_partitions(here, there, filled, {name for name, topic in self._topics.items() if topic.grows})
 
     async def _look(self) -> list[Step]:
         from trade2026.local.migration import log

@@ -1,5 +1,6 @@
 """What is to be done to each partition of the log, decided from what lies here and there. Pure."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,19 +92,22 @@ def step_of(extent: Extent, found: "CopyFound") -> Step:
     return Step(extent, begin=False, from_seq=found.end, finished=finished)
 
 
-def require_partitions(here: dict[str, int], there: dict[str, int], filled: set[tuple[str, int]]) -> None:
+def require_partitions(
+    here: dict[str, int], there: dict[str, int], filled: set[tuple[str, int]], grows: Collection[str] = ()
+) -> None:
     """Refuse where the target's manifest splits a topic otherwise, or has none of that name.
 
     Args:
         here: Partitions of each topic as the source was planned.
         there: As the target is.
         filled: Partitions with anything in them.
+        grows: Topics whose partitions are somebody's by their number, so that the target may have more.
 
     Raises:
         MigrationRefused: an account's events would lie elsewhere than it is looked for.
     """
     for topic, count in there.items():
-        if here.get(topic, count) != count:
+        if here.get(topic, count) != count and not (topic in grows and here[topic] < count):
             raise MigrationRefused(
                 f"{topic} has {here[topic]} partition(s) and would have {count}: a log can't be split anew; "
                 f"change spec.bus.partitions of the manifest to what the stack has"
