@@ -1,11 +1,9 @@
 """The operator as a process beside the cluster: it starts in two seconds, and can be killed and be another one."""
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from e2e.cluster import Cluster
@@ -42,17 +40,3 @@ class Operator:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
-
-
-def operator_of(cluster: Cluster, namespace: str, log: Path) -> Iterator[Operator]:
-    """An operator of one test, with what it needs in the cluster."""
-    for crd in sorted((ROOT / "crds").glob("*.yaml")):
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
-    made = Operator(cluster, namespace, log)
-    try:
-        yield made
-    finally:
-        made.kill()
-        patch = '{"metadata":{"finalizers":null}}'
-        with contextlib.suppress(AssertionError):
-            cluster.kubectl("patch", "ts", "desk", "-n", namespace, "--type=merge", "-p", patch)

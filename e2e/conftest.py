@@ -4,6 +4,7 @@ Where none can be started (not root, no Go) the tests are skipped, but never in 
 network as long as the tests run, and so does what it starts: a client in a test reaches the API server, pods, Services.
 """
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.beside import ROOT, Operator
 from e2e.cluster import Cluster
 from e2e.machine import IMAGE_VARIABLE, KUBECONFIG_VARIABLE, prepare
 
@@ -123,3 +125,18 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     name = cluster.make_namespace()
     yield name
     cluster.remove_namespace(name)
+
+
+@pytest.fixture
+def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
+    """An operator of one test, with what it needs in the cluster."""
+    for crd in sorted((ROOT / "crds").glob("*.yaml")):
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
+    made = Operator(cluster, namespace, tmp_path / "operator.log")
+    try:
+        yield made
+    finally:
+        made.kill()
+        patch = '{"metadata":{"finalizers":null}}'
+        with contextlib.suppress(AssertionError):
+            cluster.kubectl("patch", "ts", "desk", "-n", namespace, "--type=merge", "-p", patch)

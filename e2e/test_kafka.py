@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e.beside import Operator, operator_of
+from e2e.beside import Operator
 from e2e.cluster import Cluster
 from e2e.desk import Desk
 from e2e.prober import probing
@@ -16,11 +16,6 @@ from e2e.servers import Servers, servers_of
 PARTITIONS = 6
 ACCOUNTS = tuple(f"prober-{number}" for number in range(18))
 """So many that each partition has some."""
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    yield from operator_of(cluster, namespace, tmp_path / "operator.log")
 
 
 @pytest.fixture

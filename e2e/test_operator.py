@@ -3,21 +3,13 @@
 import json
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from e2e.beside import Operator, operator_of
+from e2e.beside import Operator
 from e2e.cluster import Cluster, wait_for
 from e2e.desk import Desk, manifest
 
 from trade2026_operator.helm.releases import keys_name
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    yield from operator_of(cluster, namespace, tmp_path / "operator.log")
 
 
 def test_a_manifest_becomes_a_desk_that_trades_heals_outlives_its_operator_and_goes(

@@ -1,12 +1,9 @@
 """`kubectl scale strat` on a real cluster: symbols pass from process to process while orders flow."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from e2e.beside import Operator, operator_of
+from e2e.beside import Operator
 from e2e.cluster import Cluster, wait_for
 from e2e.desk import Desk, manifest
 from tests.shared_symbols import accepted, check_halt, check_handovers, check_orders, process_of
@@ -26,11 +23,6 @@ SHARER = {
 }
 PROCESSES = ["sharer", "sharer.1", "sharer.2"]
 """How the ids of their orders begin."""
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    yield from operator_of(cluster, namespace, tmp_path / "operator.log")
 
 
 def test_a_strategy_scales_by_its_symbols_and_back_and_no_order_is_doubled_or_lost(

@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.beside import Operator, operator_of
+from e2e.beside import Operator
 from e2e.cluster import Cluster, wait_for
 from e2e.desk import ROOT, Desk, manifest
 from e2e.prober import probing
@@ -34,11 +33,6 @@ def old_image(cluster: Cluster) -> None:
     image.build(archive, print, name, local.contents(cluster.place), OLD)
     local.load(cluster.place, archive)
     archive.unlink()
-
-
-@pytest.fixture
-def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    yield from operator_of(cluster, namespace, tmp_path / "operator.log")
 
 
 def change(desk: Desk, **spec: Any) -> None:

@@ -10,13 +10,14 @@ from trade2026.stack.model import TradingStack
 from trade2026.stack.planner import PlanError, own_limits, plan
 from trade2026.stack.strategy import Strategy
 from trade2026.stack.units import duration_ns
-from trade2026_operator.asked import Running, desk_of, input_of, unsupported
+from trade2026_operator.asked import Running, input_of, unsupported
 from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.manifests import owned
 from trade2026_operator.helm.records import Origin
 from trade2026_operator.helm.releases import Cluster, HelmRelease, ReleaseError, keys_name, releases, state_claim
 from trade2026_operator.helm.render import Capabilities, Renderer, RenderError
 from trade2026_operator.helm.revisions import Wanted
+from trade2026_operator.inputs import desk_of
 from trade2026_operator.reconcile.hosting import is_to_run, version_of
 from trade2026_operator.reconcile.objects import API_VERSION, Manifest, Ref
 from trade2026_operator.reconcile.state import Desired, ReleaseWanted

@@ -7,12 +7,13 @@ what runs instead. What a person had written for that is kept in Helm's records,
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from trade2026_operator.asked import GaveWay, again, desk_of, failed_inputs, gave_way
 from trade2026_operator.desired import Builder
 from trade2026_operator.helm.records import Record, RecordUnreadable, from_secret
+from trade2026_operator.inputs import desk_of
 from trade2026_operator.kube import Kube
 from trade2026_operator.queue import Key
 from trade2026_operator.reconcile.objects import Manifest, Ref, digest_of
+from trade2026_operator.way_back import GaveWay, again, failed_inputs, gave_way
 
 
 class Planned(NamedTuple):

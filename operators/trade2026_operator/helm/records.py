@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from trade2026_operator.helm.manifests import Manifest
+from trade2026_operator.inputs import desk_of
 
 SECRET_TYPE = "helm.sh/release.v1"
 WRITTEN_BY = "trade2026.io/written-by"
@@ -77,7 +78,7 @@ class Origin:
     @property
     def desks(self) -> set[str]:
         """Of its inputs, the part of the desk."""
-        return {one.partition("-")[0] for one in self.inputs}
+        return {desk_of(one) for one in self.inputs}
 
 
 NO_ORIGIN = Origin()
@@ -108,7 +109,7 @@ class Record:
     summary_of: str = ""
     """Of a summary, which has no chart, values and manifest: the `content` of the whole."""
     specs: dict[str, Any] = field(default_factory=dict[str, Any])
-    """By desk (see `asked.desk_of`) of each of its inputs, what a person had written; of a summary, what is new."""
+    """By desk (see `inputs.desk_of`) of each of its inputs, what a person had written; of a summary, what is new."""
     uid: str = field(default="", compare=False)
     """Of the Secret that it was read from."""
 

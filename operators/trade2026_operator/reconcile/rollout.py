@@ -8,16 +8,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from trade2026_operator.asked import desk_of, failed_inputs, good_ones, other_desk, same_limits, way_back
+from trade2026_operator.asked import good_ones
 from trade2026_operator.helm.records import Record, Status
 from trade2026_operator.helm.releases import STRATEGIES
 from trade2026_operator.helm.revisions import Wanted
+from trade2026_operator.inputs import desk_of, same_limits
 from trade2026_operator.reconcile.allowed import narrows
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.objects import Manifest, condition_of
 from trade2026_operator.reconcile.readiness import Readiness
 from trade2026_operator.reconcile.state import Desired, Observed, ReleaseWanted
 from trade2026_operator.reconcile.waves import waves
+from trade2026_operator.way_back import failed_inputs, other_desk, way_back
 
 FAILING_SECONDS = 60.0
 """Pods that fail, and are not only slow, have so long: an image that can't be had, a process that ends by itself."""

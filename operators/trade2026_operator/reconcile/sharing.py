@@ -14,9 +14,11 @@ def shared_log(stack: Manifest, others: Iterable[Manifest]) -> str:
         others: Stacks that are known, this one among them.
     """
     meta, ours = stack["metadata"], _brokers(stack)
+    if not ours:
+        return ""
     for other in others:
         theirs = other["metadata"]
-        if not ours or theirs["name"] != meta["name"] or theirs["namespace"] == meta["namespace"]:
+        if theirs["name"] != meta["name"] or theirs["namespace"] == meta["namespace"]:
             continue
         if _age(other) < _age(stack) and (same := ours & _brokers(other)):
             where = f"TradingStack {theirs['name']} in {theirs['namespace']} keeps its log at {min(same)}, too"

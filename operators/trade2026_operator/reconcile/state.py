@@ -61,7 +61,7 @@ class Desired:
     """The input that has failed, where this is not what the manifest asks for but what ran before: with the limits
     and the strategies of now."""
     specs: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What it was made of, by the desk's part of the input (`asked.desk_of`)."""
+    """What it was made of, by the desk's part of the input (`inputs.desk_of`)."""
 
 
 class Child(NamedTuple):

@@ -39,16 +39,6 @@ class ServiceStatus(Model):
     message: Message = Field(default="", description="What it waits for, or why it has so many replicas.")
 
 
-class InventoryItem(Model):
-    """One object that the operator has made and will remove."""
-
-    api_version: Text = Field(description="Group and version.")
-    kind: Text = Field(description="Kind.")
-    name: Text = Field(description="Name, in the namespace of this resource.")
-    uid: Text = Field(default="", description="Tells it from another of the same name.")
-    release: Text = Field(default="", description="Helm release that it belongs to.")
-
-
 class Status(Model):
     """What the status of every resource has."""
 
@@ -56,24 +46,16 @@ class Status(Model):
     conditions: list[Condition] = Field(
         default_factory=list, max_length=32, json_schema_extra=_by("type"), description="Observations, Ready first."
     )
-    inventory: list[InventoryItem] = Field(
-        default_factory=list, max_length=1_024, description="What was made for it, and goes when it is deleted."
-    )
-    last_handled_reconcile_at: Text = Field(
-        default="", description="Value of the annotation trade2026.io/reconcile-at that was heeded last."
-    )
 
 
 class TradingStackStatus(Status):
     """A stack as it runs."""
 
     version: Text = Field(default="", description="Version of the platform that all services have reached.")
-    config_hash: Text = Field(default="", description="Of the planned values that run.")
     services: list[ServiceStatus] = Field(
         default_factory=list, max_length=64, json_schema_extra=_by("name"), description="Each service as it runs."
     )
     services_ready: Text = Field(default="", description="How many of them are ready, e.g. 14/14.")
-    console_url: Text = Field(default="", description="Where a person looks at it.")
 
 
 class StrategyStatus(Status):

@@ -269,6 +269,12 @@ class StrategiesMachine:
         sent = [instrument for decision in self.unconfirmed[name].values() for instrument in _of(decision)]
         return frozenset([*(order.instrument for order in hosted.open_orders), *sent])
 
+    def order_id(self, strategy: str, client_order_id: str) -> str:
+        """How the order service calls an order of a strategy; empty while it has not said so."""
+        hosted = self.hosted.get(strategy)
+        order = hosted.ctx.order(client_order_id) if hosted is not None else None
+        return order.order_id if order is not None else ""
+
     def refuse(self, refused: ev.DecisionRefused) -> list[ev.AnyEvent]:
         """The order service would not take a decision; return what must be recorded."""
         before = self.flush()

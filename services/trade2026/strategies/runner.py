@@ -298,10 +298,10 @@ class Runner:
 
     def _unclaimed(self) -> list[str]:
         """Strategies that go on with what they were begun with, by a version that claimed no symbols."""
+        running = {name for name, hosted in self.machine.hosted.items() if hosted.status == "running"}
         return [
             name
-            for name, hosted in self.machine.hosted.items()
-            if hosted.status == "running" and name not in self.machine.to_begin
+            for name in sorted(running - {*self.machine.to_begin})
             if self.machine.wanted(name) - self.claims.mine.of(name)
         ]
 

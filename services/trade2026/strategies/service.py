@@ -189,10 +189,6 @@ class StrategiesService(Service):
                 self.highest.drawdown(name, hosted.ctx.account.pnl)
             await asyncio.sleep(_PROFITS_SECONDS)
 
-    def hosted(self, name: str) -> Hosted | None:
-        """A strategy by name."""
-        return self.machine.hosted.get(name)
-
     def _runner(self, number: int, loaded: Mapping[str, Loaded], send: Callable[[Decision, Origin], None]) -> Runner:
         settings, context = self.settings, self.context
         return Runner(
@@ -217,9 +213,7 @@ class StrategiesService(Service):
         return [self.settings.replica_url(self.name, number) for number in numbers]
 
     def _order_id(self, strategy: str, client_order_id: str) -> str:
-        hosted = self.machine.hosted.get(strategy)
-        order = hosted.ctx.order(client_order_id) if hosted is not None else None
-        return order.order_id if order is not None else ""
+        return self.machine.order_id(strategy, client_order_id)
 
     def _send(self, decision: Decision, origin: Origin) -> None:
         """What takes risk away leaves in the shadow, too: it may have orders from before."""
@@ -278,9 +272,7 @@ class _Heir:
         await self.entry.stop(_DRAIN_SECONDS_MAX)
 
     def _order_id(self, strategy: str, client_order_id: str) -> str:
-        hosted = self.runner.machine.hosted.get(strategy)
-        order = hosted.ctx.order(client_order_id) if hosted is not None else None
-        return order.order_id if order is not None else ""
+        return self.runner.machine.order_id(strategy, client_order_id)
 
     def _answered(self, answer: Answered) -> None:
         self.runner.refuse(answer.decision, answer.code, answer.reason)

@@ -42,6 +42,14 @@ async def fail(desk: Traded) -> None:
     await quiet(desk)
 
 
+async def add_another(desk: Traded) -> None:
+    """A second strategy, which runs."""
+    other = copy.deepcopy(desk.kube.objects[STRATEGY])
+    other["metadata"] = {"name": "other", "namespace": KEY.namespace, "generation": 1, "uid": "other"}
+    desk.cache.strategies.seen(other)
+    await quiet(desk)
+
+
 async def quiet(desk: Traded) -> None:
     """Until nothing is written any more, also where something is still waited for."""
     calm = 0
@@ -102,10 +110,7 @@ async def test_a_strategy_is_taken_out_and_the_version_that_failed_is_not_tried_
 
 async def test_one_of_two_is_taken_out_and_the_other_goes_on_by_the_version_before() -> None:
     desk = await rolled_back()
-    other = copy.deepcopy(desk.kube.objects[STRATEGY])
-    other["metadata"] = {"name": "other", "namespace": KEY.namespace, "generation": 1, "uid": "other"}
-    desk.cache.strategies.seen(other)
-    await quiet(desk)
+    await add_another(desk)
     assert image(desk, PROCESS) == OLD and records(desk, "desk-strategies")[-1].origin.strategies == ("maker", "other")
     await desk.begin(paused=True)
     await quiet(desk)
@@ -203,10 +208,7 @@ async def test_what_was_put_right_is_tried_with_the_strategies_and_limits_of_the
 
 async def test_a_strategy_that_was_paused_does_not_run_again_because_its_process_fails() -> None:
     desk = await rolled_back()
-    other = copy.deepcopy(desk.kube.objects[STRATEGY])
-    other["metadata"] = {"name": "other", "namespace": KEY.namespace, "generation": 1, "uid": "other"}
-    desk.cache.strategies.seen(other)
-    await quiet(desk)
+    await add_another(desk)
     desk.missing_images = ()
     await desk.apply(version="0.1.1")
     await quiet(desk)
