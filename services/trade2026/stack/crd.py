@@ -51,6 +51,7 @@ def definitions() -> dict[str, Schema]:
             [
                 _column("Stage", ".status.stage", "What it does."),
                 _column("Mode", ".spec.mode", "What it is to do."),
+                _column("Replicas", ".status.replicas", "Processes that share its symbols.", kind="integer"),
                 _column("Position", ".status.position", "Net, of its first symbol."),
                 _column("PnL", ".status.pnl", "Realised and open."),
                 _column("Drawdown", ".status.drawdown", "From its highest profit."),
@@ -136,8 +137,8 @@ def _without_defaults(schema: Schema) -> Schema:
     return found
 
 
-def _column(name: str, path: str, description: str, *, wide: bool = False) -> Schema:
-    column = {"name": name, "type": "string", "description": description, "jsonPath": path}
+def _column(name: str, path: str, description: str, *, kind: str = "string", wide: bool = False) -> Schema:
+    column = {"name": name, "type": kind, "description": description, "jsonPath": path}
     return {**column, "priority": 1} if wide else column
 
 

@@ -23,6 +23,7 @@ from trade2026.kit.origin import NOWHERE, Origin
 from trade2026.kit.publisher import Publisher
 from trade2026.kit.snapshots import SnapshotStore
 from trade2026.sdk.saving import NotSaveable
+from trade2026.strategies.handover import Handover
 from trade2026.strategies.machine import CLOCK, ORDERS, Decision, Delivery, Replayed, StrategiesMachine
 from trade2026.strategies.shard_log import ShardLog
 
@@ -42,8 +43,6 @@ _TIMER_SECONDS = 0.02
 _FLUSH_SECONDS = 1.0
 _HANDOVER_SECONDS = 0.2
 """Between two looks at symbols that another process is to let go."""
-_LEAVE_AGAIN_NS = 5 * 10**9
-"""An order that would not be cancelled is asked again."""
 _UNDER_WAY_MAX = 200
 _RETRY_SECONDS = 0.5
 _LINE_LEVEL = logging.INFO
@@ -96,11 +95,8 @@ class Runner:
         """When what led to an order that is not answered yet happened at the venue, ns."""
         self._log = Publisher(bus, TOPIC, tenant=tenant, clock=clock, owner=owner, partition=shard)
         self.shard = shard
-        self.claims = ShardLog(bus, shard, shards, tenant=tenant, clock=clock, owner=owner)
-        self.waiting: dict[str, str] = {}
-        """Why strategies that are to begin do not yet."""
-        self._leaving_at: dict[str, int] = {}
-        """When orders of a strategy were last asked to be cancelled because its symbols move, ns."""
+        claims = ShardLog(bus, shard, shards, tenant=tenant, clock=clock, owner=owner)
+        self.handover = Handover(claims, clock)
         self._tasks: list[asyncio.Task[None]] = []
         self._under_way: asyncio.Future[int] | None = None
         self._uncommitted = 0
@@ -117,12 +113,11 @@ class Runner:
         """Claim the log, replay it, begin what has not begun, send again what was not answered, and go on."""
         self.detail = "claiming the log"
         await self._log.start()
-        await self.claims.start()
+        await self.handover.claims.start()
         await self._replay(self._log.next_seq)
         await self._place_cursors()
         await self._read_orders()
-        for name in self.machine.hosted:
-            await self.claims.keep(name, self.machine.open_in(name))
+        await self.handover.keep(self.machine)
         for decision in self.machine.to_send():
             self._send(decision, self._origins.pop((decision.strategy, decision.number), NOWHERE))
         self._origins.clear()
@@ -154,7 +149,7 @@ class Runner:
             except BusError as error:
                 log.error("the end of the strategies could not be recorded: %s", error)
         self.ready, self.detail = False, "stopped"
-        await self.claims.stop()
+        await self.handover.claims.stop()
         await self._log.stop()
 
     async def _cancel_tasks(self) -> None:
@@ -281,60 +276,20 @@ class Runner:
         for name in self.machine.to_end:
             leaves = self.machine.hosted[name].definition.instruments
             self._record(self.machine.end(name, self.clock.now(), "it is not defined any more", leaves))
-        for name, claimed in list(self.claims.mine.held.items()):
-            if leaves := claimed - self.machine.wanted(name):
-                await self._leave(name, leaves)
-        for name in self._unclaimed():
-            if not await self._may_begin(name):
-                self._record(self.machine.end(name, self.clock.now(), self.waiting[name]))
+        for name, leaves in (await self.handover.let_go(self.machine)).items():
+            reason = "symbols of it move to another process"
+            self._record(self.machine.end(name, self.clock.now(), reason, sorted(leaves)))
+        for name in self.handover.unclaimed(self.machine):
+            if not await self.handover.may_begin(self.machine, name):
+                self._record(self.machine.end(name, self.clock.now(), self.handover.waiting[name]))
         for name in self.machine.to_begin:
-            if not await self._may_begin(name):
+            if not await self.handover.may_begin(self.machine, name):
                 continue
             trades = await self._trades_before(self.machine.warm_up(name))
             since = _ts_init(trades[0]) if trades else self.clock.now()
             history = await self._bars_before(since, self.machine.warm_up_bars(name)) + trades
             log.info("strategy %s begins", name)
             self._record(self.machine.begin(name, self.clock.now(), history))
-
-    def _unclaimed(self) -> list[str]:
-        """Strategies that go on with what they were begun with, by a version that claimed no symbols."""
-        running = {name for name, hosted in self.machine.hosted.items() if hosted.status == "running"}
-        return [
-            name
-            for name in sorted(running - {*self.machine.to_begin})
-            if self.machine.wanted(name) - self.claims.mine.of(name)
-        ]
-
-    async def _leave(self, name: str, instruments: frozenset[str]) -> None:
-        """Its orders in these are cancelled; when the last is over, others may trade them."""
-        if not instruments & self.machine.open_in(name):
-            await self.claims.release(name, instruments)
-            self._leaving_at.pop(name, None)
-            return
-        now = self.clock.now()
-        if now - self._leaving_at.get(name, -_LEAVE_AGAIN_NS) >= _LEAVE_AGAIN_NS:
-            self._leaving_at[name] = now
-            self._record(self.machine.end(name, now, "symbols of it move to another process", sorted(instruments)))
-
-    async def _may_begin(self, name: str) -> bool:
-        """Whether its symbols are ours: claimed here, and nowhere else."""
-        wanted = self.machine.wanted(name)
-        if self.claims.mine.of(name) - wanted:
-            self.waiting[name] = "its orders in symbols that move are being cancelled"
-            return False
-        if self.shard and not await self.claims.has_first(name):
-            self.waiting[name] = "process 0 has not claimed its symbols yet"
-            return False
-        found = await self.claims.claim(name, wanted)
-        if not found:
-            self.waiting.pop(name, None)
-            return True
-        theirs = frozenset[str]().union(*found.values())
-        self.waiting[name] = f"process {min(found)} still trades {', '.join(sorted(theirs))} of it"
-        # Who has orders in a symbol keeps it; of two that have none the claims must not wait for each other.
-        if free := theirs - self.machine.open_in(name):
-            await self.claims.release(name, free)
-        return False
 
     async def _trades_before(self, count: int) -> list[Delivery]:
         """The last trades, the oldest first."""
@@ -395,17 +350,12 @@ class Runner:
         """Record what led to nothing, begin what was released, keep a snapshot from time to time."""
         while True:
             # Those that want the same symbol ask at different times, so that one of them finds it free.
-            await asyncio.sleep(_HANDOVER_SECONDS * (1 + self.shard / 4) if self.waiting else _FLUSH_SECONDS)
+            await asyncio.sleep(_HANDOVER_SECONDS * (1 + self.shard / 4) if self.handover.waiting else _FLUSH_SECONDS)
             self._record(self.machine.flush())
-            if self.machine.to_begin or self.machine.to_end or self.is_leaving:
+            if self.machine.to_begin or self.machine.to_end or self.handover.is_leaving(self.machine):
                 await self._settle()
             if self.clock.now() - self._snapshot_at >= SNAPSHOT_NS:
                 await self._snapshot()
-
-    @property
-    def is_leaving(self) -> bool:
-        """Whether symbols are claimed here that are not to be traded here any more."""
-        return any(claimed - self.machine.wanted(name) for name, claimed in self.claims.mine.held.items())
 
     def refuse(self, decision: Decision, code: str, reason: str) -> None:
         """The order service has taken a decision (no code), or would not."""

@@ -171,7 +171,7 @@ class StrategiesService(Service):
         hosted, one = self.machine.hosted[name], self.loaded.get(name)
         if one is not None and one.trouble:
             return "failed", one.trouble
-        if waits := self.runner.waiting.get(name):
+        if waits := self.runner.handover.waiting.get(name):
             return "starting", waits
         if hosted.status == "running" and hosted.halted:
             return "halted", hosted.halted
@@ -261,7 +261,7 @@ class _Heir:
 
     @property
     def is_done(self) -> bool:
-        return self.runner.fenced or (self.runner.ready and not self.runner.claims.mine.held)
+        return self.runner.fenced or (self.runner.ready and not self.runner.handover.claims.mine.held)
 
     async def start(self) -> None:
         self.entry.start()

@@ -109,7 +109,7 @@ class Desk:
             shards=PROCESSES,
         )
         if is_older:
-            made.claims = NoClaims(self.bus, number, PROCESSES, tenant="test", clock=self.clock, owner="older")
+            made.handover.claims = NoClaims(self.bus, number, PROCESSES, tenant="test", clock=self.clock, owner="older")
         await made.start()
         return made
 
@@ -169,7 +169,7 @@ class Desk:
             return all(
                 number in self.running
                 and self.running[number].machine.hosted["buyer"].status == "running"
-                and not self.running[number].waiting
+                and not self.running[number].handover.waiting
                 for number in range(shards)
             )
 
@@ -218,7 +218,7 @@ async def test_from_one_to_three_processes_and_back_no_symbol_is_traded_twice_or
     await desk.start(1, 3)
     await desk.trade_all()
     await until(lambda: len(desk.ids) == 2 * len(NAMES), "the old process trades until it lets go")
-    assert desk.running[1].waiting == {"buyer": f"process 0 still trades {', '.join(desk.of(1, 3))} of it"}
+    assert desk.running[1].handover.waiting == {"buyer": f"process 0 still trades {', '.join(desk.of(1, 3))} of it"}
     await desk.stop(0)
     await desk.start(0, 3)
     await desk.until_all_trade(3)
@@ -271,7 +271,8 @@ async def test_two_that_want_the_same_symbols_at_once_do_not_wait_for_each_other
     await asyncio.gather(desk.start(0, 1), desk.start(1, 3), desk.start(2, 3))
     await until(
         lambda: any(
-            not each.waiting and each.machine.hosted["buyer"].status == "running" for each in desk.running.values()
+            not each.handover.waiting and each.machine.hosted["buyer"].status == "running"
+            for each in desk.running.values()
         ),
         "one of them trades",
     )
@@ -295,7 +296,7 @@ async def test_an_order_that_was_under_way_when_its_process_ended_is_found_and_c
     await desk.stop(0)
     await desk.start(1, 1)
     await desk.start(0, 1)
-    await until(lambda: not desk.running[0].waiting, "its symbols are let go")
+    await until(lambda: not desk.running[0].handover.waiting, "its symbols are let go")
     desk._late = late  # what was still in the network arrives at last
     desk.answer()
     await desk.until_all_trade(1)
@@ -309,7 +310,7 @@ async def test_while_the_first_process_is_of_a_version_that_claims_nothing_it_tr
     await desk.start(2, 3)
     await desk.trade_all()
     await until(lambda: len(desk.ids) == 2 * len(NAMES), "the first trades all")
-    assert desk.running[1].waiting == {"buyer": "process 0 has not claimed its symbols yet"}
+    assert desk.running[1].handover.waiting == {"buyer": "process 0 has not claimed its symbols yet"}
     await desk.kill(0)
     await desk.start(0, 3)
     await desk.until_all_trade(3)
@@ -324,11 +325,11 @@ async def test_what_an_older_version_had_begun_is_claimed_by_the_next_before_any
         desk._say(ev.OrderCanceled(order_id=f"o-{each}", reason="by hand"))  # pyright: ignore
     await desk.kill(0)
     first = await desk.start(0, 1)
-    assert first.claims.mine.of("buyer") == {*NAMES}
+    assert first.handover.claims.mine.of("buyer") == {*NAMES}
     assert first.machine.hosted["buyer"].status == "running"
     await desk.start(1, 2)
     await desk.trade_all()
-    assert desk.running[1].waiting == {"buyer": f"process 0 still trades {', '.join(desk.of(1, 2))} of it"}
+    assert desk.running[1].handover.waiting == {"buyer": f"process 0 still trades {', '.join(desk.of(1, 2))} of it"}
     await desk.stop(0)
     await desk.start(0, 2)
     await desk.until_all_trade(2)
