@@ -24,6 +24,7 @@ class Nature:
         spread: Standard deviation of that by its mean.
         floor_seconds: That every answer takes beside it, and keeps no replica busy.
         start_seconds: From the decision to a replica that works.
+        told_share: Of what a request waits, that the service knows of: the rest waits in sockets.
         slower_after: From this share of the run on a request takes `slower` times as long.
     """
 
@@ -31,6 +32,7 @@ class Nature:
     spread: float = 1.0
     floor_seconds: float = 0.0
     start_seconds: float = 20.0
+    told_share: float = 1.0
     slower_after: float = 1.0
     slower: float = 1.0
 
@@ -41,11 +43,13 @@ class Seen:
 
     Attributes:
         latencies: Of the requests that were answered in it, in seconds.
+        told: The same, as the service itself measures them.
         busy_seconds: Of all replicas.
-        waiting: Requests that were not begun at its end.
+        waiting: Requests that were not begun at its end, of which the service knows.
     """
 
     latencies: NDArray[np.float64]
+    told: NDArray[np.float64]
     busy_seconds: float
     waiting: float
     ready: int
@@ -65,8 +69,8 @@ class Plant:
 
     def __post_init__(self) -> None:
         self._ahead = [0.0] * self.replicas
-        self._under_way = np.empty((0, 2))
-        """When each request will be answered, and its latency."""
+        self._under_way = np.empty((0, 3))
+        """When each request will be answered, its latency, and what the service will say of that."""
 
     @property
     def ready(self) -> int:
@@ -97,16 +101,17 @@ class Plant:
         mean = self.nature.service_seconds * (self.nature.slower if share >= self.nature.slower_after else 1.0)
         parts = [self._one(number, rate / self.ready, mean) for number in range(self.ready)]
         came = np.concatenate([part[0] for part in parts])
-        came[:, 1] += self.nature.floor_seconds
+        came[:, 1:] += self.nature.floor_seconds
         came[:, 0] += now - STEP_SECONDS
         self._under_way = np.concatenate([self._under_way, came])
         over = self._under_way[:, 0] <= now
-        latencies, self._under_way = self._under_way[over, 1], self._under_way[~over]
-        waiting = sum(self._ahead) / mean
-        return Seen(latencies, sum(part[1] for part in parts), waiting, self.ready)
+        answered, self._under_way = self._under_way[over], self._under_way[~over]
+        waiting = self.nature.told_share * sum(self._ahead) / mean
+        return Seen(answered[:, 1], answered[:, 2], sum(part[1] for part in parts), waiting, self.ready)
 
     def _one(self, number: int, rate: float, mean: float) -> tuple[NDArray[np.float64], float]:
-        """One replica: when what came will be answered (from the step's beginning), its latency, and how long it was busy."""
+        """One replica: when what came will be answered (from the step's beginning), its latency as it is and as
+        it is told, and how long it was busy."""
         count = self.rng.poisson(rate * STEP_SECONDS)
         at = np.sort(self.rng.uniform(0, STEP_SECONDS, count))
         shape = 1 / self.nature.spread**2
@@ -118,7 +123,8 @@ class Plant:
         work = self._ahead[number] + float(takes.sum())
         after = max(0.0, (waits[-1] + takes[-1]) - (STEP_SECONDS - at[-1])) if count else max(0.0, work - STEP_SECONDS)
         self._ahead[number] = after
-        return np.column_stack([at + waits + takes, waits + takes]), work - after
+        told = self.nature.told_share * waits + takes
+        return np.column_stack([at + waits + takes, waits + takes, told]), work - after
 
 
 def counted(latencies: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,10 +9,13 @@ import numpy as np
 
 from bench.autoscale.hpa import AverageValue, Behavior, Metric, Ratio
 from bench.autoscale.plant import LIMITS, STEP_SECONDS, Seen, counted
-from trade2026_operator.slo.demand import Fit, Objective, demand, learned
+from trade2026_operator.slo.demand import Fit, Objective, demand, eased, learned
 from trade2026_operator.slo.guards import Climb, Situation, climbed, judged
 from trade2026_operator.slo.samples import Sample
-from trade2026_operator.slo.windows import Window
+from trade2026_operator.slo.windows import NEWEST_SECONDS, Window
+
+OURS = Behavior(tolerance_up=0.0, down_stabilization=120.0, down_percent=50.0)
+"""As the chart has it for our number, which itself sinks slowly; the others have what was best for them."""
 
 
 class Signal(Protocol):
@@ -32,34 +35,42 @@ class Ours:
 
     objective: Objective
     name: str = ""
-    behavior: Behavior = field(default_factory=lambda: Behavior(tolerance_up=0.0))
+    behavior: Behavior = field(default=OURS)
 
     def __post_init__(self) -> None:
         self.name = self.name or f"objective, headroom {self.objective.headroom:g}"
         self.window = Window(self.objective.seconds, self.objective.quantile)
         self.fit, self.climb = Fit(), Climb()
         self._within = np.zeros(len(LIMITS))
-        self._busy = 0.0
+        self._busy = self.lasting = 0.0
         self._ready: deque[int] = deque(maxlen=13)
 
     def metric(self, seen: Seen, now: float, replicas: int, most: int) -> Metric:
         """See `Signal`. All replicas are one process here: what is summed up is the same."""
-        self._within = self._within + counted(seen.latencies)
+        self._within = self._within + counted(seen.told)
         self._busy += seen.busy_seconds
         within = tuple(zip(LIMITS, self._within.tolist(), strict=True))
         sample = Sample(float(self._within[-1]), within, self._busy, waiting=seen.waiting)
         self._ready.append(seen.ready)
         self.window.add(now, now, {"all": sample}, 1)
-        if not self.window.is_full:
+        if self.window.covered_seconds < NEWEST_SECONDS:
             return None
-        measured = self.window.measured(1, now)
-        settled = len(set(self._ready)) == 1
-        measured = replace(measured, replicas=seen.ready, settled=settled)
-        self.fit = learned(self.fit, measured)
-        needed = demand(self.objective, self.fit, measured) if measured.service_seconds > 0 else None
-        situation = Situation(replicas, seen.ready, most, burn=self.window.still_burning(now))
+        measured = replace(self.window.measured(1, now), replicas=seen.ready)
+        measured = replace(measured, settled=len(set(self._ready)) == 1, busy=measured.busy / seen.ready)
+        if len(set(list(self._ready)[-4:])) > 1:
+            measured = replace(measured, busy=0.0, newest_seconds=None)
+        if self.window.is_full:
+            self.fit = learned(self.fit, measured)
+        remembered = self.lasting = eased(self.lasting, STEP_SECONDS, self.objective)
+        needed = None
+        if measured.service_seconds > 0:
+            needed = demand(self.objective, self.fit, measured, remembered=remembered)
+            self.lasting = needed.lasting
+        share = min(1.0, self.window.covered_seconds / self.window.seconds)
+        burn = self.window.still_burning(now)
+        situation = Situation(replicas, seen.ready, most, burn=burn, measured_share=share)
         self.climb = climbed(self.climb, situation, measured.rate, needed.replicas if needed else 0.0, now)
-        told = judged(self.objective, measured, needed, situation, self.climb).replicas
+        told = judged(self.objective, measured, needed, situation, self.climb, remembered).replicas
         return None if told is None else AverageValue(told)
 
 
@@ -95,7 +106,7 @@ class RawP99:
 
     def metric(self, seen: Seen, now: float, replicas: int, most: int) -> Metric:
         """See `Signal`."""
-        self._seen.append(seen.latencies)
+        self._seen.append(seen.told)
         latencies = np.concatenate(self._seen)
         return Ratio(float(np.quantile(latencies, 0.99)) / (self.seconds * self.target)) if len(latencies) else None
 

@@ -5,6 +5,11 @@ it is with one queue (`c` is ln 100 then), and nearly so with most. Turned aroun
 get. The constant is not believed but measured, again and again: with a wrong one an open formula is worse than none. What
 waits already is to be drained in a fixed time, and a fast-burning error budget adds to it.
 
+The formula knows what is answered, and a service that can do no more answers no more, however much comes: what waits in
+sockets nobody counts. So replicas that are busy all the time, or slower than the objective, ask for more of them whatever
+the formula says (`pressed`). Beside what is needed there is room for a jump, of which few replicas need more than many;
+and a need that has been is believed to come again: it is forgotten slowly (`eased`).
+
 The answer is a number of replicas, not a load: an HPA with `AverageValue: 1` makes it so many, it reads well in `kubectl
 get hpa`, and it is proportional by construction. It is not rounded and not cut to the partitions there are: a metric that is
 cut lies within the tolerance of the HPA just below its maximum, and stays there.
@@ -31,6 +36,10 @@ _SURPRISE_MAX = 1.5
 _SHARE_MIN, _SHARE_MAX = 0.2, 0.9
 """Of what a replica can do, that it is given: never so little that replicas would pile up, never so much that it queues."""
 _UNATTAINABLE = 0.8
+_SATURATED = 0.9
+"""Replicas that are so busy answer as much as they can, and not as much as comes."""
+_PRESSED_MAX = 2.0
+"""By so much more replicas are asked for at once: what comes is not known then, and the next look tells more."""
 FAST_BURN = 14.4
 
 
@@ -42,12 +51,16 @@ class Objective:
         quantile: The share.
         headroom: Share of the objective that is aimed at.
         drain_seconds: In which a backlog is to be gone.
+        spare: Room for a jump of the load, in square roots of the replicas that are needed.
+        ease_seconds: In which a need that has been is forgotten, to a third of it.
     """
 
     seconds: float
     headroom: float = 0.8
-    drain_seconds: float = 30.0
+    drain_seconds: float = 10.0
     quantile: float = 0.99
+    spare: float = 1.0
+    ease_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,8 @@ class Measured:
         hottest_rate: Of the partition that gets most; 0 where work is not split.
         behind_seconds: Age of the oldest record that a fold is behind.
         settled: Replicas were as many all the time: else the answers are of another number than `replicas`.
+        busy: Share of what the replicas can do that they did, in the last seconds, if they were as many in those; else 0.
+        newest_seconds: As `p99_seconds`, of the same last seconds; None if there were too few, or another number of replicas.
     """
 
     rate: float
@@ -79,6 +94,8 @@ class Measured:
     hottest_rate: float = 0.0
     behind_seconds: float = 0.0
     settled: bool = True
+    busy: float = 0.0
+    newest_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,8 @@ class Demand:
         replicas: Needed, not rounded.
         mu: Requests a second that one replica can do.
         each: That one may get within the objective.
+        lasting: Of `replicas`, what is remembered: without what a backlog, a burning budget or pressure add for a moment.
+        pressed: Why more are asked for than the formula says; empty if none are.
         unattainable: Why no number of replicas keeps the objective; empty if some does.
     """
 
@@ -105,6 +124,8 @@ class Demand:
     each: float
     c: float
     boosted: bool
+    lasting: float = 0.0
+    pressed: str = ""
     unattainable: str = ""
     hot: bool = False
     """It is one partition that gets too much."""
@@ -129,10 +150,13 @@ def learned(fit: Fit, measured: Measured) -> Fit:
     return replace(fit, c=fit.c + weight * (c - fit.c), measurements=fit.measurements + 1)
 
 
-def demand(objective: Objective, fit: Fit, measured: Measured, *, boost: float = 0.25) -> Demand:
+def demand(
+    objective: Objective, fit: Fit, measured: Measured, *, remembered: float = 0.0, boost: float = 0.25
+) -> Demand:
     """How many replicas are needed now.
 
     Args:
+        remembered: So many were needed, less what is forgotten of it (`eased`).
         boost: Added, as a share, while the error budget burns fast over both windows.
 
     Raises:
@@ -143,14 +167,43 @@ def demand(objective: Objective, fit: Fit, measured: Measured, *, boost: float =
     mu = 1 / measured.service_seconds
     gap = fit.c / (objective.headroom * objective.seconds)
     each = min(_SHARE_MAX * mu, max(_SHARE_MIN * mu, mu - gap))
-    needed = max(measured.rate, measured.fast_rate) / each + measured.backlog / (objective.drain_seconds * each)
+    least = max(measured.rate, measured.fast_rate) / each
+    lasting = max(least + objective.spare * math.sqrt(least), remembered)
+    needed = lasting + measured.backlog / (objective.drain_seconds * each)
     boosted = min(measured.burn_short, measured.burn_long) >= FAST_BURN
     if boosted:
         needed *= 1 + boost
-    why = _unattainable(objective, fit, mu)
+    why, hot = _unattainable(objective, fit, mu), False
+    factor, pressed = _pressed(objective, measured, can_be_kept=not why)
+    if factor * measured.replicas > needed:
+        needed = factor * measured.replicas
+    else:
+        pressed = ""
     if not why and measured.hottest_rate > each:
-        return Demand(needed, mu, each, fit.c, boosted, _hot(measured.hottest_rate, each), hot=True)
-    return Demand(needed, mu, each, fit.c, boosted, why)
+        why, hot = _hot(measured.hottest_rate, each), True
+    return Demand(needed, mu, each, fit.c, boosted, lasting, pressed, why, hot)
+
+
+def _pressed(objective: Objective, measured: Measured, *, can_be_kept: bool) -> tuple[float, str]:
+    """By how much the replicas there are too few at least, whatever the formula says, and why; 0 if they are not.
+
+    Args:
+        can_be_kept: The objective, by any number of replicas: else nothing follows from slow answers.
+    """
+    if measured.busy >= _SATURATED:
+        return (
+            _PRESSED_MAX,
+            f"the replicas are busy for {measured.busy:.0%} of the time, so that more comes than they answer",
+        )
+    if can_be_kept and measured.newest_seconds is not None and measured.newest_seconds > objective.seconds:
+        factor = min(_PRESSED_MAX, measured.newest_seconds / objective.seconds)
+        return factor, f"answers take {factor:.1f} times as long as they may"
+    return 0.0, ""
+
+
+def eased(lasting: float, seconds: float, objective: Objective) -> float:
+    """What is remembered of a need after so many seconds."""
+    return lasting * math.exp(-seconds / objective.ease_seconds)
 
 
 def _unattainable(objective: Objective, fit: Fit, mu: float) -> str:

@@ -17,6 +17,8 @@ RISE_MIN = 1.05
 SETTLE_SECONDS = 60.0
 FREEZE_SECONDS = 600.0
 MEASURED_SHARE_MIN = 0.5
+MEASURED_TIME_MIN = 0.9
+"""Of the window; of less a number may rise and not fall."""
 BUSY_MIN = 0.1
 """An idle replica says nothing of what one can do: what it does besides weighs more than its requests."""
 
@@ -51,6 +53,7 @@ class Situation:
         partitions: Of its work; 0 where that is not split.
         rolling: A new version is being rolled out.
         burn: Of the error budget, over half an hour and still.
+        measured_share: Of the window, that is known.
     """
 
     replicas: int
@@ -59,6 +62,7 @@ class Situation:
     partitions: int = 0
     rolling: bool = False
     burn: float = 0.0
+    measured_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,10 @@ def climbed(climb: Climb, situation: Situation, rate: float, needed: float, now:
     """
     short = needed > situation.replicas
     if climb.frozen_until:
-        return Climb(situation.replicas, rate) if now >= climb.frozen_until or not short else climb
+        if not short:
+            return Climb(situation.replicas, rate)
+        # One more try and not two: what did not help before most likely does not help now.
+        return Climb(situation.replicas, rate, fruitless=CLIMBS_MAX - 1) if now >= climb.frozen_until else climb
     if climb.replicas == 0 or situation.replicas <= climb.replicas:
         return Climb(situation.replicas, rate, fruitless=climb.fruitless if short else 0)
     if situation.ready < situation.replicas:
@@ -141,17 +148,23 @@ def climbed(climb: Climb, situation: Situation, rate: float, needed: float, now:
 
 
 def judged(
-    objective: Objective, measured: Measured, demand: Demand | None, situation: Situation, climb: Climb
+    objective: Objective,
+    measured: Measured,
+    demand: Demand | None,
+    situation: Situation,
+    climb: Climb,
+    remembered: float = 0.0,
 ) -> Verdict:
-    """What is told, of a window that is full.
+    """What is told.
 
     Args:
         demand: None if nothing was asked of it in the whole window.
+        remembered: See `demand`.
     """
     met = _met(objective, measured)
     if demand is None:
         idle = Observation("ScalingActive", True, "Idle", "no request for a minute: one replica is enough")
-        return _not_lowered(Verdict(1.0, met, idle, _unlimited()), situation)
+        return _not_lowered(Verdict(max(1.0, remembered), met, idle, _unlimited()), situation)
     words = _in_words(objective, measured, demand)
     verdict = Verdict(
         max(1.0, demand.replicas), met, Observation("ScalingActive", True, "Measured", words), _unlimited()
@@ -168,15 +181,18 @@ def judged(
 
 
 def _not_lowered(verdict: Verdict, situation: Situation) -> Verdict:
-    """Nobody is sent home while the budget burns or a new version comes."""
+    """Nobody is sent home while the budget burns, a new version comes, or little is known."""
     assert verdict.replicas is not None
-    if verdict.replicas >= situation.replicas or not (situation.rolling or situation.burn >= 1):
+    if verdict.replicas >= situation.replicas:
         return verdict
-    reason, said = (
-        ("RolloutInProgress", "a new version is being rolled out")
-        if situation.rolling
-        else ("BurningBudget", f"the error budget burns {situation.burn:.1f} times as fast as it lasts")
-    )
+    if situation.rolling:
+        reason, said = "RolloutInProgress", "a new version is being rolled out"
+    elif situation.burn >= 1:
+        reason, said = "BurningBudget", f"the error budget burns {situation.burn:.1f} times as fast as it lasts"
+    elif situation.measured_share < MEASURED_TIME_MIN:
+        reason, said = "WindowIncomplete", f"{situation.measured_share:.0%} of the window are measured"
+    else:
+        return verdict
     limited = Observation("ScalingLimited", True, reason, f"{said}: {situation.replicas} replicas are not made fewer")
     return replace(verdict, replicas=float(situation.replicas), limited=limited)
 
@@ -219,12 +235,16 @@ def _met(objective: Objective, measured: Measured) -> Observation:
 def _in_words(objective: Objective, measured: Measured, demand: Demand) -> str:
     """The number, and what it is made of: mu, c, r*, D."""
     boosted = ", a quarter more while the error budget burns fast" if demand.boosted else ""
+    pressed = f"; {demand.pressed}" if demand.pressed else ""
+    least = max(measured.rate, measured.fast_rate) / demand.each
+    spare = objective.spare * math.sqrt(least)
+    kept = f", {demand.lasting:.1f} were needed lately" if demand.lasting > 1.05 * (least + spare) else ""
     since = f", the oldest since {measured.behind_seconds:.1f} s" if measured.behind_seconds else ""
     waiting = f" and {measured.backlog:.0f} wait{since}" if measured.backlog >= 1 else ""
     return (
         f"{demand.replicas:.1f} replicas are needed (D): {max(measured.rate, measured.fast_rate):.0f}/s come{waiting}, one "
         f"replica can do {demand.mu:.0f}/s (mu) and may get {demand.each:.0f}/s (r*) within {_ms(objective.seconds)} "
-        f"(c {demand.c:.1f}){boosted}"
+        f"(c {demand.c:.1f}), {spare:.1f} are room for a jump{kept}{boosted}{pressed}"
     )
 
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 
@@ -19,12 +19,12 @@ from trade2026_operator.reconcile.objects import Manifest
 from trade2026_operator.reconcile.state import Desired
 from trade2026_operator.slo import memory
 from trade2026_operator.slo.board import Answer, Board
-from trade2026_operator.slo.demand import Fit, Objective, demand, learned
+from trade2026_operator.slo.demand import Fit, Objective, demand, eased, learned
 from trade2026_operator.slo.guards import Climb, Verdict, climbed, heard, held, is_enough, judged
 from trade2026_operator.slo.samples import Sample, Unreadable, read_sample
 from trade2026_operator.slo.targets import Pod, Scaled, autoscaler_of, pods_of, scaled, situation_of
 from trade2026_operator.slo.telling import Teller, changed, is_bad
-from trade2026_operator.slo.windows import WINDOW_SECONDS, Window
+from trade2026_operator.slo.windows import NEWEST_SECONDS, WINDOW_SECONDS, Window
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,14 @@ class Followed:
 
     Attributes:
         looked_at: Monotonic seconds of the last look that told anything.
+        lasting: Replicas that were needed then; before the first look those that there are.
     """
 
     window: Window
     fit: Fit
     climb: Climb = field(default_factory=Climb)
     looked_at: float | None = None
+    lasting: float | None = None
 
 
 @dataclass
@@ -156,22 +158,30 @@ class Scaler:
         situation = situation_of(release, children, window.still_burning(wall))
         pods = pods_of(release, children)
         if situation is None or not pods:
-            return held("NotReady", "no replica is ready")
+            return held("NotReady", "no replica has started")
         samples = await self._samples(release, pods)
-        if followed.looked_at is not None and now - followed.looked_at > _GAP_SECONDS_MAX:
-            window.restart()
         if not is_enough(len(samples), len(pods)):
             return held("MetricsMissing", f"{len(samples)} of {len(pods)} replicas say how they are")
+        since = now - followed.looked_at if followed.looked_at is not None else 0.0
+        if since > _GAP_SECONDS_MAX:
+            window.restart()
         followed.looked_at = now
         window.add(now, wall, samples, len(pods))
-        if not window.is_full:
+        if window.covered_seconds < NEWEST_SECONDS:
             return held("WindowIncomplete", f"{window.covered_seconds:.0f} of {window.seconds:.0f} s are measured")
         measured = window.measured(len(pods), wall)
-        followed.fit = learned(followed.fit, measured)
-        needed = demand(release.objective, followed.fit, measured) if measured.service_seconds > 0 else None
+        if window.is_full:
+            followed.fit = learned(followed.fit, measured)
+        lasting = situation.replicas if followed.lasting is None else followed.lasting
+        remembered = followed.lasting = eased(lasting, since, release.objective)
+        needed = None
+        if measured.service_seconds > 0:
+            needed = demand(release.objective, followed.fit, measured, remembered=remembered)
+            followed.lasting = needed.lasting
         wanted = needed.replicas if needed is not None else 0.0
         followed.climb = climbed(followed.climb, situation, measured.rate, wanted, now)
-        return judged(release.objective, measured, needed, situation, followed.climb)
+        situation = replace(situation, measured_share=min(1.0, window.covered_seconds / window.seconds))
+        return judged(release.objective, measured, needed, situation, followed.climb, remembered)
 
     async def _samples(self, release: Scaled, pods: list[Pod]) -> dict[str, Sample]:
         """Of those that answer."""

@@ -111,17 +111,24 @@ def autoscaler_of(release: Scaled, children: Mapping[Ref, Child]) -> Manifest | 
 
 
 def pods_of(release: Scaled, children: Mapping[Ref, Child]) -> list[Pod]:
-    """The pods of a release that are ready: what the others say is about their start."""
+    """The pods of a release that have started: what others say is about their start.
+
+    One that has too much to do may not be ready any more, and just then it has to be heard.
+    """
     found: list[Pod] = []
     for ref, child in children.items():
         pod = child.manifest
         if ref.kind != "Pod" or labels_of(pod).get(INSTANCE_LABEL) != release.name:
             continue
         status = pod.get("status") or {}
+        containers = status.get("containerStatuses") or []
         ready = condition_of(pod, "Ready")
-        if pod["metadata"].get("deletionTimestamp") or ready is None or ready["status"] != "True":
+        is_up = (ready is not None and ready["status"] == "True") or (
+            bool(containers) and all(each.get("started") for each in containers)
+        )
+        if pod["metadata"].get("deletionTimestamp") or not is_up:
             continue
-        restarts = sum(each.get("restartCount", 0) for each in status.get("containerStatuses") or [])
+        restarts = sum(each.get("restartCount", 0) for each in containers)
         if address := status.get("podIP"):
             found.append(Pod(f"{pod['metadata']['uid']}/{restarts}", address))
     return found

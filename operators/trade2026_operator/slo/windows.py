@@ -14,6 +14,8 @@ from trade2026_operator.slo.samples import Sample
 
 WINDOW_SECONDS = 60.0
 FAST_SECONDS = 6.0
+NEWEST_SECONDS = 15.0
+"""Over which it is seen that replicas are too few: shorter, and chance would tell."""
 FULL_SHARE = 0.9
 """A window of which so much is known is full."""
 REQUESTS_MIN = 20
@@ -112,6 +114,9 @@ class Window:
         split = _sums([part for step in self._steps for part in (step.submissions, step.written)])
         seconds = self.covered_seconds or 1.0
         written = sum(sum(step.written.values()) / step.share for step in self._steps) / seconds
+        newest = self._newest(NEWEST_SECONDS)
+        if any(step.ready != replicas for step in newest):
+            newest = []
         return Measured(
             rate=_rate(self._steps) + written,
             # Where a log ends is looked at too seldom for a few seconds; a burst of records shows as backlog.
@@ -125,6 +130,10 @@ class Window:
             hottest_rate=max(split.values(), default=0.0) / seconds,
             behind_seconds=max((sample.behind_seconds for sample in self._last.values()), default=0.0),
             settled=all(step.ready == replicas for step in self._steps),
+            busy=_busy(newest),
+            newest_seconds=_quantile(_merged([step.within for step in newest]), self.quantile)
+            if sum(step.requests for step in newest) >= REQUESTS_MIN
+            else None,
         )
 
     def burn(self, wall: float, minutes: int) -> float:
@@ -179,6 +188,12 @@ def minutes_of(entries: Any) -> list[Minute]:
 def _rate(steps: Sequence[_Step] | deque[_Step]) -> float:
     seconds = sum(step.seconds for step in steps)
     return sum(_units(step) / step.share for step in steps) / seconds if seconds > 0 else 0.0
+
+
+def _busy(steps: Sequence[_Step]) -> float:
+    """Share of the time of those that answered."""
+    could = sum(step.seconds * step.ready * step.share for step in steps)
+    return sum(step.busy_seconds for step in steps) / could if could > 0 else 0.0
 
 
 def _units(step: _Step) -> float:

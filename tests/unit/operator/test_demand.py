@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trade2026_operator.slo.demand import FAST_BURN, ONE_QUEUE, Fit, Measured, Objective, demand, learned
+from trade2026_operator.slo.demand import FAST_BURN, ONE_QUEUE, Fit, Measured, Objective, demand, eased, learned
 
 OBJECTIVE = Objective(0.150)
 CALM = Measured(rate=100, fast_rate=100, service_seconds=0.01, p99_seconds=0.1, backlog=0, replicas=2)
@@ -17,7 +17,7 @@ MEASURED = st.builds(
     Measured,
     rate=RATES, fast_rate=RATES, service_seconds=st.floats(1e-5, 1), p99_seconds=st.none() | st.floats(0, 100),
     backlog=st.floats(0, 1e6), replicas=st.integers(0, 100), burn_short=st.floats(0, 1e3), burn_long=st.floats(0, 1e3),
-    hottest_rate=RATES,
+    hottest_rate=RATES, busy=st.floats(0, 1), newest_seconds=st.none() | st.floats(0, 100),
 )  # fmt: skip
 FITS = st.builds(Fit, c=st.floats(0.5, 50), measurements=st.integers(0, 1_000))
 
@@ -25,10 +25,11 @@ FITS = st.builds(Fit, c=st.floats(0.5, 50), measurements=st.integers(0, 1_000))
 @given(FITS, MEASURED, st.floats(1, 10))
 def test_more_work_never_needs_fewer_replicas(fit: Fit, measured: Measured, factor: float) -> None:
     least = demand(OBJECTIVE, fit, measured).replicas
-    for field in ("rate", "fast_rate", "backlog", "burn_short", "burn_long"):
+    for field in ("rate", "fast_rate", "backlog", "burn_short", "burn_long", "busy"):
         more = replace(measured, **{field: getattr(measured, field) * factor + 1})
         assert demand(OBJECTIVE, fit, more).replicas >= least, field
-    assert demand(replace(OBJECTIVE, seconds=OBJECTIVE.seconds / factor), fit, measured).replicas >= least * (1 - 1e-9)
+    tighter = demand(replace(OBJECTIVE, seconds=OBJECTIVE.seconds / factor), fit, measured)
+    assert tighter.unattainable or tighter.replicas >= least * (1 - 1e-9)
 
 
 @given(FITS, MEASURED)
@@ -37,6 +38,36 @@ def test_the_answer_is_a_number_and_says_what_it_is_made_of(fit: Fit, measured: 
     assert math.isfinite(found.replicas) and found.replicas >= 0
     assert 0.2 * found.mu <= found.each * (1 + 1e-9) and found.each <= 0.9 * found.mu * (1 + 1e-9)
     assert found.boosted == (min(measured.burn_short, measured.burn_long) >= FAST_BURN)
+
+
+@given(FITS, MEASURED, st.floats(0, 100), st.floats(0, 1e4))
+def test_what_was_needed_is_told_until_it_is_forgotten(
+    fit: Fit, measured: Measured, before: float, seconds: float
+) -> None:
+    remembered = eased(before, seconds, OBJECTIVE)
+    found = demand(OBJECTIVE, fit, measured, remembered=remembered)
+    assert 0 <= remembered <= before and found.lasting >= remembered and found.replicas >= found.lasting
+    assert eased(before, 1e6, OBJECTIVE) < 1e-9
+
+
+def test_replicas_that_answer_all_they_can_ask_for_more_of_them_whatever_the_formula_says() -> None:
+    idle = replace(CALM, rate=10, fast_rate=10, replicas=5)
+    assert (demand(OBJECTIVE, Fit(), idle).replicas < 1, demand(OBJECTIVE, Fit(), idle).pressed) == (True, "")
+    busy = demand(OBJECTIVE, Fit(), replace(idle, busy=0.9))
+    assert busy.replicas == 10 and "busy for 90%" in busy.pressed
+    slow = demand(OBJECTIVE, Fit(), replace(idle, newest_seconds=0.225))
+    assert slow.replicas == pytest.approx(7.5) and "1.5 times as long" in slow.pressed
+    assert demand(OBJECTIVE, Fit(), replace(idle, newest_seconds=9.0)).replicas == 10, "the next look tells more"
+    assert demand(Objective(0.02), Fit(), replace(idle, newest_seconds=9.0)).replicas < 5, "no replica keeps this one"
+
+
+def test_few_replicas_have_more_room_for_a_jump_than_many() -> None:
+    def room(rate: float) -> float:
+        busy = replace(CALM, rate=rate, fast_rate=rate)
+        bare = demand(replace(OBJECTIVE, spare=0.0), Fit(), busy).replicas
+        return demand(OBJECTIVE, Fit(), busy).replicas / bare
+
+    assert room(60) > 1.9 > 1.3 > room(1_000) > 1
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, math.nan, math.inf])
@@ -78,7 +109,7 @@ def test_with_so_many_replicas_one_queue_each_keeps_the_objective() -> None:
         needed = demand(OBJECTIVE, Fit(), replace(CALM, rate=rate, fast_rate=rate)).replicas
         count = math.ceil(needed)
         p99 = math.log(100) / (100 - rate / count)
-        assert p99 <= OBJECTIVE.seconds and count <= 1 + rate / 100 * 5
+        assert p99 <= OBJECTIVE.seconds and count <= 3 + rate / 100 * 5
 
 
 def test_what_no_number_of_replicas_can_do_is_said() -> None:

@@ -87,7 +87,7 @@ def test_an_autoscaler_ignores_no_tenth_where_the_server_knows_how(renderer: Rem
         (found,) = [each for each in objects if each["kind"] == "HorizontalPodAutoscaler"]
         up, down = found["spec"]["behavior"]["scaleUp"], found["spec"]["behavior"]["scaleDown"]
         assert (up.get("tolerance") == 0) is knows
-        assert (up["stabilizationWindowSeconds"], down["stabilizationWindowSeconds"]) == (0, 300)
+        assert (up["stabilizationWindowSeconds"], down["stabilizationWindowSeconds"]) == (0, 120)
         external, cpu = found["spec"]["metrics"]
         assert external["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
         assert cpu["resource"]["target"]["averageUtilization"] == 70

@@ -24,7 +24,7 @@ from trade2026_operator.slo.memory import Remembered, read, to_manifest
 from trade2026_operator.slo.telling import TELL_SECONDS, Teller, conditions
 from trade2026_operator.slo.windows import Minute
 
-OBJECTIVE = Objective(0.150)
+OBJECTIVE = Objective(0.150, spare=0.0)
 CALM = Measured(rate=300, fast_rate=300, service_seconds=0.01, p99_seconds=0.1, backlog=0, replicas=6)
 SITUATION = Situation(replicas=6, ready=6, most=12, partitions=24)
 MEASURED = st.builds(
@@ -36,7 +36,7 @@ MEASURED = st.builds(
 SITUATIONS = st.builds(
     Situation,
     replicas=st.integers(1, 64), ready=st.integers(0, 64), most=st.integers(1, 64), partitions=st.integers(0, 64),
-    rolling=st.booleans(), burn=st.floats(0, 100),
+    rolling=st.booleans(), burn=st.floats(0, 100), measured_share=st.floats(0, 1),
 )  # fmt: skip
 CLIMBS = st.builds(Climb, replicas=st.integers(0, 64), rate=st.floats(0, 1e4), frozen_until=st.sampled_from([0.0, 1e9]))
 
@@ -57,7 +57,7 @@ def test_the_answer_is_never_nothing_and_every_condition_is_one(
         "ScalingLimited",
     ]
     assert all(each.reason.isalpha() for each in (found.met, found.active, found.limited))
-    if situation.rolling or situation.burn >= 1:
+    if situation.rolling or situation.burn >= 1 or situation.measured_share < 0.9:
         assert found.replicas >= situation.replicas or climb.frozen_until, "nobody is sent home"
 
 
@@ -67,6 +67,10 @@ def test_the_number_is_told_with_what_it_is_made_of() -> None:
     for part in ("4.9 replicas are needed (D)", "300/s come", "100/s (mu)", "62/s (r*)", "150 ms", "(c 4.6)"):
         assert part in found.active.message
     assert (found.met.status, found.limited.status) == (True, False)
+    roomy, busy = replace(OBJECTIVE, spare=1.0), replace(CALM, busy=0.95)
+    found = judged(roomy, busy, demand(roomy, Fit(), busy, remembered=8.0), SITUATION, Climb(), 8.0)
+    for part in ("12.0 replicas", "2.2 are room for a jump", "8.0 were needed lately", "busy for 95% of the time"):
+        assert part in found.active.message
 
 
 def test_what_is_needed_is_not_cut_to_what_there_may_be() -> None:
@@ -75,6 +79,13 @@ def test_what_is_needed_is_not_cut_to_what_there_may_be() -> None:
     assert found.replicas is not None and found.replicas > 40
     assert found.limited[:3] == ("ScalingLimited", True, "MaxReplicas") and "12 are allowed" in found.limited.message
     assert verdict(many, replace(SITUATION, most=24)).limited.reason == "Partitions"
+
+
+def test_of_a_window_that_is_not_full_a_number_may_rise_and_not_fall() -> None:
+    new = replace(SITUATION, measured_share=0.5)
+    assert (verdict(situation=new).replicas, verdict(situation=new).limited.reason) == (6, "WindowIncomplete")
+    much = verdict(replace(CALM, rate=600, fast_rate=600), new)
+    assert much.replicas is not None and much.replicas > 6 and not much.limited.status
 
 
 def test_nobody_is_sent_home_while_a_version_comes_or_the_budget_burns() -> None:
@@ -130,7 +141,8 @@ def test_two_increases_without_more_getting_done_freeze_and_only_for_a_time() ->
     assert now < frozen.frozen_until <= now + FREEZE_SECONDS
     found = verdict(replace(CALM, rate=600, fast_rate=600), climb=frozen)
     assert (found.replicas, found.limited.reason) == (6, "DownstreamBound")
-    assert not climbed(frozen, SITUATION, 99, 9, frozen.frozen_until).frozen_until
+    again = climbed(frozen, SITUATION, 99, 9, frozen.frozen_until)
+    assert (again.frozen_until, again.fruitless) == (0, 1), "one more try is frozen again if it brings nothing"
     assert not climbed(frozen, SITUATION, 99, 5, now).frozen_until, "the need has ended"
 
 

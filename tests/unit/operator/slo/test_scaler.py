@@ -116,16 +116,35 @@ class Desk:
         )
 
 
-async def test_nothing_is_said_before_a_full_window_and_the_number_after_it() -> None:
-    desk = Desk()
-    await desk.run(50)
-    with pytest.raises(NotKnown, match="of 60 s are measured"):
+async def test_a_number_is_said_when_it_is_measured_and_falls_only_when_the_window_is_full() -> None:
+    desk = Desk(rate=100.0)
+    await desk.run(15)
+    with pytest.raises(NotKnown, match="10 of 60 s are measured"):
         desk.asked()
     assert desk.condition("ScalingActive") == (False, "WindowIncomplete")
-    await desk.run(120)
-    assert 1.2 < desk.asked() < 2
+    await desk.run(5)
+    assert desk.asked() == 2
+    assert desk.scaler.board.asked(OMS, desk.seconds) == 2
+    await desk.run(600)
+    assert 1 <= desk.asked() < 1.5, "the two that there are were forgotten slowly"
     assert desk.condition("SLOMet") == (True, "WithinObjective")
     assert "Measured" in [reason for reason, _ in desk.said]
+
+
+async def test_replicas_that_have_too_much_to_do_to_be_ready_are_heard() -> None:
+    desk = Desk(rate=460.0)
+    for number in (0, 1):
+        unready = pod(number)
+        unready["status"]["conditions"][0]["status"] = "False"
+        unready["status"]["containerStatuses"] = [{"started": True, "restartCount": 0}]
+        desk.cache.child_seen(unready)
+    await desk.run(60)
+    assert desk.asked() == pytest.approx(4, abs=0.1), "they are busy for 92 % of the time"
+    starting = pod(2)
+    starting["status"] |= {"conditions": [], "containerStatuses": [{"started": False, "restartCount": 0}]}
+    desk.cache.child_seen(starting)
+    await desk.run(10)
+    assert desk.asked() == pytest.approx(4, abs=0.1), "one that has not started yet is not waited for"
 
 
 async def test_more_load_needs_more_replicas_and_most_silent_is_no_answer() -> None:

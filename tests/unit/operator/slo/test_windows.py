@@ -1,6 +1,7 @@
 """Counts of processes that come, go and start again become rates, and the same whoever looks at them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -37,6 +38,9 @@ def test_rates_service_time_and_quantile_of_all_together() -> None:
     assert found.service_seconds == pytest.approx(0.002)
     assert found.p99_seconds == pytest.approx(0.0199)
     assert (found.burn_short, found.burn_long) == (0, 0)
+    assert found.busy == pytest.approx(0.2) and found.newest_seconds == pytest.approx(0.0199)
+    other = window.measured(3, 6_065.0)
+    assert (other.busy, other.newest_seconds) == (0, None), "what other replicas did says nothing of these"
 
 
 def test_replicas_that_do_not_answer_are_supposed_to_do_as_much_as_the_others() -> None:
@@ -144,9 +148,9 @@ def test_a_fold_of_the_log_is_measured_by_what_is_written_for_it_and_what_it_is_
     assert (found.rate, found.fast_rate) == (pytest.approx(300), pytest.approx(300))
     assert found.service_seconds == pytest.approx(1 / 200)
     assert (found.backlog, found.behind_seconds, found.hottest_rate) == (6_000, 60, pytest.approx(300))
-    assert demand(Objective(0.25), Fit(), found).replicas == pytest.approx(
-        (300 + 6_000 / 30) / (200 - 4.605 / 0.2), rel=0.01
-    )
+    needed = demand(Objective(0.25, spare=0.0, drain_seconds=30.0), Fit(), replace(found, busy=0.0))
+    assert needed.replicas == pytest.approx((300 + 6_000 / 30) / (200 - 4.605 / 0.2), rel=0.01)
+    assert found.busy == pytest.approx(1)
 
 
 def test_a_partition_that_moves_to_another_replica_is_not_folded_again() -> None:
