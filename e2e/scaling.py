@@ -151,7 +151,8 @@ class Measuring:
     async def _run(self) -> None:
         cache, asking = Cache(lambda key: None), Asking()
         cache.stack_seen(self._stack)
-        self.scaler = Scaler(_NoMemory(), cache, self._say, asking, window_seconds=self._window_seconds)
+        window = self._window_seconds  # a need is forgotten sooner, as all is short here
+        self.scaler = Scaler(_NoMemory(), cache, self._say, asking, window_seconds=window, ease_seconds=2 * window)
         self.scaler.planned(self._key, self._stack, self._desired)
         while not self._ends.is_set():
             found = await asyncio.to_thread(self._cluster.get, "deployments,pods,hpa", "-n", self._namespace)

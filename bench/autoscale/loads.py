@@ -31,6 +31,54 @@ def mixed(seed: int, seconds: float) -> Rates:
     return _noisy(rates, rng)
 
 
+def stairs(seed: int, seconds: float) -> Rates:
+    """A level of its own every few minutes, up to seven times as much."""
+    rng = np.random.default_rng(seed + 1_000)
+    rates = np.empty(int(seconds / STEP_SECONDS))
+    begin = 0
+    while begin < len(rates):
+        end = begin + int(rng.uniform(120, 600) / STEP_SECONDS)
+        rates[begin:end] = _BASE * math.exp(rng.uniform(math.log(0.6), math.log(7)))
+        begin = end
+    return _noisy(rates, rng)
+
+
+def waves(seed: int, seconds: float) -> Rates:
+    """Two sines."""
+    rng = np.random.default_rng(seed + 2_000)
+    at = np.arange(0.0, seconds, STEP_SECONDS)
+    slow, quick = rng.uniform(500, 1_200), rng.uniform(150, 400)
+    begins = rng.uniform(0, 2 * math.pi, 2)
+    swing = 0.65 * np.sin(2 * math.pi * at / slow + begins[0]) + 0.2 * np.sin(2 * math.pi * at / quick + begins[1])
+    return _noisy(3 * _BASE * (1 + swing), rng)
+
+
+def ramps(seed: int, seconds: float) -> Rates:
+    """Up and down in straight lines of minutes, with a rest after some."""
+    rng = np.random.default_rng(seed + 3_000)
+    at, levels = [0.0], [rng.uniform(0.5, 2)]
+    while at[-1] < seconds:
+        at.append(at[-1] + rng.uniform(60, 400))
+        levels.append(rng.uniform(0.5, 7))
+        if rng.random() < 0.4:
+            at.append(at[-1] + rng.uniform(60, 300))
+            levels.append(levels[-1])
+    return _noisy(_BASE * np.interp(np.arange(0.0, seconds, STEP_SECONDS), at, levels), rng)
+
+
+def bursts(seed: int, seconds: float) -> Rates:
+    """Calm, and every few minutes up to five times as much for up to two."""
+    rng = np.random.default_rng(seed + 4_000)
+    at = np.arange(0.0, seconds, STEP_SECONDS)
+    rates = np.full(len(at), _BASE * rng.uniform(0.8, 1.5))
+    begin = rng.uniform(60, 200)
+    while begin < seconds:
+        lasts = rng.uniform(20, 120)
+        rates[(at >= begin) & (at < begin + lasts)] *= rng.uniform(1.5, 5)
+        begin += lasts + rng.uniform(120, 500)
+    return _noisy(rates, rng)
+
+
 def session(seed: int, seconds: float) -> Rates:
     """A trading day in short: it rises within minutes at the open, sinks to noon, rises to the close, and ends."""
     rng = np.random.default_rng(seed)
@@ -69,5 +117,11 @@ def _noisy(rates: Rates, rng: np.random.Generator) -> Rates:
     return np.maximum(1.0, rates * rng.normal(1.0, 0.05, len(rates)))
 
 
-TUNING: dict[str, Callable[[int, float], Rates]] = {"mixed": mixed}
+TUNING: dict[str, Callable[[int, float], Rates]] = {
+    "mixed": mixed,
+    "stairs": stairs,
+    "waves": waves,
+    "ramps": ramps,
+    "bursts": bursts,
+}
 HELD_OUT: dict[str, Callable[[int, float], Rates]] = {"session": session, "news": news, "wandering": wandering}

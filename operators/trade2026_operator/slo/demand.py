@@ -41,6 +41,8 @@ _SATURATED = 0.9
 _PRESSED_MAX = 2.0
 """By so much more replicas are asked for at once: what comes is not known then, and the next look tells more."""
 FAST_BURN = 14.4
+EASE_SECONDS = 600.0
+"""In which a need that has been is forgotten, to a third of it: as long as loads that were simulated needed it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,6 @@ class Objective:
         headroom: Share of the objective that is aimed at.
         drain_seconds: In which a backlog is to be gone.
         spare: Room for a jump of the load, in square roots of the replicas that are needed.
-        ease_seconds: In which a need that has been is forgotten, to a third of it.
     """
 
     seconds: float
@@ -60,7 +61,6 @@ class Objective:
     drain_seconds: float = 10.0
     quantile: float = 0.99
     spare: float = 1.0
-    ease_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
@@ -201,9 +201,9 @@ def _pressed(objective: Objective, measured: Measured, *, can_be_kept: bool) -> 
     return 0.0, ""
 
 
-def eased(lasting: float, seconds: float, objective: Objective) -> float:
+def eased(lasting: float, seconds: float, ease_seconds: float = EASE_SECONDS) -> float:
     """What is remembered of a need after so many seconds."""
-    return lasting * math.exp(-seconds / objective.ease_seconds)
+    return lasting * math.exp(-seconds / ease_seconds)
 
 
 def _unattainable(objective: Objective, fit: Fit, mu: float) -> str:

@@ -19,7 +19,7 @@ from trade2026_operator.reconcile.objects import Manifest
 from trade2026_operator.reconcile.state import Desired
 from trade2026_operator.slo import memory
 from trade2026_operator.slo.board import Answer, Board
-from trade2026_operator.slo.demand import Fit, Objective, demand, eased, learned
+from trade2026_operator.slo.demand import EASE_SECONDS, Fit, Objective, demand, eased, learned
 from trade2026_operator.slo.guards import Climb, Verdict, climbed, heard, held, is_enough, judged
 from trade2026_operator.slo.samples import Sample, Unreadable, read_sample
 from trade2026_operator.slo.targets import Pod, Scaled, autoscaler_of, pods_of, scaled, situation_of
@@ -70,6 +70,7 @@ class Scaler:
     wall: Seconds since 1970.
     others: Who else serves external metrics; empty where nobody does.
     window_seconds: Over which rates are taken.
+    ease_seconds: In which a need is forgotten, to a third of it.
     """
 
     def __init__(
@@ -82,11 +83,12 @@ class Scaler:
         wall: Callable[[], float] = time.time,
         others: Callable[[], str] = str,
         window_seconds: float = WINDOW_SECONDS,
+        ease_seconds: float = EASE_SECONDS,
     ) -> None:
         self.board = Board()
         self._kube, self._cache, self._say, self._ask = kube, cache, say, ask
         self._clock, self._wall, self._others = clock, wall, others
-        self._window_seconds = window_seconds
+        self._window_seconds, self._ease_seconds = window_seconds, ease_seconds
         self._stacks: dict[Key, _Stack] = {}
         self._wanted: dict[Key, list[Scaled]] = {}
 
@@ -173,7 +175,7 @@ class Scaler:
         if window.is_full:
             followed.fit = learned(followed.fit, measured)
         lasting = situation.replicas if followed.lasting is None else followed.lasting
-        remembered = followed.lasting = eased(lasting, since, release.objective)
+        remembered = followed.lasting = eased(lasting, since, self._ease_seconds)
         needed = None
         if measured.service_seconds > 0:
             needed = demand(release.objective, followed.fit, measured, remembered=remembered)

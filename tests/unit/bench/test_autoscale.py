@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from bench.autoscale.__main__ import Row, compared
 from bench.autoscale.fit import fitted
 from bench.autoscale.hpa import AverageValue, Behavior, Hpa, Ratio
 from bench.autoscale.loads import HELD_OUT, HELD_OUT_SEEDS, TUNING, TUNING_SEEDS, mixed
@@ -66,6 +67,10 @@ def test_work_is_neither_lost_nor_doubled_while_replicas_come_and_go() -> None:
         answered += len(plant.step(150.0 if number < 60 else 0.0, now, 0.0).latencies)
         plant.scale(2 + number % 3, now)
     assert answered == pytest.approx(150 * STEP_SECONDS * 60, rel=0.02)
+    knows = Plant(Nature(told_share=0.5), np.random.default_rng(2), replicas=1)
+    half = [knows.step(150.0, STEP_SECONDS * (n + 1), 0.0) for n in range(4)][-1]
+    assert half.told.mean() == pytest.approx(half.latencies.mean() / 2, rel=0.1), "it waits in sockets for the rest"
+    assert half.waiting == pytest.approx(0.5 * 50 * STEP_SECONDS * 4, rel=0.15)
     assert counted(np.array([0.001, 0.2, 100.0]))[-1] == 3 and len(LIMITS) == len(counted(np.array([])))
 
 
@@ -73,10 +78,26 @@ def test_a_run_is_the_same_under_the_same_seed_and_can_be_drawn() -> None:
     outcomes = [run(Ours(Objective(0.15)), Nature(), mixed(3, 600), 3, 0.15) for _ in range(2)]
     assert outcomes[0] == outcomes[1] and 1 <= outcomes[0].replicas <= 24
     rows = [
-        {"nature": "a", "family": family, "violated": 0.1, "replicas": 3.0}
+        {"nature": "a", "family": family, "name": family, "violated": 0.1, "replicas": 3.0}
         for family in ("objective", "cpu", "p99", "lag")
     ]
     assert drawn(rows, ["a"]).startswith("<svg")
+
+
+def test_who_is_better_in_both_is_named_and_who_is_worse_is_counted() -> None:
+    def row(family: str, name: str, violated: float, replicas: float) -> Row:
+        return Row("a", family, name, violated, 0.0, replicas, 0.0)
+
+    mine, more = row("objective", "mine", 0.03, 10), row("objective", "more", 0.01, 9)
+    others = [
+        row("cpu", "c1", 0.05, 11),
+        row("cpu", "c2", 0.02, 12),
+        row("lag", "l1", 0.02, 9),
+        row("lag", "l2", 0.03, 10),
+    ]
+    cpu, lag = compared([mine, more, *others], "mine")
+    assert cpu == "cpu: of 2 settings 1 are worse in both than the default; none is better in both"
+    assert lag.endswith("1 are worse in both than the default; less violation with fewer replicas than it have: l1, l2")
 
 
 def test_what_was_held_out_is_another_load_from_other_seeds_and_the_same_each_time() -> None:

@@ -44,10 +44,10 @@ def test_the_answer_is_a_number_and_says_what_it_is_made_of(fit: Fit, measured: 
 def test_what_was_needed_is_told_until_it_is_forgotten(
     fit: Fit, measured: Measured, before: float, seconds: float
 ) -> None:
-    remembered = eased(before, seconds, OBJECTIVE)
+    remembered = eased(before, seconds)
     found = demand(OBJECTIVE, fit, measured, remembered=remembered)
     assert 0 <= remembered <= before and found.lasting >= remembered and found.replicas >= found.lasting
-    assert eased(before, 1e6, OBJECTIVE) < 1e-9
+    assert eased(before, 1e6) < 1e-9
 
 
 def test_replicas_that_answer_all_they_can_ask_for_more_of_them_whatever_the_formula_says() -> None:
