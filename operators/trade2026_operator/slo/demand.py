@@ -80,7 +80,8 @@ class Measured:
         behind_seconds: Age of the oldest record that a fold is behind.
         settled: Replicas were as many all the time: else the answers are of another number than `replicas`.
         busy: Share of what the replicas can do that they did, in the last seconds, if they were as many in those; else 0.
-        newest_seconds: As `p99_seconds`, of the same last seconds; None if there were too few, or another number of replicas.
+        newest_seconds: As `p99_seconds`, of the same last seconds; None if there were too few (of all, or of slow
+            ones), or another number of replicas.
     """
 
     rate: float

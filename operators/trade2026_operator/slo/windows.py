@@ -20,6 +20,8 @@ FULL_SHARE = 0.9
 """A window of which so much is known is full."""
 REQUESTS_MIN = 20
 """Fewer say nothing of a quantile."""
+_SLOW_MIN = 5
+"""Fewer slow answers may be chance, of whatever share of all they are."""
 _MINUTES = 60
 
 
@@ -131,10 +133,14 @@ class Window:
             behind_seconds=max((sample.behind_seconds for sample in self._last.values()), default=0.0),
             settled=all(step.ready == replicas for step in self._steps),
             busy=_busy(newest),
-            newest_seconds=_quantile(_merged([step.within for step in newest]), self.quantile)
-            if sum(step.requests for step in newest) >= REQUESTS_MIN
-            else None,
+            newest_seconds=self._newest_quantile(newest),
         )
+
+    def _newest_quantile(self, newest: Sequence[_Step]) -> float | None:
+        within = _merged([step.within for step in newest])
+        requests = sum(step.requests for step in newest)
+        is_chance = 0 < requests - _at_most(within, self.limit_seconds) < _SLOW_MIN
+        return None if requests < REQUESTS_MIN or is_chance else _quantile(within, self.quantile)
 
     def burn(self, wall: float, minutes: int) -> float:
         """How many times as fast as it lasts the error budget burns; 0 without requests."""

@@ -55,6 +55,19 @@ def test_a_window_is_not_full_before_a_minute_and_empty_after_a_gap() -> None:
     assert not (gone := full()).restart() and gone.covered_seconds == 0
 
 
+def test_a_few_slow_answers_are_chance_and_more_of_them_are_not() -> None:
+    def newest(slow: int) -> float | None:
+        window = Window(0.05, 0.99)
+        for step in range(5):
+            within = ((0.05, 40.0 * step), (INF, (40.0 + slow) * step))
+            window.add(5.0 * step, 0.0, {"a": Sample((40.0 + slow) * step, within, 0.1 * step)}, 1)
+        return window.measured(1, 0.0).newest_seconds
+
+    assert newest(0) == pytest.approx(0.05, rel=0.02)
+    assert newest(1) is None, "three in 15 s"
+    assert newest(2) == pytest.approx(0.05), "six, and it is not known by how much they are slower"
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50)), min_size=2, max_size=12))
 def test_no_start_and_no_end_of_a_process_makes_a_rate_negative(steps: list[tuple[int, int]]) -> None:
     window = Window(0.05, 0.99)
