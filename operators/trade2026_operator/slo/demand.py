@@ -27,6 +27,9 @@ _BUSY_MAX = 0.9
 """A replica that is busier is no measure of `c`: its queue still grows."""
 _BUSY_MIN = 0.1
 """One that is less busy neither: what it does besides weighs more than its requests, so `mu` is too small."""
+_WORKING_MIN = 0.3
+"""One that is less busy is a bad measure of `mu`: what it does besides is shared out to few requests, and one that could do
+120/s looked as if it could do 68."""
 _WAITING_MAX = 5.0
 """Requests before a replica: more are a backlog that is drained."""
 _STEADY = 0.25
@@ -101,10 +104,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Fit:
-    """What was learned of a service. It outlives an operator: a fresh leader must not begin with a guess."""
+    """What was learned of a service. It outlives an operator: a fresh leader must not begin with a guess.
+
+    Attributes:
+        service_seconds: Of one request, of replicas that had something to do; 0 before they had.
+    """
 
     c: float = ONE_QUEUE
     measurements: int = 0
+    service_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,9 @@ class Demand:
 
 def learned(fit: Fit, measured: Measured) -> Fit:
     """The fit after one more measurement; the same where it says nothing, e.g. while a backlog is drained."""
+    if _share(measured) >= _WORKING_MIN:
+        known = fit.service_seconds or measured.service_seconds
+        fit = replace(fit, service_seconds=known + _FORGET * (measured.service_seconds - known))
     if not measured.settled or measured.p99_seconds is None or measured.replicas < 1 or measured.service_seconds <= 0:
         return fit
     mu, rate = 1 / measured.service_seconds, measured.rate / measured.replicas
@@ -166,6 +177,8 @@ def demand(
     if measured.service_seconds <= 0 or not math.isfinite(measured.service_seconds):
         raise ValueError("no request was measured: what a replica can do is not known")
     mu = 1 / measured.service_seconds
+    if fit.service_seconds and _share(measured) < _WORKING_MIN:
+        mu = max(mu, 1 / fit.service_seconds)
     gap = fit.c / (objective.headroom * objective.seconds)
     each = min(_SHARE_MAX * mu, max(_SHARE_MIN * mu, mu - gap))
     least = max(measured.rate, measured.fast_rate) / each
@@ -183,6 +196,11 @@ def demand(
     if not why and measured.hottest_rate > each:
         why, hot = _hot(measured.hottest_rate, each), True
     return Demand(needed, mu, each, fit.c, boosted, lasting, pressed, why, hot)
+
+
+def _share(measured: Measured) -> float:
+    """Of what the replicas can do, that they do, over the window."""
+    return measured.rate * measured.service_seconds / max(1, measured.replicas)
 
 
 def _pressed(objective: Objective, measured: Measured, *, can_be_kept: bool) -> tuple[float, str]:

@@ -53,14 +53,23 @@ def read(found: Manifest | None) -> dict[str, Remembered]:
 
 def _text(remembered: Remembered) -> str:
     fit = remembered.fit
-    said = {"c": round(fit.c, 4), "measurements": fit.measurements, "minutes": minutes_to_text(remembered.minutes)}
+    said = {
+        "c": round(fit.c, 4),
+        "measurements": fit.measurements,
+        "service_seconds": float(f"{fit.service_seconds:.3g}"),
+        "minutes": minutes_to_text(remembered.minutes),
+    }
     return json.dumps(said, separators=(",", ":"))
 
 
 def _of(text: str) -> Remembered | None:
     try:
         said: Any = json.loads(text)
-        fit = Fit(min(50.0, max(0.5, float(said["c"]))), max(0, int(said["measurements"])))
+        c, measurements = min(50.0, max(0.5, float(said["c"]))), max(0, int(said["measurements"]))
+        service_seconds = float(said.get("service_seconds", 0.0))
+        if not 0 <= service_seconds < 3_600:
+            return None
+        fit = Fit(c, measurements, service_seconds)
         return Remembered(fit, minutes_of(said.get("minutes", [])))
     except (ValueError, KeyError, TypeError, OverflowError):
         return None

@@ -61,6 +61,21 @@ def test_replicas_that_answer_all_they_can_ask_for_more_of_them_whatever_the_for
     assert demand(Objective(0.02), Fit(), replace(idle, newest_seconds=9.0)).replicas < 5, "no replica keeps this one"
 
 
+def test_what_a_replica_can_do_is_learned_from_one_that_works_and_not_from_one_that_idles() -> None:
+    works = replace(CALM, rate=100, fast_rate=100, service_seconds=0.01, replicas=2)
+    idles = replace(CALM, rate=10, fast_rate=10, service_seconds=0.02, replicas=2)
+    fit = learned(Fit(), works)
+    assert fit.service_seconds == 0.01
+    assert learned(fit, idles).service_seconds == 0.01
+    assert demand(OBJECTIVE, fit, idles).mu == pytest.approx(100)
+    assert demand(OBJECTIVE, Fit(), idles).mu == pytest.approx(50), "nothing else is known"
+    slower = replace(works, service_seconds=0.015)
+    assert demand(OBJECTIVE, fit, slower).mu == pytest.approx(1 / 0.015), "what works is believed"
+    for _ in range(100):
+        fit = learned(fit, slower)
+    assert fit.service_seconds == pytest.approx(0.015, rel=0.01)
+
+
 def test_few_replicas_have_more_room_for_a_jump_than_many() -> None:
     def room(rate: float) -> float:
         busy = replace(CALM, rate=rate, fast_rate=rate)
@@ -90,7 +105,8 @@ def test_nothing_is_learned_of_a_queue_that_grows_or_of_silence() -> None:
         replace(CALM, replicas=0),
         replace(CALM, settled=False),
     ):
-        assert learned(Fit(), useless) == Fit()
+        found = learned(Fit(), useless)
+        assert (found.c, found.measurements) == (Fit().c, 0)
 
 
 @pytest.mark.parametrize("c", [1.0, ONE_QUEUE, 12.0])

@@ -190,13 +190,23 @@ STACK = {
 
 
 def test_what_was_learned_outlives_the_leader_and_goes_with_the_stack() -> None:
-    known = {"oms": Remembered(Fit(3.25, 40), [Minute(10, 100, 2)])}
+    known = {"oms": Remembered(Fit(3.25, 40, 0.00833), [Minute(10, 100, 2)])}
     written = to_manifest(STACK, known)
     assert read(written) == known
     assert written["metadata"]["ownerReferences"][0]["uid"] == "u-1"
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"c":"x","measurements":1}', '{"c":1,"measurements":1,"minutes":3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"c":1,"measurements":1,"service_seconds":-1}',
+        '{"c":"x","measurements":1}',
+        '{"c":1,"measurements":1,"minutes":3}',
+    ],
+)
 def test_what_can_not_be_read_is_learned_again(text: str) -> None:
     assert read({"data": {"oms": text}}) == {}
     assert read(None) == {}
