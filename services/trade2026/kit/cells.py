@@ -6,6 +6,7 @@ never both write for a partition is not promised here but by the log, which each
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.2
 _RETRY_SECONDS_MAX = 5.0
+_SHARE_SECONDS_MAX = 20.0
+"""For the first share; nothing is to be ours where replicas are more than partitions."""
 _LOOK_SECONDS = 0.2
 """Between two questions whose a partition is, however many requests ask."""
 
@@ -82,7 +85,13 @@ class Cells(Generic[C]):
         self._coming: dict[int, C] = {}
         """Those that are being started."""
         self._starting: dict[int, asyncio.Task[None]] = {}
+        self._answering: set[int] = set()
+        """Those here that could answer once: a projection starts before it has folded all."""
+        self._was_whole = False
+        """Whether all that was to be ours could answer once, and it was something."""
         self._looked_at = 0.0
+        self._given = asyncio.Event()
+        """Something was to be ours."""
         self._first: set[asyncio.Task[None]] = set()
         """What the process can't start without."""
         self._started = False
@@ -90,8 +99,14 @@ class Cells(Generic[C]):
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
     async def start(self) -> None:
-        """Join, and return when the first share is here. Raises what one of its cells raised."""
+        """Join, and return when the first share is here. Raises what one of its cells raised.
+
+        Others let go first of what is to be ours: if we were ready before, the next of them could end meanwhile.
+        """
         await self.membership.join(self)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SHARE_SECONDS_MAX):
+                await self._given.wait()
         self._first = set(self._starting.values())
         for met in await asyncio.gather(*self._first, return_exceptions=True):
             if isinstance(met, Exception):  # one that was let go meanwhile is cancelled, which is none
@@ -108,6 +123,8 @@ class Cells(Generic[C]):
 
     async def take(self, partitions: frozenset[int]) -> None:
         """See `Holder.take`."""
+        if partitions:
+            self._given.set()
         for partition in sorted(partitions - self.here.keys() - self._starting.keys()):
             self._starting[partition] = asyncio.create_task(self._begin(partition), name=f"cell {partition}")
 
@@ -142,6 +159,7 @@ class Cells(Generic[C]):
                 self.here[partition] = cell
                 for pending in (self.troubles, self._coming, self._starting):
                     pending.pop(partition, None)
+                self._is_here(partition)
                 return
             await asyncio.sleep(delay)
             delay = min(2 * delay, _RETRY_SECONDS_MAX)
@@ -150,6 +168,7 @@ class Cells(Generic[C]):
         starting, cell = self._starting.pop(partition, None), self.here.pop(partition, None)
         self.troubles.pop(partition, None)
         self._coming.pop(partition, None)
+        self._answering.discard(partition)
         if starting is not None:
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
@@ -176,26 +195,42 @@ class Cells(Generic[C]):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that is to be ours is here."""
-        return not self._starting and self.membership.held <= self.here.keys()
+        """Whether all that is to be ours is here, and could answer."""
+        return not self._starting and all(self._is_here(partition) for partition in {*self.membership.held, *self.here})
+
+    def _is_here(self, partition: int) -> bool:
+        """Whether a cell has started and could answer since; that it can't now, as it recovers, it says itself."""
+        if partition not in self._answering and partition in self.here and self.here[partition].readiness()[0]:
+            self._answering.add(partition)
+        return partition in self._answering
 
     @property
     def detail(self) -> str:
         """What is not as it should be, for a person; empty for nothing."""
         coming = dict.fromkeys(self._starting, "starting") | {
-            partition: _progress(cell) for partition, cell in self._coming.items()
+            partition: _progress(cell)
+            for partition, cell in {**self._coming, **self.here}.items()
+            if not self._is_here(partition)
         }
         wrong = sorted({**coming, **self.troubles}.items())
         said = [what if self.partitions == 1 else f"partition {partition}: {what}" for partition, what in wrong]
         return "; ".join(filter(None, [self.membership.detail, *said]))
 
     def readiness(self) -> tuple[bool, str]:
-        """Whether all that is to be ours can answer, and how far recovery is if not."""
-        for cell in self.here.values():
+        """Whether all that is to be ours can answer, and how far recovery is if not.
+
+        Once it could, what comes later takes nothing from the others: who asks for that is told so. Else a replica that
+        ends would take the one with it that takes over.
+        """
+        answering = [cell for partition, cell in self.here.items() if self._is_here(partition)]
+        for cell in answering:
             ready, detail = cell.readiness()
             if not ready:
                 return False, detail
-        return (True, "ready") if self._started and self.is_whole else (False, self.detail or "starting")
+        if not self._started or not (self.is_whole or (self._was_whole and answering)):
+            return False, self.detail or "starting"
+        self._was_whole = bool(answering)
+        return True, "ready"
 
     def health(self) -> dict[str, Health]:
         """What the cells here depend on, each by its name and partition, and whether all are here."""
@@ -221,9 +256,9 @@ class Cells(Generic[C]):
             Problem: 503: nobody has it just now, as far as is known; the group is asked again.
         """
         cell = self.here.get(partition)
-        if cell is not None:
+        if cell is not None and self._is_here(partition):
             return cell
-        if partition in self.membership.held:
+        if cell is not None or partition in self.membership.held:
             raise Problem(503, "not_ready", f"partition {partition} is being taken over here", retry_after=1)
         member = self.membership.whose(partition)
         if member is None or member == self.membership.me:
@@ -258,9 +293,11 @@ class Cells(Generic[C]):
         """What the other replicas answer to the same request, of what they have; nothing if it was sent on to us.
 
         Raises:
-            Problem: 503: a partition has no owner just now; or what one of them answered instead.
+            Problem: 503: a partition has no owner just now, or is being taken over here; or what one of them answered instead.
         """
         if HOP in request.headers:
+            if not self.is_whole:  # what comes may be what we are asked for
+                raise Problem(503, "not_ready", f"{self.detail}: ask again", retry_after=1)
             return []
         others, missing = self.others()
         if missing is not None:

@@ -10,7 +10,9 @@ from trade2026.domain.shards import partition_of
 from trade2026.kit import cells as cells_module
 from trade2026.kit.bus.membership import EmbeddedMembership, Holder, Member
 from trade2026.kit.cells import Cells
-from trade2026.kit.forward import Elsewhere, Forwarder, require_done
+from trade2026.kit.forward import HOP, Elsewhere, Forwarder, require_done
+from trade2026.kit.identity import LOCAL
+from trade2026.kit.messages import Request
 from trade2026.kit.problem import Problem
 from trade2026.kit.service import Health
 
@@ -76,6 +78,7 @@ class Fake:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells_module, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(cells_module, "_SHARE_SECONDS_MAX", 0.001)
     Fake.breaks = 0
 
 
@@ -98,6 +101,22 @@ async def test_what_breaks_the_first_start_is_raised_and_nothing_stays() -> None
     assert not cells.here
 
 
+async def test_a_process_has_not_started_before_others_have_let_go_of_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cells_module, "_SHARE_SECONDS_MAX", 60.0)
+    advice = Advice()
+    cells = Cells(advice, Fake)
+    starting = asyncio.create_task(cells.start())
+    await until(lambda: advice.holder is not None, "it has joined, and has nothing yet")
+    assert not cells.readiness()[0]
+    advice.held = frozenset({1})
+    await cells.take(advice.held)
+    await starting
+    assert cells.readiness()[0] and sorted(cells.here) == [1]
+    await cells.stop()
+
+
 async def test_a_cell_that_comes_later_begins_as_often_as_it_takes() -> None:
     advice = Advice()
     cells = Cells(advice, Fake)
@@ -112,6 +131,53 @@ async def test_a_cell_that_comes_later_begins_as_often_as_it_takes() -> None:
     assert refused.value.code == "not_ready"
     await until(lambda: 2 in cells.here, "it is here")
     assert (Fake.breaks, cells.is_whole, cells.detail) == (0, True, "")
+    await cells.stop()
+
+
+@pytest.mark.parametrize("folds_behind", [False, True], ids=["order", "projection"])
+async def test_what_comes_later_leaves_it_ready_for_what_it_has(folds_behind: bool) -> None:
+    """A projection's cell has started before it has folded all."""
+    advice, made = Advice(), dict[int, Fake]()
+
+    class Behind(Fake):
+        async def start(self) -> None:
+            if not folds_behind:
+                await super().start()
+
+    def make(partition: int) -> Fake:
+        made[partition] = Behind(partition)
+        if partition in (1, 2):
+            made[partition].may_start.clear()
+        return made[partition]
+
+    advice.held = frozenset({0})
+    cells = Cells(advice, make)
+    await cells.start()
+    assert cells.readiness() == (True, "ready")
+    advice.held = frozenset({0, 1, 2})
+    await cells.take(advice.held)
+    await until(lambda: made.keys() >= {1, 2} and (2 in cells.here or not folds_behind), "they begin")
+    assert cells.readiness() == (True, "ready") and cells.at(0) is made[0]
+    assert (cells.is_whole, cells.detail) == (False, "partition 1: folded 3 of 7; partition 2: folded 3 of 7")
+    with pytest.raises(Problem, match="partition 1 is being taken over here"):
+        cells.at(1)
+    asked = Request("GET", "/positions", {}, b"", {HOP: b"1"}, b"", LOCAL, 0)
+    with pytest.raises(Problem, match="folded 3 of 7: ask again"):
+        await cells.asked_of_others(asked)  # whoever asks takes the answer for all of partition 1, too
+    made[1].may_start.set()
+    made[2].may_start.set()
+    await until(lambda: cells.is_whole, "all is here")
+    assert cells.at(1) is made[1] and await cells.asked_of_others(asked) == []
+    made[1].may_start.clear()
+    assert cells.readiness() == (False, "folded 3 of 7"), "it was here, and recovers"
+    made[1].may_start.set()
+    advice.held = frozenset()
+    await cells.let_go(frozenset({0, 1, 2}))
+    made.clear()
+    advice.held = frozenset({1})
+    await cells.take(advice.held)
+    await until(lambda: 1 in made and (1 in cells.here or not folds_behind), "it begins")
+    assert cells.readiness() == (False, "partition 1: folded 3 of 7"), "there is nothing that it could answer for"
     await cells.stop()
 
 
