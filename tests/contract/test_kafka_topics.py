@@ -60,7 +60,7 @@ async def open_bus(kafka: Component, prefix: str) -> AsyncIterator[Open]:
     """Each call is a new object on the same topics, like another process."""
     opened: list[KafkaBus] = []
 
-    def opens(**settings: int) -> KafkaBus:
+    def opens(**settings: int | str) -> KafkaBus:
         opened.append(KafkaBus(KafkaSettings(bootstrap_servers=kafka.address, prefix=prefix, **settings), TOPICS))  # type: ignore[arg-type]
         return opened[-1]
 
@@ -136,6 +136,32 @@ async def test_a_topic_that_grows_may_have_more_partitions_and_another_not_one(k
             await fixed.end(TICKS, 0)
     finally:
         await asyncio.gather(newer.close(), older.close(), fixed.close())
+
+
+async def test_the_log_of_a_name_is_kept_for_the_namespace_that_came_first(
+    open_bus: Open, person: Person, prefix: str
+) -> None:
+    await write(open_bus())  # on one machine, or by a version that says no namespace
+    await write(open_bus(namespace="first"))
+    for _ in range(2):
+        with pytest.raises(
+            BusRefused, match=rf"of the stack {prefix} in namespace first, .*second.*{prefix}.bus.begun"
+        ):
+            await write(open_bus(namespace="second"))
+    await write(open_bus(namespace="first"))
+    await write(open_bus())
+    await person.delete("bus.begun")
+    second = open_bus(namespace="second")
+    await write(second)
+    assert await second.end(ORDERS, 0) == 5, "who says so has what was written before"
+    with pytest.raises(BusRefused, match="in namespace second"):
+        await write(open_bus(namespace="first"))
+
+
+async def test_of_two_namespaces_that_begin_at_once_one_has_the_log(open_bus: Open) -> None:
+    buses = [open_bus(namespace=namespace) for namespace in ("one", "one", "other", "other")]
+    ends = await asyncio.gather(*(bus.end(ORDERS, 0) for bus in buses), return_exceptions=True)
+    assert [isinstance(end, BusRefused) for end in ends] in ([False, False, True, True], [True, True, False, False])
 
 
 async def test_market_data_that_a_person_deleted_begins_anew(open_bus: Open, person: Person) -> None:

@@ -15,6 +15,9 @@ def serve(
     service_host: Annotated[
         str, typer.Option(help="Where the services of other processes are: a name with {service} in it.")
     ] = "",
+    namespace: Annotated[
+        str, typer.Option(envvar="POD_NAMESPACE", help="Where the stack lives in a cluster.", show_default=False)
+    ] = "",
     state_dir: Annotated[
         Path | None, typer.Option(help="Directory for everything that is kept; made if need be.", show_default=False)
     ] = None,
@@ -54,6 +57,7 @@ def serve(
         host=host,
         address=address,
         service_host=service_host,
+        namespace=namespace,
         state_dir=str(state_dir.absolute()) if state_dir is not None else "",
         keys_file=keys_file,
         replica=replica,

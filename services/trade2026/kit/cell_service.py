@@ -22,6 +22,7 @@ class CellService(Service, Generic[C]):
     def split(self, topic: str, make: Callable[[int], C]) -> None:
         """Have a cell for each partition of a topic that is to be ours; `make` makes one."""
         settings = self.settings
+        self._topic = topic
         self.partitions = settings.partitions(topic)
         me = self.member_of(settings, self.name)
         self.cells = Cells(self.context.membership(self.name, me, self.partitions), make)
@@ -63,6 +64,7 @@ class CellService(Service, Generic[C]):
         app.forward = self.cells.forward
 
     async def start(self) -> None:
+        await self.context.bus.end(self._topic, 0)  # whom the log refuses must take no place among its replicas
         await self.cells.start()
 
     async def stop(self) -> None:

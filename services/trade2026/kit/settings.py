@@ -56,6 +56,8 @@ class ProcessSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Where other replicas reach this process; empty: at `host`."""
     service_host: str = ""
     """Where services of other processes are, such as `desk-{service}` in a cluster; empty: at `host`."""
+    namespace: str = ""
+    """Where the stack lives in a cluster."""
     event_format: int = 1
     bus: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "embedded"})
     stores: dict[str, dict[str, Any]] = {}
@@ -125,6 +127,7 @@ def placed(
     host: str = "",
     address: str = "",
     service_host: str = "",
+    namespace: str = "",
     state_dir: str = "",
     keys_file: str = "",
     replica: int = 0,
@@ -134,7 +137,7 @@ def placed(
     Args:
         replica: Its number among those that were given the same settings. The first keeps the release's name.
     """
-    told = {"host": host, "address": address, "service_host": service_host}
+    told = {"host": host, "address": address, "service_host": service_host, "namespace": namespace}
     told |= {"state_dir": state_dir, "keys_file": keys_file}
     changed = {name: value for name, value in told.items() if value}
     return msgspec.structs.replace(settings, release=instance_name(settings.release, replica), **changed)

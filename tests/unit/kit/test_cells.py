@@ -1,6 +1,8 @@
 """Cells begin and end as a membership says, and whose an account is is said by the same."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
@@ -9,12 +11,16 @@ from tests.waiting import until
 from trade2026.domain.shards import partition_of
 from trade2026.kit import cells as cells_module
 from trade2026.kit.bus.membership import EmbeddedMembership, Holder, Member
+from trade2026.kit.bus.port import BusRefused
+from trade2026.kit.cell_service import CellService
 from trade2026.kit.cells import Cells
+from trade2026.kit.clock import WallClock
 from trade2026.kit.forward import HOP, Elsewhere, Forwarder, require_done
 from trade2026.kit.identity import LOCAL
 from trade2026.kit.messages import Request
+from trade2026.kit.metrics import Metrics
 from trade2026.kit.problem import Problem
-from trade2026.kit.service import Health
+from trade2026.kit.service import Context, Health
 
 ME, OTHER = Member("a", "127.0.0.1:1"), Member("b", "127.0.0.1:2")
 P = 4
@@ -99,6 +105,23 @@ async def test_what_breaks_the_first_start_is_raised_and_nothing_stays() -> None
         await cells.start()
     await cells.stop()
     assert not cells.here
+
+
+async def test_whom_the_log_refuses_does_not_join_its_replicas() -> None:
+    class Refusing:
+        async def end(self, topic: str, partition: int) -> int:
+            raise BusRefused(f"{topic}/{partition} is another stack's")
+
+    advice = Advice()
+    settings = SimpleNamespace(release="a", host="a", address="", ports={}, partitions=lambda _: P)
+    context = SimpleNamespace(
+        settings=settings, bus=Refusing(), membership=lambda *_: advice, metrics=Metrics(WallClock())
+    )
+    service = CellService[Fake](cast("Context", context))
+    service.split("orders.events", Fake)
+    with pytest.raises(BusRefused):
+        await service.start()
+    assert advice.holder is None
 
 
 async def test_a_process_has_not_started_before_others_have_let_go_of_its_share(

@@ -137,7 +137,7 @@ def test_each_release_is_told_whom_its_services_follow_or_ask(stack: TradingStac
 
 
 def test_the_settings_have_the_shape_that_a_process_reads(stack: TradingStack) -> None:
-    placed = {"state_dir", "host", "address", "service_host"}  # known only where the process runs
+    placed = {"state_dir", "host", "address", "service_host", "namespace"}  # known only where the process runs
     known = set(ProcessSettings.__struct_fields__) - placed
     for release in plan(stack).releases:
         assert set(release.settings) == known

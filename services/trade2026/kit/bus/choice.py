@@ -55,4 +55,6 @@ def _brokers(settings: ProcessSettings) -> "KafkaSettings":
     from trade2026.kit.bus.kafka_settings import KafkaSettings
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what concerns us comes as an exception, once
-    return msgspec.convert({**settings.bus["kafka"], "prefix": settings.stack}, KafkaSettings)
+    return msgspec.convert(
+        {**settings.bus["kafka"], "prefix": settings.stack, "namespace": settings.namespace}, KafkaSettings
+    )

@@ -24,7 +24,15 @@ from aiokafka.structs import TopicPartition
 from trade2026.kit.bus.kafka_connect import bootstrap, make
 from trade2026.kit.bus.kafka_log import decode_keys, encode_key
 from trade2026.kit.bus.kafka_settings import KafkaSettings
-from trade2026.kit.bus.kafka_topics import APPEND_BYTES_MAX, BEGUN, compare, require_begun
+from trade2026.kit.bus.kafka_topics import (
+    APPEND_BYTES_MAX,
+    BEGUN,
+    compare,
+    namespace_key,
+    namespace_of,
+    require_begun,
+    require_ours,
+)
 from trade2026.kit.bus.kafka_topics import make as make_topics
 from trade2026.kit.bus.port import BusCorrupt, BusError, BusRefused, BusUncertain, TopicConfig
 
@@ -86,14 +94,8 @@ class KafkaClient:
         """
         where = f"{topic}/{partition}"
         name = self.topic(topic)
-        request = ProduceRequest(
-            transactional_id=None,
-            required_acks=-1,
-            timeout=int(_REQUEST_SECONDS_MAX * 1000),
-            topics=[(name, [(partition, batch)])],
-        )
         try:
-            response = await self._send(name, partition, request, lane)
+            response = await self._send(name, partition, _produce_request(name, partition, batch), lane)
         except (errors.KafkaError, OSError, BusError) as error:
             raise BusUncertain(f"{where}: no answer to an append: {error!r}; the log must be read again") from error
         ((_, ((_, code, offset, *_),)),) = response.topics
@@ -228,28 +230,43 @@ class KafkaClient:
         known = (await client.fetch_all_metadata()).topics()  # asking for them by name might make them
         await make_topics(client, self.settings, [self._named(BEGUN)], known)
         names = {each.name: self.topic(each.name) for each in (BEGUN, *self._topics)}
-        require_begun(self._topics, known, await self._begun(client), names)
+        begun = await self._begun(client)
+        if self.settings.namespace:
+            await self._require_ours(client, begun)
+        require_begun(self._topics, known, begun, names)
         there = [self._named(each) for each in self._topics]
         await make_topics(client, self.settings, there, known)
         self.drift = await compare(client, self.settings, there)
 
+    async def _require_ours(self, client: AIOKafkaClient, begun: list[str]) -> None:
+        """Say whose the log is, if nobody has; of several who do so at once the first has it. Raises `BusRefused`."""
+        name = self.topic(BEGUN.name)
+        if not namespace_of(begun):
+            note = encode_key(namespace_key(self.settings.namespace), time.time_ns() // 10**6)
+            response = await self._send(name, 0, _produce_request(name, 0, note), 0, client)
+            ((_, ((_, code, *_),)),) = response.topics
+            if code:
+                raise BusError(f"{name}: whose the topics are can't be written now: {errors.for_code(code).__name__}")
+            begun = await self._begun(client)
+        require_ours(self.settings, begun, name)
+
     def _named(self, topic: TopicConfig) -> TopicConfig:
         return msgspec.structs.replace(topic, name=self.topic(topic.name))
 
-    async def _begun(self, client: AIOKafkaClient) -> set[str]:
-        """Partitions that were ever claimed."""
+    async def _begun(self, client: AIOKafkaClient) -> list[str]:
+        """What was remembered, oldest first: partitions that were ever claimed, and by which namespace."""
         name = self.topic(BEGUN.name)
         response = await self._send(name, 0, OffsetRequest(-1, 0, [(name, [(0, _LATEST)])]), 0, client)
         ((_, ((_, code, _, end, *_),)),) = response.topics
         _raise(errors.for_code(code), name, 0)
-        found: set[str] = set()
+        found: list[str] = []
         offset = 0
         while offset < end:
             response = await self._send(name, 0, _fetch_request(name, 0, offset, APPEND_BYTES_MAX, 0), 0, client)
             ((_, ((_, code, *_, data),)),) = response.topics
             _raise(errors.for_code(code), name, 0)
             keys = decode_keys(data or b"", offset, name)
-            found.update(keys.values())
+            found.extend(keys.values())
             offset = max(keys, default=offset) + 1
         return found
 
@@ -312,6 +329,15 @@ class KafkaClient:
                 raise errors.UnknownTopicOrPartitionError(f"topic {name} is gone")
             raise errors.LeaderNotAvailableError(f"{name}/{partition} has no leader")
         return node
+
+
+def _produce_request(name: str, partition: int, batch: bytes) -> ProduceRequest:
+    return ProduceRequest(
+        transactional_id=None,
+        required_acks=-1,
+        timeout=int(_REQUEST_SECONDS_MAX * 1000),
+        topics=[(name, [(partition, batch)])],
+    )
 
 
 def _fetch_request(name: str, partition: int, offset: int, bytes_max: int, wait_seconds: float) -> FetchRequest:

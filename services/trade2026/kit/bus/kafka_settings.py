@@ -64,6 +64,8 @@ class KafkaSettings(msgspec.Struct, kw_only=True, frozen=True):
     bootstrap_servers: str
     prefix: str
     """Of the names of topics and groups, so that stacks can share brokers."""
+    namespace: str = ""
+    """Where the stack lives in a cluster: one of the same name elsewhere has other logs. Empty: it may be any."""
     tls: Tls | None = None
     sasl: Sasl | None = None
     replication: int = 1

@@ -20,7 +20,12 @@ from trade2026.kit.bus.port import BusCorrupt, BusError, BusRefused, TopicConfig
 APPEND_BYTES_MAX = 32 * 1024 * 1024
 """The largest append in one piece."""
 BEGUN = TopicConfig(name="bus.begun")
-"""A record for each durable partition that has ever been claimed: its key is TOPIC/PARTITION."""
+"""A record for each durable partition that has ever been claimed: its key is TOPIC/PARTITION.
+
+And one for each namespace whose stack has come to these topics while they were nobody's, of which the first counts.
+"""
+_NAMESPACE = "namespace="
+"""How the key of that begins: there is no such sign in a topic's name."""
 _ANSWER_MS_MAX = 5_000
 _SETTLE_SECONDS_MAX = 10.0
 """A new topic gets its leaders within it."""
@@ -116,6 +121,30 @@ def _has_leaders(client: AIOKafkaClient, topic: TopicConfig) -> bool:
         return False
     leaders = [client.cluster.leader_for_partition(TopicPartition(topic.name, n)) for n in there]
     return all(leader is not None and leader >= 0 for leader in leaders)
+
+
+def namespace_key(namespace: str) -> str:
+    """With which it is said that a stack of this namespace has the log."""
+    return f"{_NAMESPACE}{namespace}"
+
+
+def namespace_of(begun: Iterable[str]) -> str:
+    """The namespace whose stack has the log; empty while none has said so."""
+    return next((key.removeprefix(_NAMESPACE) for key in begun if key.startswith(_NAMESPACE)), "")
+
+
+def require_ours(settings: KafkaSettings, begun: Iterable[str], ledger: str) -> None:
+    """Refuse where the log is that of a stack of the same name in another namespace.
+
+    Raises:
+        BusRefused: the message says which, and what to do.
+    """
+    if (theirs := namespace_of(begun)) != settings.namespace:
+        raise BusRefused(
+            f"the topics are those of the stack {settings.prefix} in namespace {theirs}, and this one is in "
+            f"{settings.namespace}: give it another name, or brokers of its own; or, to go on here with what that one "
+            f"has written, end it there first, and then delete the topic {ledger}"
+        )
 
 
 def require_begun(

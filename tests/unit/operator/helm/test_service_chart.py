@@ -192,6 +192,8 @@ def test_in_a_spread_stack_orders_go_to_who_is_ready_and_kills_to_all(
     assert everyone["publishNotReadyAddresses"] and everyone["clusterIP"] == "None"
     (container,) = pod(objects)["spec"]["containers"]
     assert "--service-host=quickstart-{service}" in container["args"] and "--replica=$(POD_INDEX)" in container["args"]
+    (namespace,) = [each for each in container["env"] if each["name"] == "POD_NAMESPACE"]
+    assert namespace["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
 
 
 def test_replicas_are_the_autoscalers_alone_where_there_is_one(renderer: Remembering, service_chart: Chart) -> None:
