@@ -24,7 +24,7 @@ NATURES = {
 }
 """Of the first two half of what waits is in sockets; the second has a longer tail, a part that no replica can make faster, and
 becomes slower midway. The third is as a fold of a log, of which all knows how far it is behind."""
-SPARES = (1.0, 0.5, 1.5, 2.0)
+SPARES = (1.5, 0.5, 1.0, 2.5)
 """The first is what the operator has."""
 DEFAULT = Ours(Objective(OBJECTIVE_SECONDS)).name
 SIGNALS: Mapping[str, Sequence[Callable[[], Signal]]] = {

@@ -60,10 +60,10 @@ class Objective:
     """
 
     seconds: float
-    headroom: float = 0.8
+    headroom: float = 0.9
     drain_seconds: float = 10.0
     quantile: float = 0.99
-    spare: float = 1.0
+    spare: float = 1.5
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from trade2026_operator.slo.memory import Remembered, read, to_manifest
 from trade2026_operator.slo.telling import TELL_SECONDS, Teller, conditions
 from trade2026_operator.slo.windows import Minute
 
-OBJECTIVE = Objective(0.150, spare=0.0)
+OBJECTIVE = Objective(0.150, headroom=0.8, spare=0.0)
 CALM = Measured(rate=300, fast_rate=300, service_seconds=0.01, p99_seconds=0.1, backlog=0, replicas=6)
 SITUATION = Situation(replicas=6, ready=6, most=12, partitions=24)
 MEASURED = st.builds(

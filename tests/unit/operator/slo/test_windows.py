@@ -161,7 +161,7 @@ def test_a_fold_of_the_log_is_measured_by_what_is_written_for_it_and_what_it_is_
     assert (found.rate, found.fast_rate) == (pytest.approx(300), pytest.approx(300))
     assert found.service_seconds == pytest.approx(1 / 200)
     assert (found.backlog, found.behind_seconds, found.hottest_rate) == (6_000, 60, pytest.approx(300))
-    needed = demand(Objective(0.25, spare=0.0, drain_seconds=30.0), Fit(), replace(found, busy=0.0))
+    needed = demand(Objective(0.25, headroom=0.8, spare=0.0, drain_seconds=30.0), Fit(), replace(found, busy=0.0))
     assert needed.replicas == pytest.approx((300 + 6_000 / 30) / (200 - 4.605 / 0.2), rel=0.01)
     assert found.busy == pytest.approx(1)
 
