@@ -27,7 +27,7 @@ TESTS := $(wildcard tests/unit tests/contract tests/integration tests/simulation
 MEASURED := tests/unit tests/contract tests/integration
 PYTHON_CODE := $(wildcard services operators tests bench docs e2e)
 
-.PHONY: help up down test e2e check coverage floors lint bench soak notebook docs crds lock clean
+.PHONY: help up down test e2e check coverage floors lint bench soak notebook docs crds proto lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ docs: crds ## Write docs/reference from the code, and the CRDs
 
 crds: $(VENV)/.base ## Write the custom resource definitions from the models
 	@$(BIN)/python -m trade2026.stack.crd
+
+proto: $(VENV)/.dev ## Write the messages of KEDA's external scaler from their definition
+	@cd operators/trade2026_operator/slo && $(abspath $(BIN))/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. *.proto
 
 lock: ## Resolve dependencies again into requirements/ (needs uv)
 	@compile() { out=$$1; shift; env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(UV) pip compile --quiet --universal --upgrade \

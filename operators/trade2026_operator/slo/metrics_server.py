@@ -41,6 +41,14 @@ class MetricsServer:
         """What the leader says now."""
         self.board = board
 
+    def asked(self, target: Target) -> float:
+        """How many replicas a release needs now.
+
+        Raises:
+            NotKnown: nobody knows, or not lately enough.
+        """
+        return self.board.asked(target, self._time())
+
     def app(self) -> web.Application:
         """Discovery, and the values."""
         made = web.Application(middlewares=[self._only_the_api_server])
@@ -83,7 +91,7 @@ class MetricsServer:
         except ValueError as error:
             return _failure(400, "BadRequest", str(error))
         try:
-            value = self.board.asked(target, self._time())
+            value = self.asked(target)
         except NotKnown as error:
             return _failure(503, "ServiceUnavailable", str(error))
         return web.json_response(documents.value_list(metric, labels, value, datetime.now(UTC)))

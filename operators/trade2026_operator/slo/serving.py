@@ -20,7 +20,11 @@ AUTHENTICATION = Ref("v1", "ConfigMap", "kube-system", "extension-apiserver-auth
 
 
 class Serving:
-    """The TLS context and whose certificate is taken.
+    """The TLS contexts, and whose certificate is taken.
+
+    Attributes:
+        context: For the API server, which shows a certificate.
+        scaler_context: For KEDA, which has none: it tells us by ours, and network policy tells it.
 
     Args:
         folder: With `tls.crt` and `tls.key`.
@@ -30,6 +34,8 @@ class Serving:
         self._kube, self._folder = kube, folder
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self.context.verify_mode = ssl.CERT_REQUIRED
+        self.scaler_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.scaler_context.set_alpn_protocols(["h2"])
         self.names: tuple[str, ...] = ()
         self._authority = self._certificate = ""
 
@@ -51,7 +57,8 @@ class Serving:
             self._authority = authority
         certificate = (self._folder / "tls.crt").read_text()
         if certificate != self._certificate:
-            self.context.load_cert_chain(self._folder / "tls.crt", self._folder / "tls.key")
+            for context in (self.context, self.scaler_context):
+                context.load_cert_chain(self._folder / "tls.crt", self._folder / "tls.key")
             self._certificate = certificate
             log.info("a certificate was loaded")
 
