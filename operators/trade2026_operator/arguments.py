@@ -28,6 +28,7 @@ class Arguments:
         metrics_server: Namespace and name of the Service of the metrics server; None: there is none.
         metrics_owner: Cluster role with which the API of external metrics is to go; empty: none.
         metrics_withdraw_seconds: After so many without an answer of the metrics server its API is withdrawn.
+        keda_namespace: Where KEDA runs, which serves external metrics then; empty: this operator offers them.
         otlp_endpoint: Where traces of reconciles go; empty: nowhere.
         cluster: What stacks are given.
     """
@@ -44,6 +45,7 @@ class Arguments:
     metrics_server: tuple[str, str] | None
     metrics_owner: str
     metrics_withdraw_seconds: float
+    keda_namespace: str
     otlp_endpoint: str
     cluster: Cluster
 
@@ -65,6 +67,7 @@ def read(words: Sequence[str] | None = None) -> Arguments:
         metrics_server=(server[0], server[2]) if (server := told.metrics_server.partition("/"))[2] else None,
         metrics_owner=told.metrics_owner,
         metrics_withdraw_seconds=told.metrics_withdraw_seconds,
+        keda_namespace=told.keda_namespace,
         otlp_endpoint=told.otlp_endpoint,
         cluster=Cluster(
             image_repository=told.stack_image,
@@ -72,6 +75,8 @@ def read(words: Sequence[str] | None = None) -> Arguments:
             storage_class=told.stack_storage_class,
             storage_size=told.stack_storage_size,
             ephemeral=told.stack_ephemeral,
+            keda_scaler=told.keda_scaler,
+            keda_authentication=told.keda_authentication,
         ),
     )
 
@@ -96,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         "--metrics-withdraw-seconds", type=float, default=60.0, help="withdraw external metrics when nobody answers"
     )
     parser.add_argument("--metrics-owner", default="", help="cluster role with which external metrics are to go")
+    parser.add_argument(
+        "--keda-scaler", default="", metavar="HOST:PORT", help="external scaler: autoscalers are KEDA's ScaledObjects"
+    )
+    parser.add_argument("--keda-authentication", default="", help="ClusterTriggerAuthentication of its certificate")
+    parser.add_argument("--keda-namespace", default="", help="where KEDA runs, and is told the certificate's authority")
     parser.add_argument("--stack-image", default="trade2026", help="repository of the image that stacks run")
     parser.add_argument("--stack-pull-policy", choices=("Always", "IfNotPresent", "Never"), default="IfNotPresent")
     parser.add_argument("--stack-storage-class", default="", help="of volumes; empty: the cluster's default")

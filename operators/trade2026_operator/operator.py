@@ -15,7 +15,7 @@ from trade2026_operator.desired import Builder
 from trade2026_operator.endpoints import Endpoints
 from trade2026_operator.events import Events
 from trade2026_operator.handlers.progress import Progress, session_of
-from trade2026_operator.handlers.watches import WATCHED, missed_by, registry_of, settings
+from trade2026_operator.handlers.watches import CHILDREN, WATCHED, WITH_KEDA, missed_by, registry_of, settings
 from trade2026_operator.helm.charts import read_chart
 from trade2026_operator.helm.releases import CHART
 from trade2026_operator.helm.render import Capabilities, HelmCli, Remembering
@@ -124,13 +124,14 @@ class Operator:
         await know(self.kube, "Strategy", self.cache.strategies.seen, self.told.namespaces)
         clusterwide = not self.told.namespaces
         self.progress.expect(WATCHED)
-        missed = missed_by(self.cache, self.api_service)
+        children = WITH_KEDA if self.told.cluster.keda_scaler else CHILDREN
+        missed = missed_by(self.cache, self.api_service, children)
         watching = asyncio.ensure_future(
             kopf.operator(
                 registry=registry_of(
-                    self.cache, lambda: session_of(self.access, self.progress, missed), self.api_service
+                    self.cache, lambda: session_of(self.access, self.progress, missed), self.api_service, children
                 ),
-                settings=settings(clusterwide=clusterwide),
+                settings=settings(clusterwide=clusterwide, children=children),
                 standalone=True,
                 clusterwide=clusterwide,
                 namespaces=self.told.namespaces,
@@ -185,4 +186,5 @@ def _api_service(kube: HttpKube, told: Arguments) -> ApiService | None:
     if told.metrics_server is None:
         return None
     owner = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", "", told.metrics_owner) if told.metrics_owner else None
-    return ApiService(kube, Wanted(*told.metrics_server, owner, told.metrics_withdraw_seconds))
+    wanted = Wanted(*told.metrics_server, owner, told.metrics_withdraw_seconds, told.keda_namespace)
+    return ApiService(kube, wanted)

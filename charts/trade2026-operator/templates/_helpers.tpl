@@ -50,6 +50,18 @@ seccompProfile: {type: RuntimeDefault}
 {{- if and .Values.metricsServer.enabled (eq .Values.rbac.scope "cluster") }}true{{ end }}
 {{- end }}
 
+{{/* Whether KEDA asks for the number. */}}
+{{- define "operator.usesKeda" -}}
+{{- if .Values.keda.enabled }}
+{{- if not (include "operator.servesMetrics" .) }}
+{{- fail "keda.enabled: it is the metrics server that KEDA asks: metricsServer.enabled, and rbac.scope: cluster" }}
+{{- end }}true{{ end }}
+{{- end }}
+
+{{- define "operator.kedaAuthentication" -}}
+{{ include "operator.clusterName" . }}-scaler
+{{- end }}
+
 {{- define "operator.metricsName" -}}
 {{ include "operator.name" . }}-metrics
 {{- end }}

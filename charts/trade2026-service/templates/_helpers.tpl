@@ -28,6 +28,20 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{ .Values.storage.existingClaim | default (printf "%s-state" .Release.Name) }}
 {{- end }}
 
+{{/* Whether its autoscaler is KEDA's. */}}
+{{- define "service.scaledByKeda" -}}
+{{- if and .Values.autoscaling.enabled .Values.autoscaling.keda.scalerAddress }}true{{ end }}
+{{- end }}
+
+{{/* How an autoscaler moves, in what the server knows. */}}
+{{- define "service.behavior" -}}
+{{- $behavior := deepCopy .Values.autoscaling.behavior }}
+{{- if and (semverCompare "<1.35.0-0" .Capabilities.KubeVersion.Version) (hasKey $behavior "scaleUp") }}
+{{- $_ := set $behavior "scaleUp" (omit $behavior.scaleUp "tolerance") }}
+{{- end }}
+{{- toYaml $behavior }}
+{{- end }}
+
 {{/* What JSON Schema can't say. */}}
 {{- define "service.check" -}}
 {{- if and (eq .Values.peers "local") (or (gt (int .Values.replicas) 1) .Values.autoscaling.enabled) }}

@@ -8,10 +8,12 @@ import kopf
 
 from trade2026_operator.cache import Cache
 from trade2026_operator.lists import Listed
+from trade2026_operator.reconcile.autoscalers import SCALED_OBJECTS
 from trade2026_operator.reconcile.objects import GROUP, STACK_LABEL
 from trade2026_operator.slo.api_service import ApiService
 
-CHILDREN = (
+Children = tuple[tuple[str, str, str, str], ...]
+CHILDREN: Children = (
     ("", "v1", "configmaps", "ConfigMap"),
     ("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
     ("", "v1", "pods", "Pod"),
@@ -25,6 +27,8 @@ CHILDREN = (
     ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
 )
 """Group, version, plural and kind of what a stack is made of."""
+WITH_KEDA = (*CHILDREN, SCALED_OBJECTS)
+"""The same, where KEDA's objects are autoscalers."""
 
 
 WATCHED = ("tradingstacks", *(plural for _, _, plural, _ in CHILDREN))
@@ -48,10 +52,10 @@ class _Backoffs:
             yield _RETRY_SECONDS[-1]
 
 
-def missed_by(cache: Cache, api_service: ApiService | None) -> Callable[[Listed], None]:
+def missed_by(cache: Cache, api_service: ApiService | None, children: Children = CHILDREN) -> Callable[[Listed], None]:
     """Who is to hear of each list: what it is without was deleted while nobody watched."""
     by_kind: dict[tuple[str, str], Callable[[Listed], None]] = {
-        (group, plural): partial(cache.children_listed, kind) for group, _, plural, kind in CHILDREN
+        (group, plural): partial(cache.children_listed, kind) for group, _, plural, kind in children
     }
     by_kind[GROUP, "tradingstacks"] = cache.stacks_listed
     by_kind[GROUP, "strategies"] = cache.strategies.listed
@@ -66,7 +70,10 @@ def missed_by(cache: Cache, api_service: ApiService | None) -> Callable[[Listed]
 
 
 def registry_of(
-    cache: Cache, session: Callable[[], kopf.AiohttpSession], api_service: ApiService | None = None
+    cache: Cache,
+    session: Callable[[], kopf.AiohttpSession],
+    api_service: ApiService | None = None,
+    children: Children = CHILDREN,
 ) -> kopf.OperatorRegistry:
     """The handlers of one operator.
 
@@ -98,7 +105,7 @@ def registry_of(
         found = dict(event["object"])
         cache.strategies.gone(found) if event["type"] == "DELETED" else cache.strategies.seen(found)
 
-    for group, version, plural, kind in CHILDREN:
+    for group, version, plural, kind in children:
         api_version = f"{group}/{version}" if group else version
         _watch(registry, cache, group, version, plural, {"apiVersion": api_version, "kind": kind})
     return registry
@@ -113,7 +120,7 @@ def _watch(
         cache.child_gone(found) if event["type"] == "DELETED" else cache.child_seen(found)
 
 
-def settings(*, clusterwide: bool) -> kopf.OperatorSettings:
+def settings(*, clusterwide: bool, children: Children = CHILDREN) -> kopf.OperatorSettings:
     """How kopf is to watch: it writes nothing, on no object, and is told of nothing that is no stack's.
 
     Args:
@@ -128,7 +135,7 @@ def settings(*, clusterwide: bool) -> kopf.OperatorSettings:
     found.watching.connect_timeout = 10
     found.watching.server_timeout = 600
     found.watching.chunk_size = _LIST_OBJECTS_MAX
-    for group, version, plural, _ in CHILDREN:
+    for group, version, plural, _ in children:
         found.watching.label_selectors[group, version, plural] = STACK_LABEL
     found.queueing.worker_limit = _TASKS_MAX
     found.queueing.idle_timeout = _QUIET_SECONDS

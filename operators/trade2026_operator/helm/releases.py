@@ -59,6 +59,10 @@ class Cluster:
     """Secret with the files that a manifest names by relative paths."""
     keys_digest: str = ""
     """Hash of the stack's keys, which processes read once: they start again when it changes."""
+    keda_scaler: str = ""
+    """Host and port of the external scaler where autoscalers are KEDA's ScaledObjects; empty: they are Kubernetes' own."""
+    keda_authentication: str = ""
+    """ClusterTriggerAuthentication by which KEDA knows it."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,9 @@ def _apart(
             "maxReplicas": most,
             "metric": {"name": REPLICAS_METRIC, "labels": {"stack": planned.stack, "release": release.name}},
         }
+        if cluster.keda_scaler:
+            keda = {"scalerAddress": cluster.keda_scaler, "authentication": cluster.keda_authentication}
+            values["autoscaling"]["keda"] = keda
     values["podDisruptionBudget"] = {"enabled": count > 1}
     return HelmRelease(f"{planned.stack}-{component}", component, release.services, values)
 

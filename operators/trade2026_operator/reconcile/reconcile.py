@@ -26,6 +26,7 @@ from trade2026_operator.reconcile.actions import (
     Steps,
     WriteRecord,
 )
+from trade2026_operator.reconcile.autoscalers import autoscalers_of
 from trade2026_operator.reconcile.ignoring import pointers_of, with_others
 from trade2026_operator.reconcile.objects import GROUP, Manifest, Ref, digest_of, ref_of
 from trade2026_operator.reconcile.pausing import is_paused
@@ -48,6 +49,7 @@ _ORDER = (
     "Deployment",
     "StatefulSet",
     "HorizontalPodAutoscaler",
+    "ScaledObject",
     "PodDisruptionBudget",
     "NetworkPolicy",
 )
@@ -121,11 +123,11 @@ def _handed_over(manifest: Manifest, observed: Observed) -> list[Action]:
     """Before an autoscaler is there for the first time: what we leave out would become 1 before it has said anything."""
     ref = ref_of(manifest)
     child = observed.children.get(ref)
-    scaler = Ref("autoscaling/v2", "HorizontalPodAutoscaler", ref.namespace, ref.name)
+    scalers = autoscalers_of(ref.namespace, ref.name)
     if ref.kind not in ("Deployment", "StatefulSet") or "replicas" in manifest["spec"] or child is None:
         return []
     count = child.manifest["spec"].get("replicas", 1)
-    return [KeepReplicas(ref, count)] if count > 1 and scaler not in observed.children else []
+    return [KeepReplicas(ref, count)] if count > 1 and not any(each in observed.children for each in scalers) else []
 
 
 def _peoples(observed: Observed, desired: Desired) -> dict[str, str]:

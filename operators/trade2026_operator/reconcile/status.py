@@ -6,6 +6,7 @@ from typing import Any
 
 from trade2026_operator.helm.records import Status
 from trade2026_operator.helm.revisions import is_as_wanted
+from trade2026_operator.reconcile.autoscalers import autoscaler_in
 from trade2026_operator.reconcile.conditions import Observation, merged
 from trade2026_operator.reconcile.keys_read import keys_current
 from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of, ref_of
@@ -136,7 +137,7 @@ def _scaling(observed: Observed, desired: Desired) -> list[Observation]:
     """As whoever measures has told it; what was told before stands until he has looked."""
     if observed.scaling:
         return list(observed.scaling)
-    if not any(each["kind"] == "HorizontalPodAutoscaler" for one in desired.releases for each in one.manifests):
+    if all(autoscaler_in(each.manifests) is None for each in desired.releases):
         said = "no service has replicas.max above replicas.min"
         return [
             Observation("SLOMet", None, "NotMeasured"),
@@ -254,9 +255,8 @@ def of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
 
 def _least(manifests: Iterable[Manifest]) -> int | None:
     """Replicas that are enough, where an autoscaler has more or fewer of them."""
-    return next(
-        (each["spec"].get("minReplicas", 1) for each in manifests if each["kind"] == "HorizontalPodAutoscaler"), None
-    )
+    found = autoscaler_in(manifests)
+    return found.least if found is not None else None
 
 
 def _readiness(manifest: Manifest, children: Mapping[Ref, Child], least: int | None = None) -> Readiness:

@@ -36,7 +36,7 @@ class Offer(Enum):
 
     KEEP = "it is as it should be"
     MAKE = "it is missing, or not as it should be"
-    WITHDRAW = "its server does not answer"
+    WITHDRAW = "its server does not answer, or KEDA's is to"
     LEAVE = "it is another's"
 
 
@@ -49,12 +49,14 @@ class Wanted:
         service: Its name.
         owner: Cluster role of the operator's Helm release: when that is uninstalled, this goes with it. None: nobody.
         withdraw_seconds: After so many without an answer it is withdrawn, and for so long at least.
+        keda_namespace: Where KEDA runs, whose API it is to be: it is not offered then. Empty: it is.
     """
 
     namespace: str
     service: str
     owner: Ref | None = None
     withdraw_seconds: float = WITHDRAW_SECONDS
+    keda_namespace: str = ""
 
 
 def decided(live: Manifest | None, wanted: Wanted, authorities: str, ready: bool, silent_seconds: float) -> Offer:
@@ -66,11 +68,12 @@ def decided(live: Manifest | None, wanted: Wanted, authorities: str, ready: bool
         ready: Whether a pod of the server is, so that it can be offered.
         silent_seconds: For how long the API server has not reached it.
     """
+    is_kedas = bool(wanted.keda_namespace)
     if live is None:
-        return Offer.MAKE if ready else Offer.KEEP
+        return Offer.MAKE if ready and not is_kedas else Offer.KEEP
     if not is_ours(live, wanted):
         return Offer.LEAVE
-    if silent_seconds >= wanted.withdraw_seconds:
+    if is_kedas or silent_seconds >= wanted.withdraw_seconds:
         return Offer.WITHDRAW
     bundle = base64.b64encode(authorities.encode()).decode()
     return Offer.KEEP if live["spec"].get("caBundle") == bundle else Offer.MAKE
@@ -108,6 +111,12 @@ def manifest(wanted: Wanted, authorities: str, owner: Manifest | None) -> Manife
             "versionPriority": 100,
         },
     }
+
+
+def scaler_authority(wanted: Wanted, authorities: str) -> Manifest:
+    """For KEDA, which reads no Secret of another namespace: by whom the external scaler's certificate is signed."""
+    meta = {"name": f"{wanted.service}-ca", "namespace": wanted.keda_namespace, "labels": dict(MANAGED_BY)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"ca.crt": authorities}}
 
 
 class ApiService:
@@ -192,7 +201,8 @@ class ApiService:
             case Offer.WITHDRAW:
                 await self._kube.delete(REF)
                 self._withdrawn_at = self._time()
-                log.warning("%s is withdrawn: nobody has answered for %.0f s", API_SERVICE, silent)
+                why = "KEDA serves it" if self.wanted.keda_namespace else f"nobody has answered for {silent:.0f} s"
+                log.warning("%s is withdrawn: %s", API_SERVICE, why)
             case Offer.LEAVE if live is not None:
                 self.others = _told(live)
             case _:
@@ -218,6 +228,8 @@ class ApiService:
                 "data": to_data(made),
             }
             await self._kube.apply(written, MANAGER)
+        if self.wanted.keda_namespace:
+            await self._kube.apply(scaler_authority(self.wanted, made.authorities), MANAGER)
         self._certificates, self._renewed_at = made, self._time()
         return made
 

@@ -9,6 +9,7 @@ from trade2026.stack.facts import SERVICES
 from trade2026.stack.model import Bus
 from trade2026.stack.units import duration_ns
 from trade2026_operator.helm.releases import REPLICAS_METRIC
+from trade2026_operator.reconcile.autoscalers import autoscaler_in, autoscalers_of
 from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of
 from trade2026_operator.reconcile.state import Child, Desired, ReleaseWanted
 from trade2026_operator.reconcile.status import INSTANCE_LABEL
@@ -53,25 +54,21 @@ def scaled(stack: Manifest, desired: Desired) -> list[Scaled]:
 
 
 def _scaled(stack: Manifest, release: ReleaseWanted) -> Scaled | None:
-    autoscaler = next((each for each in release.manifests if each["kind"] == "HorizontalPodAutoscaler"), None)
-    if autoscaler is None:
+    autoscaler = autoscaler_in(release.manifests, REPLICAS_METRIC)
+    if autoscaler is None or not autoscaler.labels:
         return None
-    spec, meta = autoscaler["spec"], stack["metadata"]
-    asked = [each["external"]["metric"] for each in spec["metrics"] if each["type"] == "External"]
-    labels = next((each["selector"]["matchLabels"] for each in asked if each["name"] == REPLICAS_METRIC), None)
-    if labels is None:
-        return None
+    meta, labels = stack["metadata"], autoscaler.labels
     told = stack["spec"].get("services") or {}
     service = next((name for name in release.services if (told.get(name) or {}).get("slo")), release.services[0])
-    of = spec["scaleTargetRef"]
+    api_version, kind, name = autoscaler.workload
     return Scaled(
         target=Target(meta["namespace"], labels["stack"], labels["release"]),
         name=release.name,
         service=service,
         port=SERVICES[service].port,
         objective=objective_of(service, told.get(service) or {}),
-        workload=Ref(of["apiVersion"], of["kind"], meta["namespace"], of["name"]),
-        most=spec["maxReplicas"],
+        workload=Ref(api_version, kind, meta["namespace"], name),
+        most=autoscaler.most,
         partitions=_partitions(stack) if SERVICES[service].by_account else 0,
     )
 
@@ -106,8 +103,8 @@ def situation_of(release: Scaled, children: Mapping[Ref, Child], burn: float) ->
 
 def autoscaler_of(release: Scaled, children: Mapping[Ref, Child]) -> Manifest | None:
     """What the HPA says of itself; None while it is not there."""
-    child = children.get(Ref("autoscaling/v2", "HorizontalPodAutoscaler", release.target.namespace, release.name))
-    return child.manifest if child is not None else None
+    found = [children.get(each) for each in autoscalers_of(release.target.namespace, release.name)]
+    return next((child.manifest for child in found if child is not None), None)
 
 
 def pods_of(release: Scaled, children: Mapping[Ref, Child]) -> list[Pod]:

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientResponse, ClientSession, web
 
 from trade2026_operator.handlers.progress import SILENT_SECONDS_MAX, Progress, session_of
-from trade2026_operator.handlers.watches import CHILDREN, settings
+from trade2026_operator.handlers.watches import CHILDREN, WITH_KEDA, Children, settings
 from trade2026_operator.kube import Access
 from trade2026_operator.reconcile.objects import STACK_LABEL
 
@@ -92,10 +92,10 @@ async def test_a_watch_that_was_never_opened_is_a_fault_until_it_is(server: ApiS
     assert progress.fault == ""
 
 
-@pytest.mark.parametrize("clusterwide", [True, False])
-def test_the_api_server_tells_of_nothing_that_is_no_stacks(clusterwide: bool) -> None:
-    found = settings(clusterwide=clusterwide)
-    assert len(found.watching.label_selectors) == len(CHILDREN)
+@pytest.mark.parametrize(("clusterwide", "children"), [(True, CHILDREN), (False, CHILDREN), (True, WITH_KEDA)])
+def test_the_api_server_tells_of_nothing_that_is_no_stacks(clusterwide: bool, children: Children) -> None:
+    found = settings(clusterwide=clusterwide, children=children)
+    assert len(found.watching.label_selectors) == len(children)
     assert set(found.watching.label_selectors.values()) == {STACK_LABEL}
     assert found.scanning.disabled is not clusterwide
 

@@ -318,32 +318,38 @@ async def test_whichever_write_fails_it_comes_to_the_same_end(fails_after: bool)
         assert desk.condition("Ready")["status"] == "True", number
 
 
+HPA = ("autoscaling/v2", "HorizontalPodAutoscaler", {"minReplicas": 1, "maxReplicas": 6})
+SCALED_OBJECT = ("keda.sh/v1alpha1", "ScaledObject", {"minReplicaCount": 1, "maxReplicaCount": 6})
+
+
 class ScalingChart(TinyChart):
     """With an autoscaler instead of replicas."""
+
+    def __init__(self, autoscaler: tuple[str, str, dict[str, int]] = HPA) -> None:
+        super().__init__()
+        self.autoscaler = autoscaler
 
     def render(
         self, chart: Chart, name: str, namespace: str, values: dict[str, Any], capabilities: Capabilities
     ) -> Rendered:
         found = super().render(chart, name, namespace, values, capabilities)
         labels = {"trade2026.io/stack": values["stack"]}
-        scaler = {
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": name, "labels": labels},
-            "spec": {"minReplicas": 1, "maxReplicas": 6},
-        }
+        api_version, kind, spec = self.autoscaler
+        metadata = {"name": name, "labels": labels}
+        scaler = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": dict(spec)}
         objects = [copy.deepcopy(each) for each in found.objects]
         del objects[-1]["spec"]["replicas"]
         return Rendered(f"{found.text} scaled", [*objects, scaler])
 
 
-async def test_replicas_are_the_autoscaler_s_and_stay_when_it_takes_them_over() -> None:
+@pytest.mark.parametrize("autoscaler", [HPA, SCALED_OBJECT])
+async def test_replicas_are_the_autoscaler_s_and_stay_when_it_takes_them_over(autoscaler: Any) -> None:
     desk = Desk()
     await desk.run()
     await desk.kube.apply({**_named(WORKLOAD), "spec": {"replicas": 4}}, "helm")
     desk.become_ready()
     desk.start_operator()
-    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart())
+    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart(autoscaler))
     await desk.apply(version="0.1.1")
     await desk.settle()
     assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 4, "they are not thrown back to 1"
@@ -376,9 +382,10 @@ def _named(ref: Ref) -> dict[str, Any]:
     return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": {"name": ref.name, "namespace": ref.namespace}}
 
 
-async def test_a_stack_stays_ready_while_its_autoscaler_adds_pods() -> None:
+@pytest.mark.parametrize("autoscaler", [HPA, SCALED_OBJECT])
+async def test_a_stack_stays_ready_while_its_autoscaler_adds_pods(autoscaler: Any) -> None:
     desk = Desk()
-    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart())
+    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart(autoscaler))
     await desk.apply()
     await desk.settle()
     await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 1}})

@@ -114,6 +114,13 @@ def test_a_scaled_release_has_bounds_and_its_own_metric() -> None:
     assert "autoscaling" not in scaled["quickstart-risk"].values
 
 
+def test_where_keda_scales_a_release_says_whom_it_asks() -> None:
+    cluster = Cluster(keda_scaler="metrics.ops.svc:9090", keda_authentication="ops-scaler")
+    found = spread(cluster=cluster, services={"oms": {"replicas": {"min": 2, "max": 6}}})
+    keda = found["quickstart-oms"].values["autoscaling"]["keda"]
+    assert keda == {"scalerAddress": "metrics.ops.svc:9090", "authentication": "ops-scaler"}
+
+
 def test_a_release_that_can_not_grow_is_not_scaled() -> None:
     same = spread(services={"oms": {"replicas": {"min": 2, "max": 2}}})["quickstart-oms"].values
     assert "autoscaling" not in same and same["replicas"] == 2

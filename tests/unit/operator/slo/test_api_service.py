@@ -1,6 +1,7 @@
 """The API of external metrics is offered while its server answers, withdrawn when it does not, and never taken from another."""
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,6 +121,19 @@ async def test_a_bundle_that_somebody_has_changed_is_put_right(cluster: Cluster)
     await cluster.kube.merge(REF, {"spec": {"caBundle": "eA=="}})
     made = await cluster.look()
     assert made is not None and made["spec"]["caBundle"] != "eA=="
+
+
+async def test_where_keda_is_to_serve_it_is_not_offered_and_keda_is_told_who_signs_for_the_scaler() -> None:
+    cluster = Cluster()
+    await cluster.begin()
+    await cluster.server(ready=True)
+    assert await cluster.look() is not None
+    cluster.kept = ApiService(cluster.kube, replace(WANTED, keda_namespace="keda"), lambda: cluster.seconds)
+    for _ in range(2):
+        assert await cluster.look() is None
+    told = cluster.kube.objects[Ref("v1", "ConfigMap", "keda", "metrics-ca")]["data"]["ca.crt"]
+    secret = cluster.kube.objects[Ref("v1", "Secret", "ops", "metrics-tls")]
+    assert told.encode() == base64.b64decode(secret["data"]["ca.crt"])
 
 
 def test_the_decision_is_a_table() -> None:

@@ -54,6 +54,23 @@ AUTOSCALER = {
 }
 
 
+SCALED_OBJECT = {
+    "apiVersion": "keda.sh/v1alpha1",
+    "kind": "ScaledObject",
+    "metadata": AUTOSCALER["metadata"],
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "desk-oms"},
+        "minReplicaCount": 1,
+        "maxReplicaCount": 6,
+        "triggers": [
+            {"type": "external", "metadata": {"scalerAddress": "m:9090", "stack": "desk", "release": "oms"}},
+            {"type": "cpu", "metadata": {"value": "70"}},
+        ],
+    },
+}
+KEDAS_AUTOSCALER = {**AUTOSCALER, "metadata": {**AUTOSCALER["metadata"], "name": "keda-hpa-desk-oms"}}  # type: ignore[dict-item]
+
+
 def pod(number: int) -> dict[str, Any]:
     ready = {"type": "Ready", "status": "True"}
     meta = {"name": f"desk-oms-{number}", "namespace": "trading", "labels": LABELS, "uid": f"p-{number}"}
@@ -66,7 +83,8 @@ def pod(number: int) -> dict[str, Any]:
 class Desk:
     """Two pods of the order service, each at so many requests a second that take 2 ms of its loop."""
 
-    def __init__(self, rate: float = 300.0) -> None:
+    def __init__(self, rate: float = 300.0, autoscaler: dict[str, Any] = AUTOSCALER) -> None:
+        self.autoscaler = autoscaler
         self.kube, self.seconds, self.rate, self.done = FakeKube(), 1_000.0, rate, 0.0
         self.silent: set[str] = set()
         self.said: list[tuple[str, str]] = []
@@ -76,10 +94,10 @@ class Desk:
         """A leader that knows nothing but what it sees."""
         self.cache = Cache(lambda key: None, lambda: self.seconds)
         self.cache.stack_seen(copy.deepcopy(STACK))
-        for each in (WORKLOAD, AUTOSCALER, pod(0), pod(1)):
+        for each in (WORKLOAD, self.autoscaler, pod(0), pod(1)):
             self.cache.child_seen(copy.deepcopy(each))
         record = Wanted("desk-oms", "trading", {}, {}, "", "")
-        desired = Desired((ReleaseWanted(record, (WORKLOAD, AUTOSCALER), ("oms",)),))
+        desired = Desired((ReleaseWanted(record, (WORKLOAD, self.autoscaler), ("oms",)),))
         self.scaler = Scaler(self.kube, self.cache, self._say, self._ask, lambda: self.seconds, lambda: self.seconds)
         self.scaler.planned(KEY, STACK, desired)
 
@@ -114,6 +132,18 @@ class Desk:
                 f'trade2026_submissions_total{{{labels},partition="0"}} {self.done / 2}',
             ]
         )
+
+
+async def test_a_release_that_keda_scales_is_measured_and_told_of_as_any_other() -> None:
+    desk, plain = Desk(autoscaler=SCALED_OBJECT), Desk()
+    await desk.run(170)
+    await plain.run(170)
+    assert desk.asked() == plain.asked() > 1
+    assert desk.condition("ScalingActive") == (True, "Measured")
+    deaf = {"type": "ScalingActive", "status": "False", "message": "no metrics"}
+    desk.cache.child_seen({**KEDAS_AUTOSCALER, "status": {"conditions": [deaf]}})
+    await desk.run(70)
+    assert desk.condition("ScalingActive") == (False, "AutoscalerFails")
 
 
 async def test_a_number_is_said_when_it_is_measured_and_falls_only_when_the_window_is_full() -> None:
