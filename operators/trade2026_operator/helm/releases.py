@@ -177,7 +177,7 @@ def _apart(
         }
         if cluster.keda_scaler:
             keda = {"scalerAddress": cluster.keda_scaler, "authentication": cluster.keda_authentication}
-            values["autoscaling"]["keda"] = keda
+            values["autoscaling"] |= {"keda": keda}
     values["podDisruptionBudget"] = {"enabled": count > 1}
     return HelmRelease(f"{planned.stack}-{component}", component, release.services, values)
 
