@@ -15,9 +15,10 @@ MANIFEST ?= manifests/quickstart.yaml
 UP_FLAGS ?=
 DOWN_FLAGS ?=
 TEST_FLAGS ?=
-# Several processes share out the test files: many tests wait for clocks, stores and processes of their own.
+# Several processes share out the test files: many tests wait for clocks, stores and processes of their own. In order: sorted
+# by how many tests they have, a file with one long test comes last, and all but one process wait for it.
 TEST_WORKERS ?= auto
-SHARED_OUT := -n $(TEST_WORKERS) --maxprocesses=4 --dist loadfile
+SHARED_OUT := -n $(TEST_WORKERS) --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 BENCH_FLAGS ?=
 SOAK_FLAGS ?=
 NOTEBOOK_FLAGS ?=
