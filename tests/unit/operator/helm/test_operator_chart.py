@@ -94,7 +94,8 @@ def test_every_role_is_bound_to_the_operator_and_to_nobody_else(rendered: Any) -
 
 
 def test_the_operator_may_make_all_that_the_chart_of_a_service_has(rendered: Any) -> None:
-    may = {(group, name): set(rule["verbs"]) for rule in rules_of(rendered()) for group in rule["apiGroups"]
+    rules = rules_of(rendered(metricsServer={"enabled": True}, keda={"enabled": True}))
+    may = {(group, name): set(rule["verbs"]) for rule in rules for group in rule["apiGroups"]
            for name in rule["resources"]}  # fmt: skip
     templates = "\n".join(path.read_text() for path in (CHARTS / "trade2026-service" / "templates").glob("*.yaml"))
     made = {line.partition(": ")[2] for line in templates.splitlines() if line.startswith("kind: ")}
@@ -103,6 +104,7 @@ def test_the_operator_may_make_all_that_the_chart_of_a_service_has(rendered: Any
         plural = f"{kind.lower()[:-1]}ies" if kind.endswith("y") else f"{kind.lower()}s"
         verbs = next((verbs for (_, name), verbs in may.items() if name == plural), set())
         assert verbs >= {"get", "list", "watch", "create", "patch", "delete"}, kind
+    assert "keda.sh" not in [group for rule in rules_of(rendered()) for group in rule["apiGroups"]]
 
 
 def test_definitions_are_those_of_the_tree_and_stay_when_the_operator_goes(rendered: Any) -> None:
