@@ -1,6 +1,8 @@
 """What all tests share: a slow machine fails none of them, real components are started once, and what tests reach is
 measured where that is asked for."""
 
+import gc
+
 import pytest
 from hypothesis import settings
 from tests.coverage_floors import measurement
@@ -16,3 +18,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let the measurement see how the run goes."""
     if measurement is not None:
         config.pluginmanager.register(measurement, "coverage floors")
+
+
+def pytest_collection_finish() -> None:
+    """All that was imported stays: without this the collector would walk through a million objects again and again."""
+    gc.collect()
+    gc.freeze()

@@ -6,7 +6,7 @@ without a replica nobody could measure when it is needed again.
 """
 
 import asyncio
-import logging
+import contextlib
 import math
 import ssl
 from collections.abc import Callable
@@ -19,8 +19,6 @@ from grpclib.server import Server, Stream
 from trade2026_operator.helm.releases import REPLICAS_METRIC
 from trade2026_operator.slo import externalscaler_pb2 as messages
 from trade2026_operator.slo.board import NotKnown, Target
-
-log = logging.getLogger(__name__)
 
 SERVICE = "externalscaler.ExternalScaler"
 LOOK_SECONDS = 5.0
@@ -49,7 +47,8 @@ class ExternalScaler:
         """Idempotent."""
         if self._server is not None:
             self._server.close()
-            await asyncio.wait_for(self._server.wait_closed(), _CLOSE_SECONDS_MAX)
+            with contextlib.suppress(TimeoutError):  # a client that holds on is left alone
+                await asyncio.wait_for(self._server.wait_closed(), _CLOSE_SECONDS_MAX)
             self._server = None
 
     def __mapping__(self) -> dict[str, Handler]:

@@ -9,19 +9,29 @@ from typing import Any
 import pytest
 
 
+def asked_as_bash_does(line: str) -> dict[str, str]:
+    """The environment of a command that is to complete: the words, and which of them is being typed."""
+    return {"_TRADE2026_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+
+
 @pytest.fixture
-def complete(cli: Any) -> Any:
+def complete(cli: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     def complete(line: str) -> list[str]:
-        # As bash asks: the words, and which of them is being typed.
-        words = line.split(" ")
-        environment = {"_TRADE2026_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
-        code = "from trade2026.cli import main; main()"
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ) | environment, timeout=60)
-        assert done.stderr == ""
-        return done.stdout.split()
+        with monkeypatch.context() as patched:
+            for name, value in asked_as_bash_does(line).items():
+                patched.setenv(name, value)
+            done = cli()
+        assert done.err == ""
+        return done.out.split()
 
     return complete
+
+
+def test_a_shell_is_answered_by_the_command_itself() -> None:
+    command = [sys.executable, "-c", "from trade2026.cli import main; main()"]
+    environment = os.environ | asked_as_bash_does("trade2026 order submit BTCUSDT s")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.stdout.split(), done.stderr) == (["sell"], "")
 
 
 def test_ids_accounts_and_scopes_of_the_stack_are_completed(stack: Any, complete: Any) -> None:

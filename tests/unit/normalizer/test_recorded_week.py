@@ -21,6 +21,7 @@ from trade2026.normalizer.sequence import Gap
 # The week was wild: with a nearer floor, real trades are set aside, other ones when some are lost before.
 RULES = Rules(bad_prints=BadPrintRule(floor_bps=2_500))
 WINDOW = RULES.window_ms * 1_000_000
+Bars = dict[tuple[str, int, int], Bar]
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +35,24 @@ def week() -> Market:
     ]
 
 
-def bars_of(said: list[object]) -> dict[tuple[str, int, int], Bar]:
+@pytest.fixture(scope="module")
+def clean(week: Market) -> Bars:
+    """Its bars over a good line."""
+    return bars_of(normalized(sent(week, Faults(), 0), RULES))
+
+
+def bars_of(said: list[object]) -> Bars:
     return {(bar.interval, bar.ts_open, bar.ts_close): bar for bar in said if isinstance(bar, Bar)}
 
 
-def test_messages_late_and_doubled_within_the_window_make_the_same_bars(week: Market) -> None:
-    clean = normalized(sent(week, Faults(), 0), RULES)
+def test_messages_late_and_doubled_within_the_window_make_the_same_bars(week: Market, clean: Bars) -> None:
     faulty = normalized(sent(week, Faults(double=0.05, delay=0.2, delay_ns=WINDOW - 1), 1), RULES)
     assert not [item for item in faulty if isinstance(item, Gap)]
-    assert bars_of(faulty) == bars_of(clean)
-    assert {name for name, _, _ in bars_of(clean)} == set(INTERVALS)
+    assert bars_of(faulty) == clean
+    assert {name for name, _, _ in clean} == set(INTERVALS)
 
 
-def test_with_every_fault_each_bar_is_the_same_or_said_to_be_uncertain(week: Market) -> None:
-    clean = bars_of(normalized(sent(week, Faults(), 0), RULES))
+def test_with_every_fault_each_bar_is_the_same_or_said_to_be_uncertain(week: Market, clean: Bars) -> None:
     faults = Faults(drop=0.0005, double=0.01, delay=0.02, bad=0.0002, delay_ns=WINDOW + SECOND)
     said = normalized(sent(week, faults, 2), RULES)
     found, doubts = bars_of(said), Doubts(said)

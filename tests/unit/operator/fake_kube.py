@@ -3,9 +3,8 @@
 It is for speed; what it does is held to the real one by the tests on a cluster.
 """
 
-import copy
 import itertools
-import json
+import pickle
 from typing import Any
 
 from trade2026_operator.kube import Conflict, KubeError, NotFound, Refused
@@ -14,13 +13,20 @@ from trade2026_operator.reconcile.objects import Manifest, Ref, labels_of, ref_o
 _WITHOUT_OWNERS = ("apiVersion", "kind", "metadata", "status")
 
 
+def copied(value: Any) -> Any:
+    """As over a wire: the same, and no part of it shared. Many times as quick as `copy.deepcopy`."""
+    return pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+
+
 class FakeKube:
-    """See `Kube`. `calls` has every write; `fail_at` makes the write of that number fail, done or not."""
+    """See `Kube`. `calls` has every write; `fail_at` makes the write of that number fail, done or not, and `failures` says
+    how many have."""
 
     def __init__(self) -> None:
         self.objects: dict[Ref, Manifest] = {}
         self.calls: list[tuple[str, Ref]] = []
         self.fail_at: int | None = None
+        self.failures = 0
         self.fails_after = False
         """The write that fails was done all the same."""
         self.refuses: dict[Ref, str] = {}
@@ -32,13 +38,13 @@ class FakeKube:
 
     async def get(self, ref: Ref) -> Manifest | None:
         self.reads += 1
-        return copy.deepcopy(self.objects.get(ref))
+        return copied(self.objects.get(ref))
 
     async def listed(self, api_version: str, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
         self.reads += 1
         wanted = dict(pair.split("=") for pair in selector.split(",") if pair)
         return [
-            copy.deepcopy(found)
+            copied(found)
             for ref, found in self.objects.items()
             if (ref.api_version, ref.kind) == (api_version, kind)
             and namespace in ("", ref.namespace)
@@ -51,26 +57,24 @@ class FakeKube:
             raise Refused(422, "Invalid", self.refuses[ref])
         with _Call(self, "apply", ref):
             before = self.objects.get(ref)
-            after = copy.deepcopy(before) if before is not None else self._new(manifest)
+            after = copied(before) if before is not None else self._new(manifest)
             _merge(after, _said(manifest))
             owners = [entry for entry in after["metadata"].get("managedFields", []) if entry["manager"] != manager]
             mine = {"manager": manager, "operation": "Apply", "fieldsV1": _fields(_said(manifest))}
             for other in owners:
                 _disown(other["fieldsV1"], mine["fieldsV1"])
             after["metadata"]["managedFields"] = [*owners, mine]
-            if before is None or _differs(before, after):
+            if before is None or before != after:
                 self._stored(ref, after)
-            return copy.deepcopy(self.objects[ref])
+            return copied(self.objects[ref])
 
     async def create(self, manifest: Manifest) -> Manifest:
         ref = ref_of(manifest)
         with _Call(self, "create", ref):
             if ref in self.objects:
                 raise Conflict(409, "AlreadyExists", f"{ref} already exists")
-            self._stored(
-                ref, {**self._new(manifest), **copy.deepcopy(manifest), "metadata": self._new(manifest)["metadata"]}
-            )
-            return copy.deepcopy(self.objects[ref])
+            self._stored(ref, {**self._new(manifest), **copied(manifest), "metadata": self._new(manifest)["metadata"]})
+            return copied(self.objects[ref])
 
     async def replace(self, manifest: Manifest) -> Manifest:
         ref = ref_of(manifest)
@@ -78,21 +82,21 @@ class FakeKube:
             before = self._required(ref)
             self._same_version(before, manifest)
             kept = {name: before["metadata"][name] for name in ("uid", "generation")}
-            self._stored(ref, {**copy.deepcopy(manifest), "metadata": {**manifest["metadata"], **kept}})
-            return copy.deepcopy(self.objects[ref])
+            self._stored(ref, {**copied(manifest), "metadata": {**manifest["metadata"], **kept}})
+            return copied(self.objects[ref])
 
     async def merge(self, ref: Ref, patch: dict[str, Any], subresource: str = "") -> Manifest:
         with _Call(self, f"merge {subresource}".strip(), ref):
             before = self._required(ref)
             self._same_version(before, patch)
-            after, wanted = copy.deepcopy(before), copy.deepcopy(patch)
+            after, wanted = copied(before), copied(patch)
             wanted.get("metadata", {}).pop("resourceVersion", None)
             _merge(after, wanted)
-            if _differs(before, after):
+            if before != after:
                 self._stored(ref, after)
             if after["metadata"].get("deletionTimestamp") and not after["metadata"].get("finalizers"):
                 return self.objects.pop(ref)
-            return copy.deepcopy(self.objects[ref])
+            return copied(self.objects[ref])
 
     async def delete(self, ref: Ref, uid: str = "") -> None:
         with _Call(self, "delete", ref):
@@ -104,7 +108,7 @@ class FakeKube:
 
     def edit(self, ref: Ref, change: dict[str, Any], manager: str = "kubectl-edit") -> None:
         """Somebody else writes fields, and owns them from then on."""
-        after = copy.deepcopy(self.objects[ref])
+        after = copied(self.objects[ref])
         _merge(after, change)
         fields = _fields(change)
         for entry in after["metadata"].get("managedFields", []):
@@ -116,7 +120,7 @@ class FakeKube:
 
     def tell(self, ref: Ref, status: dict[str, Any]) -> None:
         """A controller writes a status."""
-        self._stored(ref, {**copy.deepcopy(self.objects[ref]), "status": status})
+        self._stored(ref, {**copied(self.objects[ref]), "status": status})
 
     def gone(self, ref: Ref) -> None:
         """An object is deleted, with what it owns."""
@@ -129,7 +133,7 @@ class FakeKube:
             self.gone(other)
 
     def _new(self, manifest: Manifest) -> Manifest:
-        metadata = {**copy.deepcopy(manifest["metadata"]), "uid": f"uid-{next(self._uids)}", "generation": 0}
+        metadata = {**copied(manifest["metadata"]), "uid": f"uid-{next(self._uids)}", "generation": 0}
         return {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], "metadata": metadata}
 
     def _stored(self, ref: Ref, after: Manifest) -> None:
@@ -160,6 +164,7 @@ class _Call:
     def __enter__(self) -> None:
         self._fails = len(self._kube.calls) == self._kube.fail_at
         self._kube.calls.append((self._verb, self._ref))
+        self._kube.failures += self._fails
         if self._fails and not self._kube.fails_after:
             raise KubeError(0, "Unreachable", "cut off before")
 
@@ -180,7 +185,7 @@ def _merge(into: dict[str, Any], given: dict[str, Any]) -> None:
         elif value is None:
             into.pop(key, None)
         else:
-            into[key] = copy.deepcopy(value)
+            into[key] = copied(value)
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -196,7 +201,3 @@ def _disown(owned: dict[str, Any], taken: dict[str, Any]) -> None:
             _disown(owned[key], inner) if inner else owned.pop(key)
             if inner and not owned[key]:
                 del owned[key]
-
-
-def _differs(before: Manifest, after: Manifest) -> bool:
-    return json.dumps(before, sort_keys=True) != json.dumps(after, sort_keys=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.unit.operator.fake_kube import FakeKube
+from tests.unit.operator.fake_kube import FakeKube, copied
 
 from trade2026_operator.cache import Cache
 from trade2026_operator.desired import Builder
@@ -133,7 +133,7 @@ class Desk:
         """Tell the cache of everything that is there, and is there no more."""
         stack = self.kube.objects.get(STACK)
         if stack is not None:
-            self.cache.stack_seen(copy.deepcopy(stack))
+            self.cache.stack_seen(copied(stack))
         elif KEY in self.cache.stacks:
             self.cache.stack_gone(self.cache.stacks[KEY])
         for known in (self.cache._children, self.cache._records):
@@ -143,7 +143,7 @@ class Desk:
             version = found["metadata"].get("resourceVersion")
             if ref.kind not in ("TradingStack", "Strategy") and (version is None or self._told.get(ref) != version):
                 self._told[ref] = version
-                self.cache.child_seen(copy.deepcopy(found))
+                self.cache.child_seen(copied(found))
 
     async def settle(self) -> int:
         """Look until nothing is written any more, whatever fails meanwhile; how many looks that took."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.unit.operator.fake_kube import copied
 from tests.unit.operator.operated import KEY, LOOKS_MAX, Desk
 
 from trade2026_operator.kube import KubeError
@@ -67,7 +68,7 @@ class Traded(Desk):
         super().watch()
         found = self.kube.objects.get(STRATEGY)
         if found is not None:
-            self.cache.strategies.seen(copy.deepcopy(found))
+            self.cache.strategies.seen(copied(found))
         elif (known := self.cache.strategies.get(MAKER)) is not None:
             self.cache.strategies.gone(known)
 
