@@ -115,7 +115,7 @@ def test_where_keda_scales_it_there_is_a_scaled_object_and_no_other_autoscaler(r
     assert "replicas" not in workload["spec"]
     assert (found["minReplicaCount"], found["maxReplicaCount"]) == (1, 6)
     behavior = found["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
-    assert (behavior["scaleUp"]["tolerance"], behavior["scaleDown"]["stabilizationWindowSeconds"]) == (0, 300)
+    assert (behavior["scaleUp"]["tolerance"], behavior["scaleDown"]["stabilizationWindowSeconds"]) == (0, 120)
     external, cpu = found["triggers"]
     named = {"stack": "desk", "release": "oms"}
     assert external["metadata"] == {"scalerAddress": keda["scalerAddress"], "enableTLS": "true", **named}
