@@ -5,12 +5,14 @@ Each of its pods has a log of its own, so it is stateless to whoever asks it; th
 
 import asyncio
 import base64
+import itertools
 import json
 import shutil
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,33 @@ def objects_of(cluster: Cluster, namespace: str, values: dict[str, Any]) -> list
     return [keys_secret(STACK, namespace), *rendered.objects]
 
 
+SERVER = "trade2026-operator-metrics"
+WITHDRAW_SECONDS = 5
+
+
+@contextmanager
+def metrics_server_of(cluster: Cluster, namespace: str, operators: str) -> Iterator[None]:
+    """The operator's chart without an operator, which runs beside the cluster and is asked at this address."""
+    repository, _, tag = cluster.image.rpartition(":")
+    values = {
+        "replicas": 0, "crds": {"install": False},
+        "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+        "metricsServer": {"replicas": 1, "operators": operators},
+    }  # fmt: skip
+    words = ["install", "trade2026-operator", str(ROOT / "charts" / "trade2026-operator"), "-n", namespace]
+    cluster.call("helm", *words, "--values", "-", given=values)
+    try:
+        yield
+    finally:
+        cluster.helm("uninstall", "trade2026-operator", "-n", namespace, "--wait", check=False)
+
+
+def with_metrics_server(namespace: str) -> list[str]:
+    """Options of an operator that is to offer it."""
+    more = ["--metrics-server", f"{namespace}/{SERVER}", "--metrics-withdraw-seconds", str(WITHDRAW_SECONDS)]
+    return [*more, "--metrics-owner", f"{namespace}-trade2026-operator"]
+
+
 class Source:
     """Where the metrics server hears of demands: in the cluster's network, as an operator that leads would answer."""
 
@@ -113,20 +142,32 @@ class Measuring:
     Args:
         under: Objective of 99 of 100 answers, e.g. 250ms.
         window_seconds: Over which rates are taken.
+        pause_seconds: Between two looks.
+        partitions: That replicas share; 0 for none.
     """
 
     def __init__(
-        self, cluster: Cluster, namespace: str, objects: list[Manifest], under: str, window_seconds: float
+        self,
+        cluster: Cluster,
+        namespace: str,
+        objects: list[Manifest],
+        under: str,
+        window_seconds: float,
+        pause_seconds: float = 1.0,
+        partitions: int = 0,
     ) -> None:
-        self._cluster, self._namespace = cluster, namespace
+        self._cluster, self._namespace, self._pause_seconds = cluster, namespace, pause_seconds
+        self.seen: list[Manifest] = []
+        """Workload, pods and autoscaler, as they were at the last look."""
         self._key = Key(namespace, STACK)
         slo = {"latency": [{"quantile": 0.99, "under": under}]}
         meta = {"name": STACK, "namespace": namespace, "uid": "measured"}
         self._stack: Manifest = {
             "apiVersion": API_VERSION, "kind": "TradingStack", "metadata": meta,
-            "spec": {"services": {"oms": {"slo": slo}}},
+            "spec": {"services": {"oms": {"slo": slo}}, "bus": {"partitions": partitions}},
         }  # fmt: skip
-        scaled = tuple(each for each in objects if each["kind"] in ("Deployment", "HorizontalPodAutoscaler"))
+        kinds = ("Deployment", "StatefulSet", "HorizontalPodAutoscaler")
+        scaled = tuple(each for each in objects if each["kind"] in kinds)
         self._desired = Desired((ReleaseWanted(Wanted(RELEASE, namespace, {}, {}, "", ""), scaled, ("oms",)),))
         self._window_seconds = window_seconds
         self.scaler: Scaler | None = None
@@ -155,14 +196,16 @@ class Measuring:
         self.scaler = Scaler(_NoMemory(), cache, self._say, asking, window_seconds=window, ease_seconds=2 * window)
         self.scaler.planned(self._key, self._stack, self._desired)
         while not self._ends.is_set():
-            found = await asyncio.to_thread(self._cluster.get, "deployments,pods,hpa", "-n", self._namespace)
-            seen = {ref_of(each) for each in found["items"]}
+            kinds = "deployments,statefulsets,pods,hpa"
+            found = await asyncio.to_thread(self._cluster.get, kinds, "-n", self._namespace)
+            self.seen = found["items"]
+            seen = {ref_of(each) for each in self.seen}
             for ref in set(cache.children(self._key)) - seen:
                 cache.child_gone(cache.children(self._key)[ref].manifest)
-            for each in found["items"]:
+            for each in self.seen:
                 cache.child_seen(each)
             await self.scaler.look()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(self._pause_seconds)
         await asking.close()
 
     async def _say(self, stack: Manifest, reason: str, message: str, is_warning: bool) -> None:
@@ -190,17 +233,26 @@ class Load:
     Args:
         senders: So many at a time.
         pause_seconds: Of each, after an answer; asked before every one.
+        accounts: In turn, each the account of a whole batch; "" is the default one.
+        batch: Orders in one.
     """
 
     def __init__(
-        self, cluster: Cluster, namespace: str, senders: int, pause_seconds: Callable[[], float] = lambda: 0.0
+        self,
+        cluster: Cluster,
+        namespace: str,
+        senders: int,
+        pause_seconds: Callable[[], float] = lambda: 0.0,
+        accounts: Sequence[str] = ("",),
+        batch: int = BATCH,
     ) -> None:
         service = cluster.get("service", f"{STACK}-oms", "-n", namespace)["spec"]
         secret = cluster.get("secret", keys_name(STACK), "-n", namespace)
         self._url = f"http://{service['clusterIP']}:{PORT}/orders/batch"
         self._key = base64.b64decode(secret["data"]["key"]).decode()
         order = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "order_type": "limit", "price": "100"}
-        self._body = json.dumps({"orders": [order] * BATCH}).encode()
+        orders = [order | ({"account": account} if account else {}) for account in accounts]
+        self._bodies = itertools.cycle([json.dumps({"orders": [each] * batch}).encode() for each in orders])
         self._pause_seconds = pause_seconds
         self.seconds: list[float] = []
         """That each answer took; a refusal is none."""
@@ -221,7 +273,7 @@ class Load:
             began = time.monotonic()
             try:
                 with urllib.request.urlopen(
-                    urllib.request.Request(self._url, self._body, headers), timeout=30
+                    urllib.request.Request(self._url, next(self._bodies), headers), timeout=30
                 ) as answer:
                     answer.read()
                 self.seconds.append(time.monotonic() - began)

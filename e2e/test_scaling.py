@@ -9,15 +9,21 @@ from typing import Any
 import pytest
 from e2e.beside import Operator
 from e2e.cluster import Cluster, wait_for
-from e2e.scaling import RELEASE, Load, Measuring, Source, objects_of, values_of
+from e2e.scaling import (
+    RELEASE,
+    SERVER,
+    Load,
+    Measuring,
+    Source,
+    metrics_server_of,
+    objects_of,
+    values_of,
+    with_metrics_server,
+)
 
 from trade2026.local.cluster.place import NODE_IP
 from trade2026_operator.helm.releases import REPLICAS_METRIC
 from trade2026_operator.slo.external_metrics import API_SERVICE, ROOT
-
-CHARTS = Path(__file__).parent.parent / "charts"
-SERVER = "trade2026-operator-metrics"
-WITHDRAW_SECONDS = 5
 
 
 class Scaling:
@@ -25,17 +31,6 @@ class Scaling:
 
     def __init__(self, cluster: Cluster, namespace: str, source: Source) -> None:
         self.cluster, self.namespace, self.source = cluster, namespace, source
-
-    def install(self) -> None:
-        """The operator's chart, without an operator: that runs beside the cluster."""
-        repository, _, tag = self.cluster.image.rpartition(":")
-        values = {
-            "replicas": 0, "crds": {"install": False},
-            "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-            "metricsServer": {"replicas": 1, "operators": self.source.url},
-        }  # fmt: skip
-        words = ["install", "trade2026-operator", str(CHARTS / "trade2026-operator"), "-n", self.namespace]
-        self.cluster.call("helm", *words, "--values", "-", given=values)
 
     def kubectl(self, *words: str, given: Any = None, check: bool = True) -> str:
         return self.cluster.kubectl(*words, "-n", self.namespace, given=given, check=check)
@@ -62,15 +57,13 @@ def scaling(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Scalin
     source = Source(NODE_IP)
     made = Scaling(cluster, namespace, source)
     operator = Operator(cluster, namespace, tmp_path / "operator.log")
-    made.install()
-    more = ["--metrics-server", f"{namespace}/{SERVER}", "--metrics-withdraw-seconds", str(WITHDRAW_SECONDS)]
-    operator.start("one", *more, "--metrics-owner", f"{namespace}-trade2026-operator")
-    try:
-        yield made
-    finally:
-        operator.kill()
-        cluster.helm("uninstall", "trade2026-operator", "-n", namespace, "--wait", check=False)
-        source.close()
+    with metrics_server_of(cluster, namespace, source.url):
+        operator.start("one", *with_metrics_server(namespace))
+        try:
+            yield made
+        finally:
+            operator.kill()
+            source.close()
     wait_for("the API goes with the release", lambda: not made.offered())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from trade2026 import __version__
 from trade2026_operator.helm.charts import charts_folder
 from trade2026_operator.helm.releases import Cluster
+from trade2026_operator.slo.demand import EASE_SECONDS
 
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -29,6 +30,7 @@ class Arguments:
         metrics_owner: Cluster role with which the API of external metrics is to go; empty: none.
         metrics_withdraw_seconds: After so many without an answer of the metrics server its API is withdrawn.
         keda_namespace: Where KEDA runs, which serves external metrics then; empty: this operator offers them.
+        scaling_ease_seconds: In which a need of replicas is forgotten, to a third of it.
         otlp_endpoint: Where traces of reconciles go; empty: nowhere.
         cluster: What stacks are given.
     """
@@ -46,6 +48,7 @@ class Arguments:
     metrics_owner: str
     metrics_withdraw_seconds: float
     keda_namespace: str
+    scaling_ease_seconds: float
     otlp_endpoint: str
     cluster: Cluster
 
@@ -68,6 +71,7 @@ def read(words: Sequence[str] | None = None) -> Arguments:
         metrics_owner=told.metrics_owner,
         metrics_withdraw_seconds=told.metrics_withdraw_seconds,
         keda_namespace=told.keda_namespace,
+        scaling_ease_seconds=told.scaling_ease_seconds,
         otlp_endpoint=told.otlp_endpoint,
         cluster=Cluster(
             image_repository=told.stack_image,
@@ -106,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--keda-authentication", default="", help="ClusterTriggerAuthentication of its certificate")
     parser.add_argument("--keda-namespace", default="", help="where KEDA runs, and is told the certificate's authority")
+    parser.add_argument(
+        "--scaling-ease-seconds", type=float, default=EASE_SECONDS, help="forget that more replicas were needed"
+    )
     parser.add_argument("--stack-image", default="trade2026", help="repository of the image that stacks run")
     parser.add_argument("--stack-pull-policy", choices=("Always", "IfNotPresent", "Never"), default="IfNotPresent")
     parser.add_argument("--stack-storage-class", default="", help="of volumes; empty: the cluster's default")

@@ -60,7 +60,8 @@ class Operator:
         say = Events(self.kube).say
         self.asking = Asking()
         self.api_service = _api_service(self.kube, told)
-        self.scaler = Scaler(self.kube, self.cache, say, self.asking, others=self._others)
+        ease = told.scaling_ease_seconds
+        self.scaler = Scaler(self.kube, self.cache, say, self.asking, others=self._others, ease_seconds=ease)
         orders = Orders(self.kube)
         self.tracing = Tracing(told.otlp_endpoint, identity=told.identity, version=__version__)
         self.worker = Worker(
