@@ -10,15 +10,39 @@ from dataclasses import dataclass
 
 import numpy as np
 from e2e.cluster import Cluster
-from e2e.scaling import BATCH, PORT, STACK
+from e2e.scaling import PORT, STACK
 
 from trade2026_operator.helm.releases import keys_name
 
 SENDERS = 48
 ANSWER_SECONDS_MAX = 10.0
-_ORDERS_KEPT = 20
-"""Batches with names of their own; then the same come again, which the service has answered before. So its log and its
-memory grow for a moment only, and a run may last."""
+_AGAIN_SECONDS = 0.02
+_AGAIN_STATUSES = (429, 503)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What is asked: batches of orders.
+
+    Attributes:
+        orders: In one.
+        names: Batches with names of their own; then the same come again, which the service has answered before, so its log
+            and its memory grow for a moment only. 0: each is new.
+        accounts: In turn, each that of a whole batch; "" is the default one.
+    """
+
+    orders: int
+    names: int = 0
+    accounts: tuple[str, ...] = ("",)
+
+    def body(self, number: int) -> bytes:
+        """Of one request."""
+        account = self.accounts[number % len(self.accounts)]
+        order = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "order_type": "limit", "price": "100"}
+        order |= {"account": account} if account else {}
+        return json.dumps(
+            {"orders": [{**order, "client_order_id": f"load-{number}-{each}"} for each in range(self.orders)]}
+        ).encode()
 
 
 @dataclass(frozen=True)
@@ -28,14 +52,16 @@ class Sent:
     Attributes:
         due: Seconds since the load began, when it ought to have been sent.
         seconds: From then until its answer; infinite without one.
+        tries: So often it was sent: again after 20 ms when it was told to, or was not answered.
     """
 
     due: float
     seconds: float
+    tries: int
 
 
 class OpenLoad:
-    """Batches of orders at random times, each over a connection of its own, so that all pods get some.
+    """Requests at random times, each over a connection of its own, so that all pods get some.
 
     Args:
         rate: Requests a second, by seconds since the beginning.
@@ -44,17 +70,26 @@ class OpenLoad:
     """
 
     def __init__(
-        self, cluster: Cluster, namespace: str, rate: Callable[[float], float], seconds: float, seed: int
+        self,
+        cluster: Cluster,
+        namespace: str,
+        requests: Requests,
+        rate: Callable[[float], float],
+        seconds: float,
+        seed: int,
     ) -> None:
         service = cluster.get("service", f"{STACK}-oms", "-n", namespace)["spec"]
         secret = cluster.get("secret", keys_name(STACK), "-n", namespace)
         self._url = f"http://{service['clusterIP']}:{PORT}/orders/batch"
-        key = base64.b64decode(secret["data"]["key"]).decode()
-        self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        self._bodies = [_batch(number) for number in range(_ORDERS_KEPT)]
+        self.key = base64.b64decode(secret["data"]["key"]).decode()
+        self._headers = {"authorization": f"Bearer {self.key}", "content-type": "application/json"}
+        kept = [requests.body(number) for number in range(requests.names)]
+        self._body = (lambda number: kept[number % len(kept)]) if kept else requests.body
         self._due = enumerate(arrivals(rate, seconds, seed))
         self._turn = threading.Lock()
         self.sent: list[Sent] = []
+        self.refused: set[str] = set()
+        """Why orders were, if any."""
         self.began = time.monotonic()
         self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(SENDERS)]
         for thread in self._threads:
@@ -71,25 +106,26 @@ class OpenLoad:
                 number, due = next(self._due, (0, None))
             if due is None:
                 return
-            time.sleep(max(0.0, self.began + due - time.monotonic()))
-            answered = self._answered(self._bodies[number % len(self._bodies)])
-            took = time.monotonic() - self.began - due
-            self.sent.append(Sent(due, took if answered else float("inf")))
+            body, at, tries = self._body(number), self.began + due, 1
+            time.sleep(max(0.0, at - time.monotonic()))
+            while not (answered := self._answered(body)) and time.monotonic() < at + ANSWER_SECONDS_MAX:
+                time.sleep(_AGAIN_SECONDS)
+                tries += 1
+            self.sent.append(Sent(due, time.monotonic() - at if answered else float("inf"), tries))
 
     def _answered(self, body: bytes) -> bool:
+        """Whether it is known what became of all of its orders."""
         try:
             asked = urllib.request.Request(self._url, body, self._headers)
             with urllib.request.urlopen(asked, timeout=ANSWER_SECONDS_MAX) as answer:
-                answer.read()
-        except OSError:  # refused, too slow, or a pod that has just gone
+                results = json.loads(answer.read())["results"]
+        except (OSError, ValueError):  # refused, too slow, or a pod that has just gone
             return False
-        return True
-
-
-def _batch(number: int) -> bytes:
-    order = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.001", "order_type": "limit", "price": "100"}
-    orders = [{**order, "client_order_id": f"load-{number}-{each}"} for each in range(BATCH)]
-    return json.dumps({"orders": orders}).encode()
+        again = [each.get("status") in _AGAIN_STATUSES for each in results]
+        self.refused.update(
+            each["code"] for each, is_again in zip(results, again, strict=True) if "code" in each and not is_again
+        )
+        return not any(again)
 
 
 def arrivals(rate: Callable[[float], float], seconds: float, seed: int) -> Iterator[float]:

@@ -8,8 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 STEP_SECONDS = 5.0
-_COLOURS = ("#0969da", "#cf222e", "#bf8700", "#8250df")
+_CLASSES = ("signal0", "signal1", "signal2", "signal3")
+_STYLE = """
+text{fill:#1f2328}.ground{fill:#fff}.axis{stroke:#57606a;fill:none}.load{stroke:#57606a}
+.signal0{stroke:#0969da}.signal1{stroke:#cf222e}.signal2{stroke:#bf8700}.signal3{stroke:#8250df}
+@media(prefers-color-scheme:dark){text{fill:#e6edf3}.ground{fill:#0d1117}.axis{stroke:#8b949e}.load{stroke:#8b949e}
+.signal0{stroke:#58a6ff}.signal1{stroke:#ff7b72}.signal2{stroke:#d29922}.signal3{stroke:#bc8cff}}
+"""
 _WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 300, 110, 52, 34, 34
+_BLOCK = _TOP + 3 * (_HEIGHT + _GAP)
 
 
 @dataclass(frozen=True)
@@ -22,10 +29,12 @@ class Summary:
         replicas: Mean that were asked for.
         reversals: How often up was followed by down, or the other way.
         lost: Requests without an answer.
+        again: Share of the requests that were sent more than once.
         restarts: Of containers.
         unready: Share of the looks at which fewer were ready than asked for.
     """
 
+    service: str
     signal: str
     pattern: str
     violated: float
@@ -33,14 +42,15 @@ class Summary:
     replicas: float
     reversals: int
     lost: int
+    again: float
     restarts: int
     unready: float
 
     def in_words(self) -> str:
         """A line."""
         return (
-            f"{self.pattern:11} {self.signal:10} above the objective {self.violated:4.0%} of the time, {self.slow:5.1%} slow, "
-            f"{self.lost} without answer; replicas {self.replicas:.2f}, reversals {self.reversals}, "
+            f"{self.service:9} {self.pattern:11} {self.signal:10} above the objective {self.violated:4.0%} of the time, {self.slow:5.1%} slow, "
+            f"{self.lost} without answer, {self.again:.1%} sent again; replicas {self.replicas:.2f}, reversals {self.reversals}, "
             f"not all ready {self.unready:.0%}, restarts {self.restarts}"
         )
 
@@ -49,11 +59,12 @@ def summed_up(run: Mapping[str, Any]) -> Summary:
     """See `Summary`."""
     limit = run["objective_seconds"]
     quantiles = [p99 for _, p99 in steps(run)]
-    answers = [_seconds(each) for _, each in run["sent"]]
+    answers = [_seconds(seconds) for _, seconds, _ in run["sent"]]
     moments = [each for each in run["moments"] if each["at"] <= run["seconds"]]
     changes = [now["replicas"] - before["replicas"] for before, now in pairwise(moments)]
     directions = [change > 0 for change in changes if change]
     return Summary(
+        run["service"],
         run["signal"],
         run["pattern"],
         _share(p99 > limit for p99 in quantiles),
@@ -61,6 +72,7 @@ def summed_up(run: Mapping[str, Any]) -> Summary:
         sum(each["replicas"] for each in moments) / max(1, len(moments)),
         sum(before != now for before, now in pairwise(directions)),
         sum(math.isinf(seconds) for seconds in answers),
+        _share(tries > 1 for _, _, tries in run["sent"]),
         max((sum(pod["restarts"] for pod in each["counts"]) for each in moments), default=0),
         _share(each["ready"] < each["replicas"] for each in moments),
     )
@@ -69,7 +81,7 @@ def summed_up(run: Mapping[str, Any]) -> Summary:
 def steps(run: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
     """Beginning of each step in which something was sent, and the slowest but for one of 100 of it, in seconds."""
     by_step: dict[int, list[float]] = {}
-    for due, seconds in run["sent"]:
+    for due, seconds, _ in run["sent"]:
         by_step.setdefault(int(due // STEP_SECONDS), []).append(_seconds(seconds))
     for number, found in sorted(by_step.items()):
         yield number * STEP_SECONDS, sorted(found)[math.ceil(0.99 * len(found)) - 1]
@@ -85,20 +97,23 @@ def _share(flags: Iterator[bool]) -> float:
 
 
 def drawn(runs: Sequence[Mapping[str, Any]]) -> str:
-    """An SVG: for each pattern the requests that come, replicas and the 99 % quantile over time, a line for each signal."""
-    patterns, signals = _each(runs, "pattern"), _each(runs, "signal")
-    width = len(patterns) * (_WIDTH + _LEFT) + 20
-    height = _TOP + 3 * (_HEIGHT + _GAP) + 24
+    """An SVG: for each service and pattern what comes, replicas and the 99 % quantile over time, a line for each signal."""
+    services, patterns, signals = _each(runs, "service"), _each(runs, "pattern"), _each(runs, "signal")
+    width, height = len(patterns) * (_WIDTH + _LEFT) + 20, len(services) * _BLOCK + 24
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f"<style>{_STYLE}</style>",
+        f'<rect width="{width}" height="{height}" class="ground"/>',
     ]
-    for column, pattern in enumerate(patterns):
-        parts += _column([run for run in runs if run["pattern"] == pattern], pattern, column, signals)
+    for block, service in enumerate(services):
+        for column, pattern in enumerate(patterns):
+            found = [run for run in runs if (run["service"], run["pattern"]) == (service, pattern)]
+            if found:
+                parts += _column(found, column, block * _BLOCK, signals)
     for number, signal in enumerate(signals):
         x = _LEFT + number * 130
         parts.append(
-            f'<circle cx="{x}" cy="{height - 12}" r="4" fill="{_COLOURS[number]}"/>'
+            f'<path d="M{x - 8} {height - 12}h14" class="{_CLASSES[number]}" stroke-width="3"/>'
             f'<text x="{x + 9}" y="{height - 8}">{signal}</text>'
         )
     return "\n".join([*parts, "</svg>", ""])
@@ -108,10 +123,10 @@ def _each(runs: Sequence[Mapping[str, Any]], field: str) -> list[str]:
     return list(dict.fromkeys(run[field] for run in runs))
 
 
-def _column(runs: Sequence[Mapping[str, Any]], pattern: str, column: int, signals: Sequence[str]) -> list[str]:
+def _column(runs: Sequence[Mapping[str, Any]], column: int, above: int, signals: Sequence[str]) -> list[str]:
     left = _LEFT + column * (_WIDTH + _LEFT)
     limit = runs[0]["objective_seconds"]
-    came = Counter(int(due // STEP_SECONDS) for due, _ in runs[0]["sent"])
+    came = Counter(int(due // STEP_SECONDS) for due, _, _ in runs[0]["sent"])
     rows = [
         ("requests/s", {"": [(number * STEP_SECONDS, count / STEP_SECONDS) for number, count in sorted(came.items())]}),
         (
@@ -123,9 +138,10 @@ def _column(runs: Sequence[Mapping[str, Any]], pattern: str, column: int, signal
             {run["signal"]: [(at, min(4.0, p99 / limit)) for at, p99 in steps(run)] for run in runs},
         ),
     ]
-    parts = [f'<text x="{left}" y="14" font-size="13" font-weight="bold">{pattern}</text>']
-    for number, (title, lines) in enumerate(rows):
-        parts += _panel(lines, title, left, _TOP + number * (_HEIGHT + _GAP), runs[0]["seconds"], signals)
+    title = f"{runs[0]['service']}, {runs[0]['pattern']}"
+    parts = [f'<text x="{left}" y="{above + 14}" font-size="13" font-weight="bold">{title}</text>']
+    for number, (name, lines) in enumerate(rows):
+        parts += _panel(lines, name, left, above + _TOP + number * (_HEIGHT + _GAP), runs[0]["seconds"], signals)
     return parts
 
 
@@ -141,15 +157,15 @@ def _panel(
     bottom = top + _HEIGHT
     parts = [
         f'<text x="{left}" y="{top - 5}">{title}, up to {most:.3g}</text>',
-        f'<path d="M{left} {top}V{bottom}H{left + _WIDTH}" fill="none" stroke="#57606a"/>',
+        f'<path d="M{left} {top}V{bottom}H{left + _WIDTH}" class="axis"/>',
     ]
     if title.startswith("99"):
         y = round(bottom - _HEIGHT / most, 1)
-        parts.append(f'<path d="M{left} {y}H{left + _WIDTH}" stroke="#57606a" stroke-dasharray="3 3"/>')
+        parts.append(f'<path d="M{left} {y}H{left + _WIDTH}" class="axis" stroke-dasharray="3 3"/>')
     for signal, line in lines.items():
         points = "L".join(
             f"{left + _WIDTH * min(1.0, at / seconds):.1f} {bottom - _HEIGHT * value / most:.1f}" for at, value in line
         )
-        colour = _COLOURS[signals.index(signal)] if signal else "#57606a"
-        parts.append(f'<path d="M{points}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        line_class = _CLASSES[signals.index(signal)] if signal else "load"
+        parts.append(f'<path d="M{points}" class="{line_class}" fill="none" stroke-width="1.5"/>')
     return parts

@@ -1,9 +1,12 @@
 """The model of the autoscaler does what its documentation says, and the model of the service what a queue does."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from bench import autoscale
 from bench.autoscale.__main__ import Row, compared
 from bench.autoscale.fit import fitted
 from bench.autoscale.hpa import AverageValue, Behavior, Hpa, Ratio
@@ -111,18 +114,31 @@ def test_what_was_held_out_is_another_load_from_other_seeds_and_the_same_each_ti
 
 def test_a_service_is_found_again_from_what_its_runs_tell() -> None:
     """The run of a simulated service, told as one of a cluster is."""
-    plant = Plant(Nature(service_seconds=0.01, spread=1.0, floor_seconds=0.02), np.random.default_rng(4), replicas=1)
-    sent, moments, busy, requests = list[tuple[float, float]](), list[dict[str, object]](), 0.0, 0.0
+    nature = Nature(service_seconds=0.01, spread=1.0, floor_seconds=0.02, start_seconds=0.0)
+    plant = Plant(nature, np.random.default_rng(4), replicas=1)
+    sent, moments, busy, requests = list[tuple[float, float, int]](), list[dict[str, object]](), 0.0, 0.0
     for number in range(60):
         begins = STEP_SECONDS * number
+        plant.scale(2 if number == 43 else 1, begins)  # what a moment tells is of the step that it begins
         seen = plant.step(30.0 if number < 20 else 80.0, begins + STEP_SECONDS, 0.0)
-        sent += [(begins, float(each)) for each in seen.latencies]
+        sent += [(begins + 2.5 - float(each), float(each), 1) for each in seen.latencies]
         busy, requests = busy + seen.busy_seconds, requests + len(seen.latencies)
-        counts = [{"pod": "a", "requests": requests, "busy_seconds": busy}]
-        replicas, ready = (2, 1) if number in (40, 41) else (1, 1)
+        pod = {"pod": "a", "requests": requests, "busy_seconds": busy, "ready": True, "partitions": None}
+        replicas, ready = (2, 1) if number in (40, 41) else (2, 2) if number == 42 else (1, 1)
+        counts = [pod] if number != 42 else [pod, {**pod, "pod": "b"}]
         moments.append({"at": begins + STEP_SECONDS, "replicas": replicas, "ready": ready, "counts": counts})
     found = fitted([{"sent": sent, "moments": moments, "seconds": 300.0}])
     assert found.nature.service_seconds == pytest.approx(0.01, rel=0.1)
     assert (found.nature.spread, found.nature.floor_seconds) == (1.0, 0.02)
-    assert found.nature.start_seconds == pytest.approx(10.0)
+    assert found.starts == [(pytest.approx(10.0), pytest.approx(10.0))] and found.nature.start_seconds == 10.0
+    assert found.cost == {1: pytest.approx(0.01, rel=0.1)} and found.moved == 0
     assert found.error < 1.25
+
+
+@pytest.mark.parametrize("name", ["kafka", "stateless"])
+def test_what_was_fitted_to_a_cluster_can_be_simulated(name: str) -> None:
+    found = json.loads((Path(autoscale.__file__).parent / "natures" / f"{name}.json").read_text())
+    nature = Nature(**found["nature"])
+    assert found["steps"] > 0 and 0 < nature.service_seconds < 1 < nature.start_seconds
+    plant = Plant(nature, np.random.default_rng(1), replicas=2)
+    assert len(plant.step(1 / nature.service_seconds, STEP_SECONDS, 0.0).latencies)

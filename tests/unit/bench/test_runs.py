@@ -11,22 +11,23 @@ def moment(at: float, replicas: int, ready: int, restarts: int = 0) -> dict[str,
     return {"at": at, "replicas": replicas, "ready": ready, "counts": [{"restarts": restarts}]}
 
 
-def run(sent: list[tuple[float, float]], moments: list[dict[str, Any]]) -> dict[str, Any]:
+def run(sent: list[tuple[float, float, int]], moments: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "signal": "objective", "pattern": "stepped", "seconds": 20.0, "objective_seconds": 0.25,
+        "service": "stateless", "signal": "objective", "pattern": "stepped", "seconds": 20.0, "objective_seconds": 0.25,
         "moments": moments, "sent": sent,
     }  # fmt: skip
 
 
 def test_a_step_is_above_the_objective_if_more_than_one_of_a_hundred_is_slow_or_has_no_answer() -> None:
-    fine = [(1.0, 0.1)] * 99 + [(2.0, 9.0)]
-    slow = [(6.0, 0.1)] * 98 + [(6.0, 0.3)] * 2
-    lost = [(11.0, -1.0)]
+    fine = [(1.0, 0.1, 1)] * 99 + [(2.0, 9.0, 1)]
+    slow = [(6.0, 0.1, 1)] * 98 + [(6.0, 0.3, 2)] * 2
+    lost = [(11.0, -1.0, 1)]
     told = run(fine + slow + lost, [])
     assert [at for at, _ in steps(told)] == [0.0, 5.0, 10.0]
     summary = summed_up(told)
     assert summary.violated == pytest.approx(2 / 3)
     assert (summary.lost, summary.slow) == (1, pytest.approx(4 / 201))
+    assert summary.again == pytest.approx(2 / 201)
 
 
 def test_replicas_reversals_and_restarts_are_counted_as_long_as_the_load_lasts() -> None:
@@ -45,7 +46,7 @@ def test_requests_come_as_often_as_the_rate_says_and_the_same_for_each_signal() 
 
 
 def test_the_plot_has_a_line_for_each_signal_in_each_panel() -> None:
-    one = run([(1.0, 0.1), (6.0, 0.2)], [moment(2, 1, 1), moment(4, 2, 2)])
+    one = run([(1.0, 0.1, 1), (6.0, 0.2, 1)], [moment(2, 1, 1), moment(4, 2, 2)])
     picture = drawn([one, {**one, "signal": "cpu 70"}])
     assert picture.count('stroke-width="1.5"') == 1 + 2 + 2
     assert "cpu 70" in picture
