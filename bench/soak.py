@@ -21,6 +21,8 @@ SUITES = (
     "tests/integration/test_openapi.py",
     "tests/integration/test_websocket_fuzz.py",
     "e2e/test_faults.py",
+    "e2e/test_kafka.py",
+    "e2e/test_upgrades.py",
 )
 
 

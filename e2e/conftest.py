@@ -16,6 +16,7 @@ import pytest
 from e2e.beside import ROOT, Operator
 from e2e.cluster import Cluster
 from e2e.machine import IMAGE_VARIABLE, KUBECONFIG_VARIABLE, prepare
+from e2e.versions import load_old
 
 from e2e import beside
 from trade2026.local.cluster import cluster as local
@@ -119,20 +120,50 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
             _current.clear()
 
 
+@pytest.fixture(scope="session")
+def old_image(cluster: Cluster) -> None:
+    """The version before, in the cluster."""
+    if cluster.place is None:
+        pytest.skip("the version before is brought into clusters of ours only")
+    load_old(cluster)
+
+
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace of one test, whose pods have restricted rights."""
-    name = cluster.make_namespace()
-    yield name
-    cluster.remove_namespace(name)
+    yield from _namespace(cluster)
 
 
 @pytest.fixture
 def operator(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Operator]:
     """An operator of one test, with what it needs in the cluster."""
+    yield from _operator(cluster, namespace, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of a module."""
+    yield from _namespace(cluster)
+
+
+@pytest.fixture(scope="module")
+def shared_operator(
+    cluster: Cluster, shared_namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """An operator of a module."""
+    yield from _operator(cluster, shared_namespace, tmp_path_factory.mktemp("operator"))
+
+
+def _namespace(cluster: Cluster) -> Iterator[str]:
+    name = cluster.make_namespace()
+    yield name
+    cluster.remove_namespace(name)
+
+
+def _operator(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Operator]:
     for crd in sorted((ROOT / "crds").glob("*.yaml")):
         cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
-    made = Operator(cluster, namespace, tmp_path / "operator.log")
+    made = Operator(cluster, namespace, folder / "operator.log")
     try:
         yield made
     finally:

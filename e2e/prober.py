@@ -51,6 +51,8 @@ class Prober:
         orders_per_second: float = ORDERS_PER_SECOND,
     ) -> None:
         self.ledger = Ledger(f"probe-{uuid.uuid4().hex[:6]}-", time.monotonic())
+        self.logs: list[list[Any]] = []
+        """All events of each partition, when it has accounted."""
         self._find, self._address = address, address()
         self._found_at = time.monotonic()
         self._headers = {"Authorization": f"Bearer {key}"}
@@ -78,8 +80,8 @@ class Prober:
         if self._failure is not None:
             raise self._failure
         assert not self._thread.is_alive(), "the prober hangs"
-        listed, logs = wait_for("the order service tells of all orders", self._told)
-        return self.ledger.account(listed, *logs)
+        listed, self.logs = wait_for("the order service tells of all orders", self._told)
+        return self.ledger.account(listed, *self.logs)
 
     async def _run(self) -> None:
         try:

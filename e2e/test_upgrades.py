@@ -1,54 +1,30 @@
 """Another version of the platform, and back, under orders; what fails goes back by itself; a new operator restarts nothing."""
 
+import itertools
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from e2e.beside import Operator
 from e2e.cluster import Cluster, wait_for
 from e2e.desk import ROOT, Desk, manifest
 from e2e.prober import probing
+from e2e.servers import Servers, servers_of
+from e2e.versions import NEW, NONE, OLD, change, until_it_runs, versions
 
+from e2e.test_kafka import ACCOUNTS, PARTITIONS
 from e2e.test_strategies import SHY
-from trade2026 import __version__
-from trade2026.local.cluster import cluster as local
-from trade2026.local.cluster import image
 
 soak = pytest.mark.skipif(os.environ.get("E2E_FAULTS") != "all", reason="part of `make soak`, or E2E_FAULTS=all")
-OLD, NEW, NONE = "0.0.9", __version__, "0.0.8"
-"""The one before, the one of this tree, and one of which there is no image."""
 
 
-@pytest.fixture(scope="module")
-def old_image(cluster: Cluster) -> None:
-    """This tree, that says it is the version before."""
-    if cluster.place is None:
-        pytest.skip("the version before is brought into clusters of ours only")
-    name = f"{cluster.image.rpartition(':')[0]}:{OLD}"
-    archive = cluster.place.state / "old.tar"
-    image.build(archive, print, name, local.contents(cluster.place), OLD)
-    local.load(cluster.place, archive)
-    archive.unlink()
-
-
-def change(desk: Desk, **spec: Any) -> None:
-    desk.kubectl("patch", "ts", "desk", "--type=merge", "-p", json.dumps({"spec": spec}))
-
-
-def until_it_runs(desk: Desk, version: str) -> None:
-    wait_for(f"{version} runs", lambda: desk.get("ts", "desk")["status"].get("version") == version)
-    for kind in ("Released", "Ready"):
-        desk.until(kind)
-    assert_images(desk, version)
-
-
-def assert_images(desk: Desk, version: str) -> None:
-    images = {each["image"].rpartition(":")[2] for each in desk.get("pod", "desk-0")["spec"]["containers"]}
-    assert images == {version}
+@pytest.fixture
+def servers(cluster: Cluster, tmp_path: Path) -> Iterator[Servers]:
+    yield from servers_of(cluster, tmp_path)
 
 
 @pytest.mark.usefixtures("old_image")
@@ -110,10 +86,49 @@ def test_a_desk_is_upgraded_and_goes_back_and_a_new_operator_leaves_it_alone(
     desk.kubectl("wait", "--for=condition=Paused", "strat/shy", "--timeout=120s")
     desk.kubectl("delete", "strat", "shy", "--timeout=120s")
     wait_for("its pod is gone", lambda: set(desk.pods()) == {"desk-0"})
-    assert_images(desk, OLD)
+    assert versions(desk) == {OLD}
     assert desk.condition("RolledBack")["reason"] == "ImagePull" and desk.condition("Ready")["status"] == "True"
     history = json.loads(cluster.helm("history", "desk", "-n", namespace, "--output=json"))
     assert [each["status"] for each in history].count("failed") == 1, history
+
+
+@soak
+@pytest.mark.timeout(1_800)
+@pytest.mark.usefixtures("old_image")
+def test_two_order_services_on_kafka_are_upgraded_and_go_back_and_what_fails_does_not_reach_the_second(
+    operator: Operator, servers: Servers, cluster: Cluster, namespace: str
+) -> None:
+    desk = Desk(cluster, namespace)
+    operator.start("first")
+    services, rollout = {"oms": {"replicas": {"min": 2}}}, {"bake": "2s"}
+    wanted = servers.manifest(
+        partitions=PARTITIONS, version=OLD, placement="grouped", services=services, rollout=rollout
+    )
+    desk.kubectl("apply", "-f", "-", given=wanted)
+    desk.until("Ready")
+    until_it_runs(desk, OLD)
+    with probing(cluster, namespace, accounts=ACCOUNTS) as prober:
+        for version in (NEW, OLD):
+            began = time.monotonic()
+            change(desk, version=version)
+            until_it_runs(desk, version)
+            prober.until_acknowledged(len(ACCOUNTS))
+            print(f"{version} runs {time.monotonic() - began:.1f} s after it was asked for")
+        pods = desk.pods()
+        change(desk, version=NONE, rollout={"progressDeadline": "20s"})
+        desk.until("RolledBack")
+        prober.until_acknowledged(len(ACCOUNTS))
+        desk.until("Ready")
+        print(prober.account())
+    assert desk.condition("RolledBack")["reason"] == "ImagePull"
+    assert versions(desk) == {OLD}
+    assert {name for name, uid in desk.pods().items() if uid != pods[name]} == {"desk-orders-1"}
+    assert len(prober.logs) == PARTITIONS
+    for log in prober.logs:
+        owners = [event["data"]["code_version"] for event in log if event["type"] == "OwnerStarted"]
+        print(f"partition {log[0]['event_id'].split('/')[1]} was owned by {' '.join(owners)}")
+        assert [version for version, _ in itertools.groupby(owners)] == [OLD, NEW, OLD]
+        assert len(owners) <= 1 + 3 * 2, "it goes to the other one and back, each time that something is rolled out"
 
 
 @soak
