@@ -293,7 +293,8 @@ class Cells(Generic[C]):
         """What the other replicas answer to the same request, of what they have; nothing if it was sent on to us.
 
         Raises:
-            Problem: 503: a partition has no owner just now, or is being taken over here; or what one of them answered instead.
+            Problem: 503: a partition has no owner just now, or is being taken over here; or what one of them
+                answered instead.
         """
         if HOP in request.headers:
             if not self.is_whole:  # what comes may be what we are asked for
