@@ -90,7 +90,7 @@ def test_order_services_are_killed(desk: Desk, prober: Prober, killed: tuple[str
 def test_the_broker_is_killed_and_comes_back(desk: Desk, servers: Servers, prober: Prober) -> None:
     pods, restarts = desk.pods(), desk.restarts()
     servers.kafka.kill()
-    wait_for("orders are refused", lambda: desk.order(1) == 503)
+    desk.until("Ready", "False")
     servers.kafka.start()
     prober.until_acknowledged(len(ACCOUNTS))
     desk.until("Ready")
@@ -115,6 +115,24 @@ def test_pods_come_back_without_an_operator_and_the_next_one_disturbs_nothing(
 
 
 @soak
+def test_a_stack_of_the_same_name_in_another_namespace_is_refused_by_the_brokers(
+    desk: Desk, prober: Prober, servers: Servers, operator: Operator, namespace: str
+) -> None:
+    """Each operator sees one namespace."""
+    before, other = (desk.pods(), desk.restarts()), Desk(desk.cluster, namespace)
+    operator.start("other")
+    other.kubectl("apply", "-f", "-", given=servers.manifest(partitions=PARTITIONS))
+    for container in ("orders", "projections"):
+        words = ("logs", "desk-0", "-c", container, "--previous")
+        said = f"the topics are those of the stack desk in namespace {desk.namespace}, and this one is in {namespace}"
+        wait_for(f"{container} says why", lambda words=words, said=said: said in other.kubectl(*words, check=False))
+    prober.until_acknowledged(len(ACCOUNTS))
+    assert other.condition("Ready")["status"] == "False"
+    assert (desk.pods(), desk.restarts()) == before, "nobody here was disturbed"
+
+
+@soak
+@pytest.mark.timeout(2_400)
 @pytest.mark.usefixtures("old_image")
 def test_the_version_before_runs_and_this_one_again(desk: Desk, prober: Prober) -> None:
     for version in (OLD, NEW):
