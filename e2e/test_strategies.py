@@ -1,4 +1,4 @@
-"""Strategies on a real cluster, and the command line: what a person does there, as the page about it says."""
+"""Strategies on a real cluster, one desk for all tests, and the command line: what a person does, as its page says."""
 
 import json
 import subprocess
@@ -8,9 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.beside import Operator
+from e2e.beside import Operator, logs
 from e2e.cluster import Cluster, wait_for
 from e2e.desk import Desk, manifest
+from e2e.sharer import (
+    PROCESSES,
+    SHARER,
+    STRATEGIES,
+    SYMBOLS,
+    breaking,
+    check,
+    events_of,
+    until_runs,
+    until_trades,
+)
 from tests.e2e.test_docs import ROOT, blocks, missing
 
 PAGE = ROOT / "docs" / "how-to" / "cluster-commands.md"
@@ -37,14 +48,17 @@ SHY = {
 _NEXT = "--next block--"
 
 
-@pytest.fixture
-def trading(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[Desk, Operator]]:
-    """A desk with one strategy that will break its limit, in a namespace that is called as on the page."""
+@pytest.fixture(scope="module")
+def trading(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Desk, Operator]]:
+    """Where the desk of all tests here is to be: a namespace that is called as on the page."""
     for crd in sorted((ROOT / "crds").glob("*.yaml")):
         cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
     cluster.kubectl("create", "namespace", "trading")
     cluster.kubectl("label", "namespace", "trading", "pod-security.kubernetes.io/enforce=restricted")
-    operator, desk = Operator(cluster, "trading", tmp_path / "operator.log"), Desk(cluster, "trading")
+    operator, desk = (
+        Operator(cluster, "trading", tmp_path_factory.mktemp("operator") / "operator.log"),
+        Desk(cluster, "trading"),
+    )
     try:
         operator.start("first")
         yield desk, operator
@@ -54,6 +68,13 @@ def trading(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[Desk, Operator]]
             patch = '{"metadata":{"finalizers":null}}'
             desk.kubectl("patch", each, "--type=merge", "-p", patch, check=False)
         cluster.remove_namespace("trading")
+
+
+def stack() -> dict[str, Any]:
+    """The quickstart with an instrument for each symbol that is shared."""
+    found = manifest()
+    found["spec"]["instruments"] = [{**found["spec"]["instruments"][0], "symbol": symbol} for symbol in SYMBOLS]
+    return found
 
 
 def strategy(desk: Desk, name: str) -> dict[str, Any]:
@@ -66,7 +87,7 @@ def test_strategies_run_halt_pause_and_go_and_commands_reach_the_desk(
     desk, operator = trading
     desk.kubectl("apply", "-f", "-", given=BREAKER)
     wait_for("it says that its stack is missing", lambda: "TradingStack" in json.dumps(strategy(desk, "breaker")))
-    desk.kubectl("apply", "-f", "-", given=manifest())
+    desk.kubectl("apply", "-f", "-", given=stack())
     desk.until("Ready")
     pods, restarts = desk.pods(), desk.restarts()
     desk.kubectl("wait", "--for=jsonpath={.status.stage}=Halted", "strat/breaker", "--timeout=180s")
@@ -91,6 +112,39 @@ def test_strategies_run_halt_pause_and_go_and_commands_reach_the_desk(
     wait_for("its pod is gone", lambda: set(desk.pods()) == {"desk-0"})
     assert desk.pods()["desk-0"] == pods["desk-0"] and desk.restarts()["desk-0"] == restarts["desk-0"]
     assert desk.order(1) == 200
+
+
+def test_a_strategy_scales_by_its_symbols_and_back_and_no_order_is_doubled_or_lost(
+    trading: tuple[Desk, Operator],
+) -> None:
+    desk, operator = trading
+    logs.append(operator.log)
+    desk.kubectl("apply", "-f", "-", given=stack())
+    desk.until("Ready")
+    before = len(events_of(desk, STRATEGIES))
+    desk.kubectl("apply", "-f", "-", given=SHARER)
+    until_runs(desk, 1)
+    said = desk.kubectl("scale", "strat", "sharer", "--replicas=4", check=False)
+    assert desk.get("strat", "sharer")["spec"]["replicas"] == 1, said
+    pod = desk.pods()["desk-0"]
+
+    desk.kubectl("scale", "strat", "sharer", "--replicas=3")
+    until_runs(desk, 3)
+    until_trades(desk, {*PROCESSES})
+    desk.kubectl("delete", "pod", "desk-strategies-1", "--grace-period=0", "--force")
+    until_runs(desk, 3)
+    until_trades(desk, {*PROCESSES})
+    desk.kubectl("scale", "strat", "sharer", "--replicas=1")
+    until_runs(desk, 1)
+    until_trades(desk, {"sharer"}, len(SYMBOLS))
+
+    desk.kubectl("scale", "strat", "sharer", "--replicas=2")
+    until_runs(desk, 2)
+    desk.kubectl("patch", "strat", "sharer", "--type=merge", "-p", breaking())
+    desk.kubectl("wait", "--for=jsonpath={.status.stage}=Halted", "strat/sharer", "--timeout=180s")
+    assert desk.pods()["desk-0"] == pod
+    check(desk, before)
+    desk.kubectl("delete", "strat", "sharer", "--timeout=120s")
 
 
 def _limits_come_change_and_go(desk: Desk) -> None:
@@ -123,10 +177,7 @@ def _ready_reason(desk: Desk) -> str:
 
 def _events_between(desk: Desk) -> int:
     """From the execution that broke the limit to the halt, in the log of the order service."""
-    words = ["exec", "-n", desk.namespace, "desk-0", "-c", "orders", "--", "python3", "-m", "trade2026"]
-    tail = ["events", "tail", "--from", "0", "--json", "--state-dir", "/var/lib/trade2026"]
-    said = desk.cluster.kubectl(*words, *tail)
-    events = [json.loads(line) for line in said.splitlines()]
+    events = events_of(desk, "orders.events")
     (halt,) = [each for each in events if each["data"].get("scope") == "strategy:breaker"]
     before = [each for each in events if each["seq"] < halt["seq"] and "last_qty" in each["data"]]
     return int(halt["seq"]) - int(before[-1]["seq"])

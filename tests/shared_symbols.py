@@ -12,7 +12,7 @@ _CLOSED = ("OrderCanceled", "OrderExpired", "OrderRejected")
 def accepted(orders: Events, strategy: str) -> list[dict[str, Any]]:
     """The specs of the orders of a strategy that were accepted."""
     found = (each["data"]["spec"] for each in orders if each["type"] == "OrderAccepted")
-    return [spec for spec in found if spec["strategy"] == strategy]
+    return [spec for spec in found if spec.get("strategy") == strategy]
 
 
 def process_of(spec: dict[str, Any]) -> str:
@@ -26,7 +26,7 @@ def check_handovers(orders: Events, strategy: str) -> dict[str, list[str]]:
     traded: dict[str, list[str]] = {}
     for each in orders:
         kind, data = each["type"], each["data"]
-        if kind == "OrderAccepted" and data["spec"]["strategy"] == strategy:
+        if kind == "OrderAccepted" and data["spec"].get("strategy") == strategy:
             instrument, process = data["spec"]["instrument"], process_of(data["spec"])
             others = {name for name, where in open_.values() if where == instrument} - {process}
             assert not others, f"{instrument} is traded by {process} at {each['seq']}, and {others} has orders open"
@@ -47,7 +47,7 @@ def check_orders(orders: Events, logs: dict[str, Events], strategy: str) -> None
     """
     kinds = ("OrderAccepted", "OrderRefused")
     specs = [each["data"]["spec"] for each in orders if each["type"] in kinds]
-    names = [spec["client_order_id"] for spec in specs if spec["strategy"] == strategy]
+    names = [spec["client_order_id"] for spec in specs if spec.get("strategy") == strategy]
     assert len(names) == len({*names}), "an order was doubled"
     decided: set[str] = set()
     for process, log in logs.items():
@@ -62,7 +62,7 @@ def check_orders(orders: Events, logs: dict[str, Events], strategy: str) -> None
 def check_halt(orders: Events, strategy: str) -> None:
     """That the halt is the event after the execution that broke the limit, and no order came after it."""
     (halt,) = [each for each in orders if each["data"].get("scope") == f"strategy:{strategy}"]
-    fills = [each["seq"] for each in orders if each["type"] == "OrderFilled" and each["data"]["strategy"] == strategy]
+    fills = [each["seq"] for each in orders if each["type"] == "OrderFilled" and each["data"].get("strategy") == strategy]
     assert halt["seq"] == max(seq for seq in fills if seq < halt["seq"]) + 1
     later = [each for each in orders if each["seq"] > halt["seq"]]
     assert not accepted(later, strategy), "an order was accepted after the halt"
