@@ -62,7 +62,9 @@ def check_orders(orders: Events, logs: dict[str, Events], strategy: str) -> None
 def check_halt(orders: Events, strategy: str) -> None:
     """That the halt is the event after the execution that broke the limit, and no order came after it."""
     (halt,) = [each for each in orders if each["data"].get("scope") == f"strategy:{strategy}"]
-    fills = [each["seq"] for each in orders if each["type"] == "OrderFilled" and each["data"].get("strategy") == strategy]
+    fills = [
+        each["seq"] for each in orders if each["type"] == "OrderFilled" and each["data"].get("strategy") == strategy
+    ]
     assert halt["seq"] == max(seq for seq in fills if seq < halt["seq"]) + 1
     later = [each for each in orders if each["seq"] > halt["seq"]]
     assert not accepted(later, strategy), "an order was accepted after the halt"
