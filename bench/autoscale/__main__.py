@@ -18,14 +18,15 @@ from trade2026_operator.slo.demand import Objective
 
 OBJECTIVE_SECONDS = 0.150
 NATURES = {
-    "as one queue": Nature(told_share=0.5),
-    "another than supposed": Nature(spread=1.3, floor_seconds=0.020, told_share=0.5, slower_after=0.5, slower=1.25),
-    "whose queue is seen": Nature(service_seconds=0.008, spread=0.5, floor_seconds=0.005, start_seconds=10.0),
+    "as one queue": Nature(),
+    "another than supposed": Nature(spread=1.3, floor_seconds=0.020, slower_after=0.5, slower=1.25),
+    "whose queue is seen": Nature(
+        service_seconds=0.008, spread=0.5, floor_seconds=0.005, start_seconds=10.0, told_share=1.0
+    ),
 }
 """Of the first two half of what waits is in sockets; the second has a longer tail, a part that no replica can make faster, and
 becomes slower midway. The third is as a fold of a log, of which all knows how far it is behind."""
-SPARES = (1.5, 0.5, 1.0, 2.5)
-"""The first is what the operator has."""
+SPARES = (0.5, 1.0, 1.5, 2.5)
 DEFAULT = Ours(Objective(OBJECTIVE_SECONDS)).name
 SIGNALS: Mapping[str, Sequence[Callable[[], Signal]]] = {
     "objective": [lambda room=room: Ours(Objective(OBJECTIVE_SECONDS, spare=room)) for room in SPARES],
@@ -87,7 +88,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if told.json is not None:
         told.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
     if told.plot is not None:
-        told.plot.write_text(drawn([asdict(row) for row in rows], list(natures)))
+        told.plot.write_text(drawn([asdict(row) for row in rows], list(natures), DEFAULT))
 
 
 def compared(rows: Sequence[Row], mine: str) -> Iterator[str]:
@@ -114,7 +115,7 @@ def _outcome(job: _Job) -> Outcome:
 
 def _fitted(paths: Sequence[Path]) -> Mapping[str, Nature]:
     """The natures that `fit` has written, by the names of their files."""
-    return {path.stem: Nature(**json.loads(path.read_text())["nature"]) for path in paths}
+    return {f"fitted: {path.stem}": Nature(**json.loads(path.read_text())["nature"]) for path in paths}
 
 
 def _row(nature: str, family: str, name: str, outcomes: Sequence[Outcome]) -> Row:

@@ -32,7 +32,7 @@ class Nature:
     spread: float = 1.0
     floor_seconds: float = 0.0
     start_seconds: float = 20.0
-    told_share: float = 1.0
+    told_share: float = 0.5
     slower_after: float = 1.0
     slower: float = 1.0
 

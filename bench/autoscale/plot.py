@@ -18,8 +18,8 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _ACROSS, _WORST = 340, 240, 62, 44, 2, 0.25
 Rows = Sequence[Mapping[str, Any]]
 
 
-def drawn(rows: Rows, natures: Sequence[str]) -> str:
-    """An SVG with a panel for each nature of the service."""
+def drawn(rows: Rows, natures: Sequence[str], ringed: str) -> str:
+    """An SVG with a panel for each nature of the service; the signal of that name is marked."""
     down = -(-len(natures) // _ACROSS)
     width, height = _ACROSS * (_WIDTH + _LEFT) + 24, down * (_HEIGHT + _TOP + 44) + 56
     most = max(row["replicas"] for row in rows) * 1.05
@@ -32,7 +32,7 @@ def drawn(rows: Rows, natures: Sequence[str]) -> str:
     for number, nature in enumerate(natures):
         left = _LEFT + number % _ACROSS * (_WIDTH + _LEFT)
         top = _TOP + number // _ACROSS * (_HEIGHT + _TOP + 44)
-        parts += _panel([row for row in rows if row["nature"] == nature], nature, left, top, most, worst)
+        parts += _panel([row for row in rows if row["nature"] == nature], nature, (left, top), (most, worst), ringed)
     return "\n".join([*parts, *_legend(height), "</svg>", ""])
 
 
@@ -62,7 +62,8 @@ def _legend(height: int) -> list[str]:
     return parts
 
 
-def _panel(rows: Rows, title: str, left: int, top: int, most: float, worst: float) -> list[str]:
+def _panel(rows: Rows, title: str, corner: tuple[int, int], ends: tuple[float, float], ringed: str) -> list[str]:
+    (left, top), (most, worst) = corner, ends
     bottom = top + _HEIGHT
 
     def at(row: Mapping[str, Any]) -> tuple[float, float]:
@@ -89,10 +90,9 @@ def _panel(rows: Rows, title: str, left: int, top: int, most: float, worst: floa
             points = [at(row) for row in of_it if row["name"].endswith(_SLOWLY) == slowly]
             if not points:
                 continue
-            line = "L".join(f"{x} {y}" for x, y in sorted(points))
+            line = "L".join(f"{x} {y}" for x, y in points)
             parts.append(f'<path d="M{line}" class="line {family}{" slowly" if slowly else ""}"/>')
             parts += [f'<circle cx="{x}" cy="{y}" r="3" class="dot {family}"/>' for x, y in points]
-        if family == "objective" and of_it:
-            x, y = at(of_it[0])
+        for x, y in (at(row) for row in of_it if row["name"] == ringed):
             parts.append(f'<circle cx="{x}" cy="{y}" r="7" class="ring {family}"/>')
     return parts
