@@ -88,11 +88,13 @@ def _one_document(given: Any) -> Any:
     return given if isinstance(given, dict) else {"apiVersion": "v1", "kind": "List", "items": given}
 
 
-def wait_for(what: str, condition: Callable[[], Any], seconds_max: float = WAIT_SECONDS) -> Any:
-    """What a condition returns, as soon as that is anything; it is asked five times a second."""
+def wait_for(
+    what: str, condition: Callable[[], Any], seconds_max: float = WAIT_SECONDS, rest_seconds: float = _REST_SECONDS
+) -> Any:
+    """What a condition returns, as soon as that is anything; it is asked again after a rest."""
     deadline = time.monotonic() + seconds_max
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds_max:.0f} s: {what}")
-        time.sleep(_REST_SECONDS)
+        time.sleep(rest_seconds)
     return found

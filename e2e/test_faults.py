@@ -18,10 +18,10 @@ from e2e.cluster import Cluster, wait_for
 from e2e.desk import ROOT, Desk
 from e2e.installed import RELEASE, Installed, apply, forget, revisions, until_led
 from e2e.prober import Prober, probing
+from e2e.soak import soak
 
 from trade2026 import __version__
 
-soak = pytest.mark.skipif(os.environ.get("E2E_FAULTS") != "all", reason="part of `make soak`, or E2E_FAULTS=all")
 QUIET_SECONDS = 12.0
 """So long nothing may be written for it to be said that two operators don't fight."""
 CHILDREN = ("service/desk-oms", "serviceaccount/desk", "configmap/desk", "networkpolicy/desk", "statefulset/desk")

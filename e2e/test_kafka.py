@@ -5,7 +5,6 @@ another version and back.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ from e2e.cluster import Cluster, wait_for
 from e2e.desk import Desk
 from e2e.prober import Prober, probing
 from e2e.servers import Servers, servers_of
+from e2e.soak import soak
 from e2e.versions import NEW, OLD, change, until_it_runs
 
-soak = pytest.mark.skipif(os.environ.get("E2E_FAULTS") != "all", reason="part of `make soak`, or E2E_FAULTS=all")
 PARTITIONS = 6
 ACCOUNTS = tuple(f"prober-{number}" for number in range(18))
 """So many that each partition has some."""

@@ -1,16 +1,14 @@
 """An order service full of open orders: it refuses more while it can still recover, instead of being killed for ever."""
 
 import json
-import os
 import urllib.error
 import urllib.request
 from typing import Any
 
-import pytest
 from e2e.cluster import Cluster, wait_for
 from e2e.scaling import PORT, RELEASE, Load, objects_of, values_of
+from e2e.soak import soak
 
-soak = pytest.mark.skipif(os.environ.get("E2E_FAULTS") != "all", reason="part of `make soak`, or E2E_FAULTS=all")
 END = "import os, signal; os.kill(1, signal.SIGTERM)"
 
 

@@ -3,8 +3,6 @@
 import base64
 import itertools
 import json
-import os
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +15,13 @@ from e2e.desk import Desk, manifest
 from e2e.prober import probing
 from e2e.scaling import PORT, Load, metrics_server_of, with_metrics_server
 from e2e.servers import broker_of
+from e2e.soak import soak
 
 from trade2026.local.cluster.place import NODE_IP
 from trade2026.local.infra.component import free_port
 from trade2026.local.infra.kafka import Kafka
 from trade2026_operator.helm.releases import keys_name
 
-soak = pytest.mark.skipif(os.environ.get("E2E_FAULTS") != "all", reason="part of `make soak`, or E2E_FAULTS=all")
 PARTITIONS, MOST = 4, 3
 ACCOUNTS = tuple(f"load-{number}" for number in range(16))
 """So many that each partition has some."""
@@ -36,6 +34,8 @@ QUICK = {
 EASE_SECONDS = 30
 """How fast a need is forgotten here; by itself the operator takes ten minutes, to a third."""
 SCALE_SECONDS_MAX = 240.0
+LOOK_SECONDS = 1.0
+"""Who asks takes CPU from who is asked about."""
 
 
 @pytest.fixture
@@ -94,13 +94,12 @@ def test_under_load_the_objective_of_a_stack_brings_pods_that_share_its_partitio
         desk.kubectl("patch", "hpa", WORKLOAD, "--type=merge", "-p", patch)
 
         def pods() -> int:
-            time.sleep(1.0)  # who asks takes CPU from who is asked about
             return desk.get("statefulset", WORKLOAD)["spec"]["replicas"]
 
         with probing(cluster, namespace, accounts=ACCOUNTS, orders_per_second=10.0) as prober:
             load = Load(cluster, namespace, senders=12, pause_seconds=lambda: 0.1, accounts=ACCOUNTS, batch=10)
             try:
-                wait_for("pods are added under load", lambda: pods() > 1, SCALE_SECONDS_MAX)
+                wait_for("pods are added under load", lambda: pods() > 1, SCALE_SECONDS_MAX, LOOK_SECONDS)
                 wait_for("each has partitions of its own", lambda: _shared(partitions_of(desk)), SCALE_SECONDS_MAX)
                 wait_for(
                     "the status says why", lambda: "replicas are needed (D)" in desk.kubectl("describe", "ts", "desk")
@@ -108,7 +107,7 @@ def test_under_load_the_objective_of_a_stack_brings_pods_that_share_its_partitio
                 print(partitions_of(desk), desk.condition("ScalingActive")["message"])
             finally:
                 load.close()
-            wait_for("they go when the load has gone", lambda: pods() == 1, 2 * SCALE_SECONDS_MAX)
+            wait_for("they go when the load has gone", lambda: pods() == 1, 2 * SCALE_SECONDS_MAX, LOOK_SECONDS)
             wait_for("one has all partitions again", lambda: partitions_of(desk) == [list(range(PARTITIONS))])
             prober.until_acknowledged(20)
         print(prober.account())

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,12 +13,11 @@ from e2e.cluster import Cluster, wait_for
 from e2e.desk import ROOT, Desk, manifest
 from e2e.prober import probing
 from e2e.servers import Servers, servers_of
+from e2e.soak import soak
 from e2e.versions import NEW, NONE, OLD, change, until_it_runs, versions
 
 from e2e.test_kafka import ACCOUNTS, PARTITIONS
 from e2e.test_strategies import SHY
-
-soak = pytest.mark.skipif(os.environ.get("E2E_FAULTS") != "all", reason="part of `make soak`, or E2E_FAULTS=all")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from e2e.api_server import ApiServer, programs_or_skip, running
 from e2e.beside import logs
 from e2e.cluster import wait_for
 from e2e.desk import ROOT, manifest
+from e2e.soak import IS_SOAK
 
 from trade2026_operator.handlers.watches import WATCHED
 
@@ -132,7 +133,7 @@ def test_watches_that_tell_nothing_any_more_are_opened_anew_by_the_same_operator
 
 @contextmanager
 def _operator(kubeconfig: Path, helm: Path, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    patient = os.environ.get("E2E_FAULTS") == "all"
+    patient = IS_SOAK
     program = ["-m", "trade2026_operator"] if patient else ["-c", IMPATIENT]
     words = ["--kubeconfig", str(kubeconfig), "--namespace", "default", "--helm", str(helm)]
     words += ["--identity", secrets.token_hex(4)]

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.autoscale.svg import opened
+
 _COLOURS = {
     "objective": ("#0969da", "#58a6ff"),
     "cpu": ("#cf222e", "#ff7b72"),
     "p99": ("#9a6700", "#e3b341"),
     "lag": ("#8250df", "#bc8cff"),
 }
-"""On white, on black."""
 _NAMES = {"objective": "objective (ours)", "cpu": "CPU", "p99": "raw p99", "lag": "lag (KEDA)"}
 _SLOWLY = ", slowly down"
 _WIDTH, _HEIGHT, _LEFT, _TOP, _ACROSS, _WORST = 340, 240, 62, 44, 2, 0.25
@@ -24,28 +25,12 @@ def drawn(rows: Rows, natures: Sequence[str], ringed: str) -> str:
     width, height = _ACROSS * (_WIDTH + _LEFT) + 24, down * (_HEIGHT + _TOP + 44) + 56
     most = max(row["replicas"] for row in rows) * 1.05
     worst = min(_WORST, max(row["violated"] for row in rows) * 1.05)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
-        f"<style>{_style()}</style>",
-        f'<rect width="{width}" height="{height}" class="page"/>',
-    ]
+    parts = opened(width, height, _COLOURS)
     for number, nature in enumerate(natures):
         left = _LEFT + number % _ACROSS * (_WIDTH + _LEFT)
         top = _TOP + number // _ACROSS * (_HEIGHT + _TOP + 44)
         parts += _panel([row for row in rows if row["nature"] == nature], nature, (left, top), (most, worst), ringed)
     return "\n".join([*parts, *_legend(height), "</svg>", ""])
-
-
-def _style() -> str:
-    light = "".join(f".{name}{{--c:{colour}}}" for name, (colour, _) in _COLOURS.items())
-    dark = "".join(f".{name}{{--c:{colour}}}" for name, (_, colour) in _COLOURS.items())
-    return (
-        ".page{fill:#fff}text{fill:#1f2328}.axis{stroke:#57606a;fill:none}.grid{stroke:#d0d7de;stroke-width:.5}"
-        f"{light}.line{{stroke:var(--c);stroke-width:1.5;fill:none}}.dot{{fill:var(--c)}}"
-        ".ring{stroke:var(--c);stroke-width:2;fill:none}.slowly{stroke-dasharray:4 3}"
-        "@media (prefers-color-scheme:dark){.page{fill:#0d1117}text{fill:#e6edf3}.axis{stroke:#8b949e}"
-        f".grid{{stroke:#30363d}}{dark}}}"
-    )
 
 
 def _legend(height: int) -> list[str]:
@@ -91,7 +76,7 @@ def _panel(rows: Rows, title: str, corner: tuple[int, int], ends: tuple[float, f
             if not points:
                 continue
             line = "L".join(f"{x} {y}" for x, y in points)
-            parts.append(f'<path d="M{line}" class="line {family}{" slowly" if slowly else ""}"/>')
+            parts.append(f'<path d="M{line}" class="line {family}{" dashed" if slowly else ""}"/>')
             parts += [f'<circle cx="{x}" cy="{y}" r="3" class="dot {family}"/>' for x, y in points]
         for x, y in (at(row) for row in of_it if row["name"] == ringed):
             parts.append(f'<circle cx="{x}" cy="{y}" r="7" class="ring {family}"/>')

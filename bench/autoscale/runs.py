@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from bench.autoscale.svg import opened
+
 STEP_SECONDS = 5.0
-_CLASSES = ("signal0", "signal1", "signal2", "signal3")
-_STYLE = """
-text{fill:#1f2328}.ground{fill:#fff}.axis{stroke:#57606a;fill:none}.load{stroke:#57606a}
-.signal0{stroke:#0969da}.signal1{stroke:#cf222e}.signal2{stroke:#bf8700}.signal3{stroke:#8250df}
-@media(prefers-color-scheme:dark){text{fill:#e6edf3}.ground{fill:#0d1117}.axis{stroke:#8b949e}.load{stroke:#8b949e}
-.signal0{stroke:#58a6ff}.signal1{stroke:#ff7b72}.signal2{stroke:#d29922}.signal3{stroke:#bc8cff}}
-"""
+_COLOURS = {
+    "signal0": ("#0969da", "#58a6ff"),
+    "signal1": ("#cf222e", "#ff7b72"),
+    "signal2": ("#9a6700", "#e3b341"),
+    "signal3": ("#8250df", "#bc8cff"),
+    "load": ("#57606a", "#8b949e"),
+}
 _WIDTH, _HEIGHT, _LEFT, _TOP, _GAP = 300, 110, 52, 34, 34
 _BLOCK = _TOP + 3 * (_HEIGHT + _GAP)
 
@@ -100,11 +102,7 @@ def drawn(runs: Sequence[Mapping[str, Any]]) -> str:
     """An SVG: for each service and pattern what comes, replicas and the 99 % quantile over time, a line for each signal."""
     services, patterns, signals = _each(runs, "service"), _each(runs, "pattern"), _each(runs, "signal")
     width, height = len(patterns) * (_WIDTH + _LEFT) + 20, len(services) * _BLOCK + 24
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
-        f"<style>{_STYLE}</style>",
-        f'<rect width="{width}" height="{height}" class="ground"/>',
-    ]
+    parts = opened(width, height, _COLOURS)
     for block, service in enumerate(services):
         for column, pattern in enumerate(patterns):
             found = [run for run in runs if (run["service"], run["pattern"]) == (service, pattern)]
@@ -113,7 +111,7 @@ def drawn(runs: Sequence[Mapping[str, Any]]) -> str:
     for number, signal in enumerate(signals):
         x = _LEFT + number * 130
         parts.append(
-            f'<path d="M{x - 8} {height - 12}h14" class="{_CLASSES[number]}" stroke-width="3"/>'
+            f'<path d="M{x - 8} {height - 12}h14" class="line signal{number}"/>'
             f'<text x="{x + 9}" y="{height - 8}">{signal}</text>'
         )
     return "\n".join([*parts, "</svg>", ""])
@@ -161,11 +159,11 @@ def _panel(
     ]
     if title.startswith("99"):
         y = round(bottom - _HEIGHT / most, 1)
-        parts.append(f'<path d="M{left} {y}H{left + _WIDTH}" class="axis" stroke-dasharray="3 3"/>')
+        parts.append(f'<path d="M{left} {y}H{left + _WIDTH}" class="axis dashed"/>')
     for signal, line in lines.items():
         points = "L".join(
             f"{left + _WIDTH * min(1.0, at / seconds):.1f} {bottom - _HEIGHT * value / most:.1f}" for at, value in line
         )
-        line_class = _CLASSES[signals.index(signal)] if signal else "load"
-        parts.append(f'<path d="M{points}" class="{line_class}" fill="none" stroke-width="1.5"/>')
+        line_class = f"signal{signals.index(signal)}" if signal else "load"
+        parts.append(f'<path d="M{points}" class="line {line_class}"/>')
     return parts

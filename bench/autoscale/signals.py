@@ -9,8 +9,9 @@ import numpy as np
 
 from bench.autoscale.hpa import AverageValue, Behavior, Metric, Ratio
 from bench.autoscale.plant import LIMITS, STEP_SECONDS, Seen, counted
-from trade2026_operator.slo.demand import Fit, Objective, demand, eased, learned
-from trade2026_operator.slo.guards import Climb, Situation, climbed, judged
+from trade2026_operator.slo.demand import Objective
+from trade2026_operator.slo.followed import Followed
+from trade2026_operator.slo.guards import Situation
 from trade2026_operator.slo.samples import Sample
 from trade2026_operator.slo.windows import NEWEST_SECONDS, Window
 
@@ -43,10 +44,9 @@ class Ours:
     def __post_init__(self) -> None:
         self.name = f"objective, room for a jump {self.objective.spare:g}"
         self.window = Window(self.objective.seconds, self.objective.quantile)
-        self.fit, self.climb = Fit(), Climb()
+        self.followed = Followed(self.window)
         self._within = np.zeros(len(LIMITS))
         self._busy = 0.0
-        self.lasting: float | None = None
         self._ready: deque[int] = deque(maxlen=13)
 
     def metric(self, seen: Seen, now: float, replicas: int, most: int) -> Metric:
@@ -63,19 +63,9 @@ class Ours:
         measured = replace(measured, settled=len(set(self._ready)) == 1, busy=measured.busy / seen.ready)
         if len(set(list(self._ready)[-4:])) > 1:
             measured = replace(measured, busy=0.0, newest_seconds=None)
-        if self.window.is_full:
-            self.fit = learned(self.fit, measured)
-        lasting = replicas if self.lasting is None else self.lasting
-        remembered = self.lasting = eased(lasting, STEP_SECONDS)
-        needed = None
-        if measured.service_seconds > 0:
-            needed = demand(self.objective, self.fit, measured, remembered=remembered)
-            self.lasting = needed.lasting
-        share = min(1.0, self.window.covered_seconds / self.window.seconds)
         burn = self.window.still_burning(now)
-        situation = Situation(replicas, seen.ready, most, burn=burn, measured_share=share)
-        self.climb = climbed(self.climb, situation, measured.rate, needed.replicas if needed else 0.0, now)
-        told = judged(self.objective, measured, needed, situation, self.climb, remembered).replicas
+        situation = Situation(replicas, seen.ready, most, burn=burn)
+        told = self.followed.judge(self.objective, measured, situation, now, STEP_SECONDS).replicas
         return None if told is None else AverageValue(told)
 
 

@@ -56,7 +56,7 @@ class Objective:
         quantile: The share.
         headroom: Share of the objective that is aimed at.
         drain_seconds: In which a backlog is to be gone.
-        spare: Room for a jump of the load, in square roots of the replicas that are needed.
+        spare: Room for a jump of the load, in square roots of the replicas that are needed (square-root staffing).
     """
 
     seconds: float
@@ -123,7 +123,9 @@ class Demand:
         replicas: Needed, not rounded.
         mu: Requests a second that one replica can do.
         each: That one may get within the objective.
-        lasting: Of `replicas`, what is remembered: without what a backlog, a burning budget or pressure add for a moment.
+        spare: Of `replicas`, room for a jump of the load.
+        lasting: Of `replicas`, what is to be remembered: without what a backlog, a burning budget or pressure add for a moment.
+        remembered: It was needed lately, and is more than is needed now.
         pressed: Why more are asked for than the formula says; empty if none are.
         unattainable: Why no number of replicas keeps the objective; empty if some does.
     """
@@ -133,7 +135,9 @@ class Demand:
     each: float
     c: float
     boosted: bool
-    lasting: float = 0.0
+    spare: float
+    lasting: float
+    remembered: bool
     pressed: str = ""
     unattainable: str = ""
     hot: bool = False
@@ -142,7 +146,7 @@ class Demand:
 
 def learned(fit: Fit, measured: Measured) -> Fit:
     """The fit after one more measurement; the same where it says nothing, e.g. while a backlog is drained."""
-    if _share(measured) >= _WORKING_MIN:
+    if _utilization(measured) >= _WORKING_MIN:
         known = fit.service_seconds or measured.service_seconds
         fit = replace(fit, service_seconds=known + _FORGET * (measured.service_seconds - known))
     if not measured.settled or measured.p99_seconds is None or measured.replicas < 1 or measured.service_seconds <= 0:
@@ -177,12 +181,13 @@ def demand(
     if measured.service_seconds <= 0 or not math.isfinite(measured.service_seconds):
         raise ValueError("no request was measured: what a replica can do is not known")
     mu = 1 / measured.service_seconds
-    if fit.service_seconds and _share(measured) < _WORKING_MIN:
+    if fit.service_seconds and _utilization(measured) < _WORKING_MIN:
         mu = max(mu, 1 / fit.service_seconds)
     gap = fit.c / (objective.headroom * objective.seconds)
     each = min(_SHARE_MAX * mu, max(_SHARE_MIN * mu, mu - gap))
     least = max(measured.rate, measured.fast_rate) / each
-    lasting = max(least + objective.spare * math.sqrt(least), remembered)
+    spare = objective.spare * math.sqrt(least)
+    lasting = max(least + spare, remembered)
     needed = lasting + measured.backlog / (objective.drain_seconds * each)
     boosted = min(measured.burn_short, measured.burn_long) >= FAST_BURN
     if boosted:
@@ -195,10 +200,11 @@ def demand(
         pressed = ""
     if not why and measured.hottest_rate > each:
         why, hot = _hot(measured.hottest_rate, each), True
-    return Demand(needed, mu, each, fit.c, boosted, lasting, pressed, why, hot)
+    is_old = remembered > least + spare
+    return Demand(needed, mu, each, fit.c, boosted, spare, lasting, is_old, pressed, why, hot)
 
 
-def _share(measured: Measured) -> float:
+def _utilization(measured: Measured) -> float:
     """Of what the replicas can do, that they do, over the window."""
     return measured.rate * measured.service_seconds / max(1, measured.replicas)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.objects import Manifest, condition_of
 from trade2026_operator.slo.demand import Demand, Measured, Objective
+from trade2026_operator.slo.windows import FULL_SHARE
 
 CLIMBS_MAX = 2
 """So many times replicas are added without more getting done; then something behind them is what is short."""
@@ -17,8 +18,6 @@ RISE_MIN = 1.05
 SETTLE_SECONDS = 60.0
 FREEZE_SECONDS = 600.0
 MEASURED_SHARE_MIN = 0.5
-MEASURED_TIME_MIN = 0.9
-"""Of the window; of less a number may rise and not fall."""
 BUSY_MIN = 0.1
 """An idle replica says nothing of what one can do: what it does besides weighs more than its requests."""
 
@@ -189,7 +188,7 @@ def _not_lowered(verdict: Verdict, situation: Situation) -> Verdict:
         reason, said = "RolloutInProgress", "a new version is being rolled out"
     elif situation.burn >= 1:
         reason, said = "BurningBudget", f"the error budget burns {situation.burn:.1f} times as fast as it lasts"
-    elif situation.measured_share < MEASURED_TIME_MIN:
+    elif situation.measured_share < FULL_SHARE:
         reason, said = "WindowIncomplete", f"{situation.measured_share:.0%} of the window are measured"
     else:
         return verdict
@@ -236,15 +235,13 @@ def _in_words(objective: Objective, measured: Measured, demand: Demand) -> str:
     """The number, and what it is made of: mu, c, r*, D."""
     boosted = ", a quarter more while the error budget burns fast" if demand.boosted else ""
     pressed = f"; {demand.pressed}" if demand.pressed else ""
-    least = max(measured.rate, measured.fast_rate) / demand.each
-    spare = objective.spare * math.sqrt(least)
-    kept = f", {demand.lasting:.1f} were needed lately" if demand.lasting > 1.05 * (least + spare) else ""
+    kept = f", {demand.lasting:.1f} were needed lately" if demand.remembered else ""
     since = f", the oldest since {measured.behind_seconds:.1f} s" if measured.behind_seconds else ""
     waiting = f" and {measured.backlog:.0f} wait{since}" if measured.backlog >= 1 else ""
     return (
         f"{demand.replicas:.1f} replicas are needed (D): {max(measured.rate, measured.fast_rate):.0f}/s come{waiting}, one "
         f"replica can do {demand.mu:.0f}/s (mu) and may get {demand.each:.0f}/s (r*) within {_ms(objective.seconds)} "
-        f"(c {demand.c:.1f}), {spare:.1f} are room for a jump{kept}{boosted}{pressed}"
+        f"(c {demand.c:.1f}), {demand.spare:.1f} are room for a jump{kept}{boosted}{pressed}"
     )
 
 

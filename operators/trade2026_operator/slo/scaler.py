@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -19,8 +19,9 @@ from trade2026_operator.reconcile.objects import Manifest
 from trade2026_operator.reconcile.state import Desired
 from trade2026_operator.slo import memory
 from trade2026_operator.slo.board import Answer, Board
-from trade2026_operator.slo.demand import EASE_SECONDS, Fit, Objective, demand, eased, learned
-from trade2026_operator.slo.guards import Climb, Verdict, climbed, heard, held, is_enough, judged
+from trade2026_operator.slo.demand import EASE_SECONDS, Objective
+from trade2026_operator.slo.followed import Followed
+from trade2026_operator.slo.guards import Verdict, heard, held, is_enough
 from trade2026_operator.slo.samples import Sample, Unreadable, read_sample
 from trade2026_operator.slo.targets import Pod, Scaled, autoscaler_of, pods_of, scaled, situation_of
 from trade2026_operator.slo.telling import Teller, changed, is_bad
@@ -36,22 +37,6 @@ _GAP_SECONDS_MAX = 30.0
 Recorder = Callable[[Manifest, str, str, bool], Awaitable[None]]
 Ask = Callable[[str, int], Awaitable[str]]
 """The metrics of a process, by address and port. Raises `Unreadable`."""
-
-
-@dataclass
-class Followed:
-    """What is known of one release.
-
-    Attributes:
-        looked_at: Monotonic seconds of the last look that told anything.
-        lasting: Replicas that were needed then; before the first look those that there are.
-    """
-
-    window: Window
-    fit: Fit
-    climb: Climb = field(default_factory=Climb)
-    looked_at: float | None = None
-    lasting: float | None = None
 
 
 @dataclass
@@ -145,7 +130,7 @@ class Scaler:
         name, objective = release.target.release, release.objective
         followed = known.followed.get(name)
         if followed is None:
-            followed = known.followed[name] = Followed(self._window(objective), Fit())
+            followed = known.followed[name] = Followed(self._window(objective))
         window = followed.window
         if (window.limit_seconds, window.quantile) != (objective.seconds, objective.quantile):
             followed.window = self._window(objective)
@@ -172,18 +157,7 @@ class Scaler:
         if window.covered_seconds < NEWEST_SECONDS:
             return held("WindowIncomplete", f"{window.covered_seconds:.0f} of {window.seconds:.0f} s are measured")
         measured = window.measured(len(pods), wall)
-        if window.is_full:
-            followed.fit = learned(followed.fit, measured)
-        lasting = situation.replicas if followed.lasting is None else followed.lasting
-        remembered = followed.lasting = eased(lasting, since, self._ease_seconds)
-        needed = None
-        if measured.service_seconds > 0:
-            needed = demand(release.objective, followed.fit, measured, remembered=remembered)
-            followed.lasting = needed.lasting
-        wanted = needed.replicas if needed is not None else 0.0
-        followed.climb = climbed(followed.climb, situation, measured.rate, wanted, now)
-        situation = replace(situation, measured_share=min(1.0, window.covered_seconds / window.seconds))
-        return judged(release.objective, measured, needed, situation, followed.climb, remembered)
+        return followed.judge(release.objective, measured, situation, now, since, self._ease_seconds)
 
     async def _samples(self, release: Scaled, pods: list[Pod]) -> dict[str, Sample]:
         """Of those that answer."""

@@ -103,9 +103,14 @@ class Window:
         return sum(step.seconds for step in self._steps)
 
     @property
+    def covered_share(self) -> float:
+        """The same, by the whole."""
+        return min(1.0, self.covered_seconds / self.seconds)
+
+    @property
     def is_full(self) -> bool:
-        """Whether it is known well enough to act on."""
-        return self.covered_seconds >= FULL_SHARE * self.seconds
+        """Whether it is known well enough to learn from, and to have fewer replicas."""
+        return self.covered_share >= FULL_SHARE
 
     def measured(self, replicas: int, wall: float) -> Measured:
         """What they do together, replicas that did not answer included; `replicas` are ready."""

@@ -48,5 +48,5 @@ def test_requests_come_as_often_as_the_rate_says_and_the_same_for_each_signal() 
 def test_the_plot_has_a_line_for_each_signal_in_each_panel() -> None:
     one = run([(1.0, 0.1, 1), (6.0, 0.2, 1)], [moment(2, 1, 1), moment(4, 2, 2)])
     picture = drawn([one, {**one, "signal": "cpu 70"}])
-    assert picture.count('stroke-width="1.5"') == 1 + 2 + 2
+    assert picture.count('class="line ') == 1 + 2 + 2 + 2, "and one for each in the legend"
     assert "cpu 70" in picture
