@@ -104,7 +104,7 @@ def test_under_load_the_objective_of_a_stack_brings_pods_that_share_its_partitio
                 wait_for(
                     "the status says why", lambda: "replicas are needed (D)" in desk.kubectl("describe", "ts", "desk")
                 )
-                print(partitions_of(desk), desk.condition("ScalingActive")["message"])
+                print(partitions_of(desk), *(desk.condition(each)["message"] for each in ("SLOMet", "ScalingActive")))
             finally:
                 load.close()
             wait_for("they go when the load has gone", lambda: pods() == 1, 2 * SCALE_SECONDS_MAX, LOOK_SECONDS)
