@@ -54,7 +54,7 @@ SIGNALS: dict[str, list[dict[str, Any]] | None] = {
                 "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}},
             }
         ]
-        for percent in (50, 70)
+        for percent in (30, 40, 50, 70)
     },
 }
 """What the HPA reads; None: our external metric. CPU is measured by what a pod may use, which is what it requests here."""

@@ -28,7 +28,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from trade2026.kit import openapi, problem, tracing
 from trade2026.kit.access import Access
 from trade2026.kit.bus.port import BusError
-from trade2026.kit.forward import Elsewhere
+from trade2026.kit.forward import HOP, Elsewhere
 from trade2026.kit.identity import Keyring, Principal
 from trade2026.kit.messages import SPAN, Request, Response, json_response, problem_response
 from trade2026.kit.metrics import Counter, LatencyHistogram, Metrics
@@ -79,6 +79,9 @@ class Route:
     inline: bool
     query: Parameters
     latency: LatencyHistogram
+    """Of requests of clients."""
+    handed_on: LatencyHistogram | None = None
+    """Of those that another replica has sent on, which counts them itself: so long they took here."""
     answers: dict[int, Counter] = field(default_factory=dict)
 
 
@@ -170,8 +173,7 @@ class App:
         def add(handler: Handler) -> Handler:
             if self.forward is not None:
                 handler = _forwarding(handler, self.forward)
-            labels = {"service": self.name, "method": method, "route": path}
-            latency = self.metrics.histogram("trade2026_http_request_seconds", "From head to answer", **labels)
+            latency = self._latency(method, path)
             route = Route(
                 method,
                 path,
@@ -355,7 +357,8 @@ class App:
         trace_id = own[3:35].decode() if own is not None else None
         if tracing.is_on():
             self._export_span(route, status, headers, (received_ns, ended_ns))
-        route.latency.observe_ns(ended_ns - received_ns, trace_id)
+        latency = route.latency if HOP not in headers else self._of_handed_on(route)
+        latency.observe_ns(ended_ns - received_ns, trace_id)
         counter = route.answers.get(status)
         if counter is None:
             counter = route.answers[status] = self.metrics.counter(
@@ -367,6 +370,15 @@ class App:
                 status=str(status),
             )
         counter.value += 1
+
+    def _latency(self, method: str, path: str, **labels: str) -> LatencyHistogram:
+        labels = {"service": self.name, "method": method, "route": path, **labels}
+        return self.metrics.histogram("trade2026_http_request_seconds", "From head to answer", **labels)
+
+    def _of_handed_on(self, route: Route) -> LatencyHistogram:
+        if route.handed_on is None:
+            route.handed_on = self._latency(route.method, route.path, sent_on="true")
+        return route.handed_on
 
     def _export_span(self, route: Route, status: int, headers: dict[bytes, bytes], times: tuple[int, int]) -> None:
         """Export the span of a request that has a trace: its caller's, or its order's."""

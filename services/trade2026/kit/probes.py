@@ -167,7 +167,7 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
 
     registry.merged(
         "trade2026_request_seconds",
-        "From head to answer, over all routes but probes",
+        "From head to answer, over all routes but probes; what another replica has sent on is counted by that one",
         lambda: (route.latency for route in app.routes if route.role),
         service=service.name,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from httpx import ASGITransport, AsyncClient
 
-from trade2026.kit.http import App
+from trade2026.kit.http import App, Request, Response, json_response
 from trade2026.kit.metrics import Metrics
 from trade2026.kit.probes import Heartbeat, Lifecycle, add_standard_routes
 
@@ -83,6 +83,25 @@ async def test_a_process_has_started_with_all_of_its_services() -> None:
     assert await probed("/startupz?of=process", second_started=False, second_ready=False) == (
         503, "two: starting: folded 3 of 9 events",
     )  # fmt: skip
+
+
+async def test_a_request_that_another_replica_has_sent_on_is_counted_by_that_one() -> None:
+    registry = Metrics()
+    app = App("oms", metrics=registry)
+    add_standard_routes(app, Lifecycle(Reading("oms", ready=True)), Heartbeat(), registry)  # type: ignore[arg-type]
+
+    @app.route("GET", "/orders")
+    async def orders(request: Request) -> Response:
+        return json_response([])
+
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://127.0.0.1") as client:
+        for hop in ({}, {"x-trade2026-hop": "1"}, {"x-trade2026-hop": "1"}):
+            assert (await client.get("/orders", headers=hop)).status_code == 200
+    text = registry.text()
+    route = 'method="GET",route="/orders"'
+    assert 'trade2026_request_seconds_count{service="oms"} 1\n' in text
+    assert f'trade2026_http_request_seconds_count{{{route},service="oms"}} 1\n' in text
+    assert f'trade2026_http_request_seconds_count{{{route},sent_on="true",service="oms"}} 2\n' in text
 
 
 @pytest.mark.parametrize("path", ["/readyz?of=pod", "/startupz?of="])
