@@ -28,8 +28,14 @@ _BUSY_MAX = 0.9
 _BUSY_MIN = 0.1
 """One that is less busy neither: what it does besides weighs more than its requests, so `mu` is too small."""
 _WORKING_MIN = 0.3
-"""One that is less busy is a bad measure of `mu`: what it does besides is shared out to few requests, and one that could do
-120/s looked as if it could do 68."""
+"""One that is less busy with requests is a bad measure of `mu`: what it does besides is shared out to few of them, and one
+that could do 120/s looked as if it could do 68; one that nobody asked, with a fifth of a core, as if it could do one in 5 s."""
+_FIRST_MIN = 0.5
+"""So busy it has to be while nothing is known of it: with what, nobody can tell then."""
+_FASTER = 0.3
+"""Weight of a measurement that says less than is known: what it does besides only ever makes a request look dearer."""
+_SLOWER_MAX = 1.1
+"""By so much one measurement may make it dearer."""
 _WAITING_MAX = 5.0
 """Requests before a replica: more are a backlog that is drained."""
 _STEADY = 0.25
@@ -146,9 +152,7 @@ class Demand:
 
 def learned(fit: Fit, measured: Measured) -> Fit:
     """The fit after one more measurement; the same where it says nothing, e.g. while a backlog is drained."""
-    if _utilization(measured) >= _WORKING_MIN:
-        known = fit.service_seconds or measured.service_seconds
-        fit = replace(fit, service_seconds=known + _FORGET * (measured.service_seconds - known))
+    fit = replace(fit, service_seconds=_service_seconds(fit, measured))
     if not measured.settled or measured.p99_seconds is None or measured.replicas < 1 or measured.service_seconds <= 0:
         return fit
     mu, rate = 1 / measured.service_seconds, measured.rate / measured.replicas
@@ -156,6 +160,7 @@ def learned(fit: Fit, measured: Measured) -> Fit:
     if (
         rate <= 0
         or not _BUSY_MIN * mu <= rate < _BUSY_MAX * mu
+        or rate * fit.service_seconds < _BUSY_MIN
         or not steady
         or measured.backlog > _WAITING_MAX * measured.replicas
     ):
@@ -164,6 +169,27 @@ def learned(fit: Fit, measured: Measured) -> Fit:
     c = min(_C_MAX, fit.c * _SURPRISE_MAX, max(_C_MIN, fit.c / _SURPRISE_MAX, seen))
     weight = max(_FORGET, 1 / (fit.measurements + 2))  # the first ones count for more than the guess
     return replace(fit, c=fit.c + weight * (c - fit.c), measurements=fit.measurements + 1)
+
+
+def _service_seconds(fit: Fit, measured: Measured) -> float:
+    """What a request takes, as far as is known now."""
+    known, seen = fit.service_seconds, measured.service_seconds
+    if not 0 < seen < math.inf:
+        return known
+    if not known:
+        return seen if _works(fit, measured) else 0.0
+    if seen < known:
+        return known + _FASTER * (seen - known)
+    if _works(fit, measured) or measured.busy >= _SATURATED:
+        return min(known + _FORGET * (seen - known), known * _SLOWER_MAX)
+    return known
+
+
+def _works(fit: Fit, measured: Measured) -> bool:
+    """Whether requests are what the replicas are busy with."""
+    if not fit.service_seconds:
+        return _utilization(measured) >= _FIRST_MIN
+    return measured.rate * fit.service_seconds >= _WORKING_MIN * max(1, measured.replicas)
 
 
 def demand(
@@ -180,14 +206,15 @@ def demand(
     """
     if measured.service_seconds <= 0 or not math.isfinite(measured.service_seconds):
         raise ValueError("no request was measured: what a replica can do is not known")
-    mu = 1 / measured.service_seconds
-    if fit.service_seconds and _utilization(measured) < _WORKING_MIN:
-        mu = max(mu, 1 / fit.service_seconds)
+    mu = _mu(objective, fit, measured)
     gap = fit.c / (objective.headroom * objective.seconds)
     each = min(_SHARE_MAX * mu, max(_SHARE_MIN * mu, mu - gap))
     least = max(measured.rate, measured.fast_rate) / each
     spare = objective.spare * math.sqrt(least)
-    lasting = max(least + spare, remembered)
+    now = least + spare
+    if not fit.service_seconds and not _works(fit, measured):
+        now = min(now, measured.replicas)  # they have time left, and what takes the rest is not known
+    lasting = max(now, remembered)
     needed = lasting + measured.backlog / (objective.drain_seconds * each)
     boosted = min(measured.burn_short, measured.burn_long) >= FAST_BURN
     if boosted:
@@ -200,8 +227,18 @@ def demand(
         pressed = ""
     if not why and measured.hottest_rate > each:
         why, hot = _hot(measured.hottest_rate, each), True
-    is_old = remembered > least + spare
-    return Demand(needed, mu, each, fit.c, boosted, spare, lasting, is_old, pressed, why, hot)
+    return Demand(needed, mu, each, fit.c, boosted, spare, lasting, remembered > now, pressed, why, hot)
+
+
+def _mu(objective: Objective, fit: Fit, measured: Measured) -> float:
+    """Requests a second that one replica can do."""
+    mu = 1 / measured.service_seconds
+    if fit.service_seconds and not _works(fit, measured):
+        mu = max(mu, 1 / fit.service_seconds)
+    if all(told is None or told <= objective.seconds for told in (measured.p99_seconds, measured.newest_seconds)):
+        # So little that the objective could not be kept is disproved by answers that keep it.
+        mu = max(mu, fit.c / (_UNATTAINABLE * objective.seconds))
+    return mu
 
 
 def _utilization(measured: Measured) -> float:

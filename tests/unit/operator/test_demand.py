@@ -19,7 +19,9 @@ MEASURED = st.builds(
     backlog=st.floats(0, 1e6), replicas=st.integers(0, 100), burn_short=st.floats(0, 1e3), burn_long=st.floats(0, 1e3),
     hottest_rate=RATES, busy=st.floats(0, 1), newest_seconds=st.none() | st.floats(0, 100),
 )  # fmt: skip
-FITS = st.builds(Fit, c=st.floats(0.5, 50), measurements=st.integers(0, 1_000))
+FITS = st.builds(
+    Fit, c=st.floats(0.5, 50), measurements=st.integers(0, 1_000), service_seconds=st.just(0.0) | st.floats(1e-5, 1)
+)
 
 
 @given(FITS, MEASURED, st.floats(1, 10))
@@ -28,8 +30,9 @@ def test_more_work_never_needs_fewer_replicas(fit: Fit, measured: Measured, fact
     for field in ("rate", "fast_rate", "backlog", "burn_short", "burn_long", "busy"):
         more = replace(measured, **{field: getattr(measured, field) * factor + 1})
         assert demand(OBJECTIVE, fit, more).replicas >= least, field
-    tighter = demand(replace(OBJECTIVE, seconds=OBJECTIVE.seconds / factor), fit, measured)
-    assert tighter.unattainable or tighter.replicas >= least * (1 - 1e-9)
+    slow = replace(measured, p99_seconds=2 * OBJECTIVE.seconds)  # answers that keep an objective say something, too
+    tighter = demand(replace(OBJECTIVE, seconds=OBJECTIVE.seconds / factor), fit, slow)
+    assert tighter.unattainable or tighter.replicas >= demand(OBJECTIVE, fit, slow).replicas * (1 - 1e-9)
 
 
 @given(FITS, MEASURED)
@@ -134,3 +137,39 @@ def test_what_no_number_of_replicas_can_do_is_said() -> None:
     hot = demand(OBJECTIVE, Fit(), replace(CALM, hottest_rate=80))
     assert "one partition gets 80 requests a second" in hot.unattainable
     assert demand(OBJECTIVE, Fit(), CALM).unattainable == ""
+
+
+def test_what_nobody_asks_needs_one_replica_however_much_it_does_besides() -> None:
+    """A pod of a fifth of a core, a third of which its connections and probes take: each request seemed to take 1.5 s."""
+    idle = Measured(rate=0.2, fast_rate=0.3, service_seconds=1.5, p99_seconds=None, backlog=0, replicas=1)
+    learnt = Fit(service_seconds=0.012, measurements=9)
+    for replicas in (1, 3):
+        measured = replace(idle, replicas=replicas, service_seconds=1.5 * replicas)
+        assert demand(OBJECTIVE, learnt, measured).replicas < 1
+        assert demand(OBJECTIVE, Fit(), measured).replicas < 1, "nor where nothing is known yet"
+    fit = learnt
+    for _ in range(100):
+        fit = learned(fit, idle)
+    assert fit == learnt
+
+
+def test_what_was_learned_of_an_idle_pod_is_unlearned_under_load() -> None:
+    fit = learned(Fit(), replace(CALM, rate=1, fast_rate=1, service_seconds=0.6, replicas=1, p99_seconds=None))
+    assert fit.service_seconds == 0.6, "it was half busy, with what is not known"
+    for _ in range(15):
+        fit = learned(fit, replace(CALM, service_seconds=0.012))
+    assert fit.service_seconds == pytest.approx(0.012, rel=0.3)
+
+
+def test_of_what_is_not_known_and_has_time_left_no_more_replicas_are_asked_for() -> None:
+    few = replace(CALM, rate=5, fast_rate=5, service_seconds=0.06, replicas=1)
+    assert demand(OBJECTIVE, Fit(), few).replicas == 1
+    assert demand(OBJECTIVE, Fit(), replace(few, busy=0.95)).replicas == 2
+    assert demand(OBJECTIVE, Fit(), few, remembered=3.0).replicas == 3, "nor fewer than were needed"
+
+
+def test_a_service_that_became_slower_is_learned_while_it_is_saturated() -> None:
+    fit, slow = Fit(service_seconds=0.01), replace(CALM, rate=20, fast_rate=20, service_seconds=0.1, busy=1.0)
+    for _ in range(40):
+        fit = learned(fit, slow)
+    assert fit.service_seconds == pytest.approx(0.1, rel=0.1)
