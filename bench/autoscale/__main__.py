@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from bench.autoscale.loads import HELD_OUT, HELD_OUT_SEEDS, TUNING, TUNING_SEEDS
+from bench.autoscale.loads import COMPARED, COMPARED_SEEDS, HELD_OUT, HELD_OUT_SEEDS, TUNING, TUNING_SEEDS
 from bench.autoscale.plant import Nature
 from bench.autoscale.plot import drawn
 from bench.autoscale.signals import SLOW, USUAL, Cpu, Lag, Ours, RawP99, Signal
@@ -34,6 +34,14 @@ SIGNALS: Mapping[str, Sequence[Callable[[], Signal]]] = {
     "p99": [lambda t=t, b=b: RawP99(OBJECTIVE_SECONDS, t, b) for b in (USUAL, SLOW) for t in (1.0, 0.8, 0.6)],
     "lag": [lambda t=t, b=b: Lag(t, b) for b in (USUAL, SLOW) for t in (10.0, 5.0, 2.0, 1.0)],
 }
+
+LOADS = {
+    "tuning": (TUNING, TUNING_SEEDS),
+    "compared": (COMPARED, COMPARED_SEEDS),
+    "held-out": (HELD_OUT, HELD_OUT_SEEDS),
+}
+
+_RATES = {name: rates for loads, _ in LOADS.values() for name, rates in loads.items()}
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class _Job(NamedTuple):
 def main(words: Sequence[str] | None = None) -> None:
     """The entry point."""
     told = _parser().parse_args(words)
-    loads, seeds = (HELD_OUT, HELD_OUT_SEEDS) if told.held_out else (TUNING, TUNING_SEEDS)
+    loads, seeds = LOADS[told.loads]
     natures = {**NATURES, **_fitted(told.nature)}
     rows: list[Row] = []
     with ProcessPoolExecutor(told.processes) as pool:
@@ -109,7 +117,7 @@ def compared(rows: Sequence[Row], mine: str) -> Iterator[str]:
 
 def _outcome(job: _Job) -> Outcome:
     signal = SIGNALS[job.family][job.which]()
-    rates = (TUNING | HELD_OUT)[job.load](job.seed, job.seconds)
+    rates = _RATES[job.load](job.seed, job.seconds)
     return run(signal, job.nature, rates, job.seed, OBJECTIVE_SECONDS)
 
 
@@ -130,7 +138,9 @@ def _row(nature: str, family: str, name: str, outcomes: Sequence[Outcome]) -> Ro
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.autoscale", description=__doc__)
     parser.add_argument("--seeds", type=int, default=4, help="of each load, at most")
-    parser.add_argument("--held-out", action="store_true", help="loads and seeds that no rule was tuned on")
+    parser.add_argument(
+        "--loads", choices=LOADS, default="tuning", help="by which rules were tuned, compared, or neither (held out)"
+    )
     parser.add_argument(
         "--nature",
         type=Path,

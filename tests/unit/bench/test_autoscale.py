@@ -1,5 +1,6 @@
 """The model of the autoscaler does what its documentation says, and the model of the service what a queue does."""
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bench import autoscale
-from bench.autoscale.__main__ import Row, compared
+from bench.autoscale.__main__ import LOADS, Row, compared
 from bench.autoscale.fit import fitted
 from bench.autoscale.hpa import AverageValue, Behavior, Hpa, Ratio
-from bench.autoscale.loads import HELD_OUT, HELD_OUT_SEEDS, TUNING, TUNING_SEEDS, mixed
+from bench.autoscale.loads import mixed
 from bench.autoscale.plant import LIMITS, STEP_SECONDS, Nature, Plant, counted
 from bench.autoscale.plot import drawn
 from bench.autoscale.signals import Ours
@@ -104,8 +105,9 @@ def test_who_is_better_in_both_is_named_and_who_is_worse_is_counted() -> None:
 
 
 def test_what_was_held_out_is_another_load_from_other_seeds_and_the_same_each_time() -> None:
-    assert not set(TUNING) & set(HELD_OUT) and not set(TUNING_SEEDS) & set(HELD_OUT_SEEDS)
-    for load in (TUNING | HELD_OUT).values():
+    for (loads, seeds), (others, other_seeds) in itertools.combinations(LOADS.values(), 2):
+        assert not set(loads) & set(others) and not set(seeds) & set(other_seeds)
+    for load in (load for loads, _ in LOADS.values() for load in loads.values()):
         rates = load(5, 3_600)
         assert len(rates) == 3_600 / STEP_SECONDS
         assert (rates == load(5, 3_600)).all() and not (rates == load(6, 3_600)).all()
