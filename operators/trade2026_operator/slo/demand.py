@@ -30,8 +30,6 @@ _BUSY_MIN = 0.1
 _WORKING_MIN = 0.3
 """One that is less busy with requests is a bad measure of `mu`: what it does besides is shared out to few of them, and one
 that could do 120/s looked as if it could do 68; one that nobody asked, with a fifth of a core, as if it could do one in 5 s."""
-_FIRST_MIN = 0.5
-"""So busy it has to be while nothing is known of it: with what, nobody can tell then."""
 _FASTER = 0.3
 """Weight of a measurement that says less than is known: what it does besides only ever makes a request look dearer."""
 _SLOWER_MAX = 1.1
@@ -186,10 +184,9 @@ def _service_seconds(fit: Fit, measured: Measured) -> float:
 
 
 def _works(fit: Fit, measured: Measured) -> bool:
-    """Whether requests are what the replicas are busy with."""
-    if not fit.service_seconds:
-        return _utilization(measured) >= _FIRST_MIN
-    return measured.rate * fit.service_seconds >= _WORKING_MIN * max(1, measured.replicas)
+    """Whether requests are what the replicas are busy with; before anything is known, whether they are busy."""
+    known = fit.service_seconds or measured.service_seconds
+    return measured.rate * known >= _WORKING_MIN * max(1, measured.replicas)
 
 
 def demand(
@@ -239,11 +236,6 @@ def _mu(objective: Objective, fit: Fit, measured: Measured) -> float:
         # So little that the objective could not be kept is disproved by answers that keep it.
         mu = max(mu, fit.c / (_UNATTAINABLE * objective.seconds))
     return mu
-
-
-def _utilization(measured: Measured) -> float:
-    """Of what the replicas can do, that they do, over the window."""
-    return measured.rate * measured.service_seconds / max(1, measured.replicas)
 
 
 def _pressed(objective: Objective, measured: Measured, *, can_be_kept: bool) -> tuple[float, str]:

@@ -162,7 +162,7 @@ def test_what_was_learned_of_an_idle_pod_is_unlearned_under_load() -> None:
 
 
 def test_of_what_is_not_known_and_has_time_left_no_more_replicas_are_asked_for() -> None:
-    few = replace(CALM, rate=5, fast_rate=5, service_seconds=0.06, replicas=1)
+    few = replace(CALM, rate=5, fast_rate=5, service_seconds=0.05, replicas=1)
     assert demand(OBJECTIVE, Fit(), few).replicas == 1
     assert demand(OBJECTIVE, Fit(), replace(few, busy=0.95)).replicas == 2
     assert demand(OBJECTIVE, Fit(), few, remembered=3.0).replicas == 3, "nor fewer than were needed"
