@@ -15,7 +15,7 @@ from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.manifests import owned
 from trade2026_operator.helm.records import Origin
 from trade2026_operator.helm.releases import Cluster, HelmRelease, ReleaseError, keys_name, releases, state_claim
-from trade2026_operator.helm.render import Capabilities, Renderer, RenderError
+from trade2026_operator.helm.render import Capabilities, Renderer, RenderError, RenderFailed
 from trade2026_operator.helm.revisions import Wanted
 from trade2026_operator.inputs import desk_of
 from trade2026_operator.reconcile.hosting import is_to_run, version_of
@@ -75,6 +75,8 @@ class Builder:
             rendered = tuple(self._release(each, namespace, planned.stack, origin, specs) for each in found)
         except (ManifestError, PlanError, ReleaseError, RenderError) as error:
             return Desired(fault=str(error))
+        except (RenderFailed, OSError) as error:
+            return Desired(fault=str(error), is_passing=True)
         claim = state_claim(planned.stack, namespace, self.cluster)
         keys = Ref("v1", "Secret", namespace, keys_name(planned.stack))
         deadline = duration_ns(parsed.spec.rollout.progress_deadline) / 1e9

@@ -16,6 +16,7 @@ from trade2026_operator.desired import Builder
 from trade2026_operator.fallback import Fallbacks
 from trade2026_operator.helm.manifests import owned, parse
 from trade2026_operator.helm.records import Record, RecordUnreadable, from_secret, to_secret
+from trade2026_operator.helm.render import RenderFailed
 from trade2026_operator.keys import keys_secret
 from trade2026_operator.kube import Conflict, Kube, Refused
 from trade2026_operator.metrics import Metrics
@@ -78,7 +79,7 @@ class Worker:
         """By whose uid, for another one may have taken its name."""
 
     async def look(self, key: Key) -> float | None:
-        """See `queue.Look`. Raises `KubeError`: it is tried again later."""
+        """See `queue.Look`. Raises `KubeError` or `RenderFailed`: it is tried again later."""
         began, end = time.monotonic(), "failed"
         with self._tracer.start_as_current_span("reconcile", attributes=about(key)) as span:
             try:
@@ -98,7 +99,8 @@ class Worker:
             self._cancelling_since.pop(key, None)
             self._fallbacks.forget(key)
             return GONE, False
-        desired = await self._wanted(key, stack)
+        is_ending = bool(stack["metadata"].get("deletionTimestamp"))
+        desired = Desired() if is_ending else await self._wanted(key, stack)
         for ref in self.cache.incomplete(key):
             if (found := await self.kube.get(ref)) is not None:
                 self.cache.found(key, found)
@@ -114,6 +116,8 @@ class Worker:
                 taken = await self._take(key, stack, step)
             if not taken:
                 again_after = AGAIN_SECONDS
+        if desired.is_passing:
+            raise RenderFailed(desired.fault)
         return again_after, bool(steps.actions)
 
     async def _wanted(self, key: Key, stack: Manifest) -> Desired:
@@ -132,8 +136,9 @@ class Worker:
         if known is None:
             with self._tracer.start_as_current_span("render"):
                 known = await asyncio.to_thread(self.builder.desired, stack, now, strategies, instead_of)
-            self._wants.put(key, digest, known)
-            self._planned(key, stack, known)
+            if not known.is_passing:
+                self._wants.put(key, digest, known)
+                self._planned(key, stack, known)
         return known
 
     async def _take(self, key: Key, stack: Manifest, step: do.Action) -> bool:

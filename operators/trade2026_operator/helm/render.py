@@ -14,6 +14,8 @@ from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.manifests import Manifest, parse
 
 SECONDS_MAX = 30.0
+_REFUSED = 1
+"""Exit code of Helm for what it can't render; one that was killed, or has panicked, has another."""
 _KEPT_MAX = 32
 """About 200 KiB each. It is for a stack of which one release of many has changed: what is wanted of each is kept packed."""
 
@@ -22,7 +24,11 @@ class RenderError(Exception):
     """A chart can't be rendered with these values; the message is Helm's."""
 
 
-class HelmMissing(RenderError):
+class RenderFailed(Exception):
+    """Nothing was rendered, whatever the values are: it is to be tried again."""
+
+
+class HelmMissing(RenderFailed):
     """There is no `helm` to render with."""
 
 
@@ -56,6 +62,7 @@ class Renderer(Protocol):
 
         Raises:
             RenderError: the values don't fit the chart's schema, or a template fails.
+            RenderFailed: it can't be said yet, e.g. because the machine is busy.
         """
         ...
 
@@ -93,9 +100,12 @@ class HelmCli:
         except FileNotFoundError as error:
             raise HelmMissing(f"{self.program} is missing: install Helm 4, or name it") from error
         except subprocess.TimeoutExpired as error:
-            raise RenderError(f"helm has not rendered {command[2]} within {SECONDS_MAX:.0f} s") from error
-        if done.returncode:
-            raise RenderError(done.stderr.strip().removeprefix("Error: ") or f"helm ended with {done.returncode}")
+            raise RenderFailed(f"helm has not rendered {command[2]} within {SECONDS_MAX:.0f} s") from error
+        if done.returncode == _REFUSED:
+            raise RenderError(done.stderr.strip().removeprefix("Error: ") or f"helm has not rendered {command[2]}")
+        if done.returncode:  # it was killed, or is broken
+            last = done.stderr.strip().rpartition("\n")[2]
+            raise RenderFailed(f"helm ended with {done.returncode}{': ' if last else ''}{last}")
         return done.stdout
 
 

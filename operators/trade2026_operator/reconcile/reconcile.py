@@ -74,7 +74,8 @@ def reconcile(observed: Observed, desired: Desired, now: datetime) -> Steps:
     if FINALIZER not in (meta.get("finalizers") or []):
         steps.append(SetFinalizer(True))
     if desired.fault:
-        return _told(observed, desired, Found(fault=desired.fault), steps, moment)
+        found = Found(hindrance=desired.fault) if desired.is_passing else Found(fault=desired.fault)
+        return _told(observed, desired, found, steps, moment)
     policy = observed.stack["spec"].get("driftPolicy", "Correct")
     theirs = _peoples(observed, desired)
     way = course(desired, observed, theirs, lambda release: _look_at(release, observed), now)

@@ -28,6 +28,8 @@ class Found:
 
     paused: bool = False
     fault: str = ""
+    hindrance: str = ""
+    """Why it can't be said yet what is wanted."""
     ending: str = ""
     """What is done about a stack that is being deleted."""
     drifted: list[str] = field(default_factory=list[str])
@@ -55,12 +57,12 @@ def status_of(observed: Observed, desired: Desired, found: Found, moment: str) -
     if not desired.releases:
         services = before.get("services", [])
     ready = sum(1 for service in services if not _is_behind(service))
-    acted = found.paused or bool(found.ending)
+    unheard = found.paused or bool(found.ending or found.hindrance)
     reached = {service.get("version", "") for service in services}
     is_final = found.course is not None and found.course.is_final
     return {
         "version": reached.pop() if is_final and len(reached) == 1 else before.get("version", ""),
-        "observedGeneration": before.get("observedGeneration", 0) if acted else generation,
+        "observedGeneration": before.get("observedGeneration", 0) if unheard else generation,
         "servicesReady": f"{ready}/{len(services)}",
         "services": services,
         "conditions": merged(
@@ -186,6 +188,9 @@ def _rollout(before: Iterable[Mapping[str, Any]], found: Found) -> list[Observat
 def _reconciling(found: Found, waiting: Readiness) -> Observation:
     if found.ending:
         return Observation("Reconciling", True, "Deleting", found.ending)
+    if found.hindrance:
+        said = f"it is tried again, and all stays as it is: {found.hindrance}"
+        return Observation("Reconciling", True, "RenderFailed", said[:_WORDS_MAX])
     going = (
         found.course is not None
         and bool(found.course.progressing.status)

@@ -12,7 +12,7 @@ from tests.unit.operator.operated import CLAIM, KEY, KEYS, SERVICE, STACK, WORKL
 from trade2026_operator.cache import REFUSAL_SECONDS
 from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.records import Status, from_secret, to_secret
-from trade2026_operator.helm.render import Capabilities, Rendered
+from trade2026_operator.helm.render import Capabilities, Rendered, RenderFailed
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.reconcile.reconcile import FINALIZER
@@ -206,6 +206,45 @@ async def test_a_manifest_that_cannot_be_meant_stalls_and_takes_nothing_away() -
     await desk.apply(services={"oms": {"replicas": {"min": 1}}})
     await desk.settle()
     assert desk.condition("Stalled")["status"] == "False"
+
+
+class FailingChart(TinyChart):
+    """Helm is killed."""
+
+    def render(self, *_: Any) -> Rendered:
+        raise RenderFailed("helm ended with -9")
+
+
+async def test_a_rendering_that_fails_is_tried_again_and_is_no_fault_of_the_manifest() -> None:
+    desk = Desk()
+    await desk.run()
+    before, good = desk.asked(), desk.worker.builder
+    desk.worker.builder = replace(good, renderer=FailingChart())
+    await desk.apply(defaultAccount="alpha")
+    for _ in range(3):
+        with pytest.raises(RenderFailed):
+            await desk.look()
+    assert desk.condition("Stalled")["status"] == "False" and desk.condition("Ready")["status"] == "True"
+    reconciling = desk.condition("Reconciling")
+    assert (reconciling["status"], reconciling["reason"]) == ("True", "RenderFailed")
+    assert reconciling["message"] == "it is tried again, and all stays as it is: helm ended with -9"
+    stack = desk.kube.objects[STACK]
+    assert stack["status"]["observedGeneration"] < stack["metadata"]["generation"]
+    assert desk.asked() == before and len(desk.kube.calls) == 1, "its status was written, once"
+    desk.worker.builder = good
+    await desk.settle()
+    assert desk.asked() != before and desk.condition("Reconciling")["reason"] == "WaitingForPods"
+
+
+async def test_a_stack_is_deleted_although_nothing_can_be_rendered() -> None:
+    desk = Desk()
+    await desk.run()
+    desk.start_operator()
+    desk.worker.builder = replace(desk.worker.builder, renderer=FailingChart())
+    await desk.delete()
+    for _ in range(6):
+        await desk.look()
+    assert STACK not in desk.kube.objects
 
 
 async def test_what_the_api_server_refuses_is_told_and_not_asked_again_until_it_is_another() -> None:

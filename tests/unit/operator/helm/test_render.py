@@ -8,7 +8,16 @@ import pytest
 from trade2026 import __version__
 from trade2026_operator.helm.charts import Chart, ChartUnreadable, charts_folder, read_chart
 from trade2026_operator.helm.manifests import ManifestUnreadable, owned, parse
-from trade2026_operator.helm.render import Capabilities, HelmCli, HelmMissing, Remembering, Rendered, content_hash
+from trade2026_operator.helm.render import (
+    Capabilities,
+    HelmCli,
+    HelmMissing,
+    Remembering,
+    Rendered,
+    RenderError,
+    RenderFailed,
+    content_hash,
+)
 
 CHART = Chart(Path("/nowhere"), {"Chart.yaml": b"name: c\nversion: 1.0.0\n", "templates/a.yaml": b"a"})
 
@@ -59,6 +68,24 @@ def test_what_was_used_last_is_kept() -> None:
 def test_a_missing_program_is_told_apart_from_wrong_values() -> None:
     with pytest.raises(HelmMissing, match="install Helm 4"):
         HelmCli(Path("/nowhere/helm")).render(CHART, "desk", "trading", {}, Capabilities())
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "said"),
+    [
+        ("echo 'Error: image.tag is required' >&2; exit 1", RenderError, "^image.tag is required$"),
+        ("kill -9 $$", RenderFailed, "helm ended with -9$"),
+        ("echo 'out of memory' >&2; exit 2", RenderFailed, "helm ended with 2: out of memory$"),
+    ],
+)
+def test_a_helm_that_was_killed_says_nothing_about_the_values(
+    tmp_path: Path, script: str, error: type[Exception], said: str
+) -> None:
+    helm = tmp_path / "helm"
+    helm.write_text(f"#!/bin/sh\ncat > /dev/null\n{script}\n")
+    helm.chmod(0o755)
+    with pytest.raises(error, match=said):
+        HelmCli(helm).render(CHART, "desk", "trading", {}, Capabilities())
 
 
 def test_a_chart_is_kept_whole_in_the_record_of_a_release(service_chart: Chart) -> None:
