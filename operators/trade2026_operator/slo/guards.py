@@ -18,6 +18,10 @@ RISE_MIN = 1.05
 SETTLE_SECONDS = 60.0
 FREEZE_SECONDS = 600.0
 MEASURED_SHARE_MIN = 0.5
+THAWED = 1.25
+"""So much more has to get done by as many replicas, that what was short behind them is so no more."""
+FAILED_MAX = 0.5
+"""Of the answers, that may say that the service can't: half of a minute is no handover."""
 BUSY_MIN = 0.1
 """An idle replica says nothing of what one can do: what it does besides weighs more than its requests."""
 
@@ -129,7 +133,7 @@ def climbed(climb: Climb, situation: Situation, rate: float, needed: float, now:
     """
     short = needed > situation.replicas
     if climb.frozen_until:
-        if not short:
+        if not short or rate >= THAWED * climb.rate:
             return Climb(situation.replicas, rate)
         # One more try and not two: what did not help before most likely does not help now.
         return Climb(situation.replicas, rate, fruitless=CLIMBS_MAX - 1) if now >= climb.frozen_until else climb
@@ -157,13 +161,18 @@ def judged(
     """What is told.
 
     Args:
-        demand: None if nothing was asked of it in the whole window.
+        demand: None if nothing was done in the whole window.
         remembered: See `demand`.
     """
     met = _met(objective, measured)
+    if demand is None and (measured.backlog >= 1 or measured.rate > 0):
+        waits = (
+            f"{measured.backlog:.0f} wait, and nothing of them gets done: look at what it needs (broker, store, venue)"
+        )
+        return replace(held("Stuck", waits), met=met)
     if demand is None:
         idle = Observation("ScalingActive", True, "Idle", "no request for a minute: one replica is enough")
-        return _not_lowered(Verdict(max(1.0, remembered), met, idle, _unlimited()), situation)
+        return _not_lowered(Verdict(max(1.0, remembered), met, idle, _unlimited()), measured, situation)
     words = _in_words(objective, measured, demand)
     verdict = Verdict(
         max(1.0, demand.replicas), met, Observation("ScalingActive", True, "Measured", words), _unlimited()
@@ -175,12 +184,12 @@ def judged(
         )
         limited = Observation("ScalingLimited", True, "DownstreamBound", said)
         return replace(verdict, replicas=float(situation.replicas), limited=limited)
-    verdict = _not_lowered(verdict, situation)
+    verdict = _not_lowered(verdict, measured, situation)
     return replace(verdict, limited=_beyond(verdict, demand, measured, situation))
 
 
-def _not_lowered(verdict: Verdict, situation: Situation) -> Verdict:
-    """Nobody is sent home while the budget burns, a new version comes, or little is known."""
+def _not_lowered(verdict: Verdict, measured: Measured, situation: Situation) -> Verdict:
+    """Nobody is sent home while the budget burns, answers fail, a new version comes, or little is known."""
     assert verdict.replicas is not None
     if verdict.replicas >= situation.replicas:
         return verdict
@@ -188,6 +197,10 @@ def _not_lowered(verdict: Verdict, situation: Situation) -> Verdict:
         reason, said = "RolloutInProgress", "a new version is being rolled out"
     elif situation.burn >= 1:
         reason, said = "BurningBudget", f"the error budget burns {situation.burn:.1f} times as fast as it lasts"
+    elif measured.failed_share >= FAILED_MAX:
+        reason, said = "AnswersFail", f"{measured.failed_share:.0%} of the answers are errors (5xx)"
+    elif measured.silent:
+        reason, said = "ReplicasSilent", f"{_of(measured)} did not say how they are, and may have too much to do for it"
     elif situation.measured_share < FULL_SHARE:
         reason, said = "WindowIncomplete", f"{situation.measured_share:.0%} of the window are measured"
     else:
@@ -220,12 +233,17 @@ def _unlimited() -> Observation:
 
 
 def _met(objective: Objective, measured: Measured) -> Observation:
+    if measured.failed_share >= FAILED_MAX:
+        failed = f"{measured.failed_share:.0%} of the answers of a minute are errors (5xx): the service can't do what it is asked"
+        return Observation("SLOMet", False, "AnswersFail", failed)
     if measured.p99_seconds is None:
         return Observation("SLOMet", None, "FewRequests", "too few requests for a minute to say how fast they are")
     said = (
         f"{objective.quantile * 100:g} of 100 answers within {_ms(measured.p99_seconds)}, the objective is "
         f"{_ms(objective.seconds)}; over 5 minutes the error budget burns {measured.burn_short:.1f} times as fast as it lasts"
     )
+    if measured.silent:
+        said = f"{said}; {_of(measured)} are not in it, because they did not answer"
     if measured.burn_short >= 1:
         return Observation("SLOMet", False, "BudgetBurns", said)
     return Observation("SLOMet", True, "WithinObjective", said)
@@ -243,6 +261,10 @@ def _in_words(objective: Objective, measured: Measured, demand: Demand) -> str:
         f"replica can do {demand.mu:.0f}/s (mu) and may get {demand.each:.0f}/s (r*) within {_ms(objective.seconds)} "
         f"(c {demand.c:.1f}), {demand.spare:.1f} are room for a jump{kept}{boosted}{pressed}"
     )
+
+
+def _of(measured: Measured) -> str:
+    return f"{measured.silent} of {measured.replicas} replicas"
 
 
 def _ms(seconds: float) -> str:

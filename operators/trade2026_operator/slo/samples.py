@@ -1,12 +1,13 @@
 """What one process says of itself at one moment, out of its `/metrics`: counts since it was started. Pure."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from trade2026.stack.facts import SERVICES, TOPICS
 
-REQUESTS = "trade2026_request_seconds"
+REQUESTS, FAILURES = "trade2026_request_seconds", "trade2026_request_failures_total"
 SUBMISSIONS = "trade2026_submissions_total"
 COMMANDS, WAITING = "trade2026_commands_total", "trade2026_commands_waiting"
 POSITION, BEHIND, BEHIND_SECONDS = (
@@ -20,7 +21,19 @@ LOOP_CPU, PROCESS_CPU, CPU_LIMIT = (
     "process_cpu_limit_cores",
 )
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-_TAKEN = (REQUESTS, SUBMISSIONS, COMMANDS, WAITING, POSITION, BEHIND, BEHIND_SECONDS, LOOP_CPU, PROCESS_CPU, CPU_LIMIT)
+_TAKEN = (
+    REQUESTS,
+    FAILURES,
+    SUBMISSIONS,
+    COMMANDS,
+    WAITING,
+    POSITION,
+    BEHIND,
+    BEHIND_SECONDS,
+    LOOP_CPU,
+    PROCESS_CPU,
+    CPU_LIMIT,
+)
 
 
 class Unreadable(ValueError):
@@ -43,6 +56,7 @@ class Sample:
             that is asked for decisions: what it follows comes of its own work.
         behind: By the same, how many records there are after it.
         behind_seconds: Age of the oldest of those.
+        failed: Of the requests, answered that the service can't (5xx).
     """
 
     requests: float
@@ -53,6 +67,7 @@ class Sample:
     folded: dict[str, float] = field(default_factory=dict[str, float])
     behind: dict[str, float] = field(default_factory=dict[str, float])
     behind_seconds: float = 0.0
+    failed: float = 0.0
 
 
 def shared_topics(service: str) -> tuple[str, ...]:
@@ -105,7 +120,10 @@ def read_sample(text: str, service: str) -> Sample:
     waiting *= sum(submissions.values()) / commands if commands else 1.0
     waiting += sum(behind.values())
     done = single[f"{REQUESTS}_count"]
-    return Sample(done, tuple(sorted(within.items())), busy, submissions, waiting, folded, behind, behind_seconds)
+    failed = single.get(FAILURES, 0.0)
+    return Sample(
+        done, tuple(sorted(within.items())), busy, submissions, waiting, folded, behind, behind_seconds, failed
+    )
 
 
 def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
@@ -118,4 +136,6 @@ def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
             value = float(rest.split(" ", 1)[0])
         except ValueError as error:
             raise Unreadable(f"this is no sample: {line[:80]!r}") from error
+        if not math.isfinite(value):
+            raise Unreadable(f"this is no count: {line[:80]!r}")
         yield name, dict(_LABEL.findall(inside)), value

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 _ANSWER_SECONDS_MAX = 2.0
+_ANSWER_BYTES_MAX = 4 * 2**20
 _AT_ONCE_MAX = 32
 _GAP_SECONDS_MAX = 30.0
 
@@ -117,7 +118,13 @@ class Scaler:
         verdicts: dict[str, Verdict] = {}
         for release in releases:
             followed = self._followed(known, release)
-            verdict = await self._judge(key, release, followed)
+            try:
+                verdict = await self._judge(key, release, followed)
+            except Exception:
+                # Numbers of others: whatever is wrong with them is no reason to keep no stack any more.
+                log.exception("%s can't be measured", release.name)
+                followed.window.restart()
+                verdict = held("MetricsUnreadable", "what its replicas say makes no sense (see the operator's log)")
             self.board.put(release.target, Answer(verdict.replicas, verdict.why, self._clock()))
             verdicts[release.target.release] = heard(
                 verdict, autoscaler_of(release, self._cache.children(key)), self._others()
@@ -221,7 +228,12 @@ class Asking:
             async with self._room, self._session.get(f"http://{host}:{port}/metrics") as answer:
                 if answer.status != 200:
                     raise Unreadable(f"it answers {answer.status}")
-                return await answer.text("utf-8", "replace")
+                text = bytearray()
+                async for part in answer.content.iter_any():
+                    text += part
+                    if len(text) > _ANSWER_BYTES_MAX:
+                        raise Unreadable(f"it says more than {_ANSWER_BYTES_MAX / 2**20:.0f} MiB")
+                return text.decode("utf-8", "replace")
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unreadable(f"it does not answer: {error!r}") from error
 

@@ -4,6 +4,7 @@ Processes come, go and start again: what is summed up are the differences betwee
 first look at one is only where its counting begins.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ REQUESTS_MIN = 20
 """Fewer say nothing of a quantile."""
 _SLOW_MIN = 5
 """Fewer slow answers may be chance, of whatever share of all they are."""
+_CHANCE = 3.0
+"""Standard deviations, by which a few slow answers may be more than the objective lets."""
 _MINUTES = 60
 
 
@@ -42,6 +45,10 @@ class _Step:
     share: float
     """Of the replicas that are ready, that were looked at: the others are supposed to do as much."""
     ready: int
+    silent: int
+    """Of them, that did not answer."""
+    failed: float
+    """Of the requests, answered that the service can't."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Window:
         if before is None or not differences:
             return
         share = min(1.0, len(differences) / max(1, ready))
-        step = _summed(differences, at, at - before, share, ready)
+        step = _summed(differences, at, at - before, share, ready, max(0, ready - len(samples)))
         self._steps.append(step)
         while self._steps and self._steps[0].at <= at - self.seconds:
             self._steps.popleft()
@@ -96,6 +103,11 @@ class Window:
         self._steps.clear()
         self._last.clear()
         self._looked_at = None
+
+    @property
+    def _silent(self) -> int:
+        """Replicas that did not answer in some look: most at once."""
+        return max((step.silent for step in self._steps), default=0)
 
     @property
     def covered_seconds(self) -> float:
@@ -139,6 +151,8 @@ class Window:
             settled=all(step.ready == replicas for step in self._steps),
             busy=_busy(newest),
             newest_seconds=self._newest_quantile(newest),
+            failed_share=sum(step.failed for step in self._steps) / requests if requests >= REQUESTS_MIN else 0.0,
+            silent=self._silent,
         )
 
     def _newest_quantile(self, newest: Sequence[_Step]) -> float | None:
@@ -148,11 +162,14 @@ class Window:
         return None if requests < REQUESTS_MIN or is_chance else _quantile(within, self.quantile)
 
     def burn(self, wall: float, minutes: int) -> float:
-        """How many times as fast as it lasts the error budget burns; 0 without requests."""
+        """How many times as fast as it lasts the error budget burns; 0 without requests, or by chance alone."""
         first = int(wall // 60) - minutes
         counted = [minute for minute in self.minutes if minute.number > first]
-        total = sum(minute.total for minute in counted)
-        return sum(minute.slow for minute in counted) / total / (1 - self.quantile) if total else 0.0
+        total, slow = sum(minute.total for minute in counted), sum(minute.slow for minute in counted)
+        allowed = total * (1 - self.quantile)
+        if not total or (slow < _SLOW_MIN and slow <= max(1, allowed + _CHANCE * math.sqrt(allowed))):
+            return 0.0
+        return slow / allowed
 
     def still_burning(self, wall: float) -> float:
         """The same of half an hour, but no more than of the last minute: what is over holds nobody up."""
@@ -229,6 +246,7 @@ def _difference(before: Sample, now: Sample) -> Sample:
         },
         folded=_risen(before.folded, now.folded),
         behind=_risen(_ends(before), _ends(now)),
+        failed=max(0.0, now.failed - before.failed),
     )
 
 
@@ -242,7 +260,7 @@ def _risen(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, f
     return {name: at - before[name] for name, at in now.items() if 0 < before.get(name, 0.0) <= at}
 
 
-def _summed(differences: Sequence[Sample], at: float, seconds: float, share: float, ready: int) -> _Step:
+def _summed(differences: Sequence[Sample], at: float, seconds: float, share: float, ready: int, silent: int) -> _Step:
     return _Step(
         at,
         seconds,
@@ -254,6 +272,8 @@ def _summed(differences: Sequence[Sample], at: float, seconds: float, share: flo
         _sums([each.behind for each in differences]),
         share,
         ready,
+        silent,
+        sum(each.failed for each in differences),
     )
 
 

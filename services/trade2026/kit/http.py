@@ -82,6 +82,8 @@ class Route:
     """Of requests of clients."""
     handed_on: LatencyHistogram | None = None
     """Of those that another replica has sent on, which counts them itself: so long they took here."""
+    failed: int = 0
+    """Of those of clients, answered that the service can't (5xx)."""
     answers: dict[int, Counter] = field(default_factory=dict)
 
 
@@ -357,8 +359,11 @@ class App:
         trace_id = own[3:35].decode() if own is not None else None
         if tracing.is_on():
             self._export_span(route, status, headers, (received_ns, ended_ns))
-        latency = route.latency if HOP not in headers else self._of_handed_on(route)
-        latency.observe_ns(ended_ns - received_ns, trace_id)
+        if HOP in headers:
+            self._of_handed_on(route).observe_ns(ended_ns - received_ns, trace_id)
+        else:
+            route.latency.observe_ns(ended_ns - received_ns, trace_id)
+            route.failed += status >= 500
         counter = route.answers.get(status)
         if counter is None:
             counter = route.answers[status] = self.metrics.counter(

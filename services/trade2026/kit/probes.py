@@ -172,6 +172,13 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
         service=service.name,
     )
 
+    registry.counted(
+        "trade2026_request_failures_total",
+        "Of those, answered that the service can't (5xx)",
+        lambda: sum(route.failed for route in app.routes if route.role),
+        service=service.name,
+    )
+
     @app.route("GET", "/", summary="Name, version, links", role=None, needs_ready=False, response_schema=ServiceView)
     async def root(request: Request) -> Response:
         links = {link.strip("/"): link for link in _LINKS}

@@ -92,12 +92,13 @@ async def test_a_request_that_another_replica_has_sent_on_is_counted_by_that_one
 
     @app.route("GET", "/orders")
     async def orders(request: Request) -> Response:
-        return json_response([])
+        return json_response([], 503)
 
     async with AsyncClient(transport=ASGITransport(app), base_url="http://127.0.0.1") as client:
         for hop in ({}, {"x-trade2026-hop": "1"}, {"x-trade2026-hop": "1"}):
-            assert (await client.get("/orders", headers=hop)).status_code == 200
+            assert (await client.get("/orders", headers=hop)).status_code == 503
     text = registry.text()
+    assert 'trade2026_request_failures_total{service="oms"} 1\n' in text
     route = 'method="GET",route="/orders"'
     assert 'trade2026_request_seconds_count{service="oms"} 1\n' in text
     assert f'trade2026_http_request_seconds_count{{{route},service="oms"}} 1\n' in text

@@ -26,6 +26,7 @@ from trade2026_operator.slo.windows import Minute
 
 OBJECTIVE = Objective(0.150, headroom=0.8, spare=0.0)
 CALM = Measured(rate=300, fast_rate=300, service_seconds=0.01, p99_seconds=0.1, backlog=0, replicas=6)
+NOTHING = replace(CALM, rate=0, fast_rate=0, service_seconds=0, p99_seconds=None)
 SITUATION = Situation(replicas=6, ready=6, most=12, partitions=24)
 MEASURED = st.builds(
     Measured,
@@ -97,9 +98,32 @@ def test_nobody_is_sent_home_while_a_version_comes_or_the_budget_burns() -> None
     ):
         found = verdict(little, situation)
         assert (found.replicas, found.limited.reason) == (6, reason)
-        idle = judged(OBJECTIVE, little, None, situation, Climb())
+        idle = judged(OBJECTIVE, NOTHING, None, situation, Climb())
         assert (idle.replicas, idle.active.reason) == (6, "Idle")
-    assert judged(OBJECTIVE, little, None, SITUATION, Climb()).replicas == 1
+    assert judged(OBJECTIVE, NOTHING, None, SITUATION, Climb()).replicas == 1
+
+
+def test_who_is_silent_may_have_too_much_to_do_so_nobody_is_sent_home() -> None:
+    little = replace(CALM, rate=50, fast_rate=50, silent=2)
+    found = verdict(little)
+    assert (found.replicas, found.limited.reason) == (6, "ReplicasSilent")
+    assert "2 of 6 replicas" in found.limited.message and "2 of 6 replicas" in found.met.message
+    assert verdict(replace(CALM, rate=900, fast_rate=900, silent=2)).replicas > 6  # type: ignore[operator]
+
+
+def test_what_waits_and_does_not_get_done_is_not_idle() -> None:
+    for stuck in (replace(NOTHING, backlog=9), replace(NOTHING, rate=1_000)):
+        found = judged(OBJECTIVE, stuck, None, SITUATION, Climb(), 2.0)
+        assert (found.replicas, found.active.status, found.active.reason) == (None, False, "Stuck")
+    assert "9 wait" in judged(OBJECTIVE, replace(NOTHING, backlog=9), None, SITUATION, Climb()).why
+
+
+def test_errors_are_no_quick_answers() -> None:
+    little = replace(CALM, rate=50, fast_rate=50, p99_seconds=0.001, failed_share=0.6)
+    found = verdict(little)
+    assert found.met[:3] == ("SLOMet", False, "AnswersFail") and "60%" in found.met.message
+    assert (found.replicas, found.limited.reason) == (6, "AnswersFail"), "nor idle"
+    assert verdict(replace(little, failed_share=0.1)).met.status, "a handover may cost some"
 
 
 def test_what_more_replicas_can_not_help_is_said_of_busy_ones_only() -> None:
@@ -144,6 +168,7 @@ def test_two_increases_without_more_getting_done_freeze_and_only_for_a_time() ->
     again = climbed(frozen, SITUATION, 99, 9, frozen.frozen_until)
     assert (again.frozen_until, again.fruitless) == (0, 1), "one more try is frozen again if it brings nothing"
     assert not climbed(frozen, SITUATION, 99, 5, now).frozen_until, "the need has ended"
+    assert not climbed(frozen, SITUATION, 200, 9, now).frozen_until, "what was short is there again"
 
 
 def test_an_increase_that_helps_or_a_pod_that_still_starts_freezes_nothing() -> None:

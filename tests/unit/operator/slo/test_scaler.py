@@ -100,6 +100,8 @@ class Desk:
         desired = Desired((ReleaseWanted(record, (WORKLOAD, self.autoscaler), ("oms",)),))
         self.scaler = Scaler(self.kube, self.cache, self._say, self._ask, lambda: self.seconds, lambda: self.seconds)
         self.scaler.planned(KEY, STACK, desired)
+        self.said_too = ""
+        """By its pods, beside what they always say."""
 
     async def run(self, seconds: float) -> None:
         for _ in range(int(seconds // 5)):
@@ -130,6 +132,7 @@ class Desk:
                 f"trade2026_event_loop_cpu_seconds_total {self.done * 0.002}",
                 "process_cpu_seconds 0",
                 f'trade2026_submissions_total{{{labels},partition="0"}} {self.done / 2}',
+                self.said_too,
             ]
         )
 
@@ -190,6 +193,23 @@ async def test_more_load_needs_more_replicas_and_most_silent_is_no_answer() -> N
     with pytest.raises(NotKnown, match="0 of 2 replicas"):
         desk.asked()
     assert desk.condition("ScalingActive") == (False, "MetricsMissing")
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["trade2026_submissions_total 7", 'trade2026_request_seconds_bucket{le="soon"} 1', "trade2026_event_loop_cpu_seconds_total NaN"],
+)
+async def test_numbers_that_make_no_sense_hold_one_release_and_end_nothing(said: str) -> None:
+    desk = Desk()
+    await desk.run(120)
+    desk.said_too = said
+    await desk.run(60)
+    with pytest.raises(NotKnown):
+        desk.asked()
+    assert desk.condition("ScalingActive")[0] is False
+    desk.said_too = ""
+    await desk.run(60)
+    assert desk.asked() > 1
 
 
 async def test_a_leader_that_does_not_look_any_more_is_no_answer_after_half_a_minute() -> None:

@@ -44,7 +44,23 @@ def test_rates_service_time_and_quantile_of_all_together() -> None:
 
 
 def test_replicas_that_do_not_answer_are_supposed_to_do_as_much_as_the_others() -> None:
-    assert full(pods=2, ready=3).measured(3, 6_065.0).rate == pytest.approx(300)
+    found = full(pods=2, ready=3).measured(3, 6_065.0)
+    assert found.rate == pytest.approx(300) and found.silent == 1
+    assert full(pods=3, ready=3).measured(3, 6_065.0).silent == 0
+
+
+@pytest.mark.parametrize(("total", "slow", "burns"), [(500, 1, False), (500, 5, True), (20, 4, True), (20, 1, False)])
+def test_one_slow_answer_of_few_burns_no_budget(total: int, slow: int, burns: bool) -> None:
+    window = Window(0.05, 0.999)
+    window.minutes.append(Minute(100, total, slow))
+    assert (window.burn(6_000.0, 5) >= 1) is burns
+
+
+def test_the_share_of_errors_is_that_of_the_requests_of_the_window() -> None:
+    window = Window(0.05, 0.99)
+    for step in range(14):
+        window.add(5.0 * step, 0.0, {"a": replace(sample(100.0 * step), failed=25.0 * step)}, 1)
+    assert window.measured(1, 0.0).failed_share == pytest.approx(0.25)
 
 
 def test_a_window_is_not_full_before_a_minute_and_empty_after_a_gap() -> None:
