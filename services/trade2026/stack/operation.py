@@ -73,8 +73,11 @@ class LatencyObjective(Model):
 
     quantile: Quantile = Field(default=0.99, description="Of the latencies, e.g. 0.99 for the slowest of a hundred.")
     under: Window = Field(description="Answers are faster than this, e.g. 50ms.")
-    objective: Share = Field(default="0.999", description="Share of the time in which that holds, e.g. 99.9%.")
-    window: Window = Field(default="30d", description="Over which the error budget is counted.")
+    objective: Share = Field(
+        default="0.999",
+        description="Share of the time in which that is to hold, e.g. 99.9%. For those who make alerts of it: scale and SLOMet go by quantile and under, and the stack's own watch by budgets of its own.",
+    )
+    window: Window = Field(default="30d", description="Over which the error budget is counted; for the same.")
 
 
 class ServiceLevel(Model):
