@@ -115,22 +115,23 @@ class Scaler:
         known = self._stacks.setdefault(key, _Stack())
         if not known.restored:
             await self._restore(known, stack, releases)
-        verdicts: dict[str, Verdict] = {}
-        for release in releases:
-            followed = self._followed(known, release)
-            try:
-                verdict = await self._judge(key, release, followed)
-            except Exception:
-                # Numbers of others: whatever is wrong with them is no reason to keep no stack any more.
-                log.exception("%s can't be measured", release.name)
-                followed.window.restart()
-                verdict = held("MetricsUnreadable", "what its replicas say makes no sense (see the operator's log)")
-            self.board.put(release.target, Answer(verdict.replicas, verdict.why, self._clock()))
-            verdicts[release.target.release] = heard(
-                verdict, autoscaler_of(release, self._cache.children(key)), self._others()
-            )
+        # All at once: of replicas that do not answer each is waited for.
+        found = await asyncio.gather(*(self._told(key, each, self._followed(known, each)) for each in releases))
+        verdicts = {each.target.release: verdict for each, verdict in zip(releases, found, strict=True)}
         await self._tell(key, known, stack, verdicts)
         await self._remember(known, stack)
+
+    async def _told(self, key: Key, release: Scaled, followed: Followed) -> Verdict:
+        """The verdict on a release, which is on the board then."""
+        try:
+            verdict = await self._judge(key, release, followed)
+        except Exception:
+            # Numbers of others: whatever is wrong with them is no reason to keep no stack any more.
+            log.exception("%s can't be measured", release.name)
+            followed.window.restart()
+            verdict = held("MetricsUnreadable", "what its replicas say makes no sense (see the operator's log)")
+        self.board.put(release.target, Answer(verdict.replicas, verdict.why, self._clock()))
+        return heard(verdict, autoscaler_of(release, self._cache.children(key)), self._others())
 
     def _followed(self, known: _Stack, release: Scaled) -> Followed:
         """What is known of a release; with another objective its error budget begins anew."""
