@@ -197,7 +197,11 @@ async def test_more_load_needs_more_replicas_and_most_silent_is_no_answer() -> N
 
 @pytest.mark.parametrize(
     "said",
-    ["trade2026_submissions_total 7", 'trade2026_request_seconds_bucket{le="soon"} 1', "trade2026_event_loop_cpu_seconds_total NaN"],
+    [
+        "trade2026_submissions_total 7",
+        'trade2026_request_seconds_bucket{le="soon"} 1',
+        "trade2026_event_loop_cpu_seconds_total NaN",
+    ],
 )
 async def test_numbers_that_make_no_sense_hold_one_release_and_end_nothing(said: str) -> None:
     desk = Desk()
