@@ -6,8 +6,8 @@ from trade2026_operator.keys import made_at
 from trade2026_operator.reconcile.objects import GROUP, Manifest
 
 _ALWAYS = ("apiVersion", "kind", "type")
-_NAMED = ("name", "namespace", "uid", "generation", "deletionTimestamp", "ownerReferences")
-"""Of the metadata: which object it is, whose, and whether it is on its way out."""
+_NAMED = ("name", "namespace", "uid", "generation", "resourceVersion", "deletionTimestamp", "ownerReferences")
+"""Of the metadata: which object it is, whose, in which version, and whether it is on its way out."""
 _LABELLED = ("Pod", "Deployment", "StatefulSet")
 _STATEFUL = ("Pod", "Deployment", "StatefulSet", "PersistentVolumeClaim", "HorizontalPodAutoscaler")
 """Kinds whose status is looked at."""

@@ -148,8 +148,8 @@ class Worker:
                 case do.Apply(manifest, corrects):
                     self.metrics.corrections += corrects
                     return await self._apply(key, manifest)
-                case do.KeepReplicas(ref, count):
-                    await self.kube.apply(_replicas(ref, count), REPLICAS_MANAGER)
+                case do.KeepReplicas(ref):
+                    self.cache.found(key, await self.kube.apply(_replicas(step), REPLICAS_MANAGER))
                 case do.MakeKeys():
                     await self._make_keys(key)
                 case do.Delete(ref, uid):
@@ -246,6 +246,9 @@ def _whole(secret: Manifest | None) -> Record:
     raise Conflict(409, "NotFound", "the record was deleted meanwhile")
 
 
-def _replicas(ref: Ref, count: int) -> Manifest:
+def _replicas(step: do.KeepReplicas) -> Manifest:
+    ref = step.ref
     meta = {"name": ref.name, "namespace": ref.namespace}
-    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": meta, "spec": {"replicas": count}}
+    if step.version:
+        meta["resourceVersion"] = step.version
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": meta, "spec": {"replicas": step.count}}

@@ -21,10 +21,12 @@ class Apply:
 
 @dataclass(frozen=True)
 class KeepReplicas:
-    """Hold a workload's number of replicas under another name, so that it stays when we do not say it any more."""
+    """Say a workload's number of replicas under another name: it stays until its autoscaler says another one."""
 
     ref: Ref
     count: int
+    version: str = ""
+    """Only if it is still in this one; empty: whatever it is."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Autoscalers as releases have them: Kubernetes' own, or KEDA's ScaledObject, of which KEDA makes one. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from trade2026_operator.reconcile.objects import Manifest, Ref
+from trade2026_operator.reconcile.objects import Manifest, Ref, ref_of
+from trade2026_operator.reconcile.state import Child
 
 KINDS = ("HorizontalPodAutoscaler", "ScaledObject")
 SCALED_OBJECTS = ("keda.sh", "v1alpha1", "scaledobjects", "ScaledObject")
@@ -43,6 +44,17 @@ def autoscaler_in(manifests: Iterable[Manifest], metric: str = "") -> Autoscaler
     metrics = [each["external"]["metric"] for each in spec.get("metrics") or [] if each["type"] == "External"]
     labels = next((each["selector"]["matchLabels"] for each in metrics if each["name"] == metric), {})
     return Autoscaler(spec.get("minReplicas", 1), spec.get("maxReplicas", 1), workload, labels)
+
+
+def least_of(manifests: Iterable[Manifest], children: Mapping[Ref, Child]) -> int | None:
+    """Replicas that are enough, where an autoscaler has more or fewer of them: as it is now, if somebody may change that."""
+    found = next((each for each in manifests if each["kind"] in KINDS), None)
+    if found is None:
+        return None
+    child = children.get(ref_of(found))
+    live = autoscaler_in((child.manifest,)) if child is not None and child.manifest.get("spec") else None
+    wanted = autoscaler_in((found,))
+    return live.least if live is not None else wanted.least if wanted is not None else None
 
 
 def autoscalers_of(namespace: str, release: str) -> tuple[Ref, Ref]:

@@ -48,7 +48,9 @@ def _of_workload(manifest: Manifest, least: int | None = None) -> Readiness:
     if 0 < status.get("observedGeneration", 0) < manifest["metadata"].get("generation", 0):
         return Readiness(False, f"{ref} was changed a moment ago")
     told = manifest["spec"].get("replicas", 1)
-    wanted = told if least is None else min(told, least)
+    if least is not None and told < least:
+        return Readiness(False, f"{ref}: it is told to have {told} pods, and needs {least} at least")
+    wanted = told if least is None else least
     updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
     if manifest["kind"] == "StatefulSet" and status.get("updateRevision") == status.get("currentRevision"):
         updated = max(updated, status.get("currentReplicas", 0))

@@ -26,7 +26,7 @@ from trade2026_operator.reconcile.actions import (
     Steps,
     WriteRecord,
 )
-from trade2026_operator.reconcile.autoscalers import autoscalers_of
+from trade2026_operator.reconcile.autoscalers import autoscalers_of, least_of
 from trade2026_operator.reconcile.ignoring import pointers_of, with_others
 from trade2026_operator.reconcile.objects import GROUP, Manifest, Ref, digest_of, ref_of
 from trade2026_operator.reconcile.pausing import is_paused
@@ -131,6 +131,33 @@ def _handed_over(manifest: Manifest, observed: Observed) -> list[Action]:
     return [KeepReplicas(ref, count)] if count > 1 and not any(each in observed.children for each in scalers) else []
 
 
+def _scaled_up(
+    release: ReleaseWanted, observed: Observed, policy: str, found: Found, *, stands: bool
+) -> Iterator[Action]:
+    """A workload with fewer replicas than its autoscaler may give it: of one that has none an autoscaler does nothing.
+
+    Args:
+        stands: Its revision is deployed, so that somebody must have scaled it.
+    """
+    least = least_of(release.manifests, observed.children)
+    if least is None or any(each["kind"] == "ScaledObject" for each in release.manifests):
+        return  # KEDA scales up from none itself, and heeds its own annotations by which it is paused
+    for ref in map(ref_of, release.manifests):
+        child = observed.children.get(ref)
+        if child is None or not _is_workload(ref) or "/spec/replicas" in pointers_of(observed.stack, ref):
+            continue
+        told, version = child.manifest["spec"].get("replicas", 1), child.manifest["metadata"].get("resourceVersion", "")
+        if told >= least:
+            continue
+        if policy == "Correct" or not stands:
+            yield KeepReplicas(ref, least, version)
+        if stands and policy == "Correct":
+            said = f"{ref} was scaled to {told} by somebody else, and has {least} again, as few as its autoscaler may give it"
+            yield Say("DriftCorrected", said)
+        elif stands and policy == "Warn":
+            found.drifted.append(f"{ref} was scaled to {told}, and its autoscaler gives it {least} at least")
+
+
 def _peoples(observed: Observed, desired: Desired) -> dict[str, str]:
     """Releases that a person has changed with Helm, and how: they are left so until something else is asked for."""
     found: dict[str, str] = {}
@@ -177,6 +204,8 @@ def _release(
         step for manifest in _in_order(release.manifests) for step in _applied(manifest, observed, policy, found)
     ]
     yield from applies
+    stands = pending is not None and pending.status is Status.DEPLOYED
+    yield from _scaled_up(release, observed, policy, found, stands=stands)
     if pending is None:
         return
     if pending.status is Status.DEPLOYED:

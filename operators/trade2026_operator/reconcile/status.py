@@ -6,7 +6,7 @@ from typing import Any
 
 from trade2026_operator.helm.records import Status
 from trade2026_operator.helm.revisions import is_as_wanted
-from trade2026_operator.reconcile.autoscalers import autoscaler_in
+from trade2026_operator.reconcile.autoscalers import autoscaler_in, least_of
 from trade2026_operator.reconcile.conditions import Observation, merged
 from trade2026_operator.reconcile.keys_read import keys_current
 from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of, ref_of
@@ -44,7 +44,7 @@ class Found:
     def is_ready(self, manifests: Iterable[Manifest], children: Mapping[Ref, Child]) -> bool:
         """Whether every object is there and does what it is for."""
         manifests = list(manifests)
-        least = _least(manifests)
+        least = least_of(manifests, children)
         return all(_readiness(manifest, children, least).ready for manifest in manifests)
 
 
@@ -242,7 +242,7 @@ def _deployed(count: int) -> str:
 
 def of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
     """What a release waits for: a pod says more than the workload that made it."""
-    least = _least(release.manifests)
+    least = least_of(release.manifests, observed.children)
     found = [_readiness(manifest, observed.children, least) for manifest in release.manifests]
     behind = [each for each in found if not each.ready]
     if not behind:
@@ -256,12 +256,6 @@ def of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
     ]
     unready = sorted((pod for pod in pods if not pod.ready), key=lambda pod: not pod.failed)
     return unready[0] if unready else behind[0]
-
-
-def _least(manifests: Iterable[Manifest]) -> int | None:
-    """Replicas that are enough, where an autoscaler has more or fewer of them."""
-    found = autoscaler_in(manifests)
-    return found.least if found is not None else None
 
 
 def _readiness(manifest: Manifest, children: Mapping[Ref, Child], least: int | None = None) -> Readiness:

@@ -57,6 +57,7 @@ class FakeKube:
             raise Refused(422, "Invalid", self.refuses[ref])
         with _Call(self, "apply", ref):
             before = self.objects.get(ref)
+            self._same_version(before or {"metadata": {"resourceVersion": None}}, manifest)
             after = copied(before) if before is not None else self._new(manifest)
             _merge(after, _said(manifest))
             owners = [entry for entry in after["metadata"].get("managedFields", []) if entry["manager"] != manager]
@@ -175,7 +176,8 @@ class _Call:
 
 def _said(manifest: Manifest) -> Manifest:
     metadata = {key: value for key, value in manifest["metadata"].items() if key in ("labels", "annotations")}
-    return {**{key: value for key, value in manifest.items() if key not in _WITHOUT_OWNERS}, "metadata": metadata}
+    found = {key: value for key, value in manifest.items() if key not in _WITHOUT_OWNERS}
+    return {**found, "metadata": metadata} if metadata else found
 
 
 def _merge(into: dict[str, Any], given: dict[str, Any]) -> None:

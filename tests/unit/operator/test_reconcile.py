@@ -16,7 +16,7 @@ from trade2026_operator.helm.render import Capabilities, Rendered, RenderFailed
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.reconcile.reconcile import FINALIZER
-from trade2026_operator.worker import CANCEL_SECONDS_MAX
+from trade2026_operator.worker import AGAIN_SECONDS, CANCEL_SECONDS_MAX
 
 
 def records(desk: Desk) -> list[tuple[int, str]]:
@@ -443,6 +443,87 @@ async def test_a_stack_stays_ready_while_its_autoscaler_adds_pods(autoscaler: An
     desk.kube.tell(WORKLOAD, {"observedGeneration": generation, "updatedReplicas": 3, "readyReplicas": 0})
     await desk.settle()
     assert desk.condition("Ready")["status"] == "False"
+
+
+def between(least: int, most: int) -> tuple[str, str, dict[str, int]]:
+    return (*HPA[:2], {"minReplicas": least, "maxReplicas": most})
+
+
+async def scaled(*, autoscaler: Any = None, **spec: Any) -> Desk:
+    """A desk that has two replicas at least, and is ready."""
+    desk = Desk()
+    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart(autoscaler or between(2, 6)))
+    await desk.apply(**spec)
+    await desk.settle()
+    if "replicas" not in desk.kube.objects[WORKLOAD]["spec"]:  # KEDA has not seen it yet
+        await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 2}})
+    desk.become_ready()
+    await desk.settle()
+    assert desk.condition("Ready")["status"] == "True" and desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 2
+    desk.said.clear()
+    return desk
+
+
+async def scale_to(desk: Desk, count: int) -> None:
+    """`kubectl scale`, and what the controller makes of it."""
+    desk.kube.edit(WORKLOAD, {"spec": {"replicas": count}})
+    desk.become_ready()
+    desk.kube.calls.clear()
+    await desk.settle()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_who_is_scaled_below_what_its_autoscaler_may_give_it_comes_back_and_it_is_told(count: int) -> None:
+    desk = await scaled()
+    await scale_to(desk, count)
+    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 2
+    assert ("DriftCorrected", f"StatefulSet/desk was scaled to {count} by somebody else, and has 2 again, as few as its "
+            "autoscaler may give it") in desk.said  # fmt: skip
+    assert [verb for verb, ref in desk.kube.calls if ref == WORKLOAD] == ["apply"], "once"
+    assert [reason for reason, _ in desk.said].count("DriftCorrected") == 1
+    assert desk.condition("Ready")["status"] == "False", "until its pods are ready"
+    desk.become_ready()
+    await desk.settle()
+    assert desk.condition("Ready")["status"] == "True"
+    await scale_to(desk, 5)
+    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 5, "above that nobody fights"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"driftPolicy": "Warn"},
+        {"driftPolicy": "Ignore"},
+        {"driftIgnore": [{"kind": "StatefulSet", "paths": ["/spec/replicas"]}]},
+        {"paused": True},
+    ],
+)
+async def test_who_is_scaled_to_nothing_and_left_so_is_not_ready(spec: dict[str, Any]) -> None:
+    desk = await scaled()
+    await desk.apply(**spec)
+    await scale_to(desk, 0)
+    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 0
+    ready, drifted = desk.condition("Ready"), desk.condition("Drifted")
+    assert ready["status"] == "False" and "it is told to have 0 pods, and needs 2 at least" in ready["message"]
+    assert drifted["status"] == str(spec == {"driftPolicy": "Warn"})
+    assert "DriftCorrected" not in [reason for reason, _ in desk.said]
+
+
+async def test_what_keda_scales_is_not_ready_at_nothing_and_left_to_keda() -> None:
+    desk = await scaled(autoscaler=(*SCALED_OBJECT[:2], {"minReplicaCount": 2, "maxReplicaCount": 6}))
+    await scale_to(desk, 0)
+    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 0 and desk.condition("Ready")["status"] == "False"
+
+
+async def test_an_autoscaler_that_was_quicker_is_not_overruled() -> None:
+    desk = await scaled()
+    desk.kube.edit(WORKLOAD, {"spec": {"replicas": 1}})
+    desk.watch()
+    desk.kube.edit(WORKLOAD, {"spec": {"replicas": 4}}, manager="kube-controller-manager")
+    assert await desk.worker.look(KEY) == AGAIN_SECONDS
+    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 4
+    await desk.settle()
+    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 4
 
 
 async def test_a_release_whose_records_are_gone_stays_uninstalled_until_the_spec_changes() -> None:
