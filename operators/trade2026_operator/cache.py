@@ -6,13 +6,23 @@ import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from trade2026_operator.answers import Answers
 from trade2026_operator.helm.manifests import FIELD_MANAGER, RELEASE_NAME, annotations_of
 from trade2026_operator.helm.records import SECRET_TYPE, Record, RecordUnreadable, from_secret
 from trade2026_operator.lists import Listed
 from trade2026_operator.queue import Key
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.ignoring import pointers_of
-from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, is_older, labels_of, ref_of, uid_of
+from trade2026_operator.reconcile.objects import (
+    STACK_LABEL,
+    Manifest,
+    Ref,
+    is_older,
+    labels_of,
+    ref_of,
+    resource_version_of,
+    uid_of,
+)
 from trade2026_operator.reconcile.ownership import owned_digest
 from trade2026_operator.reconcile.state import Child, Observed, Refusal, Settled
 from trade2026_operator.slim import slim_child, slim_stack
@@ -58,6 +68,7 @@ class Cache:
         self._settled: dict[Key, dict[Ref, Settled]] = {}
         self._refused: dict[Key, dict[Ref, tuple[float, Refusal]]] = {}
         self._scaling: dict[Key, tuple[Observation, ...]] = {}
+        self._answers: dict[Key, Answers] = {}
         self.cancelled: set[Key] = set()
         """Stacks whose working orders are cancelled."""
 
@@ -81,7 +92,7 @@ class Cache:
         if known is not None and uid_of(known) != uid_of(manifest):
             self.stacks[key] = known
             return
-        for known in (self._children, self._records, self._settled, self._refused, self._contents):
+        for known in (self._children, self._records, self._settled, self._refused, self._contents, self._answers):
             known.pop(key, None)
         self._forget_life(key)
         self._changed(key)
@@ -99,6 +110,8 @@ class Cache:
         if key is None:
             return
         ref = ref_of(manifest)
+        if key in self._answers and self._answers[key].is_late(ref, manifest):
+            return
         if manifest.get("type") == SECRET_TYPE:
             self._record_seen(key, ref, manifest)
             return
@@ -116,6 +129,8 @@ class Cache:
         if known in ("", uid_of(manifest)):  # else it was made again, and that was told first
             for each in (self._children, self._records):
                 each.get(key, {}).pop(ref, None)
+            if ref.kind != "Pod":
+                self._is_news(key, ref, manifest)
         self._changed(key)
 
     def stacks_listed(self, listed: Listed) -> None:
@@ -138,7 +153,8 @@ class Cache:
         ref, child = ref_of(answer), self._child(key, answer)
         self._settled.setdefault(key, {})[ref] = Settled(asked, child.owned)
         self._refused.get(key, {}).pop(ref, None)
-        self._children.setdefault(key, {})[ref] = child
+        if self._is_news(key, ref, answer):
+            self._children.setdefault(key, {})[ref] = child
 
     def refused(self, key: Key, ref: Ref, asked: str, message: str) -> None:
         """The API server will not take what was asked of an object."""
@@ -146,7 +162,8 @@ class Cache:
 
     def found(self, key: Key, manifest: Manifest) -> None:
         """An object that is a stack's, whatever its labels say."""
-        self._children.setdefault(key, {})[ref_of(manifest)] = self._child(key, manifest)
+        if self._is_news(key, ref_of(manifest), manifest):
+            self._children.setdefault(key, {})[ref_of(manifest)] = self._child(key, manifest)
 
     def incomplete(self, key: Key) -> list[Ref]:
         """Objects of which others may change something, and of which that is not known."""
@@ -158,7 +175,8 @@ class Cache:
 
     def recorded(self, key: Key, secret: Manifest) -> None:
         """A release's record was written; a watch will tell of it, too."""
-        self._record_seen(key, ref_of(secret), secret)
+        if self._is_news(key, ref_of(secret), secret):
+            self._record_seen(key, ref_of(secret), secret)
 
     def children(self, key: Key) -> Mapping[Ref, Child]:
         """Everything that carries a stack's label."""
@@ -215,6 +233,14 @@ class Cache:
         manager = manager_of(manifest)
         release = annotations_of(manifest).get(RELEASE_NAME, "") if manager == FIELD_MANAGER else ""
         return Child(slim_child(manifest, is_whole=is_whole), owned_digest(manifest, manager), is_whole, release)
+
+    def _is_news(self, key: Key, ref: Ref, answer: Manifest) -> bool:
+        """Whether an answer of the API server, or a deletion, is not older than what a watch has told meanwhile."""
+        child, record = self._children.get(key, {}).get(ref), self._records.get(key, {}).get(ref)
+        known = (
+            resource_version_of(child.manifest) if child is not None else record.version if record is not None else ""
+        )
+        return self._answers.setdefault(key, Answers(self._time)).is_news(ref, answer, known)
 
     def _record_seen(self, key: Key, ref: Ref, secret: Manifest) -> None:
         try:

@@ -23,7 +23,15 @@ from trade2026_operator.metrics import Metrics
 from trade2026_operator.queue import GONE, Key
 from trade2026_operator.reconcile import actions as do
 from trade2026_operator.reconcile.hosting import hosting, is_to_run, version_of
-from trade2026_operator.reconcile.objects import STACK_LABEL, Manifest, Ref, digest_of, ref_of, uid_of
+from trade2026_operator.reconcile.objects import (
+    STACK_LABEL,
+    Manifest,
+    Ref,
+    digest_of,
+    ref_of,
+    resource_version_of,
+    uid_of,
+)
 from trade2026_operator.reconcile.reconcile import FINALIZER, reconcile
 from trade2026_operator.reconcile.sharing import shared_log
 from trade2026_operator.reconcile.state import Desired
@@ -111,11 +119,16 @@ class Worker:
         strategies = self.cache.strategies
         strategies.hosted(key, hosting(observed, desired, steps.actions, strategies.hosting(key)))
         again_after = steps.again_after
-        for step in steps.actions:
-            with self._tracer.start_as_current_span(name_of(step), attributes=target_of(step)):
-                taken = await self._take(key, stack, step)
-            if not taken:
-                again_after = AGAIN_SECONDS
+        seen = {record.secret_name: record.version for each in observed.records.values() for record in each}
+        try:
+            for step in steps.actions:
+                with self._tracer.start_as_current_span(name_of(step), attributes=target_of(step)):
+                    taken = await self._take(key, stack, step, seen)
+                if not taken:
+                    again_after = AGAIN_SECONDS
+        except Conflict as error:
+            log.info("%s/%s has changed meanwhile: %s", *key, error)
+            again_after = AGAIN_SECONDS  # and the steps that were left rest on what is not so any more
         if desired.is_passing:
             raise RenderFailed(desired.fault)
         return again_after, bool(steps.actions)
@@ -141,36 +154,36 @@ class Worker:
                 self._planned(key, stack, known)
         return known
 
-    async def _take(self, key: Key, stack: Manifest, step: do.Action) -> bool:
-        """Take a step; False if what was seen is not so any more, and it is to be looked at again."""
-        try:
-            match step:
-                case do.Apply(manifest, corrects):
-                    self.metrics.corrections += corrects
-                    return await self._apply(key, manifest)
-                case do.KeepReplicas(ref):
-                    self.cache.found(key, await self.kube.apply(_replicas(step), REPLICAS_MANAGER))
-                case do.MakeKeys():
-                    await self._make_keys(key)
-                case do.Delete(ref, uid):
-                    await self.kube.delete(ref, uid)
-                case do.WriteRecord():
-                    await self._write_record(key, step)
-                case do.ReadRecord(secret):
-                    await self._read_record(key, secret)
-                case do.DropRecord(secret):
-                    await self.kube.delete(Ref("v1", "Secret", key.namespace, secret))
-                case do.SetFinalizer(present):
-                    await self._hold(stack, present)
-                case do.CancelOrders():
-                    await self._cancel_orders(key, stack)
-                case do.PatchStatus(status):
-                    await self._patch_status(stack, status)
-                case do.Say(reason, message, is_warning):
-                    await self._say(stack, reason, message, is_warning)
-        except Conflict as error:
-            log.info("%s/%s has changed meanwhile: %s", *key, error)
-            return False
+    async def _take(self, key: Key, stack: Manifest, step: do.Action, seen: dict[str, str]) -> bool:
+        """Take a step; False if it was not taken, and is to be looked at again. Raises `Conflict`.
+
+        Args:
+            seen: Versions of records, by Secret.
+        """
+        match step:
+            case do.Apply(manifest, corrects):
+                self.metrics.corrections += corrects
+                return await self._apply(key, manifest)
+            case do.KeepReplicas(ref):
+                self.cache.found(key, await self.kube.apply(_replicas(step), REPLICAS_MANAGER))
+            case do.MakeKeys():
+                await self._make_keys(key)
+            case do.Delete(ref, uid):
+                await self.kube.delete(ref, uid)
+            case do.WriteRecord():
+                await self._write_record(key, step, seen)
+            case do.ReadRecord(secret):
+                await self._read_record(key, secret)
+            case do.DropRecord(secret):
+                await self.kube.delete(Ref("v1", "Secret", key.namespace, secret))
+            case do.SetFinalizer(present):
+                await self._hold(stack, present)
+            case do.CancelOrders():
+                await self._cancel_orders(key, stack)
+            case do.PatchStatus(status):
+                await self._patch_status(stack, status)
+            case do.Say(reason, message, is_warning):
+                await self._say(stack, reason, message, is_warning)
         return True
 
     async def _apply(self, key: Key, manifest: Manifest) -> bool:
@@ -189,19 +202,24 @@ class Worker:
         found = await self.kube.get(ref_of(wanted))
         self.cache.found(key, found if found is not None else await self.kube.create(wanted))
 
-    async def _write_record(self, key: Key, step: do.WriteRecord) -> None:
-        """A record is made, or takes the place of the same revision's."""
+    async def _write_record(self, key: Key, step: do.WriteRecord, seen: dict[str, str]) -> None:
+        """A record is made, or takes the place of the same revision's: but not of what a person's `helm` wrote meanwhile."""
         record = step.record
         before = await self.kube.get(Ref("v1", "Secret", record.namespace, record.secret_name))
+        if before is not None and resource_version_of(before) != seen.get(record.secret_name) and _is_record(before):
+            self.cache.recorded(key, before)
+            raise Conflict(409, "Conflict", f"{record.secret_name} was written meanwhile")
         if record.summary_of:
             like = Ref("v1", "Secret", record.namespace, step.like or record.secret_name)
             record = record.completed(_whole(await self.kube.get(like) if step.like else before))
         secret = to_secret(record, self._now(), {STACK_LABEL: key.name})
         if before is None:
-            self.cache.recorded(key, await self.kube.create(secret))
-            return
-        secret["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
-        self.cache.recorded(key, await self.kube.replace(secret))
+            written = await self.kube.create(secret)
+        else:
+            secret["metadata"]["resourceVersion"] = resource_version_of(before)
+            written = await self.kube.replace(secret)
+        seen[record.secret_name] = resource_version_of(written)
+        self.cache.recorded(key, written)
 
     async def _read_record(self, key: Key, secret: str) -> None:
         record = _whole(await self.kube.get(Ref("v1", "Secret", key.namespace, secret)))
@@ -234,6 +252,14 @@ class Worker:
         before = (meta.get("status") or {}).get("conditions") or []
         for said in transitions(before, status["conditions"]):
             await self._say(stack, said.reason, said.message, said.is_warning)
+
+
+def _is_record(secret: Manifest) -> bool:
+    try:
+        from_secret(secret)
+    except RecordUnreadable:
+        return False
+    return True
 
 
 def _whole(secret: Manifest | None) -> Record:

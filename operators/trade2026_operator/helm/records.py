@@ -112,6 +112,8 @@ class Record:
     """By desk (see `inputs.desk_of`) of each of its inputs, what a person had written; of a summary, what is new."""
     uid: str = field(default="", compare=False)
     """Of the Secret that it was read from."""
+    version: str = field(default="", compare=False)
+    """In which that was then."""
 
     @property
     def secret_name(self) -> str:
@@ -209,6 +211,7 @@ def from_secret(secret: Manifest) -> Record:
             by_operator=annotations.get(WRITTEN_BY) == OPERATOR,
             origin=_origin(annotations.get(ORIGIN, "{}")),
             uid=metadata.get("uid", ""),
+            version=metadata.get("resourceVersion", ""),
             specs=json.loads(gzip.decompress(base64.b64decode(said))) if (said := secret["data"].get(_SPECS)) else {},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OSError, EOFError, zlib.error) as error:

@@ -59,6 +59,11 @@ def uid_of(manifest: Manifest) -> str:
     return manifest["metadata"].get("uid", "")
 
 
+def resource_version_of(manifest: Manifest) -> str:
+    """In which version it was seen: each write makes another one."""
+    return manifest["metadata"].get("resourceVersion", "")
+
+
 def is_older(one: Manifest, other: Manifest) -> bool:
     """Whether it was made before another one."""
     return one["metadata"].get("creationTimestamp", "") < other["metadata"].get("creationTimestamp", "")

@@ -28,7 +28,7 @@ from trade2026_operator.reconcile.actions import (
 )
 from trade2026_operator.reconcile.autoscalers import autoscalers_of, least_of
 from trade2026_operator.reconcile.ignoring import pointers_of, with_others
-from trade2026_operator.reconcile.objects import GROUP, Manifest, Ref, digest_of, ref_of
+from trade2026_operator.reconcile.objects import GROUP, Manifest, Ref, digest_of, ref_of, resource_version_of
 from trade2026_operator.reconcile.pausing import is_paused
 from trade2026_operator.reconcile.readiness import Readiness
 from trade2026_operator.reconcile.rollout import Course, course
@@ -146,7 +146,7 @@ def _scaled_up(
         child = observed.children.get(ref)
         if child is None or not _is_workload(ref) or "/spec/replicas" in pointers_of(observed.stack, ref):
             continue
-        told, version = child.manifest["spec"].get("replicas", 1), child.manifest["metadata"].get("resourceVersion", "")
+        told, version = child.manifest["spec"].get("replicas", 1), resource_version_of(child.manifest)
         if told >= least:
             continue
         if policy == "Correct" or not stands:

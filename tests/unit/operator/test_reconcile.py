@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.unit.operator.fake_kube import copied
 from tests.unit.operator.operated import CLAIM, KEY, KEYS, SERVICE, STACK, WORKLOAD, Desk, TinyChart
 
+from trade2026_operator.answers import LATE_SECONDS
 from trade2026_operator.cache import REFUSAL_SECONDS
 from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.records import Status, from_secret, to_secret
@@ -17,6 +19,8 @@ from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.reconcile.reconcile import FINALIZER
 from trade2026_operator.worker import AGAIN_SECONDS, CANCEL_SECONDS_MAX
+
+SECOND = Ref("v1", "Secret", KEY.namespace, "sh.helm.release.v1.desk.v2")
 
 
 def records(desk: Desk) -> list[tuple[int, str]]:
@@ -571,6 +575,69 @@ async def test_a_child_that_was_made_again_is_not_gone_when_its_deletion_is_told
         desk.watch()
         desk.cache.child_gone(old)
     assert SERVICE in desk.cache.children(KEY) and len(desk.cache.records(KEY)["desk"]) == 1
+
+
+# ── what watches tell late ───────────────────────────────────────────────────────────────────
+
+
+def told_late(desk: Desk, ref: Ref) -> dict[str, Any]:
+    """As a watch tells of an object now."""
+    return copied(desk.kube.objects[ref])
+
+
+async def test_a_watch_that_tells_late_of_what_was_before_our_own_write_tells_of_no_change_by_others() -> None:
+    desk = Desk()
+    await desk.run()
+    desk.kube.tell(WORKLOAD, {**desk.kube.objects[WORKLOAD]["status"], "collisionCount": 1})
+    workload = told_late(desk, WORKLOAD)
+    await desk.apply(defaultAccount="alpha")
+    desk.cache.stack_seen(told_late(desk, STACK))
+    await desk.worker.look(KEY)
+    desk.cache.child_seen(workload)
+    desk.kube.calls.clear()
+    await desk.worker.look(KEY)
+    assert "DriftCorrected" not in [reason for reason, _ in desk.said]
+    assert [verb for verb, _ in desk.kube.calls if verb == "apply"] == []
+    await desk.settle()
+    pending = told_late(desk, SECOND)
+    desk.become_ready()
+    await desk.look()
+    desk.cache.child_seen(pending)
+    assert desk.cache.records(KEY)["desk"][-1].status is Status.DEPLOYED, "and a release is not finished twice"
+    desk.seconds += LATE_SECONDS
+    desk.cache.child_seen(pending)
+    assert desk.cache.records(KEY)["desk"][-1].status is Status.PENDING_UPGRADE, "the cluster's store was restored"
+
+
+async def test_an_answer_that_comes_after_newer_news_hides_neither_a_change_nor_a_deletion() -> None:
+    desk = Desk()
+    await desk.run()
+    answer, asked = told_late(desk, SERVICE), desk.cache._settled[KEY][SERVICE].asked
+    desk.kube.edit(SERVICE, {"spec": {"selector": {"trade2026.io/stack": "other"}}})
+    desk.watch()
+    desk.cache.applied(KEY, asked, answer)
+    await desk.worker.look(KEY)
+    assert [reason for reason, _ in desk.said].count("DriftCorrected") == 1
+    answer, deleted = told_late(desk, SERVICE), told_late(desk, SERVICE)
+    deleted["metadata"]["resourceVersion"] += "0"
+    desk.kube.gone(SERVICE)
+    desk.cache.child_gone(deleted)
+    desk.cache.applied(KEY, asked, answer)
+    await desk.worker.look(KEY)
+    assert SERVICE in desk.kube.objects
+
+
+async def test_what_a_person_s_helm_writes_while_a_revision_is_begun_is_not_written_over() -> None:
+    desk = Desk()
+    await desk.run()
+    first = from_secret(desk.kube.objects[SECOND._replace(name=SECOND.name.replace("v2", "v1"))])
+    theirs = replace(first, revision=2, status=Status.PENDING_UPGRADE, by_operator=False)
+    await desk.kube.create(to_secret(theirs, desk.moment, {"trade2026.io/stack": KEY.name}))
+    await desk.apply(defaultAccount="alpha")
+    desk.cache.stack_seen(told_late(desk, STACK))
+    before = desk.asked()
+    assert await desk.worker.look(KEY) == AGAIN_SECONDS
+    assert not from_secret(desk.kube.objects[SECOND]).by_operator and desk.asked() == before
 
 
 # ── what is not ours ─────────────────────────────────────────────────────────────────────────
