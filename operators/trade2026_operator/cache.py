@@ -24,6 +24,7 @@ from trade2026_operator.reconcile.objects import (
     uid_of,
 )
 from trade2026_operator.reconcile.ownership import owned_digest
+from trade2026_operator.reconcile.sharing import shared_log
 from trade2026_operator.reconcile.state import Child, Observed, Refusal, Settled
 from trade2026_operator.slim import slim_child, slim_stack
 from trade2026_operator.strategies import Strategies
@@ -82,21 +83,31 @@ class Cache:
             self._forget_life(key)
         if before != kept:
             self.stacks[key] = kept
+            if before is not None and before["spec"] != kept["spec"]:
+                self._out_of_the_way(before)
             (self._changed_soon if before is None else self._changed)(key)
             self.strategies.stack_changed(key)
 
     def stack_gone(self, manifest: Manifest) -> None:
         """It is deleted; what is left of it is nobody's. Of one that was made again meanwhile nothing is forgotten."""
         key = _key(manifest)
-        known = self.stacks.pop(key, None)
-        if known is not None and uid_of(known) != uid_of(manifest):
-            self.stacks[key] = known
+        known_stack = self.stacks.pop(key, None)
+        if known_stack is not None and uid_of(known_stack) != uid_of(manifest):
+            self.stacks[key] = known_stack
             return
         for known in (self._children, self._records, self._settled, self._refused, self._contents, self._answers):
             known.pop(key, None)
         self._forget_life(key)
         self._changed(key)
         self.strategies.stack_changed(key)
+        if known_stack is not None:
+            self._out_of_the_way(known_stack)
+
+    def _out_of_the_way(self, stack: Manifest) -> None:
+        """One that has gone, or become another, had a log that its namesakes wanted."""
+        for key, other in self.stacks.items():
+            if shared_log(other, (stack,)):
+                self._changed(key)
 
     def _forget_life(self, key: Key) -> None:
         """What was known of a stack itself, and not of what lies in the cluster for one of its name."""

@@ -29,7 +29,8 @@ GONE = -1.0
 class WorkQueue:
     """Hands stacks to workers.
 
-    A stack that is named while it is looked at is looked at once more afterwards, never by two workers at a time.
+    A stack that is named while it is looked at is looked at once more afterwards, never by two workers at a time; soon
+    also where that look fails, for what was named may be what mends it.
 
     Args:
         look: What is done.
@@ -98,7 +99,8 @@ class WorkQueue:
                 continue
             if key in self._again:
                 self._again.discard(key)
-                delay = 0.0 if key not in self.failures else delay
+                # News is no retry. What a failing look has written itself is news, too, and must not spin.
+                delay = min(delay, FAILURE_SECONDS_MIN) if key in self.failures else 0.0
             self.add(key, delay or 1e-9)
 
     async def _next(self) -> Key:

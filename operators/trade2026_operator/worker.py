@@ -231,7 +231,11 @@ class Worker:
         others = [name for name in meta.get("finalizers") or [] if name != FINALIZER]
         names = [*others, FINALIZER] if present else others
         patch = {"metadata": {"finalizers": names, "resourceVersion": meta["resourceVersion"]}}
-        self.cache.stack_seen(await self.kube.merge(ref_of(stack), patch))
+        answer = await self.kube.merge(ref_of(stack), patch)
+        if answer["metadata"].get("deletionTimestamp") and not answer["metadata"].get("finalizers"):
+            self.cache.stack_gone(answer)  # nobody held it but us
+        else:
+            self.cache.stack_seen(answer)
 
     async def _cancel_orders(self, key: Key, stack: Manifest) -> None:
         life, since = self._cancelling_since.get(key, ("", self._now()))

@@ -89,11 +89,13 @@ class Desk:
     Attributes:
         said: Events, as (reason, message).
         cancels: How often its working orders were asked to be cancelled.
+        changed: Stacks of which the operator has been told something.
     """
 
     kube: FakeKube = field(default_factory=FakeKube)
     said: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     cancels: int = 0
+    changed: set[Key] = field(default_factory=set[Key])
     can_cancel: bool = True
     missing_images: tuple[str, ...] = ()
     """Ends of `WORKLOAD@IMAGE` that can't be started."""
@@ -110,7 +112,7 @@ class Desk:
             note: Of its chart, if that is another one.
         """
         self._told: dict[Ref, str | None] = {}
-        self.cache = Cache(lambda key: None, lambda: self.seconds)
+        self.cache = Cache(self.changed.add, lambda: self.seconds)
         chart = Chart(place=None, files={"Chart.yaml": f"{{name: trade2026-service, version: 0.1.0{note}}}".encode()})  # type: ignore[arg-type]
         self.builder = Builder(TinyChart(note), chart, Cluster(), Capabilities())
         self.worker = Worker(self.kube, self.cache, self.builder, self._cancel, self._say, lambda: self.moment)

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from tests.simulation.loop import SimLoop
 
-from trade2026_operator.queue import FAILURE_SECONDS_MAX, GONE, RESYNC_SECONDS, Key, WorkQueue
+from trade2026_operator.queue import FAILURE_SECONDS_MAX, FAILURE_SECONDS_MIN, GONE, RESYNC_SECONDS, Key, WorkQueue
 
 KEYS = [Key("trading", f"desk-{number}") for number in range(5)]
 
@@ -128,6 +128,24 @@ def test_a_stack_that_is_gone_is_forgotten() -> None:
 
     run(story())
     assert len(looks.times[KEYS[0]]) == 1
+
+
+def test_what_happens_during_a_look_that_fails_does_not_wait_as_long_as_a_retry() -> None:
+    looks = Looks(seconds=1.0)
+    looks.failing.add(KEYS[0])
+
+    async def story() -> None:
+        queue = WorkQueue(looks.look, rng=Random(1))
+        queue.add(KEYS[0])
+        task = asyncio.ensure_future(working(queue, 600))
+        while len(looks.times.get(KEYS[0], [])) < 9:  # by now it waits for minutes
+            await asyncio.sleep(0.1)
+        queue.add(KEYS[0])
+        await task
+
+    run(story())
+    times = looks.times[KEYS[0]]
+    assert times[8] - times[7] > 40 and times[9] - times[8] < 1.0 + 2 * FAILURE_SECONDS_MIN
 
 
 def test_a_stack_that_asks_for_it_is_looked_at_again_soon() -> None:

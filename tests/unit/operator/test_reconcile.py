@@ -302,6 +302,7 @@ async def test_a_deleted_stack_cancels_its_orders_first_and_keeps_its_data() -> 
     desk.can_cancel = True
     for _ in range(6):
         await desk.look()
+        assert (KEY in desk.cache.stacks) is (STACK in desk.kube.objects), "with the hold on it goes the stack"
     assert STACK not in desk.kube.objects and WORKLOAD not in desk.kube.objects and SERVICE not in desk.kube.objects
     assert {CLAIM, KEYS} <= desk.kube.objects.keys() and records(desk) == []
     assert KEY not in desk.cache.stacks

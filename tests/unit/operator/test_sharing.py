@@ -31,7 +31,10 @@ def test_of_two_stacks_of_one_name_at_one_broker_the_older_has_the_log(one: str,
     assert shared_log(stack("second", other, 2, "research"), [first]) == "", "another name is another log"
 
 
-async def test_the_younger_one_is_stalled_before_it_makes_anything() -> None:
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_the_younger_one_is_stalled_before_it_makes_anything_and_begins_when_the_other_is_out_of_the_way(
+    leaves: bool,
+) -> None:
     desk = Desk()
     await desk.apply(bus={"type": "kafka", "kafka": {"bootstrapServers": "broker.infra:9092"}})
     other = Key("others", KEY.name)
@@ -42,6 +45,11 @@ async def test_the_younger_one_is_stalled_before_it_makes_anything() -> None:
     assert (stalled["status"], stalled["reason"]) == ("True", "SpecRefused")
     assert "TradingStack desk in others keeps its log at broker.infra:9092, too" in stalled["message"]
     assert [ref for ref in desk.kube.objects if ref.kind == "StatefulSet"] == []
-    del desk.cache.stacks[other]
+    desk.changed.clear()
+    if leaves:
+        desk.cache.stack_gone(stack("others", "broker.infra:9092", 0))
+    else:
+        desk.cache.stack_seen(stack("others", "broker.others:9092", 0))
+    assert KEY in desk.changed, "it need not wait for the resync"
     await desk.settle()
     assert desk.condition("Stalled")["status"] == "False"
