@@ -234,7 +234,8 @@ def _going_on(
     if burning and begun:
         suspects[max(begun, key=lambda name: begun[name].last_deployed)] = Readiness(False, burning, reason="SLOBurn")
     since = max((record.last_deployed for record in begun.values()), default=now)
-    late = _late(suspects, since, desired.deadline_seconds, now)
+    failing_at = max(since, _turned(observed.stack, "Stalled", "True", now))
+    late = _late(suspects, since, failing_at, desired.deadline_seconds, now)
     if not suspects and not all(map(good_ones, ours.values())):
         return Course(releases, held, progressing=Observation("Progressing", True, "Installing", said))
     if not isinstance(late, Failure):
@@ -309,16 +310,22 @@ def _narrowed(release: ReleaseWanted, wanted: ReleaseWanted, ours: Mapping[str, 
 
 
 def _late(
-    suspects: Mapping[str, Readiness], since: datetime, seconds_max: float, now: datetime
+    suspects: Mapping[str, Readiness], since: datetime, failing_at: datetime, seconds_max: float, now: datetime
 ) -> Failure | float | None:
-    """What has had its time; or in how many seconds the first of them will have had it."""
-    gone = (now - since).total_seconds()
+    """What has had its time; or in how many seconds the first of them will have had it.
+
+    Args:
+        since: From when whatever is not ready has the deadline.
+        failing_at: From when pods that fail have less, which may be long after.
+    """
     left: list[float] = []
     for name, found in suspects.items():
-        limit = min(FAILING_SECONDS, seconds_max) if found.failed else seconds_max
-        if gone >= limit:
+        ends = since + timedelta(seconds=seconds_max)
+        if found.failed:
+            ends = min(ends, failing_at + timedelta(seconds=FAILING_SECONDS))
+        if now >= ends:
             return Failure(name, found.reason, f"{name}: {found.why}")
-        left.append(limit - gone + _MARGIN_SECONDS)
+        left.append((ends - now).total_seconds() + _MARGIN_SECONDS)
     return min(left, default=None)
 
 
@@ -352,14 +359,15 @@ def _baking(
     since = max(datetime.fromisoformat(record.origin.deployed_at) for record in begun.values())
     end = since + timedelta(seconds=desired.bake_seconds)
     suspects = {name: found for name, found in looked.items() if name in begun and not found.ready}
-    failing_at = _turned_bad(stack, "Ready", now) if suspects else now
+    failing_at = _turned(stack, "Ready", "False", now) if suspects else now
     if burning := _burning(stack, begun.values()):
         newest = max(begun, key=lambda name: begun[name].last_deployed)
         suspects.setdefault(newest, Readiness(False, burning, reason="SLOBurn"))
-        failing_at = min(failing_at, _turned_bad(stack, "SLOMet", now))
+        failing_at = min(failing_at, _turned(stack, "SLOMet", "False", now))
     if now >= end and (not suspects or failing_at >= end):
         return None
-    late = _late(suspects, max(since, failing_at), desired.deadline_seconds, now)
+    began = max(since, failing_at)
+    late = _late(suspects, began, began, desired.deadline_seconds, now)
     if isinstance(late, Failure):
         undone = Observation("Progressing", True, "RollingBack", late.why)
         return Course(failure=late, progressing=undone)
@@ -375,10 +383,10 @@ def _is_other_desk(records: Sequence[Record]) -> bool:
     return len(last) == 2 and desk_of(last[0][-1]) != desk_of(last[1][0])
 
 
-def _turned_bad(stack: Manifest, kind: str, now: datetime) -> datetime:
-    """Since when the stack says that a condition is not met; now, if it does not say so yet."""
+def _turned(stack: Manifest, kind: str, status: str, now: datetime) -> datetime:
+    """Since when the stack says so of a condition; now, if it does not say so yet."""
     found = condition_of(stack, kind)
-    return now if found is None or found["status"] != "False" else datetime.fromisoformat(found["lastTransitionTime"])
+    return now if found is None or found["status"] != status else datetime.fromisoformat(found["lastTransitionTime"])
 
 
 def _burning(stack: Manifest, begun: Collection[Record]) -> str:

@@ -112,17 +112,17 @@ def _replicas(release: ReleaseWanted, observed: Observed) -> tuple[int, int]:
 def _observations(
     observed: Observed, desired: Desired, found: Found, services: list[dict[str, Any]]
 ) -> list[Observation]:
-    waiting = next(
-        (of_release(one, observed) for one in desired.releases if not of_release(one, observed).ready), READY
-    )
+    behind = [each for one in desired.releases if not (each := of_release(one, observed)).ready]
+    waiting = min(behind, key=lambda each: not each.failed, default=READY)
     theirs = [f"{each}; it stays so until the spec changes, or spec.driftReleases names it" for each in found.by_people]
     drift = [*theirs, *found.drifted]
-    stack_conditions = (observed.stack.get("status") or {}).get("conditions") or []
+    stack = observed.stack
+    stack_conditions = (stack.get("status") or {}).get("conditions") or []
     return [
         _ready(found, services, waiting),
         _reconciling(found, waiting),
         *_rollout(stack_conditions, found),
-        _stalled(found, waiting),
+        _stalled(found, waiting, condition_of(stack, "Stalled")),
         _released(observed, desired, found),
         Observation("Drifted", True, "HumanRelease" if found.by_people else "Changed", "; ".join(drift)[:_WORDS_MAX])
         if drift
@@ -206,14 +206,16 @@ def _reconciling(found: Found, waiting: Readiness) -> Observation:
     return Observation("Reconciling", True, "WaitingForPods", waiting.why[:_WORDS_MAX])
 
 
-def _stalled(found: Found, waiting: Readiness) -> Observation:
+def _stalled(found: Found, waiting: Readiness, before: Manifest | None) -> Observation:
     if found.fault:
         return Observation("Stalled", True, "SpecRefused", found.fault[:_WORDS_MAX])
     if found.refused:
         return Observation("Stalled", True, "ObjectRefused", "; ".join(found.refused)[:_WORDS_MAX])
     if found.course is not None and found.course.rolled_back.status and not found.course.progressing.status:
         return Observation("Stalled", True, "RolledBack", found.course.progressing.message[:_WORDS_MAX])
-    if waiting.failed:
+    # Between two crashes a container runs for a moment: it fails on, and since then.
+    fails_on = before is not None and before["reason"] == "PodsFail" and waiting.reason == "CrashLoop"
+    if waiting.failed or fails_on:
         return Observation("Stalled", True, "PodsFail", waiting.why[:_WORDS_MAX])
     return Observation("Stalled", False, "NotStalled")
 

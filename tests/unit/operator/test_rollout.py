@@ -244,6 +244,35 @@ async def test_what_is_only_slow_has_the_deadline_of_the_spec() -> None:
     assert "StatefulSet/desk" in desk.condition("RolledBack")["message"]
 
 
+def crash(desk: Desk, *, runs_again: bool) -> None:
+    """A container has ended by itself, and waits for its next start or runs again."""
+    ref = Ref("v1", "Pod", KEY.namespace, "desk-0")
+    ended = {"terminated": {"exitCode": 1}}
+    state = {"running": {}} if runs_again else {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}
+    told = {"name": "all", "ready": False, "restartCount": 1, "state": state, "lastState": ended}
+    labels = {"trade2026.io/stack": KEY.name, "app.kubernetes.io/instance": "desk"}
+    metadata = {"name": ref.name, "namespace": ref.namespace, "labels": labels, "uid": "1"}
+    desk.kube.objects[ref] = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
+    desk.kube.objects[ref]["status"] = {"phase": "Running", "containerStatuses": [told]}
+
+
+async def test_pods_that_begin_to_fail_late_have_their_minute_from_then_on() -> None:
+    desk = Desk()
+    await desk.run(version=OLD)
+    await desk.apply(version=NEW)
+    await desk.settle()
+    desk.moment += timedelta(minutes=5)  # a long replay
+    for runs_again in (False, True, False, True):
+        crash(desk, runs_again=runs_again)
+        await desk.settle()
+        assert states(desk)[-1] == (2, "pending-upgrade", NEW)
+        assert said(desk, "Stalled") == ("True", "PodsFail"), "it fails, also while it runs again for a moment"
+        desk.moment += timedelta(seconds=FAILING_SECONDS / 4)
+    crash(desk, runs_again=False)
+    await desk.settle()
+    assert states(desk)[-2] == (2, "failed", NEW) and said(desk, "RolledBack") == ("True", "CrashLoop")
+
+
 async def test_all_releases_go_back_if_one_of_a_later_wave_fails() -> None:
     desk = Desk(missing_images=("desk-risk@trade2026:0.1.0",))
     await desk.run(version=OLD, **KAFKA)
