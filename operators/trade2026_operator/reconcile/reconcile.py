@@ -26,6 +26,7 @@ from trade2026_operator.reconcile.actions import (
     Steps,
     WriteRecord,
 )
+from trade2026_operator.reconcile.autoscalers import KINDS as AUTOSCALERS
 from trade2026_operator.reconcile.autoscalers import autoscalers_of, least_of
 from trade2026_operator.reconcile.ignoring import pointers_of, with_others
 from trade2026_operator.reconcile.objects import GROUP, Manifest, Ref, digest_of, ref_of, resource_version_of
@@ -87,11 +88,15 @@ def reconcile(observed: Observed, desired: Desired, now: datetime) -> Steps:
         steps.append(MakeKeys())
     for manifest in _in_order(desired.objects):
         steps += _applied(manifest, observed, policy, found)
+    pruned = _pruned(observed, desired)
+    # KEDA refuses to scale what still has another autoscaler; without any the replicas stay as they are.
+    replaced = [step for step in pruned if isinstance(step, Delete) and step.ref.kind in AUTOSCALERS]
+    steps += replaced
     for release in desired.releases:
         if release.name not in theirs:
             steps += _release(release, way, asked, observed, policy, found, now)
     steps += _given_up(way, observed)
-    steps += _pruned(observed, desired)
+    steps += [step for step in pruned if step not in replaced]
     return _told(observed, desired, found, steps, moment, way.again_after)
 
 

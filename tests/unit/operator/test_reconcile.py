@@ -409,6 +409,26 @@ async def test_replicas_are_the_autoscaler_s_and_stay_when_it_takes_them_over(au
     assert [ref for verb, ref in desk.kube.calls if verb == "apply"] == [], "nobody fights over them"
 
 
+async def test_an_autoscaler_is_gone_before_another_kind_takes_its_place() -> None:
+    desk = Desk()
+    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart())
+    await desk.apply()
+    await desk.settle()
+    await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 1}})
+    desk.become_ready()
+    await desk.settle()
+    before = next(ref for ref in desk.kube.objects if ref.kind == "HorizontalPodAutoscaler")
+    desk.start_operator()
+    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart(SCALED_OBJECT))
+    desk.kube.calls.clear()
+    await desk.apply(version="0.1.1")
+    await desk.settle()
+    after = next(ref for ref in desk.kube.objects if ref.kind == "ScaledObject")
+    assert before not in desk.kube.objects
+    order = [each for each in desk.kube.calls if each[1] in (before, after)]
+    assert order == [("delete", before), ("apply", after)], "KEDA refuses a second one"
+
+
 async def test_what_scaling_says_is_a_condition_and_does_nothing_else() -> None:
     desk = Desk()
     await desk.run()
