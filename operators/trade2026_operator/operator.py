@@ -123,6 +123,8 @@ class Operator:
     async def _lead(self) -> int:
         await know(self.kube, "TradingStack", self.cache.stack_seen, self.told.namespaces)
         await know(self.kube, "Strategy", self.cache.strategies.seen, self.told.namespaces)
+        if self.api_service is not None:
+            await self.api_service.prepare()
         clusterwide = not self.told.namespaces
         self.progress.expect(WATCHED)
         children = WITH_KEDA if self.told.cluster.keda_scaler else CHILDREN

@@ -17,7 +17,7 @@ from enum import Enum
 from trade2026_operator.kube import Kube, KubeError
 from trade2026_operator.leader import utc_now
 from trade2026_operator.lists import Listed
-from trade2026_operator.reconcile.objects import MANAGED_BY, Manifest, Ref, condition_of, labels_of
+from trade2026_operator.reconcile.objects import MANAGED_BY, Manifest, Ref, condition_of, labels_of, ref_of, uid_of
 from trade2026_operator.slo.certificates import Certificates, from_data, renewed, to_data
 from trade2026_operator.slo.external_metrics import API_SERVICE, GROUP, VERSION
 
@@ -94,10 +94,8 @@ def is_reached(live: Manifest) -> bool:
 
 def manifest(wanted: Wanted, authorities: str, owner: Manifest | None) -> Manifest:
     """The object."""
-    meta: Manifest = {"name": API_SERVICE, "labels": {**MANAGED_BY, "app.kubernetes.io/part-of": "trade2026"}}
-    if owner is not None and wanted.owner is not None:
-        of = {"apiVersion": wanted.owner.api_version, "kind": wanted.owner.kind, "name": wanted.owner.name}
-        meta["ownerReferences"] = [{**of, "uid": owner["metadata"]["uid"]}]
+    labels = {**MANAGED_BY, "app.kubernetes.io/part-of": "trade2026"}
+    meta: Manifest = {"name": API_SERVICE, "labels": labels, **_owned_by(owner)}
     return {
         "apiVersion": REF.api_version,
         "kind": REF.kind,
@@ -113,10 +111,18 @@ def manifest(wanted: Wanted, authorities: str, owner: Manifest | None) -> Manife
     }
 
 
-def scaler_authority(wanted: Wanted, authorities: str) -> Manifest:
+def scaler_authority(wanted: Wanted, authorities: str, owner: Manifest | None) -> Manifest:
     """For KEDA, which reads no Secret of another namespace: by whom the external scaler's certificate is signed."""
-    meta = {"name": f"{wanted.service}-ca", "namespace": wanted.keda_namespace, "labels": dict(MANAGED_BY)}
+    named = {"name": f"{wanted.service}-ca", "namespace": wanted.keda_namespace}
+    meta: Manifest = {**named, "labels": dict(MANAGED_BY), **_owned_by(owner)}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"ca.crt": authorities}}
+
+
+def _owned_by(owner: Manifest | None) -> Manifest:
+    if owner is None:
+        return {}
+    of = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
+    return {"ownerReferences": [{**of, "uid": uid_of(owner)}]}
 
 
 class ApiService:
@@ -160,6 +166,14 @@ class ApiService:
         if self._live is not None and listed.lacks("", API_SERVICE):
             self.gone(self._live)
 
+    async def prepare(self) -> None:
+        """Before anything is scaled: of a ScaledObject without an autoscaler KEDA keeps what it has read of us first."""
+        if self.wanted.keda_namespace:
+            try:
+                await self._tell_keda((await self._renewed()).authorities)
+            except KubeError as error:
+                log.warning("KEDA is not told who signs for the external scaler: %s", error)
+
     async def keep(self) -> None:
         """Until cancelled."""
         while True:
@@ -182,6 +196,8 @@ class ApiService:
             KubeError: it is to be tried again.
         """
         found = await self._renewed()
+        if self.wanted.keda_namespace:
+            await self._tell_keda(found.authorities)
         live = self._live
         reached = live is not None and is_reached(live)
         if live is None or reached:
@@ -195,8 +211,9 @@ class ApiService:
         self.others = ""
         match offer:
             case Offer.MAKE:
-                owner = await self._kube.get(self.wanted.owner) if self.wanted.owner is not None else None
-                self._live = await self._kube.apply(manifest(self.wanted, found.authorities, owner), MANAGER)
+                self._live = await self._kube.apply(
+                    manifest(self.wanted, found.authorities, await self._owner()), MANAGER
+                )
                 log.info("%s is offered", API_SERVICE)
             case Offer.WITHDRAW:
                 await self._kube.delete(REF)
@@ -204,7 +221,8 @@ class ApiService:
                 why = "KEDA serves it" if self.wanted.keda_namespace else f"nobody has answered for {silent:.0f} s"
                 log.warning("%s is withdrawn: %s", API_SERVICE, why)
             case Offer.LEAVE if live is not None:
-                self.others = _told(live)
+                self.others = "" if self._is_kedas(live) else _told(live)
+                await self._let_go(live)
             case _:
                 pass
         return reached
@@ -228,10 +246,32 @@ class ApiService:
                 "data": to_data(made),
             }
             await self._kube.apply(written, MANAGER)
-        if self.wanted.keda_namespace:
-            await self._kube.apply(scaler_authority(self.wanted, made.authorities), MANAGER)
         self._certificates, self._renewed_at = made, self._time()
         return made
+
+    async def _tell_keda(self, authorities: str) -> None:
+        """Each time: it may have been installed again, and have nothing of what it was told."""
+        wanted = scaler_authority(self.wanted, authorities, await self._owner())
+        live = await self._kube.get(ref_of(wanted))
+        if live is None or (live.get("data"), _owners_of(live)) != (wanted["data"], _owners_of(wanted)):
+            await self._kube.apply(wanted, MANAGER)
+
+    async def _let_go(self, live: Manifest) -> None:
+        """What another has taken over is not to end with our release."""
+        ours, owners = self.wanted.owner, _owners_of(live)
+        kept = [each for each in owners if ours is None or (each["kind"], each["name"]) != (ours.kind, ours.name)]
+        if kept != owners:
+            version = live["metadata"]["resourceVersion"]
+            patch = {"metadata": {"ownerReferences": kept, "resourceVersion": version}}
+            self._live = await self._kube.merge(REF, patch)
+
+    def _is_kedas(self, live: Manifest) -> bool:
+        """Whether it is served by whom it is to be."""
+        namespace = (live["spec"].get("service") or {}).get("namespace", "")
+        return bool(namespace) and namespace == self.wanted.keda_namespace
+
+    async def _owner(self) -> Manifest | None:
+        return await self._kube.get(self.wanted.owner) if self.wanted.owner is not None else None
 
     async def _is_ready(self) -> bool:
         """Whether a pod of the server would answer."""
@@ -239,6 +279,10 @@ class ApiService:
         slices = await self._kube.listed("discovery.k8s.io/v1", "EndpointSlice", self.wanted.namespace, selector)
         endpoints = [endpoint for each in slices for endpoint in each.get("endpoints") or []]
         return any((endpoint.get("conditions") or {}).get("ready") for endpoint in endpoints)
+
+
+def _owners_of(manifest: Manifest) -> list[Manifest]:
+    return manifest["metadata"].get("ownerReferences") or []
 
 
 def _told(live: Manifest) -> str:

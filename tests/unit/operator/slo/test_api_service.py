@@ -12,6 +12,7 @@ from trade2026_operator.slo.api_service import REF, WITHDRAW_SECONDS, ApiService
 
 ROLE = Ref("rbac.authorization.k8s.io/v1", "ClusterRole", "", "ops-operator")
 WANTED = Wanted("ops", "metrics", ROLE)
+AUTHORITY = Ref("v1", "ConfigMap", "keda", "metrics-ca")
 SLICE = Ref("discovery.k8s.io/v1", "EndpointSlice", "ops", "metrics-abc")
 
 
@@ -131,9 +132,67 @@ async def test_where_keda_is_to_serve_it_is_not_offered_and_keda_is_told_who_sig
     cluster.kept = ApiService(cluster.kube, replace(WANTED, keda_namespace="keda"), lambda: cluster.seconds)
     for _ in range(2):
         assert await cluster.look() is None
-    told = cluster.kube.objects[Ref("v1", "ConfigMap", "keda", "metrics-ca")]["data"]["ca.crt"]
+    told = cluster.kube.objects[AUTHORITY]
     secret = cluster.kube.objects[Ref("v1", "Secret", "ops", "metrics-tls")]
-    assert told.encode() == base64.b64decode(secret["data"]["ca.crt"])
+    assert told["data"]["ca.crt"].encode() == base64.b64decode(secret["data"]["ca.crt"])
+    (owner,) = told["metadata"]["ownerReferences"]
+    assert owner["uid"] == cluster.kube.objects[ROLE]["metadata"]["uid"], "it goes with the release"
+
+
+async def test_keda_that_was_installed_again_is_told_again_and_what_is_as_it_should_be_is_not_written(
+    cluster: Cluster,
+) -> None:
+    cluster.kept = ApiService(cluster.kube, replace(WANTED, keda_namespace="keda"), lambda: cluster.seconds)
+    await cluster.look()
+    cluster.kube.gone(AUTHORITY)
+    await cluster.look()
+    assert AUTHORITY in cluster.kube.objects
+    writes = len(cluster.kube.calls)
+    await cluster.look()
+    assert len(cluster.kube.calls) == writes
+
+
+async def test_keda_is_told_before_anything_is_scaled_and_what_fails_is_tried_again(cluster: Cluster) -> None:
+    cluster.kept = ApiService(cluster.kube, replace(WANTED, keda_namespace="keda"), lambda: cluster.seconds)
+    cluster.kube.refuses[AUTHORITY] = "namespaces keda not found"
+    await cluster.kept.prepare()
+    del cluster.kube.refuses[AUTHORITY]
+    await cluster.kept.prepare()
+    assert AUTHORITY in cluster.kube.objects
+
+
+async def test_without_keda_there_is_nothing_to_prepare(cluster: Cluster) -> None:
+    writes = len(cluster.kube.calls)
+    await cluster.kept.prepare()
+    assert len(cluster.kube.calls) == writes
+
+
+KEDAS = {"service": {"namespace": "keda", "name": "keda-metrics"}}
+
+
+async def test_what_another_has_taken_over_does_not_go_with_our_release(cluster: Cluster) -> None:
+    await cluster.server(ready=True)
+    made = await cluster.look()
+    assert made is not None and len(made["metadata"]["ownerReferences"]) == 1
+    another = {"apiVersion": "v1", "kind": "ConfigMap", "name": "theirs", "uid": "theirs"}
+    owners = [*made["metadata"]["ownerReferences"], another]
+    await cluster.kube.merge(REF, {"metadata": {"ownerReferences": owners}, "spec": KEDAS})
+    taken = await cluster.look()
+    assert taken is not None and taken["metadata"]["ownerReferences"] == [another]
+    assert taken["spec"]["service"]["namespace"] == "keda"
+    writes = len(cluster.kube.calls)
+    await cluster.look()
+    assert len(cluster.kube.calls) == writes
+
+
+@pytest.mark.parametrize(
+    ("keda", "others"), [("", "keda/keda-metrics"), ("keda", ""), ("scaling", "keda/keda-metrics")]
+)
+async def test_keda_is_no_other_where_it_is_to_serve(cluster: Cluster, keda: str, others: str) -> None:
+    cluster.kept = ApiService(cluster.kube, replace(WANTED, keda_namespace=keda), lambda: cluster.seconds)
+    await cluster.kube.create({"apiVersion": REF.api_version, "kind": REF.kind, "metadata": {"name": REF.name}, "spec": KEDAS})  # fmt: skip
+    await cluster.look()
+    assert cluster.kept.others == others
 
 
 def test_the_decision_is_a_table() -> None:
