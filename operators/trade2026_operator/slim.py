@@ -9,7 +9,7 @@ _ALWAYS = ("apiVersion", "kind", "type")
 _NAMED = ("name", "namespace", "uid", "generation", "resourceVersion", "deletionTimestamp", "ownerReferences")
 """Of the metadata: which object it is, whose, in which version, and whether it is on its way out."""
 _LABELLED = ("Pod", "Deployment", "StatefulSet")
-_STATEFUL = ("Pod", "Deployment", "StatefulSet", "PersistentVolumeClaim", "HorizontalPodAutoscaler")
+_STATEFUL = ("Pod", "Deployment", "StatefulSet", "PersistentVolumeClaim", "HorizontalPodAutoscaler", "ScaledObject")
 """Kinds whose status is looked at."""
 _LONG = ("template", "volumeClaimTemplates", "containers", "initContainers", "volumes")
 """Of a spec: what is compared by digest, and read by nobody."""

@@ -64,3 +64,9 @@ def autoscalers_of(namespace: str, release: str) -> tuple[Ref, Ref]:
         Ref("autoscaling/v2", "HorizontalPodAutoscaler", namespace, own),
         Ref("autoscaling/v2", "HorizontalPodAutoscaler", namespace, kedas),
     )
+
+
+def scaled_object_of(namespace: str, release: str) -> Ref:
+    """Where the ScaledObject of a release may be."""
+    group, version, _, kind = SCALED_OBJECTS
+    return Ref(f"{group}/{version}", kind, namespace, release)

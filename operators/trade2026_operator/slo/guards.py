@@ -106,18 +106,28 @@ def held(reason: str, message: str) -> Verdict:
 
 
 def heard(verdict: Verdict, autoscaler: Manifest | None, others: str) -> Verdict:
-    """The same, unless the HPA says that it does not hear it.
+    """The same, unless the autoscaler says that it does not hear it.
 
     Args:
+        autoscaler: The HPA, or KEDA's ScaledObject while that has none.
         others: Who else serves external metrics; empty where nobody does.
     """
-    said = condition_of(autoscaler, "ScalingActive") if autoscaler is not None else None
-    if verdict.replicas is None or said is None or said["status"] != "False":
+    why = _silence(autoscaler) if autoscaler is not None else None
+    if verdict.replicas is None or why is None:
         return verdict
     whose = f"; external metrics are served by {others}, not by this operator" if others else ""
-    message = f"the autoscaler does not hear it, and leaves all as it is{whose}: {said.get('message', '')}"
+    message = f"the autoscaler does not hear it, and leaves all as it is{whose}: {why}"
     reason = "ServedByOthers" if others else "AutoscalerFails"
     return replace(verdict, active=Observation("ScalingActive", False, reason, message))
+
+
+def _silence(autoscaler: Manifest) -> str | None:
+    """Why, in its own words; None if it is not."""
+    for kind, status in (("ScalingActive", "False"), ("Ready", "False"), ("Paused", "True")):
+        said = condition_of(autoscaler, kind)
+        if said is not None and said["status"] == status:
+            return said.get("message", "")
+    return None
 
 
 def is_enough(answered: int, ready: int) -> bool:

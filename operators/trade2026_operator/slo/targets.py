@@ -9,7 +9,7 @@ from trade2026.stack.facts import SERVICES
 from trade2026.stack.model import Bus
 from trade2026.stack.units import duration_ns
 from trade2026_operator.helm.releases import REPLICAS_METRIC
-from trade2026_operator.reconcile.autoscalers import autoscaler_in, autoscalers_of
+from trade2026_operator.reconcile.autoscalers import autoscaler_in, autoscalers_of, scaled_object_of
 from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of
 from trade2026_operator.reconcile.state import Child, Desired, ReleaseWanted
 from trade2026_operator.reconcile.status import INSTANCE_LABEL
@@ -102,8 +102,9 @@ def situation_of(release: Scaled, children: Mapping[Ref, Child], burn: float) ->
 
 
 def autoscaler_of(release: Scaled, children: Mapping[Ref, Child]) -> Manifest | None:
-    """What the HPA says of itself; None while it is not there."""
-    found = [children.get(each) for each in autoscalers_of(release.target.namespace, release.name)]
+    """What the HPA says of itself, or what KEDA says where there is none yet, or none any more; None while nobody does."""
+    namespace, name = release.target.namespace, release.name
+    found = [children.get(each) for each in (*autoscalers_of(namespace, name), scaled_object_of(namespace, name))]
     return next((child.manifest for child in found if child is not None), None)
 
 

@@ -149,6 +149,19 @@ async def test_a_release_that_keda_scales_is_measured_and_told_of_as_any_other()
     assert desk.condition("ScalingActive") == (False, "AutoscalerFails")
 
 
+@pytest.mark.parametrize(
+    "said", [{"type": "Ready", "status": "False", "message": "no specs"}, {"type": "Paused", "status": "True"}]
+)
+async def test_of_a_scaled_object_without_an_autoscaler_it_is_told_why(said: dict[str, str]) -> None:
+    desk = Desk(autoscaler=SCALED_OBJECT)
+    desk.cache.child_seen({**SCALED_OBJECT, "status": {"conditions": [{"type": "Active", "status": "Unknown"}, said]}})
+    await desk.run(170)
+    assert desk.condition("ScalingActive") == (False, "AutoscalerFails")
+    desk.cache.child_seen(KEDAS_AUTOSCALER)
+    await desk.run(70)
+    assert desk.condition("ScalingActive") == (True, "Measured")
+
+
 async def test_a_number_is_said_when_it_is_measured_and_falls_only_when_the_window_is_full() -> None:
     desk = Desk(rate=100.0)
     await desk.run(15)
