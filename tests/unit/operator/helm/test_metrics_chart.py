@@ -114,6 +114,7 @@ def test_where_keda_scales_it_there_is_a_scaled_object_and_no_other_autoscaler(r
     assert found["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "desk-oms"}
     assert "replicas" not in workload["spec"]
     assert (found["minReplicaCount"], found["maxReplicaCount"]) == (1, 6)
+    assert "pollingInterval" not in found, "KEDA warns of it where nothing is scaled to none"
     behavior = found["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert (behavior["scaleUp"]["tolerance"], behavior["scaleDown"]["stabilizationWindowSeconds"]) == (0, 120)
     external, cpu = found["triggers"]
