@@ -7,14 +7,24 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from e2e.beside import Operator
 from e2e.cluster import Cluster, wait_for
-from e2e.desk import Desk, manifest
+from e2e.desk import Desk
 from e2e.prober import probing
 from e2e.prometheus_adapter import Prometheus
+from e2e.scaled_stack import (
+    ACCOUNTS,
+    EASE_SECONDS,
+    LOOK_SECONDS,
+    MOST,
+    PARTITIONS,
+    QUICK,
+    SCALE_SECONDS_MAX,
+    WORKLOAD,
+    wanted,
+)
 from e2e.scaling import PORT, Load, metrics_server_of, with_metrics_server
 from e2e.servers import broker_of
 from e2e.soak import soak
@@ -26,42 +36,10 @@ from trade2026_operator.helm.releases import keys_name
 from trade2026_operator.reconcile.objects import condition_of
 from trade2026_operator.slo.external_metrics import API_SERVICE
 
-PARTITIONS, MOST = 4, 3
-ACCOUNTS = tuple(f"load-{number}" for number in range(16))
-"""So many that each partition has some."""
-WORKLOAD = "desk-oms"
-QUICK = {
-    "stabilizationWindowSeconds": 10,
-    "policies": [{"type": "Pods", "value": 2, "periodSeconds": 5}],
-}
-"""How fewer pods are made here; by itself the HPA takes five minutes and more."""
-EASE_SECONDS = 30
-"""How fast a need is forgotten here; by itself the operator takes ten minutes, to a third."""
-SCALE_SECONDS_MAX = 240.0
-LOOK_SECONDS = 1.0
-"""Who asks takes CPU from who is asked about."""
-
 
 @pytest.fixture
 def broker(cluster: Cluster, tmp_path: Path) -> Iterator[Kafka]:
     yield from broker_of(cluster, tmp_path)
-
-
-def wanted(broker: Kafka, most: int) -> dict[str, Any]:
-    """One order service with a fifth of a core, and more of them so that 99 of 100 answers take 250 ms at most."""
-    oms = {
-        "replicas": {"min": 1, "max": most},
-        "slo": {"latency": [{"quantile": 0.99, "under": "250ms"}]},
-        "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "200m"}},
-    }
-    stack = manifest()
-    stack["spec"] |= {
-        "bus": {"type": "kafka", "partitions": PARTITIONS, "kafka": {"bootstrapServers": broker.address}},
-        "placement": "spread",
-        "services": {"oms": oms},
-        "driftIgnore": [{"kind": "HorizontalPodAutoscaler", "paths": ["/spec/behavior"]}],
-    }
-    return stack
 
 
 def partitions_of(desk: Desk) -> list[list[int]]:
