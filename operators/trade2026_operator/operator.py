@@ -121,10 +121,10 @@ class Operator:
                 await asyncio.sleep(_BEAT_SECONDS)
 
     async def _lead(self) -> int:
+        if self.api_service is not None:
+            await self.api_service.prepare()  # first: stacks that are known are looked at a moment later
         await know(self.kube, "TradingStack", self.cache.stack_seen, self.told.namespaces)
         await know(self.kube, "Strategy", self.cache.strategies.seen, self.told.namespaces)
-        if self.api_service is not None:
-            await self.api_service.prepare()
         clusterwide = not self.told.namespaces
         self.progress.expect(WATCHED)
         children = WITH_KEDA if self.told.cluster.keda_scaler else CHILDREN

@@ -198,6 +198,8 @@ class ApiService:
         found = await self._renewed()
         if self.wanted.keda_namespace:
             await self._tell_keda(found.authorities)
+        if self._live is None:  # a watch may not have told of it yet, and it may be another's
+            self._live = await self._kube.get(REF)
         live = self._live
         reached = live is not None and is_reached(live)
         if live is None or reached:

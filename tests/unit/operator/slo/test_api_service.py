@@ -170,6 +170,14 @@ async def test_without_keda_there_is_nothing_to_prepare(cluster: Cluster) -> Non
 KEDAS = {"service": {"namespace": "keda", "name": "keda-metrics"}}
 
 
+async def test_another_s_is_left_alone_before_a_watch_has_told_of_it(cluster: Cluster) -> None:
+    await cluster.kube.create({"apiVersion": REF.api_version, "kind": REF.kind, "metadata": {"name": REF.name}, "spec": KEDAS})  # fmt: skip
+    await cluster.server(ready=True)
+    await cluster.kept.look()
+    assert cluster.kube.objects[REF]["spec"] == KEDAS
+    assert cluster.kept.others == "keda/keda-metrics"
+
+
 async def test_what_another_has_taken_over_does_not_go_with_our_release(cluster: Cluster) -> None:
     await cluster.server(ready=True)
     made = await cluster.look()
