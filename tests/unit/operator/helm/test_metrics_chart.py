@@ -116,7 +116,7 @@ def test_where_keda_scales_it_there_is_a_scaled_object_and_no_other_autoscaler(r
     assert (found["minReplicaCount"], found["maxReplicaCount"]) == (1, 6)
     assert "pollingInterval" not in found, "KEDA warns of it where nothing is scaled to none"
     behavior = found["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
-    assert (behavior["scaleUp"]["tolerance"], behavior["scaleDown"]["stabilizationWindowSeconds"]) == (0, 120)
+    assert (behavior["scaleUp"]["tolerance"], behavior["scaleDown"]["stabilizationWindowSeconds"]) == ("0", 120)
     external, cpu = found["triggers"]
     named = {"stack": "desk", "release": "oms"}
     assert external["metadata"] == {"scalerAddress": keda["scalerAddress"], "enableTLS": "true", **named}
@@ -134,7 +134,7 @@ def test_an_autoscaler_ignores_no_tenth_where_the_server_knows_how(renderer: Rem
         objects = renderer.render(chart, "desk-oms", "t", values, Capabilities(version)).objects
         (found,) = [each for each in objects if each["kind"] == "HorizontalPodAutoscaler"]
         up, down = found["spec"]["behavior"]["scaleUp"], found["spec"]["behavior"]["scaleDown"]
-        assert (up.get("tolerance") == 0) is knows
+        assert (up.get("tolerance") == "0") is knows
         assert (up["stabilizationWindowSeconds"], down["stabilizationWindowSeconds"]) == (0, 120)
         external, cpu = found["spec"]["metrics"]
         assert external["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
