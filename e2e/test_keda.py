@@ -34,6 +34,7 @@ from trade2026_operator.slo.external_metrics import API_SERVICE, ROOT
 HELD_SECONDS = 60.0
 """For so long nobody is sent home, who would be within half of it."""
 SERVER = f"{RELEASE}-metrics"
+HPA = "horizontalpodautoscaler.autoscaling"
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ class Scaled:
     def says(self, kind: str) -> tuple[str, str]:
         """Status and reason of a condition of the ScaledObject."""
         conditions = self.desk.get("scaledobject", WORKLOAD).get("status", {}).get("conditions", [])
-        return next(((each["status"], each["reason"]) for each in conditions if each["type"] == kind), ("", ""))
+        return next(((each["status"], each.get("reason", "")) for each in conditions if each["type"] == kind), ("", ""))
 
     def told_by_keda(self) -> float:
         """What the autoscaler is told."""
@@ -114,12 +115,8 @@ def test_keda_takes_a_stack_over_scales_it_by_our_number_holds_without_it_and_is
     assert "keda/keda-metrics-apiserver" in desk.condition("ScalingActive")["message"]
     desk.kubectl("scale", "statefulset", WORKLOAD, "--replicas=2")
 
-    scaled.install("--set", "keda.enabled=true", "--set", f"keda.namespace={keda.NAMESPACE}")
-    wait_for("KEDA scales it", lambda: scaled.says("Ready")[0] == "True")
-    names = [f"scaledobject.keda.sh/{WORKLOAD}", f"horizontalpodautoscaler.autoscaling/keda-hpa-{WORKLOAD}"]
-    wait_for("one autoscaler in place of the other", lambda: scaled.autoscalers() == names)
+    _taken_over(scaled)
     assert scaled.replicas() == 2, "it keeps what it has"
-    assert "ObjectRefused" not in desk.kubectl("get", "events"), "KEDA has refused nothing"
     wait_for("KEDA tells our number", lambda: _is_about(scaled.told_by_keda(), scaled.told_by_operator()))
     quick = {"spec": {"advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": QUICK}}}}}
     desk.kubectl("patch", "scaledobject", WORKLOAD, "--type=merge", "-p", json.dumps(quick))
@@ -135,7 +132,18 @@ def test_keda_takes_a_stack_over_scales_it_by_our_number_holds_without_it_and_is
     _held_without_an_answer(scaled)
     wait_for("they go", lambda: scaled.replicas() == 1, 2 * SCALE_SECONDS_MAX, LOOK_SECONDS)
     scaled.show("the load has gone")
+    events = desk.kubectl("get", "events")
+    assert "DriftCorrected" not in events and "ObjectRefused" not in events, "neither fights with the other"
+    _there_and_back(scaled)
     _left_with_nothing(scaled)
+
+
+def _taken_over(scaled: Scaled) -> None:
+    scaled.install("--set", "keda.enabled=true", "--set", f"keda.namespace={keda.NAMESPACE}")
+    names = [f"scaledobject.keda.sh/{WORKLOAD}", f"{HPA}/keda-hpa-{WORKLOAD}"]
+    wait_for("one autoscaler in place of the other", lambda: scaled.autoscalers() == names)
+    wait_for("KEDA scales it", lambda: scaled.says("Ready")[0] == "True")
+    wait_for("KEDA serves the API as before", lambda: keda.is_serving(scaled.cluster))
 
 
 def _held_without_an_answer(scaled: Scaled) -> None:
@@ -150,6 +158,15 @@ def _held_without_an_answer(scaled: Scaled) -> None:
     scaled.show("nobody answers")
     scaled.cluster.kubectl("scale", "deployment", SERVER, "-n", namespace, "--replicas=2")
     wait_for("KEDA is answered again", lambda: scaled.says("Ready")[0] == "True")
+
+
+def _there_and_back(scaled: Scaled) -> None:
+    """An operator that is not KEDA's any more knows of no ScaledObject: who changes it over deletes them."""
+    scaled.install("--set", "keda.enabled=false")
+    wait_for("it has an autoscaler of its own", lambda: f"{HPA}/{WORKLOAD}" in scaled.autoscalers())
+    scaled.cluster.kubectl("delete", "scaledobjects", "-A", "-l", "trade2026.io/stack")
+    wait_for("and no other", lambda: scaled.autoscalers() == [f"{HPA}/{WORKLOAD}"])
+    _taken_over(scaled)
 
 
 def _left_with_nothing(scaled: Scaled) -> None:
