@@ -1,10 +1,11 @@
 """What is known of one release that scales, and what follows from one more look at it. Pure: the clock is the caller's."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from trade2026_operator.slo.demand import EASE_SECONDS, Fit, Measured, Objective, demand, eased, learned
 from trade2026_operator.slo.guards import Climb, Situation, Verdict, climbed, judged
-from trade2026_operator.slo.windows import Window
+from trade2026_operator.slo.windows import Minute, Window
 
 
 @dataclass
@@ -21,6 +22,22 @@ class Followed:
     climb: Climb = field(default_factory=Climb)
     looked_at: float | None = None
     lasting: float | None = None
+
+    def follow(self, window: Window) -> None:
+        """By the objective of another window, if it is another one; `c` is of a quantile and begins anew with it."""
+        before = self.window
+        if (before.limit_seconds, before.quantile) == (window.limit_seconds, window.quantile):
+            return
+        if before.quantile != window.quantile:
+            self.fit = Fit(service_seconds=self.fit.service_seconds)
+        self.window = window
+
+    def resume(self, limit_seconds: float, quantile: float, fit: Fit, minutes: Sequence[Minute]) -> None:
+        """What another leader knew, as far as it is of the same objective."""
+        window = self.window
+        self.fit = fit if quantile == window.quantile else Fit(service_seconds=fit.service_seconds)
+        if (limit_seconds, quantile) == (window.limit_seconds, window.quantile):
+            window.minutes.extend(minutes)
 
     def judge(
         self,

@@ -57,6 +57,7 @@ class Situation:
         rolling: A new version is being rolled out.
         burn: Of the error budget, over half an hour and still.
         measured_share: Of the window, that is known.
+        unplaced: Of its pods that no node has room for, why, in the scheduler's words.
     """
 
     replicas: int
@@ -66,6 +67,7 @@ class Situation:
     rolling: bool = False
     burn: float = 0.0
     measured_share: float = 1.0
+    unplaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,9 @@ def _beyond(verdict: Verdict, demand: Demand, measured: Measured, situation: Sit
     if demand.unattainable and busy:
         hot = demand.hot
         return Observation("ScalingLimited", True, "HotPartition" if hot else "SLOUnattainable", demand.unattainable)
+    if situation.unplaced:
+        waiting = f"{len(situation.unplaced)} of {situation.replicas} replicas have no place: {situation.unplaced[0]}"
+        return Observation("ScalingLimited", True, "Unschedulable", waiting)
     if verdict.limited.status or verdict.replicas <= situation.most:
         return verdict.limited
     needed = f"{demand.replicas:.1f} replicas are needed"
@@ -252,6 +257,8 @@ def _met(objective: Objective, measured: Measured) -> Observation:
         f"{objective.quantile * 100:g} of 100 answers within {_ms(measured.p99_seconds)}, the objective is "
         f"{_ms(objective.seconds)}; over 5 minutes the error budget burns {measured.burn_short:.1f} times as fast as it lasts"
     )
+    if measured.failed_share:
+        said = f"{said}; {measured.failed_share:.2%} of the answers of a minute are errors (5xx)"
     if measured.silent:
         said = f"{said}; {_of(measured)} are not in it, because they did not answer"
     if measured.burn_short >= 1:

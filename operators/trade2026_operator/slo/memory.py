@@ -17,8 +17,14 @@ SAVE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Remembered:
-    """Of one release: what was learned, and the last hour of its error budget."""
+    """Of one release: what was learned, and the last hour of its error budget.
 
+    Attributes:
+        limit_seconds, quantile: Of the objective that it was learned for, and that the minutes are of.
+    """
+
+    limit_seconds: float
+    quantile: float
     fit: Fit
     minutes: Sequence[Minute] = ()
 
@@ -54,6 +60,8 @@ def read(found: Manifest | None) -> dict[str, Remembered]:
 def _text(remembered: Remembered) -> str:
     fit = remembered.fit
     said = {
+        "limit_seconds": remembered.limit_seconds,
+        "quantile": remembered.quantile,
         "c": round(fit.c, 4),
         "measurements": fit.measurements,
         "service_seconds": float(f"{fit.service_seconds:.3g}"),
@@ -70,6 +78,7 @@ def _of(text: str) -> Remembered | None:
         if not 0 <= service_seconds < 3_600:
             return None
         fit = Fit(c, measurements, service_seconds)
-        return Remembered(fit, minutes_of(said.get("minutes", [])))
+        objective = float(said["limit_seconds"]), float(said["quantile"])
+        return Remembered(*objective, fit, minutes_of(said.get("minutes", [])))
     except (ValueError, KeyError, TypeError, OverflowError):
         return None

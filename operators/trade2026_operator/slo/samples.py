@@ -1,6 +1,5 @@
 """What one process says of itself at one moment, out of its `/metrics`: counts since it was started. Pure."""
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ LOOP_CPU, PROCESS_CPU, CPU_LIMIT = (
     "process_cpu_seconds",
     "process_cpu_limit_cores",
 )
+_COUNT_MAX = 2.0**53
+"""More, or none of a number, is no count: sums of such would not be finite."""
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _TAKEN = (
     REQUESTS,
@@ -82,8 +83,15 @@ def read_sample(text: str, service: str) -> Sample:
     """Read the metrics of a service.
 
     Raises:
-        Unreadable: something is missing.
+        Unreadable: something is missing, or makes no sense.
     """
+    try:
+        return _read(text, service)
+    except (KeyError, ValueError) as error:
+        raise error if isinstance(error, Unreadable) else Unreadable(f"this makes no sense: {error!r}") from error
+
+
+def _read(text: str, service: str) -> Sample:
     within: dict[float, float] = {}
     submissions: dict[str, float] = {}
     single: dict[str, float] = {}
@@ -136,6 +144,6 @@ def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
             value = float(rest.split(" ", 1)[0])
         except ValueError as error:
             raise Unreadable(f"this is no sample: {line[:80]!r}") from error
-        if not math.isfinite(value):
+        if not abs(value) <= _COUNT_MAX:
             raise Unreadable(f"this is no count: {line[:80]!r}")
         yield name, dict(_LABEL.findall(inside)), value

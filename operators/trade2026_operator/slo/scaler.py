@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
 _ANSWER_SECONDS_MAX = 2.0
-_ANSWER_BYTES_MAX = 4 * 2**20
-_AT_ONCE_MAX = 32
+_ANSWER_BYTES_MAX = 2 * 2**20
+_AT_ONCE_MAX = 64
+"""With answers as long as they may be 128 MiB."""
 _GAP_SECONDS_MAX = 30.0
 
 Recorder = Callable[[Manifest, str, str, bool], Awaitable[None]]
@@ -88,10 +89,7 @@ class Scaler:
     async def run(self, pause_seconds: float = LOOK_SECONDS) -> None:
         """Until cancelled."""
         while True:
-            try:
-                await self.look()
-            except KubeError as error:
-                log.warning("scaling is looked at again: %s", error)
+            await self.look()
             await asyncio.sleep(pause_seconds)
 
     async def look(self) -> None:
@@ -107,9 +105,10 @@ class Scaler:
             del self._stacks[key]
             self._cache.scaling_told(key, ())
         looks = (self._look_at(key, stacks[key], releases) for key, releases in wanted.items())
-        failures = [each for each in await asyncio.gather(*looks, return_exceptions=True) if each is not None]
-        if failures:
-            raise failures[0]
+        for key, failure in zip(wanted, await asyncio.gather(*looks, return_exceptions=True), strict=True):
+            if failure is not None:
+                trace = None if isinstance(failure, KubeError) else failure
+                log.warning("the scaling of %s/%s is looked at again: %s", *key, failure, exc_info=trace)
 
     async def _look_at(self, key: Key, stack: Manifest, releases: list[Scaled]) -> None:
         known = self._stacks.setdefault(key, _Stack())
@@ -125,12 +124,13 @@ class Scaler:
         """The verdict on a release, which is on the board then."""
         try:
             verdict = await self._judge(key, release, followed)
+            self.board.put(release.target, Answer(verdict.replicas, verdict.why, self._clock()))
         except Exception:
             # Numbers of others: whatever is wrong with them is no reason to keep no stack any more.
             log.exception("%s can't be measured", release.name)
             followed.window.restart()
             verdict = held("MetricsUnreadable", "what its replicas say makes no sense (see the operator's log)")
-        self.board.put(release.target, Answer(verdict.replicas, verdict.why, self._clock()))
+            self.board.put(release.target, Answer(None, verdict.why, self._clock()))
         return heard(verdict, autoscaler_of(release, self._cache.children(key)), self._others())
 
     def _followed(self, known: _Stack, release: Scaled) -> Followed:
@@ -139,9 +139,7 @@ class Scaler:
         followed = known.followed.get(name)
         if followed is None:
             followed = known.followed[name] = Followed(self._window(objective))
-        window = followed.window
-        if (window.limit_seconds, window.quantile) != (objective.seconds, objective.quantile):
-            followed.window = self._window(objective)
+        followed.follow(self._window(objective))
         return followed
 
     def _window(self, objective: Objective) -> Window:
@@ -196,8 +194,7 @@ class Scaler:
         for release in releases:
             followed = self._followed(known, release)
             if (found := remembered.get(release.target.release)) is not None:
-                followed.fit = found.fit
-                followed.window.minutes.extend(found.minutes)
+                followed.resume(found.limit_seconds, found.quantile, found.fit, found.minutes)
         known.restored, known.saved_at = True, self._clock()
 
     async def _remember(self, known: _Stack, stack: Manifest) -> None:
@@ -206,7 +203,9 @@ class Scaler:
             return
         known.saved_at = self._clock()
         remembered = {
-            release: memory.Remembered(each.fit, list(each.window.minutes)) for release, each in known.followed.items()
+            release: memory.Remembered(window.limit_seconds, window.quantile, each.fit, list(window.minutes))
+            for release, each in known.followed.items()
+            for window in [each.window]
         }
         wanted = memory.to_manifest(stack, remembered)
         if (known.saved or {}).get("data") != wanted["data"]:

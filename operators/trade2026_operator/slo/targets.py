@@ -11,6 +11,7 @@ from trade2026.stack.units import duration_ns
 from trade2026_operator.helm.releases import REPLICAS_METRIC
 from trade2026_operator.reconcile.autoscalers import autoscaler_in, autoscalers_of, scaled_object_of
 from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of
+from trade2026_operator.reconcile.readiness import of_pod
 from trade2026_operator.reconcile.state import Child, Desired, ReleaseWanted
 from trade2026_operator.reconcile.status import INSTANCE_LABEL
 from trade2026_operator.slo.board import Target
@@ -94,11 +95,20 @@ def situation_of(release: Scaled, children: Mapping[Ref, Child], burn: float) ->
         return None
     live, status = child.manifest, child.manifest.get("status") or {}
     replicas = live["spec"].get("replicas", 1)
+    unplaced = [found.why for pod in _pods(release, children) if (found := of_pod(pod)).reason == "Unschedulable"]
     behind = status.get("observedGeneration", 0) < live["metadata"].get("generation", 0)
     rolling = behind or status.get("updateRevision") != status.get("currentRevision")
     if live["kind"] == "Deployment":
         rolling = behind or status.get("updatedReplicas", 0) < min(replicas, status.get("replicas", 0))
-    return Situation(replicas, status.get("readyReplicas", 0), release.most, release.partitions, rolling, burn)
+    return Situation(
+        replicas,
+        status.get("readyReplicas", 0),
+        release.most,
+        release.partitions,
+        rolling,
+        burn,
+        unplaced=tuple(unplaced),
+    )
 
 
 def autoscaler_of(release: Scaled, children: Mapping[Ref, Child]) -> Manifest | None:
@@ -114,10 +124,7 @@ def pods_of(release: Scaled, children: Mapping[Ref, Child]) -> list[Pod]:
     One that has too much to do may not be ready any more, and just then it has to be heard.
     """
     found: list[Pod] = []
-    for ref, child in children.items():
-        pod = child.manifest
-        if ref.kind != "Pod" or labels_of(pod).get(INSTANCE_LABEL) != release.name:
-            continue
+    for pod in _pods(release, children):
         status = pod.get("status") or {}
         containers = status.get("containerStatuses") or []
         ready = condition_of(pod, "Ready")
@@ -130,3 +137,11 @@ def pods_of(release: Scaled, children: Mapping[Ref, Child]) -> list[Pod]:
         if address := status.get("podIP"):
             found.append(Pod(f"{pod['metadata']['uid']}/{restarts}", address))
     return found
+
+
+def _pods(release: Scaled, children: Mapping[Ref, Child]) -> list[Manifest]:
+    return [
+        child.manifest
+        for ref, child in children.items()
+        if ref.kind == "Pod" and labels_of(child.manifest).get(INSTANCE_LABEL) == release.name
+    ]

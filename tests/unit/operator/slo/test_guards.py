@@ -123,7 +123,14 @@ def test_errors_are_no_quick_answers() -> None:
     found = verdict(little)
     assert found.met[:3] == ("SLOMet", False, "AnswersFail") and "60%" in found.met.message
     assert (found.replicas, found.limited.reason) == (6, "AnswersFail"), "nor idle"
-    assert verdict(replace(little, failed_share=0.1)).met.status, "a handover may cost some"
+    some = verdict(replace(little, failed_share=0.1)).met
+    assert some.status and "10.00% of the answers of a minute are errors" in some.message, "a handover may cost some"
+
+
+def test_replicas_that_no_node_has_room_for_are_told_of_in_the_words_of_the_scheduler() -> None:
+    found = verdict(situation=replace(SITUATION, ready=5, unplaced=("pod desk-oms-5 can't be scheduled: no cpu",)))
+    assert found.limited[:3] == ("ScalingLimited", True, "Unschedulable")
+    assert "1 of 6 replicas have no place: pod desk-oms-5 can't be scheduled: no cpu" in found.limited.message
 
 
 def test_what_more_replicas_can_not_help_is_said_of_busy_ones_only() -> None:
@@ -215,7 +222,7 @@ STACK = {
 
 
 def test_what_was_learned_outlives_the_leader_and_goes_with_the_stack() -> None:
-    known = {"oms": Remembered(Fit(3.25, 40, 0.00833), [Minute(10, 100, 2)])}
+    known = {"oms": Remembered(0.15, 0.99, Fit(3.25, 40, 0.00833), [Minute(10, 100, 2)])}
     written = to_manifest(STACK, known)
     assert read(written) == known
     assert written["metadata"]["ownerReferences"][0]["uid"] == "u-1"
@@ -227,9 +234,9 @@ def test_what_was_learned_outlives_the_leader_and_goes_with_the_stack() -> None:
         "",
         "{}",
         "[]",
-        '{"c":1,"measurements":1,"service_seconds":-1}',
-        '{"c":"x","measurements":1}',
-        '{"c":1,"measurements":1,"minutes":3}',
+        '{"c":1,"measurements":1,"limit_seconds":1,"quantile":0.5,"service_seconds":-1}',
+        '{"c":"x","measurements":1,"limit_seconds":1,"quantile":0.5}',
+        '{"c":1,"measurements":1,"limit_seconds":1,"quantile":0.5,"minutes":3}',
     ],
 )
 def test_what_can_not_be_read_is_learned_again(text: str) -> None:

@@ -12,10 +12,12 @@ from trade2026_operator.queue import Key
 from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.reconcile.state import Desired, ReleaseWanted
 from trade2026_operator.slo.board import NotKnown, Target
+from trade2026_operator.slo.demand import Fit
 from trade2026_operator.slo.memory import SAVE_SECONDS
 from trade2026_operator.slo.samples import Unreadable
 from trade2026_operator.slo.scaler import Scaler
 from trade2026_operator.slo.targets import objective_of
+from trade2026_operator.slo.windows import Window
 
 KEY = Key("trading", "desk")
 OMS = Target("trading", "desk", "oms")
@@ -182,16 +184,33 @@ async def test_replicas_that_have_too_much_to_do_to_be_ready_are_heard() -> None
     for number in (0, 1):
         unready = pod(number)
         unready["status"]["conditions"][0]["status"] = "False"
-        unready["status"]["containerStatuses"] = [{"started": True, "restartCount": 0}]
+        unready["status"]["containerStatuses"] = [{"name": "oms", "ready": False, "started": True}]
         desk.cache.child_seen(unready)
     await desk.run(60)
     before = desk.asked()
     assert before > 4, "they are busy for 92 % of the time"
     starting = pod(2)
-    starting["status"] |= {"conditions": [], "containerStatuses": [{"started": False, "restartCount": 0}]}
+    starting["status"] |= {"conditions": [], "containerStatuses": [{"name": "oms", "ready": False, "started": False}]}
     desk.cache.child_seen(starting)
     await desk.run(10)
     assert desk.asked() == pytest.approx(before, rel=0.02), "one that has not started yet is not waited for"
+
+
+async def test_a_replica_without_a_node_is_told_of_and_not_measured() -> None:
+    desk = Desk()
+    unplaced = pod(2)
+    said = {
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": "0/1 nodes: Insufficient cpu.",
+    }
+    unplaced["status"] = {"phase": "Pending", "conditions": [said]}
+    desk.cache.child_seen(unplaced)
+    await desk.run(120)
+    assert desk.asked() > 1
+    assert desk.condition("ScalingLimited") == (True, "Unschedulable")
+    assert any("pod desk-oms-2 can't be scheduled: 0/1 nodes: Insufficient cpu." in words for _, words in desk.said)
 
 
 async def test_more_load_needs_more_replicas_and_most_silent_is_no_answer() -> None:
@@ -214,6 +233,7 @@ async def test_more_load_needs_more_replicas_and_most_silent_is_no_answer() -> N
         "trade2026_submissions_total 7",
         'trade2026_request_seconds_bucket{le="soon"} 1',
         "trade2026_event_loop_cpu_seconds_total NaN",
+        "trade2026_event_loop_cpu_seconds_total 1e308",
     ],
 )
 async def test_numbers_that_make_no_sense_hold_one_release_and_end_nothing(said: str) -> None:
@@ -225,6 +245,18 @@ async def test_numbers_that_make_no_sense_hold_one_release_and_end_nothing(said:
         desk.asked()
     assert desk.condition("ScalingActive")[0] is False
     desk.said_too = ""
+    await desk.run(60)
+    assert desk.asked() > 1
+
+
+async def test_what_goes_wrong_with_one_stack_is_told_in_the_log_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk()
+    monkeypatch.setattr(desk.kube, "get", None)
+    await desk.run(10)
+    assert "scaling of trading/desk is looked at again" in caplog.text
+    monkeypatch.undo()
     await desk.run(60)
     assert desk.asked() > 1
 
@@ -249,6 +281,22 @@ async def test_the_next_leader_knows_what_was_learned_and_measures_rates_itself(
     assert sum(minute.total for minute in restored.window.minutes) > 10_000
     with pytest.raises(NotKnown, match="of 60 s"):
         desk.asked()
+
+
+async def test_what_was_learned_of_another_quantile_or_objective_does_not_count() -> None:
+    desk = Desk()
+    await desk.run(SAVE_SECONDS + 60)
+    known = desk.scaler._stacks[KEY].followed["oms"]
+    learned, minutes = known.fit, list(known.window.minutes)
+    known.resume(0.05, 0.99, learned, minutes)
+    assert known.fit.measurements > 10
+    counted = len(known.window.minutes)
+    known.resume(0.04, 0.99, learned, minutes)
+    assert known.fit == learned and len(known.window.minutes) == counted, "its answers were slow by another measure"
+    known.follow(Window(0.05, 0.999))
+    assert known.fit == Fit(service_seconds=learned.service_seconds) and not known.window.minutes
+    known.resume(0.05, 0.99, learned, minutes)
+    assert known.fit.measurements == 0 and not known.window.minutes
 
 
 async def test_what_is_remembered_is_written_seldom_and_only_if_it_is_new() -> None:

@@ -153,6 +153,13 @@ def test_metrics_of_something_else_are_refused() -> None:
         read_sample("up 1\n", "oms")
     with pytest.raises(Unreadable, match="no sample"):
         read_sample("process_cpu_seconds x\n", "oms")
+    for said in (
+        "trade2026_submissions_total 7",
+        'trade2026_request_seconds_bucket{le="soon"} 1',
+        "process_cpu_seconds 1e308",
+    ):
+        with pytest.raises(Unreadable, match=r"no count|makes no sense"):
+            read_sample(f"{said}\n", "oms")
 
 
 def fold(position: float, behind: float, busy: float) -> Sample:
