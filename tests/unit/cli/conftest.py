@@ -1,5 +1,6 @@
 """A stack that answers from a table, and the command line called in this process."""
 
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 from trade2026.cli import main
 from trade2026.local.state import StateDir
@@ -29,6 +31,8 @@ class Result:
 
 
 Cli = Callable[..., Result]
+_built = functools.cache(typer.main.get_command)
+"""A process builds the tree of all commands once, as it does for a user; built for each call it took most of the time."""
 
 
 @pytest.fixture
@@ -36,6 +40,7 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     """Call the command line in an empty directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TRADE2026_STATE_DIR", raising=False)
+    monkeypatch.setattr(typer.main, "get_command", _built)
 
     def call(*arguments: str) -> Result:
         code = 0
