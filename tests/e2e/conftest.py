@@ -10,11 +10,14 @@ from tests.e2e.stack import QUIET, Stack
 
 MakeStack = Callable[..., Stack]
 _TIMEOUT_SECONDS = 600
+_LONGEST = ("test_docs.py", "test_strategies.py", "test_crash.py")
+"""Files of minutes: begun last, one process would work on one of them long after the others are done."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Processes start, die and recover here: a test has longer than a unit test."""
+    """Processes start, die and recover here: a test has longer than a unit test. The longest files come first."""
     here = Path(__file__).parent
+    items.sort(key=lambda item: here in item.path.parents and 1 + (item.path.name not in _LONGEST))
     for item in items:
         if here in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_TIMEOUT_SECONDS))
