@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from tests.unit.operator.operated import KEY, LOOKS_MAX, SPEC, WORKLOAD, Desk
 from tests.unit.operator.traded import MAKER, PROCESS, RUNNING, STRATEGY, Traded
 
-from trade2026_operator.helm.records import Record, from_secret
+from trade2026_operator.helm.records import Record, Status, from_secret, to_secret
 from trade2026_operator.kube import KubeError
 from trade2026_operator.reconcile.rollout import FAILING_SECONDS
 
@@ -244,3 +245,26 @@ async def test_whichever_write_fails_a_limit_and_a_pause_after_a_failure_come_to
         assert image(desk) == OLD and open_orders_max(desk) == {"max_open_orders": 3}, number
         assert PROCESS not in desk.kube.objects and tries(desk) == 1, number
         assert said(desk, "RolledBack") == ("True", "ImagePull") and desk.of("Paused")[0] == "True", number
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(("release", "workload"), [("desk", WORKLOAD), ("desk-strategies", PROCESS)])
+async def test_after_a_way_back_a_persons_rollback_and_uninstall_stand(
+    release: str, workload: Any, restarted: bool
+) -> None:
+    desk = await rolled_back()
+    await desk.apply(version=OLD)
+    await quiet(desk)
+    first, last = records(desk, release)[0], records(desk, release)[-1]
+    by_hand = replace(first, revision=last.revision + 1, rollback_revision=1, status=Status.DEPLOYED, by_operator=False)
+    await desk.kube.create(to_secret(by_hand, desk.moment, {"trade2026.io/stack": KEY.name}))
+    await quiet(desk)
+    assert said(desk, "Drifted") == ("True", "HumanRelease")
+    if restarted:
+        desk.start_operator()
+    for ref, each in list(desk.kube.objects.items()):
+        if each.get("type") == "helm.sh/release.v1" and from_secret(each).name == release:
+            del desk.kube.objects[ref]
+    del desk.kube.objects[workload]
+    await quiet(desk)
+    assert workload not in desk.kube.objects and said(desk, "Drifted") == ("True", "HumanRelease")
