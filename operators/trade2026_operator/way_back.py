@@ -77,7 +77,8 @@ def gave_way(records: Mapping[str, Sequence[Record]], desk: str) -> GaveWay | No
 
 
 def again(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec that ran before, with what holds now in any case: limits are never undone.
+    """The spec that ran before, with what holds now in any case: limits are never undone, and what was taken away is not
+    traded again.
 
     Args:
         now: As a person has written it.
@@ -85,14 +86,23 @@ def again(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     held = {name: value for name, value in now.items() if name in _NOW}
     if "risk" in held:
         held["risk"] = _of_what_is_there(held["risk"], before)
+    if taken_away := _instruments(before) - _instruments(now):
+        risk = held.get("risk") or {}
+        limits = risk.get("limits") or {}
+        restricted = sorted(taken_away.union(limits.get("restricted") or []))
+        held["risk"] = {**risk, "limits": {**limits, "restricted": restricted}}
     return {**{name: value for name, value in before.items() if name not in _NOW}, **held}
+
+
+def _instruments(spec: Mapping[str, Any]) -> set[str]:
+    """`SYMBOL.VENUE` of each: with a venue its instruments go, too."""
+    return {f"{each['symbol']}.{each.get('venue') or spec['venues'][0]['name']}" for each in spec["instruments"]}
 
 
 def _of_what_is_there(limits: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
     """Limits without instruments and venues that came with what has failed: nobody can trade there, so none is loosened."""
     venues = {venue["name"] for venue in spec["venues"]}
-    symbols = {each["symbol"] for each in spec["instruments"]}
-    symbols |= {f"{each['symbol']}.{each.get('venue') or spec['venues'][0]['name']}" for each in spec["instruments"]}
+    symbols = {each["symbol"] for each in spec["instruments"]} | _instruments(spec)
     known = {"allowedInstruments": symbols, "restricted": symbols, "allowedVenues": venues}
 
     def kept(name: str, value: Any) -> Any:

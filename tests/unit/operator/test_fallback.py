@@ -7,12 +7,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.operator.operated import KEY, LOOKS_MAX, SPEC, WORKLOAD, Desk
 from tests.unit.operator.traded import MAKER, PROCESS, RUNNING, STRATEGY, Traded
 
 from trade2026_operator.helm.records import Record, Status, from_secret, to_secret
 from trade2026_operator.kube import KubeError
 from trade2026_operator.reconcile.rollout import FAILING_SECONDS
+from trade2026_operator.way_back import again
 
 OLD, NEW = "0.0.9", "0.1.0"
 LOST = f"desk@trade2026:{NEW}"
@@ -165,6 +168,50 @@ async def test_limits_of_an_instrument_that_came_with_what_failed_hold_up_no_way
     }
     desk = await rolled_back(instruments=[*SPEC["instruments"], eth], risk=limits)
     assert image(desk) == OLD and open_orders_max(desk) == {"max_open_orders": 3, "restricted": []}
+
+
+async def test_an_instrument_that_was_taken_away_with_what_failed_is_not_traded_again_by_the_way_back() -> None:
+    eth = {"symbol": "ETHUSDT", "tickSize": "0.01", "lotSize": "0.001"}
+    desk = Traded(missing_images=(LOST,))
+    await desk.apply(version=OLD, instruments=[*SPEC["instruments"], eth])
+    await quiet(desk)
+    await desk.apply(version=NEW, instruments=SPEC["instruments"], risk=TIGHT)
+    await fail(desk)
+    assert image(desk) == OLD and said(desk, "RolledBack") == ("True", "ImagePull")
+    assert open_orders_max(desk) == {"max_open_orders": 3, "restricted": ["ETHUSDT.SIM"]}
+    desk.missing_images = ()
+    await desk.apply(version="0.1.1")
+    await quiet(desk)
+    await desk.go_on()
+    assert image(desk) == "0.1.1" and open_orders_max(desk) == {"max_open_orders": 3}
+
+
+SOME_VENUES = st.lists(st.sampled_from("XYZ"), min_size=1, unique=True)
+SOME_INSTRUMENTS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "X", "Y", "Z"])), min_size=1)
+SOME_SPECS = st.builds(
+    lambda venues, instruments, restricted: {
+        "venues": [{"name": name} for name in venues],
+        "instruments": [{"symbol": symbol, "venue": v if v in venues else ""} for symbol, v in instruments],
+        **({"risk": {"limits": {"restricted": restricted}}} if restricted is not None else {}),
+    },
+    SOME_VENUES,
+    SOME_INSTRUMENTS,
+    st.none() | st.lists(st.sampled_from(["a", "b.X", "c.Z"])),
+)
+
+
+def traded(spec: dict[str, Any]) -> set[str]:
+    """What may be traded by a spec."""
+    first, restricted = spec["venues"][0]["name"], (spec.get("risk") or {}).get("limits", {}).get("restricted") or []
+    found = {(each["symbol"], f"{each['symbol']}.{each['venue'] or first}") for each in spec["instruments"]}
+    return {name for symbol, name in found if not {symbol, name}.intersection(restricted)}
+
+
+@given(SOME_SPECS, SOME_SPECS)
+def test_no_way_back_lets_anything_be_traded_that_the_newest_spec_does_not(
+    now: dict[str, Any], before: dict[str, Any]
+) -> None:
+    assert traded(again(now, before)) == traded(now) & traded({**before, "risk": {}})
 
 
 async def test_a_pause_takes_no_time_limit_from_a_version_that_fails() -> None:
