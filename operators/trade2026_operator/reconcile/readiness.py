@@ -27,6 +27,7 @@ _CRASHES_MIN = 3
 """After so many a container crashes again and again."""
 
 READY = Readiness(True)
+UNSCHEDULABLE = "Unschedulable"
 
 
 def readiness_of(manifest: Manifest, least: int | None = None) -> Readiness:
@@ -72,7 +73,7 @@ def of_pod(manifest: Manifest) -> Readiness:
     for condition in status.get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             said = f"pod {name} can't be scheduled: {condition.get('message', '')}"
-            return Readiness(False, said, reason="Unschedulable")
+            return Readiness(False, said, reason=UNSCHEDULABLE)
     for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         state = each.get("state") or {}
         waiting, ended = (

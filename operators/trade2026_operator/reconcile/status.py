@@ -11,7 +11,7 @@ from trade2026_operator.reconcile.conditions import Observation, merged
 from trade2026_operator.reconcile.keys_read import keys_current
 from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of, ref_of
 from trade2026_operator.reconcile.pausing import not_paused
-from trade2026_operator.reconcile.readiness import READY, Readiness, of_pod, readiness_of
+from trade2026_operator.reconcile.readiness import READY, UNSCHEDULABLE, Readiness, of_pod, readiness_of
 from trade2026_operator.reconcile.rollout import NOT_ROLLED_BACK, UNKNOWN, Course
 from trade2026_operator.reconcile.state import Child, Desired, Observed, ReleaseWanted
 
@@ -120,7 +120,7 @@ def _observations(
     stack_conditions = (stack.get("status") or {}).get("conditions") or []
     return [
         _ready(found, services, waiting),
-        _reconciling(found, waiting),
+        _reconciling(found, waiting, "; ".join(_unscheduled(observed, desired))),
         *_rollout(stack_conditions, found),
         _stalled(found, waiting, condition_of(stack, "Stalled")),
         _released(observed, desired, found),
@@ -185,7 +185,23 @@ def _rollout(before: Iterable[Mapping[str, Any]], found: Found) -> list[Observat
     ]
 
 
-def _reconciling(found: Found, waiting: Readiness) -> Observation:
+def _unscheduled(observed: Observed, desired: Desired) -> list[str]:
+    """Pods for which there is no room, in the words of the scheduler: of what scales they may be more than it needs."""
+    releases = {each.name for each in desired.releases}
+    found = [of_pod(pod) for name, pod in _pods(observed) if name in releases]
+    return sorted(each.why for each in found if each.reason == UNSCHEDULABLE)
+
+
+def _pods(observed: Observed) -> list[tuple[str, Manifest]]:
+    """Those that are not on their way out, each with its release."""
+    return [
+        (labels_of(child.manifest).get(INSTANCE_LABEL, ""), child.manifest)
+        for ref, child in observed.children.items()
+        if ref.kind == "Pod" and not child.manifest["metadata"].get("deletionTimestamp")
+    ]
+
+
+def _reconciling(found: Found, waiting: Readiness, unscheduled: str) -> Observation:
     if found.ending:
         return Observation("Reconciling", True, "Deleting", found.ending)
     if found.hindrance:
@@ -196,7 +212,10 @@ def _reconciling(found: Found, waiting: Readiness) -> Observation:
         and bool(found.course.progressing.status)
         and found.course.progressing.reason != "Baking"  # what is asked for runs: nobody need wait for it
     )
-    if found.paused or found.fault or (waiting.ready and not found.changing and not going):
+    settled = waiting.ready and not found.changing and not going
+    if settled and unscheduled and not found.paused and not found.fault:
+        return Observation("Reconciling", True, UNSCHEDULABLE, unscheduled[:_WORDS_MAX])
+    if found.paused or found.fault or settled:
         return Observation("Reconciling", False, "Settled")
     if found.changing:
         return Observation("Reconciling", True, "Applying", f"{len(found.changing)} objects are being applied")
@@ -249,13 +268,7 @@ def of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
     behind = [each for each in found if not each.ready]
     if not behind:
         return READY
-    pods = [
-        of_pod(child.manifest)
-        for ref, child in observed.children.items()
-        if ref.kind == "Pod"
-        and labels_of(child.manifest).get(INSTANCE_LABEL) == release.name
-        and not child.manifest["metadata"].get("deletionTimestamp")
-    ]
+    pods = [of_pod(pod) for name, pod in _pods(observed) if name == release.name]
     unready = sorted((pod for pod in pods if not pod.ready), key=lambda pod: not pod.failed)
     return unready[0] if unready else behind[0]
 

@@ -6,6 +6,7 @@ from typing import Any
 from trade2026_operator.reconcile.actions import Say
 from trade2026_operator.reconcile.keys_read import KEYS_CURRENT
 from trade2026_operator.reconcile.pausing import NOT_UNDERSTOOD
+from trade2026_operator.reconcile.readiness import UNSCHEDULABLE
 
 _WARNS = {"Stalled": "NotStalled", "Drifted": "AsWanted"}
 """Conditions that are bad news when true, and the reason with which they end."""
@@ -27,6 +28,8 @@ def transitions(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
             yield from _of_pause(condition, old)
         elif condition["type"] == KEYS_CURRENT:
             yield from _of_keys(condition, old)
+        elif condition["type"] == "Reconciling":
+            yield from _of_room(condition, old)
         elif condition["type"] in _WARNS:
             yield from _of_bad_news(condition, old)
 
@@ -54,6 +57,11 @@ def _of_keys(condition: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[S
         yield Say("KeysMadeAnew", condition["message"], is_warning=True)
     elif condition["status"] == "True" and old.get("status") == "False":
         yield Say(KEYS_CURRENT, "every process goes by the keys of the Secret")
+
+
+def _of_room(condition: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[Say]:
+    if condition["reason"] == UNSCHEDULABLE != old.get("reason"):
+        yield Say(UNSCHEDULABLE, condition["message"], is_warning=True)
 
 
 def _of_bad_news(condition: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[Say]:

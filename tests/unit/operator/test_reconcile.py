@@ -534,6 +534,26 @@ async def test_who_is_scaled_to_nothing_and_left_so_is_not_ready(spec: dict[str,
     assert "DriftCorrected" not in [reason for reason, _ in desk.said]
 
 
+async def test_pods_for_which_there_is_no_room_are_told_although_there_are_enough_to_be_ready() -> None:
+    desk = await scaled()
+    ref = Ref("v1", "Pod", KEY.namespace, "desk-2")
+    labels = {"trade2026.io/stack": KEY.name, "app.kubernetes.io/instance": "desk"}
+    message = "0/1 nodes are available: 1 Insufficient cpu."
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    await desk.kube.create(
+        {**_named(ref), "metadata": {"name": ref.name, "namespace": ref.namespace, "labels": labels}}
+    )
+    desk.kube.tell(ref, {"phase": "Pending", "conditions": [waits]})
+    await desk.settle()
+    found = desk.condition("Reconciling")
+    assert (found["status"], found["reason"]) == ("True", "Unschedulable") and message in found["message"]
+    assert desk.condition("Ready")["status"] == "True" and desk.condition("Stalled")["status"] == "False"
+    assert desk.said == [("Unschedulable", f"pod desk-2 can't be scheduled: {message}")]
+    desk.kube.tell(ref, {"phase": "Running", "conditions": [{**waits, "status": "True"}]})
+    await desk.settle()
+    assert desk.condition("Reconciling")["status"] == "False"
+
+
 async def test_what_keda_scales_is_not_ready_at_nothing_and_left_to_keda() -> None:
     desk = await scaled(autoscaler=(*SCALED_OBJECT[:2], {"minReplicaCount": 2, "maxReplicaCount": 6}))
     await scale_to(desk, 0)
