@@ -193,6 +193,11 @@ class Cache:
         """Everything that carries a stack's label."""
         return self._children.get(key, {})
 
+    def version(self, key: Key, ref: Ref) -> str:
+        """In which version an object of a stack is known; empty if there is none."""
+        child = self._children.get(key, {}).get(ref)
+        return f"{uid_of(child.manifest)}/{resource_version_of(child.manifest)}" if child is not None else ""
+
     def scaling_told(self, key: Key, observations: tuple[Observation, ...]) -> None:
         """What is to be said of a stack's scaling; nothing where nothing scales."""
         if self._scaling.get(key, ()) == observations:

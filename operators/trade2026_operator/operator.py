@@ -62,7 +62,7 @@ class Operator:
         self.api_service = _api_service(self.kube, told)
         ease = told.scaling_ease_seconds
         self.scaler = Scaler(self.kube, self.cache, say, self.asking, others=self._others, ease_seconds=ease)
-        orders = Orders(self.kube)
+        orders = Orders(self.kube, seen=self.cache.version)
         self.tracing = Tracing(told.otlp_endpoint, identity=told.identity, version=__version__)
         self.worker = Worker(
             self.kube,

@@ -33,13 +33,24 @@ class _Way(NamedTuple):
 
     url: str
     bearer: str
+    seen: str
+    """The Service and the Secret that it was read from: whoever has that address next must not be given the key."""
 
 
 class Orders:
-    """Asks order services to cancel, and strategies how they are. Nothing here releases a kill or a halt."""
+    """Asks order services to cancel, and strategies how they are. Nothing here releases a kill or a halt.
 
-    def __init__(self, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kube, self._clock = kube, clock
+    Args:
+        seen: In which version an object is that watches have told of; empty: there is none, or it is not known.
+    """
+
+    def __init__(
+        self,
+        kube: Kube,
+        clock: Callable[[], float] = time.monotonic,
+        seen: Callable[[Key, Ref], str] = lambda key, ref: "",
+    ) -> None:
+        self._kube, self._clock, self._seen = kube, clock, seen
         self._ways: dict[tuple[Key, str], _Way] = {}
         self._answers: dict[tuple[Key, str], tuple[float, Mapping[str, Any] | None]] = {}
         """By service: what it has said of each strategy, and when."""
@@ -91,7 +102,9 @@ class Orders:
         except _FAILURES as error:
             log.debug("%s/%s: %s does not answer: %s", *key, service, error)
             found = None
-        self._answers[key, service] = self._clock(), found
+        now = self._clock()
+        self._answers = {each: said for each, said in self._answers.items() if now - said[0] < _FRESH_SECONDS}
+        self._answers[key, service] = now, found
         return found
 
     async def _cancel(self, key: Key, scope: str, reason: str) -> bool:
@@ -103,7 +116,7 @@ class Orders:
         return True
 
     async def _ask(self, key: Key, service: str, method: str, path: str, body: Any = None) -> Any:
-        way = self._ways.pop((key, service), None) or await self._find(key, service)
+        way = await self._way(key, service)
         headers = {"Authorization": f"Bearer {way.bearer}"}
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS_MAX)) as session,
@@ -114,12 +127,33 @@ class Orders:
         self._ways[key, service] = way  # it leads there
         return found
 
+    async def _way(self, key: Key, service: str) -> _Way:
+        """To a service: the one that has led there, while its Service and the key are the same. It is taken out."""
+        known = self._ways.pop((key, service), None)
+        if known is not None and known.seen == self._seen_of(key, service):
+            return known
+        self._ways = {
+            (each, name): way for (each, name), way in self._ways.items() if way.seen == self._seen_of(each, name)
+        }
+        return await self._find(key, service)
+
+    def _seen_of(self, key: Key, service: str) -> str:
+        return " ".join(self._seen(key, ref) for ref in _refs(key, service))
+
     async def _find(self, key: Key, service: str) -> _Way:
-        there = await self._kube.get(Ref("v1", "Service", key.namespace, service_name(key.name, service)))
-        secret = await self._kube.get(Ref("v1", "Secret", key.namespace, keys_name(key.name)))
+        seen = self._seen_of(key, service)
+        there, secret = [await self._kube.get(ref) for ref in _refs(key, service)]
         if there is None or secret is None:
             raise KeyError(f"there is no {service if there is None else 'key'}")
         address = there["spec"]["clusterIP"]  # by its name it is found in pods only, and an operator may be none
         host = f"[{address}]" if ":" in address else address
         bearer = base64.b64decode(secret["data"]["key"]).decode()
-        return _Way(f"http://{host}:{SERVICES[service].port}", bearer)
+        return _Way(f"http://{host}:{SERVICES[service].port}", bearer, seen)
+
+
+def _refs(key: Key, service: str) -> tuple[Ref, Ref]:
+    """Of its Service, and of the stack's keys."""
+    return (
+        Ref("v1", "Service", key.namespace, service_name(key.name, service)),
+        Ref("v1", "Secret", key.namespace, keys_name(key.name)),
+    )
