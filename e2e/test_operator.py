@@ -106,6 +106,8 @@ def test_every_kind_of_child_is_put_back_when_somebody_changes_or_deletes_it(
     for name in HARMS:
         wait_for(f"{name} is as it was", lambda name=name: _asked(desk.get(name)) == made[name])
     print(f"{len(HARMS)} kinds changed by hand were right {time.monotonic() - began:.1f} s after the first was")
+    desk.kubectl("scale", "statefulset/desk-orders", "--replicas=0")  # an autoscaler leaves it so
+    wait_for("it has its least again", lambda: desk.get("statefulset/desk-orders")["spec"]["replicas"] == 2)
     began = time.monotonic()
     uids = {name: desk.get(name)["metadata"]["uid"] for name in HARMS}
     desk.kubectl("delete", *HARMS)
