@@ -1,11 +1,13 @@
 """The command line of the operator, as its chart writes it."""
 
 import argparse
+import json
 import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trade2026 import __version__
 from trade2026_operator.helm.charts import charts_folder
@@ -13,6 +15,7 @@ from trade2026_operator.helm.releases import Cluster
 from trade2026_operator.slo.demand import EASE_SECONDS
 
 _LEVELS = ("debug", "info", "warning", "error")
+_SCHEDULING = {"nodeSelector": dict, "tolerations": list, "priorityClassName": str}
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,10 @@ def read(words: Sequence[str] | None = None) -> Arguments:
             storage_class=told.stack_storage_class,
             storage_size=told.stack_storage_size,
             ephemeral=told.stack_ephemeral,
+            pull_secrets=tuple(told.stack_pull_secret),
+            env_secrets=tuple(told.stack_env_secret),
+            files_secret=told.stack_files_secret,
+            scheduling=told.stack_scheduling,
             keda_scaler=told.keda_scaler,
             keda_authentication=told.keda_authentication,
         ),
@@ -119,7 +126,42 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stack-storage-size", default="10Gi")
     parser.add_argument("--stack-ephemeral", action="store_true", help="keep nothing when a pod goes")
     parser.add_argument(
+        "--stack-pull-secret",
+        action="append",
+        default=[],
+        metavar="SECRET",
+        help="of the image's registry; again for more",
+    )
+    parser.add_argument(
+        "--stack-env-secret",
+        action="append",
+        default=[],
+        metavar="SECRET",
+        help="its keys become variables; again for more",
+    )
+    parser.add_argument("--stack-files-secret", default="", metavar="SECRET", help="files that manifests name")
+    parser.add_argument(
+        "--stack-scheduling",
+        type=_scheduling,
+        default={},
+        metavar="JSON",
+        help="where pods may run: an object with any of " + ", ".join(_SCHEDULING),
+    )
+    parser.add_argument(
         "--otlp-endpoint", default=os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""), help="a trace of each reconcile"
     )
     parser.add_argument("--version", action="version", version=__version__)
     return parser
+
+
+def _scheduling(text: str) -> dict[str, Any]:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"no JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise argparse.ArgumentTypeError(f"an object with any of {', '.join(_SCHEDULING)}")
+    for name, value in given.items():
+        if name not in _SCHEDULING or not isinstance(value, _SCHEDULING[name]):
+            raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(_SCHEDULING)}, or not as a pod has it")
+    return given

@@ -79,3 +79,16 @@ app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | qu
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
+
+{{/* Where pods of stacks may run, as JSON; empty: anywhere. */}}
+{{- define "operator.stackScheduling" -}}
+{{- $found := dict }}
+{{- range $name := list "nodeSelector" "tolerations" "priorityClassName" }}
+{{- with index $.Values.stacks $name }}
+{{- $_ := set $found $name . }}
+{{- end }}
+{{- end }}
+{{- with $found }}
+{{- toJson . }}
+{{- end }}
+{{- end }}

@@ -10,7 +10,7 @@ service reads the history that the archive writes, and so all pods of a stack st
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,6 +57,8 @@ class Cluster:
     """Secrets that become environment variables, such as a broker's password."""
     files_secret: str = ""
     """Secret with the files that a manifest names by relative paths."""
+    scheduling: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """`nodeSelector`, `tolerations` and `priorityClassName` of pods, each where it is given."""
     keys_digest: str = ""
     """Hash of the stack's keys, which processes read once: they start again when it changes."""
     keda_scaler: str = ""
@@ -211,7 +213,7 @@ def _values(
         values["envSecrets"] = list(cluster.env_secrets)
     if cluster.files_secret:
         values["filesSecret"] = cluster.files_secret
-    return values
+    return {**values, **cluster.scheduling}
 
 
 def _container(stack: TradingStack, planned: Plan, release: Release) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.unit.operator.helm.conftest import CHARTS, ROOT
+from tests.unit.operator.helm.conftest import CHARTS, ROOT, stack_and_plan
 
+from trade2026_operator.arguments import read
 from trade2026_operator.helm.charts import Chart, read_chart
 from trade2026_operator.helm.manifests import Manifest, annotations_of, is_kept
+from trade2026_operator.helm.releases import releases
 from trade2026_operator.helm.render import Capabilities, Remembering, RenderError
 
 VERBS = {"get", "list", "watch", "create", "update", "patch", "delete"}
@@ -116,6 +118,40 @@ def test_definitions_are_those_of_the_tree_and_stay_when_the_operator_goes(rende
         assert crd["spec"] == given["spec"]
 
 
+STACKS = {
+    "pullSecrets": ["registry"],
+    "envSecrets": ["kafka-login", "questdb-login"],
+    "filesSecret": "kafka-files",
+    "priorityClassName": "desks",
+    "nodeSelector": {"disk": "fast"},
+    "tolerations": [{"key": "desks", "operator": "Exists"}],
+}
+
+
+def test_what_stacks_are_given_by_the_chart_is_in_their_pods(
+    rendered: Any, renderer: Remembering, service_chart: Chart
+) -> None:
+    for told in ({}, STACKS):
+        (deployment,) = kinds(rendered(stacks=told), "Deployment")
+        (operator,) = deployment["spec"]["template"]["spec"]["containers"]
+        cluster = read(operator["args"]).cluster
+        whole, *_ = releases(*stack_and_plan(), cluster)
+        objects = renderer.render(service_chart, whole.name, "desk", whole.values, Capabilities()).objects
+        (workload,) = kinds(objects, "StatefulSet")
+        pod = workload["spec"]["template"]["spec"]
+        secrets = [{"secretRef": {"name": name}} for name in told.get("envSecrets", ())]
+        files = told.get("filesSecret")
+        assert [each["secret"]["secretName"] for each in pod["volumes"] if each["name"] == "files"] == [files][
+            : len(told)
+        ]
+        for container in pod["containers"]:
+            assert container.get("envFrom", []) == secrets
+            assert (container.get("workingDir") == "/etc/trade2026/files") is bool(files)
+        assert pod.get("imagePullSecrets", []) == [{"name": name} for name in told.get("pullSecrets", ())]
+        for name in ("priorityClassName", "nodeSelector", "tolerations"):
+            assert pod.get(name) == told.get(name)
+
+
 def test_probes_metrics_and_the_monitor_find_their_ports(rendered: Any) -> None:
     objects = rendered(serviceMonitor={"enabled": True, "labels": {"release": "prometheus"}})
     (deployment,) = kinds(objects, "Deployment")
@@ -154,6 +190,8 @@ def test_the_test_of_the_release_is_a_restricted_pod_that_is_no_part_of_it(helm:
         ({"replicas": 50}, "replicas"),
         ({"image": {"name": "a"}}, "image"),
         ({"serviceMonitor": {"interval": "often"}}, "interval"),
+        ({"stacks": {"envSecrets": "kafka-login"}}, "envSecrets"),
+        ({"stacks": {"nodeSelector": {"disk": 1}}}, "nodeSelector"),
     ],
 )
 def test_wrong_values_are_refused(rendered: Any, values: dict[str, Any], said: str) -> None:
