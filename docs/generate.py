@@ -366,6 +366,7 @@ PAGES = {
     "services.md": service_tables,
     "settings.md": setting_tables,
     "monitoring/trade2026.rules.yaml": monitoring.rules_yaml,
+    "monitoring/trade2026-operator.rules.yaml": monitoring.operator_rules_yaml,
     "monitoring/grafana-dashboard.json": monitoring.dashboard_json,
     "config.md": config_tables,
     "problems.md": problem_reference,

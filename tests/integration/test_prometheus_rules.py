@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from trade2026.monitoring.dashboards import expressions
-from trade2026.monitoring.files import rules_yaml
+from trade2026.monitoring.files import operator_rules_yaml, rules_yaml
+from trade2026.monitoring.operator_rules import operator_rules
 
 SLOW, QUICK = "0+20x60", "0+80x60"
 ROUTE = 'method="POST",route="/orders"'
@@ -20,9 +21,10 @@ def check(promtool: str, *words: str) -> None:
 
 
 def test_the_rules_are_valid(promtool: str, tmp_path: Path) -> None:
-    file = tmp_path / "trade2026.rules.yaml"
-    file.write_text(rules_yaml())
-    check(promtool, "check", "rules", "--lint-fatal", str(file))
+    for written in (rules_yaml, operator_rules_yaml):
+        file = tmp_path / f"{written.__name__}.yaml"
+        file.write_text(written())
+        check(promtool, "check", "rules", "--lint-fatal", str(file))
 
 
 def test_every_query_of_the_dashboard_is_valid(promtool: str, tmp_path: Path) -> None:
@@ -104,4 +106,44 @@ def test_a_breach_of_an_objective_fires_and_a_service_within_its_own_does_not(pr
     }
     file = tmp_path / "tests.yaml"
     file.write_text(yaml.safe_dump(tests))
+    check(promtool, "test", "rules", str(file))
+
+
+def test_an_operator_that_nobody_leads_or_that_fails_is_told_and_one_that_is_well_is_not(
+    promtool: str, tmp_path: Path
+) -> None:
+    (tmp_path / "operator.rules.yaml").write_text(operator_rules_yaml())
+    leads, failing, age = (f"trade2026_operator_{name}" for name in ("leads", "failing", "watch_age_seconds"))
+    corrections = "trade2026_operator_corrections_total"
+    of = {name: f'{{namespace="{name}",job="op",pod="a"}}' for name in ("well", "ill")}
+    said = [
+        (leads, "well", "1x40"), (leads, "ill", "0x40"),
+        (failing, "well", "1x5 0x35"), (failing, "ill", "2x40"),
+        (age, "well", "60x40"), (age, "ill", "200x40"),
+        (corrections, "well", "0+0.1x40"), (corrections, "ill", "0+5x40"),
+    ]  # fmt: skip
+    given = [{"series": f"{name}{of[which]}", "values": values} for name, which, values in said]
+    given += [{"series": f'{leads}{{namespace="{which}",job="op",pod="b"}}', "values": "0x40"} for which in of]
+    given += [{"series": f'{leads}{{namespace="two",job="op",pod="{pod}"}}', "values": "1x40"} for pod in "ab"]
+    told = {"NotLeading": 1, "Gone": 0, "TwoLead": 1, "WatchSilent": 1, "StackFails": 1, "CorrectsAgainAndAgain": 1}
+    (group,) = operator_rules()["groups"]
+    assert [rule["alert"] for rule in group["rules"]] == [f"Trade2026Operator{name}" for name in told]
+    count = [
+        {
+            "expr": f'count(ALERTS{{alertname="Trade2026Operator{name}",alertstate="firing"}}) or vector(0)',
+            "eval_time": "30m", "exp_samples": [{"labels": "{}", "value": many}],
+        }
+        for name, many in told.items()
+    ]  # fmt: skip
+    count.append({"expr": 'count(ALERTS{namespace="well"}) or vector(0)', "eval_time": "30m",
+                  "exp_samples": [{"labels": "{}", "value": 0}]})  # fmt: skip
+    gone = [{"expr": 'count(ALERTS{alertname="Trade2026OperatorGone",alertstate="firing"})', "eval_time": "10m",
+             "exp_samples": [{"labels": "{}", "value": 1}]}]  # fmt: skip
+    file = tmp_path / "tests.yaml"
+    tests = [
+        {"interval": "1m", "input_series": given, "promql_expr_test": count},
+        {"interval": "1m", "input_series": [], "promql_expr_test": gone},
+    ]
+    document = {"rule_files": ["operator.rules.yaml"], "evaluation_interval": "1m", "tests": tests}
+    file.write_text(yaml.safe_dump(document))
     check(promtool, "test", "rules", str(file))

@@ -74,14 +74,21 @@ def _row(service: dict[str, Any], slos: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @app.command()
-def rules(out: Out = None, as_json: AsJson = False) -> None:
+def rules(
+    out: Out = None,
+    as_json: AsJson = False,
+    operator: Annotated[bool, typer.Option("--operator", help="Alerts on the operator of a cluster, instead.")] = False,
+) -> None:
     """Write Prometheus rules with the objectives of every service: burn rates, and alerts on them.
 
     Example: trade2026 monitoring rules --out trade2026.rules.yaml
     """
-    from trade2026.monitoring.files import rules_json, rules_yaml
+    from trade2026.monitoring import files
 
-    _write(out, rules_json() if as_json else rules_yaml())
+    if operator:
+        _write(out, files.operator_rules_json() if as_json else files.operator_rules_yaml())
+    else:
+        _write(out, files.rules_json() if as_json else files.rules_yaml())
 
 
 @app.command()

@@ -37,6 +37,7 @@ def definitions() -> dict[str, Schema]:
             "ts",
             [
                 _condition("Ready", "Ready", "status"),
+                _column("Version", ".status.version", "Of the platform, that runs and is final."),
                 _column("Services", ".status.servicesReady", "Services that are ready."),
                 _condition("SLO", "SLOMet", "status"),
                 _condition("Reason", "Ready", "reason"),

@@ -257,7 +257,8 @@ class Spec(Model):
     )
     placement: Literal["compact", "grouped", "spread"] = Field(
         default="compact",
-        description="compact, grouped: related services share a process; spread: each has its own.",
+        description="compact, grouped: related services share a process; spread: each has its own. In a cluster a "
+        "change of it is an outage: all pods are replaced at once, and nothing goes back by itself.",
     )
     observability: Observability = Field(default_factory=Observability, description="Traces.")
     security: Security = Field(default_factory=Security, description="Access.")

@@ -2,13 +2,16 @@
 
 import json
 import re
+from pathlib import Path
 
 import yaml
 
 from trade2026.monitoring.dashboards import dashboard, expressions
 from trade2026.monitoring.files import dashboard_json, rules_json, rules_yaml
+from trade2026.monitoring.operator_rules import operator_rules
 from trade2026.monitoring.rules import rules, span
 from trade2026.stack.facts import BURN_ALERTS, SERVICES
+from trade2026_operator import metrics, operator
 
 EVERY = [rule for group in rules()["groups"] for rule in group["rules"]]
 
@@ -44,3 +47,11 @@ def test_the_files_hold_the_rules_and_the_dashboard() -> None:
 
 def test_durations_are_written_as_prometheus_reads_them() -> None:
     assert [span(seconds) for seconds in (30, 300, 3_600, 86_400, 90)] == ["30s", "5m", "1h", "1d", "90s"]
+
+
+def test_the_rules_of_the_operator_ask_for_what_it_exports() -> None:
+    exported = "".join(Path(module.__file__ or "").read_text() for module in (metrics, operator))
+    for rule in operator_rules()["groups"][0]["rules"]:
+        (name,) = re.findall(r"trade2026_operator_\w+", rule["expr"])
+        assert f'"{name.removesuffix("_total")}"' in exported
+        assert rule["annotations"]["description"], "who is woken is told what to do"
