@@ -12,6 +12,7 @@ from e2e.cluster import Cluster
 from e2e.desk import manifest
 from e2e.machine import HOST_VARIABLE
 from tests.infra import require
+from tests.secure_kafka import Authority, SecureKafka
 
 from trade2026.local.cluster.place import NODE_IP
 from trade2026.local.infra.component import Component
@@ -48,6 +49,44 @@ def broker_of(cluster: Cluster, folder: Path) -> Iterator[Kafka]:
     made = Kafka(folder / "kafka", host=_host(cluster))
     with _running(made):
         yield made
+
+
+@dataclass(frozen=True)
+class Named:
+    """A Service, and its ports: of the open listener, and of the one with TLS and a password."""
+
+    name: str
+    namespace: str
+    plain: int
+    secure: int
+
+
+BROKERS = Named("kafka-kafka-bootstrap", "kafka", 9092, 9093)
+"""What Strimzi makes of a Kafka called `kafka` in namespace `kafka`."""
+
+
+def named_brokers_of(cluster: Cluster, folder: Path) -> Iterator[Authority]:
+    """A broker that is found in the cluster by the name `BROKERS`, and who has signed its certificate."""
+    host, authority = _host(cluster), Authority(folder / "authority")
+    made = SecureKafka(folder / "kafka", authority, host=host, name=f"{BROKERS.name}.{BROKERS.namespace}.svc")
+    with _running(made):
+        _name(cluster, host, {BROKERS.plain: made.address, BROKERS.secure: made.sasl_address})
+        yield authority
+
+
+def _name(cluster: Cluster, host: str, ports: dict[int, str]) -> None:
+    """A Service for addresses of this machine."""
+    meta = {"name": BROKERS.name, "namespace": BROKERS.namespace}
+    service = [{"name": f"p{port}", "port": port} for port in ports]
+    ends = [{"name": f"p{port}", "port": int(address.rpartition(":")[2])} for port, address in ports.items()]
+    labels = {"kubernetes.io/service-name": BROKERS.name}
+    given = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": BROKERS.namespace}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": service}},
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {**meta, "labels": labels},
+         "addressType": "IPv4", "ports": ends, "endpoints": [{"addresses": [host]}]},
+    ]  # fmt: skip
+    cluster.kubectl("apply", "-f", "-", given=given)
 
 
 def servers_of(cluster: Cluster, folder: Path) -> Iterator[Servers]:

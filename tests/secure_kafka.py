@@ -21,12 +21,16 @@ class Authority:
         subject = ("-subj", "/CN=authority of a test", "-keyout", str(self._key), "-out", str(self.ca))
         _openssl("req", "-x509", *_NEW_KEY, "-days", _DAYS, *subject)
 
-    def sign(self, name: str) -> tuple[Path, Path]:
-        """A certificate for this machine, and its key."""
+    def sign(self, name: str, *hosts: str) -> tuple[Path, Path]:
+        """A certificate for this machine, and its key.
+
+        Args:
+            hosts: More of its names, as OpenSSL writes them: DNS:…, IP:….
+        """
         certificate, key, request = (self.folder / f"{name}.{kind}" for kind in ("pem", "key", "csr"))
         _openssl("req", *_NEW_KEY, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request))
         names = self.folder / "names"
-        names.write_text(f"subjectAltName=IP:{HOST},DNS:localhost")
+        names.write_text("subjectAltName=" + ",".join((f"IP:{HOST}", "DNS:localhost", *hosts)))
         signer = ("-CA", str(self.ca), "-CAkey", str(self._key), "-CAcreateserial", "-days", _DAYS)
         _openssl("x509", "-req", "-in", str(request), *signer, "-extfile", str(names), "-out", str(certificate))
         return certificate, key
@@ -42,15 +46,15 @@ def _openssl(*arguments: str) -> None:
 class SecureKafka(Kafka):
     """Beside the open listener: one that asks for our certificate, one with SASL under TLS."""
 
-    def __init__(self, folder: Path, authority: Authority) -> None:
-        super().__init__(folder)
-        self.ssl_address, self.sasl_address = f"{HOST}:{free_port()}", f"{HOST}:{free_port()}"
-        self._authority = authority
+    def __init__(self, folder: Path, authority: Authority, *, host: str = HOST, name: str = "localhost") -> None:
+        super().__init__(folder, host=host)
+        self.ssl_address, self.sasl_address = f"{host}:{free_port()}", f"{host}:{free_port()}"
+        self._authority, self._names = authority, (f"IP:{host}", f"DNS:{name}")
         self._store = folder / "broker.pem"
 
     def prepare(self) -> None:
         if not self._store.exists():
-            certificate, key = self._authority.sign("broker")
+            certificate, key = self._authority.sign("broker", *self._names)
             self._store.write_text(key.read_text() + certificate.read_text())
         super().prepare()
 
