@@ -33,6 +33,8 @@ def folder(cluster: Cluster, tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")  # kustomize follows no link
     _give_definitions_to_the_page(cluster)
     yield tmp_path
+    # First what serves an API: without its pods no namespace could be deleted to its end.
+    cluster.helm("uninstall", "trade2026", "--namespace", "trade2026", "--ignore-not-found", "--wait", check=False)
     for namespace in _NAMESPACES:
         cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", check=False)
 
