@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from trade2026.stack.manifest import ManifestError, load_all, misfits, parse_strategy
@@ -73,7 +73,9 @@ class Builder:
             origin = Origin((asked,), planned.version, parsed.spec.event_format, instead_of, strategies=names)
             specs = {desk_of(asked): stack["spec"]}
             rendered = tuple(self._release(each, namespace, planned.stack, origin, specs) for each in found)
-        except (ManifestError, PlanError, ReleaseError, RenderError) as error:
+        except ManifestError as error:
+            return Desired(fault="\n".join(str(replace(each, line=0)) for each in error.faults))  # of our own JSON
+        except (PlanError, ReleaseError, RenderError) as error:
             return Desired(fault=str(error))
         except (RenderFailed, OSError) as error:
             return Desired(fault=str(error), is_passing=True)

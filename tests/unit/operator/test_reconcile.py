@@ -207,7 +207,11 @@ async def test_a_manifest_that_cannot_be_meant_stalls_and_takes_nothing_away() -
     assert (stalled["status"], stalled["reason"]) == ("True", "SpecRefused")
     assert "embedded bus" in stalled["message"]
     assert desk.asked() == before
-    await desk.apply(services={"oms": {"replicas": {"min": 1}}})
+    await desk.apply(services={"oms": {"config": {"spede": 1}}})
+    await desk.settle()
+    assert desk.condition("Stalled")["message"].startswith("spec.services.oms"), "and of no line, which nobody wrote"
+    assert desk.asked() == before
+    await desk.apply(services={"oms": {"config": None, "replicas": {"min": 1}}})
     await desk.settle()
     assert desk.condition("Stalled")["status"] == "False"
 
