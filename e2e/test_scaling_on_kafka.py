@@ -109,7 +109,7 @@ def test_under_load_the_objective_of_a_stack_brings_pods_that_share_its_partitio
         assert "can't share bus.partitions 4" in refused
         scaled.begin()
         assert desk.get("hpa", WORKLOAD)["spec"]["maxReplicas"] == MOST
-        with probing(cluster, namespace, accounts=ACCOUNTS, orders_per_second=10.0) as prober:
+        with probing(cluster, namespace, accounts=ACCOUNTS, orders_per_second=4.0) as prober:  # one is enough for them
             with scaled.loaded():
                 wait_for("pods are added under load", lambda: scaled.pods() > 1, SCALE_SECONDS_MAX, LOOK_SECONDS)
                 wait_for("each has partitions of its own", lambda: _shared(partitions_of(desk)), SCALE_SECONDS_MAX)
