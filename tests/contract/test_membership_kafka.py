@@ -38,12 +38,17 @@ from trade2026.kit.bus.membership_member import Timing
 def say(what, partitions=()):
     print(time.monotonic(), what, *sorted(partitions), flush=True)
 
+held = set()
+
 class Holder:
     async def take(self, partitions):
+        held.update(partitions)
         say("take", partitions)
     async def let_go(self, partitions):
+        held.difference_update(partitions)
         say("let go", partitions)
     async def lose(self, partitions):
+        held.difference_update(partitions)
         say("lose", partitions)
 
 async def main(address, prefix, name):
@@ -55,7 +60,7 @@ async def main(address, prefix, name):
     asked = asyncio.Event()
     loop.add_reader(0, asked.set)
     while not asked.is_set():
-        if membership.replaced:
+        if membership.replaced and not held:  # what it loses it is told by another task, a moment later perhaps
             say("replaced")
             break
         await asyncio.sleep(0.05)
