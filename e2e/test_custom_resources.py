@@ -140,6 +140,7 @@ def test_a_person_sees_at_a_glance_how_it_is(server: ApiServer, there: list[dict
     assert wide.split("\n")[0].split() == [
         "NAME",
         "READY",
+        "VERSION",
         "SERVICES",
         "SLO",
         "REASON",
