@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.operator.operated import KEY, LOOKS_MAX, SPEC, WORKLOAD, Desk
+from tests.unit.operator.rolled_out import NEW, OLD, records, said
 from tests.unit.operator.traded import MAKER, PROCESS, RUNNING, STRATEGY, Traded
 
-from trade2026_operator.helm.records import Record, Status, from_secret, to_secret
+from trade2026_operator.helm.records import Status, from_secret, to_secret
 from trade2026_operator.kube import KubeError
 from trade2026_operator.reconcile.rollout import FAILING_SECONDS
 from trade2026_operator.way_back import again
 
-OLD, NEW = "0.0.9", "0.1.0"
 LOST = f"desk@trade2026:{NEW}"
 TIGHT = {"limits": {"maxOpenOrders": 3}}
 
@@ -68,16 +68,6 @@ async def quiet(desk: Traded) -> None:
         if calm == 3:
             return
     raise AssertionError(f"it does not settle: {desk.kube.calls[-8:]}")
-
-
-def said(desk: Traded, kind: str) -> tuple[str, str]:
-    found = desk.condition(kind)
-    return found["status"], found["reason"]
-
-
-def records(desk: Traded, release: str = "desk") -> list[Record]:
-    found = [from_secret(each) for each in desk.kube.objects.values() if each.get("type") == "helm.sh/release.v1"]
-    return sorted((each for each in found if each.name == release), key=lambda record: record.revision)
 
 
 def image(desk: Traded, ref: Any = WORKLOAD) -> str:

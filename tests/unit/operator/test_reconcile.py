@@ -7,25 +7,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.unit.operator.fake_kube import copied
 from tests.unit.operator.operated import CLAIM, KEY, KEYS, SERVICE, STACK, WORKLOAD, Desk, TinyChart
+from tests.unit.operator.rolled_out import revisions
 
-from trade2026_operator.answers import LATE_SECONDS
 from trade2026_operator.cache import REFUSAL_SECONDS
-from trade2026_operator.helm.charts import Chart
 from trade2026_operator.helm.records import Status, from_secret, to_secret
-from trade2026_operator.helm.render import Capabilities, Rendered, RenderFailed
-from trade2026_operator.reconcile.conditions import Observation
+from trade2026_operator.helm.render import Rendered, RenderFailed
 from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.reconcile.reconcile import FINALIZER
-from trade2026_operator.worker import AGAIN_SECONDS, CANCEL_SECONDS_MAX
+from trade2026_operator.worker import CANCEL_SECONDS_MAX
 
 SECOND = Ref("v1", "Secret", KEY.namespace, "sh.helm.release.v1.desk.v2")
-
-
-def records(desk: Desk) -> list[tuple[int, str]]:
-    found = [from_secret(each) for each in desk.kube.objects.values() if each.get("type") == "helm.sh/release.v1"]
-    return sorted((record.revision, record.status.value) for record in found)
 
 
 async def test_a_stack_is_made_and_says_what_it_waits_for_until_it_is_ready() -> None:
@@ -37,13 +29,13 @@ async def test_a_stack_is_made_and_says_what_it_waits_for_until_it_is_ready() ->
     ready = desk.condition("Ready")
     assert (ready["status"], ready["reason"]) == ("False", "ServicesNotReady")
     assert "0 of 1 pods" in ready["message"] and desk.condition("Reconciling")["status"] == "True"
-    assert records(desk) == [(1, "pending-install")]
+    assert revisions(desk) == [(1, "pending-install")]
     desk.become_ready()
     await desk.settle()
     assert {kind: desk.condition(kind)["status"] for kind in ("Ready", "Reconciling", "Stalled", "Released")} == {
         "Ready": "True", "Reconciling": "False", "Stalled": "False", "Released": "True",
     }  # fmt: skip
-    assert records(desk) == [(1, "deployed")]
+    assert revisions(desk) == [(1, "deployed")]
     status = desk.kube.objects[STACK]["status"]
     assert status["observedGeneration"] == desk.kube.objects[STACK]["metadata"]["generation"]
     assert status["servicesReady"].split("/")[0] == status["servicesReady"].split("/")[1] != "0"
@@ -177,11 +169,11 @@ async def test_a_change_of_the_spec_is_another_revision_and_the_one_before_is_su
     await desk.run()
     await desk.apply(defaultAccount="alpha")
     await desk.settle()
-    assert records(desk) == [(1, "deployed"), (2, "pending-upgrade")]
+    assert revisions(desk) == [(1, "deployed"), (2, "pending-upgrade")]
     assert desk.condition("Released")["status"] == "False"
     desk.become_ready()
     await desk.settle()
-    assert records(desk) == [(1, "superseded"), (2, "deployed")]
+    assert revisions(desk) == [(1, "superseded"), (2, "deployed")]
 
 
 async def test_a_paused_stack_is_left_alone_and_says_so() -> None:
@@ -190,7 +182,7 @@ async def test_a_paused_stack_is_left_alone_and_says_so() -> None:
     await desk.apply(paused=True, defaultAccount="alpha")
     desk.kube.gone(SERVICE)
     await desk.settle()
-    assert SERVICE not in desk.kube.objects and records(desk) == [(1, "deployed")]
+    assert SERVICE not in desk.kube.objects and revisions(desk) == [(1, "deployed")]
     assert desk.condition("Paused")["status"] == "True"
     await desk.apply(paused=False)
     await desk.settle()
@@ -292,7 +284,7 @@ async def test_a_persons_rollback_stands_until_the_spec_changes(changed: dict[st
     await desk.settle()
     desk.become_ready()
     await desk.settle()
-    assert records(desk)[-1] == (4, "deployed") and desk.condition("Drifted")["status"] == "False"
+    assert revisions(desk)[-1] == (4, "deployed") and desk.condition("Drifted")["status"] == "False"
 
 
 async def test_a_deleted_stack_cancels_its_orders_first_and_keeps_its_data() -> None:
@@ -308,7 +300,7 @@ async def test_a_deleted_stack_cancels_its_orders_first_and_keeps_its_data() -> 
         await desk.look()
         assert (KEY in desk.cache.stacks) is (STACK in desk.kube.objects), "with the hold on it goes the stack"
     assert STACK not in desk.kube.objects and WORKLOAD not in desk.kube.objects and SERVICE not in desk.kube.objects
-    assert {CLAIM, KEYS} <= desk.kube.objects.keys() and records(desk) == []
+    assert {CLAIM, KEYS} <= desk.kube.objects.keys() and revisions(desk) == []
     assert KEY not in desk.cache.stacks
     deleted = [ref for verb, ref in desk.kube.calls if verb == "delete"]
     assert deleted.index(WORKLOAD) < deleted.index(SERVICE)
@@ -363,216 +355,11 @@ async def test_whichever_write_fails_it_comes_to_the_same_end(fails_after: bool)
         await desk.apply(defaultAccount="alpha")
         await desk.settled_although(number - first)
         assert desk.asked() == whole.asked(), number
-        assert records(desk) == records(whole), number
+        assert revisions(desk) == revisions(whole), number
         assert desk.condition("Ready")["status"] == "True", number
         if not desk.kube.failures:  # there are no more
             break
     assert number > 20
-
-
-HPA = ("autoscaling/v2", "HorizontalPodAutoscaler", {"minReplicas": 1, "maxReplicas": 6})
-SCALED_OBJECT = ("keda.sh/v1alpha1", "ScaledObject", {"minReplicaCount": 1, "maxReplicaCount": 6})
-
-
-class ScalingChart(TinyChart):
-    """With an autoscaler instead of replicas."""
-
-    def __init__(self, autoscaler: tuple[str, str, dict[str, int]] = HPA) -> None:
-        super().__init__()
-        self.autoscaler = autoscaler
-
-    def render(
-        self, chart: Chart, name: str, namespace: str, values: dict[str, Any], capabilities: Capabilities
-    ) -> Rendered:
-        found = super().render(chart, name, namespace, values, capabilities)
-        labels = {"trade2026.io/stack": values["stack"]}
-        api_version, kind, spec = self.autoscaler
-        metadata = {"name": name, "labels": labels}
-        scaler = {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": dict(spec)}
-        objects = [copy.deepcopy(each) for each in found.objects]
-        del objects[-1]["spec"]["replicas"]
-        return Rendered(f"{found.text} scaled", [*objects, scaler])
-
-
-@pytest.mark.parametrize("autoscaler", [HPA, SCALED_OBJECT])
-async def test_replicas_are_the_autoscaler_s_and_stay_when_it_takes_them_over(autoscaler: Any) -> None:
-    desk = Desk()
-    await desk.run()
-    await desk.kube.apply({**_named(WORKLOAD), "spec": {"replicas": 4}}, "helm")
-    desk.become_ready()
-    desk.start_operator()
-    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart(autoscaler))
-    await desk.apply(version="0.1.1")
-    await desk.settle()
-    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 4, "they are not thrown back to 1"
-    desk.kube.calls.clear()
-    await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 6}})
-    desk.kube.calls.clear()
-    await desk.settle()
-    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 6
-    assert [ref for verb, ref in desk.kube.calls if verb == "apply"] == [], "nobody fights over them"
-
-
-async def test_an_autoscaler_is_gone_before_another_kind_takes_its_place() -> None:
-    desk = Desk()
-    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart())
-    await desk.apply()
-    await desk.settle()
-    await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 1}})
-    desk.become_ready()
-    await desk.settle()
-    before = next(ref for ref in desk.kube.objects if ref.kind == "HorizontalPodAutoscaler")
-    desk.start_operator()
-    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart(SCALED_OBJECT))
-    desk.kube.calls.clear()
-    await desk.apply(version="0.1.1")
-    await desk.settle()
-    after = next(ref for ref in desk.kube.objects if ref.kind == "ScaledObject")
-    assert before not in desk.kube.objects
-    order = [each for each in desk.kube.calls if each[1] in (before, after)]
-    assert order == [("delete", before), ("apply", after)], "KEDA refuses a second one"
-
-
-async def test_what_scaling_says_is_a_condition_and_does_nothing_else() -> None:
-    desk = Desk()
-    await desk.run()
-    assert (desk.condition("ScalingActive")["reason"], desk.condition("SLOMet")["status"]) == (
-        "NotConfigured",
-        "Unknown",
-    )
-    desk.cache.scaling_told(KEY, (Observation("SLOMet", False, "BudgetBurns", "oms: slow"),))
-    await desk.settle()
-    assert {verb for verb, _ in desk.kube.calls} == {"merge status"}, "its status, and no object of the stack"
-    assert desk.condition("SLOMet")["message"] == "oms: slow"
-    desk.kube.calls.clear()
-    desk.cache.scaling_told(KEY, (Observation("SLOMet", False, "BudgetBurns", "oms: slow"),))
-    await desk.settle()
-    assert desk.kube.calls == []
-
-
-def _named(ref: Ref) -> dict[str, Any]:
-    return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": {"name": ref.name, "namespace": ref.namespace}}
-
-
-@pytest.mark.parametrize("autoscaler", [HPA, SCALED_OBJECT])
-async def test_a_stack_stays_ready_while_its_autoscaler_adds_pods(autoscaler: Any) -> None:
-    desk = Desk()
-    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart(autoscaler))
-    await desk.apply()
-    await desk.settle()
-    await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 1}})
-    desk.become_ready()
-    await desk.settle()
-    assert desk.condition("Ready")["status"] == "True"
-    await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 3}})
-    generation = desk.kube.objects[WORKLOAD]["metadata"]["generation"]
-    desk.kube.tell(WORKLOAD, {"observedGeneration": generation, "updatedReplicas": 3, "readyReplicas": 1})
-    await desk.settle()
-    assert desk.condition("Ready")["status"] == "True"
-    desk.kube.tell(WORKLOAD, {"observedGeneration": generation, "updatedReplicas": 3, "readyReplicas": 0})
-    await desk.settle()
-    assert desk.condition("Ready")["status"] == "False"
-
-
-def between(least: int, most: int) -> tuple[str, str, dict[str, int]]:
-    return (*HPA[:2], {"minReplicas": least, "maxReplicas": most})
-
-
-async def scaled(*, autoscaler: Any = None, **spec: Any) -> Desk:
-    """A desk that has two replicas at least, and is ready."""
-    desk = Desk()
-    desk.worker.builder = replace(desk.worker.builder, renderer=ScalingChart(autoscaler or between(2, 6)))
-    await desk.apply(**spec)
-    await desk.settle()
-    if "replicas" not in desk.kube.objects[WORKLOAD]["spec"]:  # KEDA has not seen it yet
-        await desk.kube.merge(WORKLOAD, {"spec": {"replicas": 2}})
-    desk.become_ready()
-    await desk.settle()
-    assert desk.condition("Ready")["status"] == "True" and desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 2
-    desk.said.clear()
-    return desk
-
-
-async def scale_to(desk: Desk, count: int) -> None:
-    """`kubectl scale`, and what the controller makes of it."""
-    desk.kube.edit(WORKLOAD, {"spec": {"replicas": count}})
-    desk.become_ready()
-    desk.kube.calls.clear()
-    await desk.settle()
-
-
-@pytest.mark.parametrize("count", [0, 1])
-async def test_who_is_scaled_below_what_its_autoscaler_may_give_it_comes_back_and_it_is_told(count: int) -> None:
-    desk = await scaled()
-    await scale_to(desk, count)
-    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 2
-    assert ("DriftCorrected", f"StatefulSet/desk was scaled to {count} by somebody else, and has 2 again, as few as its "
-            "autoscaler may give it") in desk.said  # fmt: skip
-    assert [verb for verb, ref in desk.kube.calls if ref == WORKLOAD] == ["apply"], "once"
-    assert [reason for reason, _ in desk.said].count("DriftCorrected") == 1
-    assert desk.condition("Ready")["status"] == "False", "until its pods are ready"
-    desk.become_ready()
-    await desk.settle()
-    assert desk.condition("Ready")["status"] == "True"
-    await scale_to(desk, 5)
-    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 5, "above that nobody fights"
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"driftPolicy": "Warn"},
-        {"driftPolicy": "Ignore"},
-        {"driftIgnore": [{"kind": "StatefulSet", "paths": ["/spec/replicas"]}]},
-        {"paused": True},
-    ],
-)
-async def test_who_is_scaled_to_nothing_and_left_so_is_not_ready(spec: dict[str, Any]) -> None:
-    desk = await scaled()
-    await desk.apply(**spec)
-    await scale_to(desk, 0)
-    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 0
-    ready, drifted = desk.condition("Ready"), desk.condition("Drifted")
-    assert ready["status"] == "False" and "it is told to have 0 pods, and needs 2 at least" in ready["message"]
-    assert drifted["status"] == str(spec == {"driftPolicy": "Warn"})
-    assert "DriftCorrected" not in [reason for reason, _ in desk.said]
-
-
-async def test_pods_for_which_there_is_no_room_are_told_although_there_are_enough_to_be_ready() -> None:
-    desk = await scaled()
-    ref = Ref("v1", "Pod", KEY.namespace, "desk-2")
-    labels = {"trade2026.io/stack": KEY.name, "app.kubernetes.io/instance": "desk"}
-    message = "0/1 nodes are available: 1 Insufficient cpu."
-    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    await desk.kube.create(
-        {**_named(ref), "metadata": {"name": ref.name, "namespace": ref.namespace, "labels": labels}}
-    )
-    desk.kube.tell(ref, {"phase": "Pending", "conditions": [waits]})
-    await desk.settle()
-    found = desk.condition("Reconciling")
-    assert (found["status"], found["reason"]) == ("True", "Unschedulable") and message in found["message"]
-    assert desk.condition("Ready")["status"] == "True" and desk.condition("Stalled")["status"] == "False"
-    assert desk.said == [("Unschedulable", f"pod desk-2 can't be scheduled: {message}")]
-    desk.kube.tell(ref, {"phase": "Running", "conditions": [{**waits, "status": "True"}]})
-    await desk.settle()
-    assert desk.condition("Reconciling")["status"] == "False"
-
-
-async def test_what_keda_scales_is_not_ready_at_nothing_and_left_to_keda() -> None:
-    desk = await scaled(autoscaler=(*SCALED_OBJECT[:2], {"minReplicaCount": 2, "maxReplicaCount": 6}))
-    await scale_to(desk, 0)
-    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 0 and desk.condition("Ready")["status"] == "False"
-
-
-async def test_an_autoscaler_that_was_quicker_is_not_overruled() -> None:
-    desk = await scaled()
-    desk.kube.edit(WORKLOAD, {"spec": {"replicas": 1}})
-    desk.watch()
-    desk.kube.edit(WORKLOAD, {"spec": {"replicas": 4}}, manager="kube-controller-manager")
-    assert await desk.worker.look(KEY) == AGAIN_SECONDS
-    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 4
-    await desk.settle()
-    assert desk.kube.objects[WORKLOAD]["spec"]["replicas"] == 4
 
 
 async def test_a_release_whose_records_are_gone_stays_uninstalled_until_the_spec_changes() -> None:
@@ -583,106 +370,13 @@ async def test_a_release_whose_records_are_gone_stays_uninstalled_until_the_spec
     await desk.settle()
     await desk.settle()
     assert (desk.condition("Drifted")["status"], desk.condition("Drifted")["reason"]) == ("True", "HumanRelease")
-    assert records(desk) == []
+    assert revisions(desk) == []
     await desk.apply(defaultAccount="alpha")
     await desk.settle()
     desk.become_ready()
     await desk.settle()
-    assert records(desk) == [(1, "deployed")]
+    assert revisions(desk) == [(1, "deployed")]
     assert desk.condition("Drifted")["status"] == "False"
-
-
-# ── another of the same name ─────────────────────────────────────────────────────────────────
-
-
-async def test_what_was_known_of_a_stack_is_not_known_of_the_next_one_of_its_name() -> None:
-    desk = Desk()
-    await desk.run()
-    await desk.delete()
-    desk.watch()
-    desk.cache.cancelled.add(KEY)
-    old = desk.cache.stacks[KEY]
-    new = {**old, "metadata": {**old["metadata"], "uid": "another", "creationTimestamp": "2026-03-05T00:00:00Z"}}
-    desk.cache.stack_seen(new)
-    assert KEY not in desk.cache.cancelled, "its orders are its own"
-    desk.cache.stack_gone(old)
-    assert desk.cache.stacks[KEY]["metadata"]["uid"] == "another", "a deletion that is told late is of the one before"
-    desk.cache.stack_seen(old)
-    assert desk.cache.stacks[KEY]["metadata"]["uid"] == "another"
-
-
-async def test_a_child_that_was_made_again_is_not_gone_when_its_deletion_is_told_late() -> None:
-    desk = Desk()
-    await desk.run()
-    for ref in (SERVICE, Ref("v1", "Secret", KEY.namespace, "sh.helm.release.v1.desk.v1")):
-        old = copy.deepcopy(desk.kube.objects[ref])
-        desk.kube.objects[ref]["metadata"] |= {"uid": "another", "resourceVersion": f"again-{ref.name}"}
-        desk.watch()
-        desk.cache.child_gone(old)
-    assert SERVICE in desk.cache.children(KEY) and len(desk.cache.records(KEY)["desk"]) == 1
-
-
-# ── what watches tell late ───────────────────────────────────────────────────────────────────
-
-
-def told_late(desk: Desk, ref: Ref) -> dict[str, Any]:
-    """As a watch tells of an object now."""
-    return copied(desk.kube.objects[ref])
-
-
-async def test_a_watch_that_tells_late_of_what_was_before_our_own_write_tells_of_no_change_by_others() -> None:
-    desk = Desk()
-    await desk.run()
-    desk.kube.tell(WORKLOAD, {**desk.kube.objects[WORKLOAD]["status"], "collisionCount": 1})
-    workload = told_late(desk, WORKLOAD)
-    await desk.apply(defaultAccount="alpha")
-    desk.cache.stack_seen(told_late(desk, STACK))
-    await desk.worker.look(KEY)
-    desk.cache.child_seen(workload)
-    desk.kube.calls.clear()
-    await desk.worker.look(KEY)
-    assert "DriftCorrected" not in [reason for reason, _ in desk.said]
-    assert [verb for verb, _ in desk.kube.calls if verb == "apply"] == []
-    await desk.settle()
-    pending = told_late(desk, SECOND)
-    desk.become_ready()
-    await desk.look()
-    desk.cache.child_seen(pending)
-    assert desk.cache.records(KEY)["desk"][-1].status is Status.DEPLOYED, "and a release is not finished twice"
-    desk.seconds += LATE_SECONDS
-    desk.cache.child_seen(pending)
-    assert desk.cache.records(KEY)["desk"][-1].status is Status.PENDING_UPGRADE, "the cluster's store was restored"
-
-
-async def test_an_answer_that_comes_after_newer_news_hides_neither_a_change_nor_a_deletion() -> None:
-    desk = Desk()
-    await desk.run()
-    answer, asked = told_late(desk, SERVICE), desk.cache._settled[KEY][SERVICE].asked
-    desk.kube.edit(SERVICE, {"spec": {"selector": {"trade2026.io/stack": "other"}}})
-    desk.watch()
-    desk.cache.applied(KEY, asked, answer)
-    await desk.worker.look(KEY)
-    assert [reason for reason, _ in desk.said].count("DriftCorrected") == 1
-    answer, deleted = told_late(desk, SERVICE), told_late(desk, SERVICE)
-    deleted["metadata"]["resourceVersion"] += "0"
-    desk.kube.gone(SERVICE)
-    desk.cache.child_gone(deleted)
-    desk.cache.applied(KEY, asked, answer)
-    await desk.worker.look(KEY)
-    assert SERVICE in desk.kube.objects
-
-
-async def test_what_a_person_s_helm_writes_while_a_revision_is_begun_is_not_written_over() -> None:
-    desk = Desk()
-    await desk.run()
-    first = from_secret(desk.kube.objects[SECOND._replace(name=SECOND.name.replace("v2", "v1"))])
-    theirs = replace(first, revision=2, status=Status.PENDING_UPGRADE, by_operator=False)
-    await desk.kube.create(to_secret(theirs, desk.moment, {"trade2026.io/stack": KEY.name}))
-    await desk.apply(defaultAccount="alpha")
-    desk.cache.stack_seen(told_late(desk, STACK))
-    before = desk.asked()
-    assert await desk.worker.look(KEY) == AGAIN_SECONDS
-    assert not from_secret(desk.kube.objects[SECOND]).by_operator and desk.asked() == before
 
 
 # ── what is not ours ─────────────────────────────────────────────────────────────────────────

@@ -2,49 +2,23 @@
 
 import copy
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.operator.operated import BAKE, KEY, STACK, WORKLOAD, Desk
+from tests.unit.operator.rolled_out import DEADLINE, KAFKA, NEW, OLD, images, records, said, states, upgraded
 
 from trade2026.stack import model
 from trade2026.stack.facts import SERVICES, peers_of
 from trade2026.stack.planner import plan
 from trade2026_operator.asked import unsupported
-from trade2026_operator.helm.records import Record, Status, from_secret, to_secret
+from trade2026_operator.helm.records import Status, from_secret, to_secret
 from trade2026_operator.reconcile.objects import Ref
 from trade2026_operator.reconcile.rollout import FAILING_SECONDS
 from trade2026_operator.reconcile.waves import waves
-
-OLD, NEW = "0.0.9", "0.1.0"
-KAFKA = {"bus": {"type": "kafka", "kafka": {"bootstrapServers": "broker:9092"}}, "placement": "grouped"}
-DEADLINE = timedelta(minutes=10)
-
-
-def records(desk: Desk, release: str = "desk") -> list[Record]:
-    found = [from_secret(each) for each in desk.kube.objects.values() if each.get("type") == "helm.sh/release.v1"]
-    return sorted((each for each in found if each.name == release), key=lambda record: record.revision)
-
-
-def states(desk: Desk, release: str = "desk") -> list[tuple[int, str, str]]:
-    return [(each.revision, each.status.value, each.origin.version) for each in records(desk, release)]
-
-
-def images(desk: Desk) -> dict[str, str]:
-    return {
-        ref.name: found["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]
-        for ref, found in desk.kube.objects.items()
-        if ref.kind == "StatefulSet"
-    }
-
-
-def said(desk: Desk, kind: str) -> tuple[str, str]:
-    found = desk.condition(kind)
-    return found["status"], found["reason"]
-
 
 # ── in which order ───────────────────────────────────────────────────────────────────────────
 
@@ -76,18 +50,6 @@ def _reached(name: str, needs: dict[str, set[str]]) -> set[str]:
         found |= fresh
         ahead += fresh
     return found
-
-
-async def upgraded() -> Desk:
-    """A desk with its services apart, of which each runs the new version."""
-    desk = Desk()
-    await desk.run(version=OLD, **KAFKA)
-    await desk.apply(version=NEW)
-    await desk.settle()
-    for _ in range(8):
-        desk.become_ready()
-        await desk.settle()
-    return desk
 
 
 async def test_a_new_version_is_rolled_out_wave_by_wave_each_when_the_one_before_is_ready() -> None:
@@ -363,106 +325,6 @@ async def test_objectives_that_are_missed_since_it_began_hold_the_next_wave_and_
     newest = records(desk, "desk-orders")[-1]
     assert newest.status is (Status.DEPLOYED if before_it_began else Status.FAILED)
     assert before_it_began or newest.description == "SLOBurn: desk-orders: oms burns 20 times too fast"
-
-
-# ── the bake ─────────────────────────────────────────────────────────────────────────────────
-
-
-def tell(desk: Desk, kind: str, *, since: datetime) -> None:
-    status = desk.kube.objects[STACK]["status"]
-    others = [each for each in status["conditions"] if each["type"] != kind]
-    told = {
-        "type": kind, "status": "False", "reason": "BudgetBurns", "message": "oms burns 20 times too fast",
-        "lastTransitionTime": f"{since:%Y-%m-%dT%H:%M:%SZ}",
-    }  # fmt: skip
-    desk.kube.tell(STACK, {**status, "conditions": [*others, told]})
-
-
-async def baking(**spec: Any) -> Desk:
-    """A desk that runs its new version since this moment."""
-    desk = Desk()
-    await desk.run(version=OLD)
-    desk.moment += timedelta(hours=1)
-    await desk.apply(version=NEW, **spec)
-    await desk.settle()
-    desk.moment += timedelta(minutes=2)
-    desk.become_ready()
-    await desk.settle()
-    return desk
-
-
-async def test_a_change_is_final_only_after_its_bake() -> None:
-    desk = await baking(rollout={"bake": "90s"})
-    assert said(desk, "Progressing") == ("True", "Baking") and said(desk, "Ready")[0] == "True"
-    assert said(desk, "Released")[0] == "True" and said(desk, "Reconciling") == ("False", "Settled")
-    assert "final at 2026-03-04T06:09:37Z" in desk.condition("Progressing")["message"]
-    assert 90 < (await desk.look() or 0) < 92, "it is looked at again when that is over"
-    assert desk.kube.objects[STACK]["status"]["version"] == OLD
-    desk.moment += timedelta(seconds=90)
-    await desk.settle()
-    assert said(desk, "Progressing") == ("False", "Complete") and desk.kube.objects[STACK]["status"]["version"] == NEW
-
-
-async def test_objectives_that_are_missed_after_the_last_wave_undo_the_change() -> None:
-    desk = await baking()
-    desk.moment += timedelta(minutes=4)
-    began = desk.moment
-
-    async def look() -> None:
-        tell(desk, "SLOMet", since=began)
-        desk.become_ready()
-        await desk.look()
-
-    for minutes in (2, 7):
-        desk.moment += timedelta(minutes=minutes)
-        await look()
-        assert said(desk, "Progressing") == ("True", "Baking"), "it may get well, and is not final meanwhile"
-        assert "oms burns" in desk.condition("Progressing")["message"]
-    desk.moment += timedelta(minutes=1)
-    for _ in range(4):
-        await look()
-    assert images(desk) == {"desk": OLD} and states(desk)[-2:] == [(2, "failed", NEW), (3, "deployed", OLD)]
-    rolled = desk.condition("RolledBack")
-    assert (rolled["status"], rolled["reason"]) == ("True", "SLOBurn")
-    assert rolled["message"] == "SLOBurn: desk: oms burns 20 times too fast"
-
-
-@pytest.mark.parametrize("is_final", [False, True])
-async def test_pods_that_fail_in_the_bake_undo_the_change_and_later_they_do_not(is_final: bool) -> None:
-    desk = await baking()
-    desk.moment += timedelta(minutes=6 if is_final else 4)
-    await desk.settle()
-    desk.missing_images = ("desk@trade2026:0.1.0",)
-    desk.become_ready()
-    await desk.settle()
-    assert said(desk, "Ready")[0] == "False"
-    desk.moment += timedelta(seconds=FAILING_SECONDS)
-    await desk.settle()
-    await desk.go_on()
-    assert images(desk) == {"desk": NEW if is_final else OLD}
-    assert desk.condition("RolledBack")["reason"] == ("NotRolledBack" if is_final else "ImagePull")
-
-
-async def test_what_gets_well_in_the_bake_is_final_at_its_end() -> None:
-    desk = await baking()
-    desk.missing_images = ("desk@trade2026:0.1.0",)
-    desk.become_ready()
-    await desk.settle()
-    desk.moment += timedelta(seconds=FAILING_SECONDS - 1)
-    await desk.settle()
-    desk.missing_images = ()
-    await desk.go_on()
-    assert said(desk, "Progressing") == ("False", "Complete") and images(desk) == {"desk": NEW}
-
-
-async def test_a_change_of_limits_is_final_at_once_because_it_is_not_undone() -> None:
-    desk = await baking()
-    await desk.go_on()
-    await desk.apply(risk={"limits": {"maxOpenOrders": 3}})
-    await desk.settle()
-    desk.become_ready()
-    await desk.settle()
-    assert said(desk, "Progressing") == ("False", "Complete") and len(records(desk)) == 3
 
 
 # ── a new operator ───────────────────────────────────────────────────────────────────────────
