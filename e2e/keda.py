@@ -1,17 +1,16 @@
 """KEDA, as its own manifests install it, for a test that asks what it does: built by Go from its module, once."""
 
-import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 from e2e.cluster import Cluster, wait_for
+from e2e.go_module import fetched
+from e2e.scaling import is_served
 
 from trade2026.local.cluster import cluster as local
 from trade2026.local.cluster.binaries import Report, go, made_once, pack_program
-from trade2026.local.cluster.place import ClusterError
 from trade2026.local.infra.artefacts import cache_folder
 from trade2026_operator.slo.external_metrics import API_SERVICE
 
@@ -26,7 +25,6 @@ _PROGRAMS = {
     "keda-admission-webhooks": "./cmd/webhooks",
 }
 _FOLDERS = ("general", "crd/bases", "service_account", "rbac", "manager", "metrics-server", "webhooks")
-_DOWNLOAD_SECONDS_MAX = 300
 _CERTIFICATES = "kedaorg-certs"
 
 
@@ -40,7 +38,7 @@ def programs(report: Report) -> Path:
     def make(work: Path) -> None:
         report(f"building KEDA {VERSION}, once: about 15 minutes of one core")
         sources = work / "sources"
-        shutil.copytree(_downloaded(), sources, copy_function=shutil.copyfile)
+        shutil.copytree(fetched(MODULE, SUM), sources, copy_function=shutil.copyfile)
         for folder in (sources, *(each for each in sources.rglob("*") if each.is_dir())):
             folder.chmod(0o755)
         for name, package in _PROGRAMS.items():
@@ -76,21 +74,8 @@ def uninstall(cluster: Cluster) -> None:
 
 def is_serving(cluster: Cluster) -> bool:
     """Whether the API of external metrics is KEDA's, and answers."""
-    told = cluster.get("apiservice", API_SERVICE)
-    conditions = (told.get("status") or {}).get("conditions") or []
-    is_its = (told["spec"].get("service") or {}).get("namespace") == NAMESPACE
-    return is_its and any(each["type"] == "Available" and each["status"] == "True" for each in conditions)
-
-
-def _downloaded() -> Path:
-    done = subprocess.run(
-        ["go", "mod", "download", "-json", MODULE],
-        capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS_MAX, check=False,
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(done.stdout or "{}")
-    if done.returncode or found.get("Sum") != SUM:
-        raise ClusterError(f"{MODULE} can't be had: {found.get('Error') or done.stderr or 'it is another one'}")
-    return Path(found["Dir"])
+    by = cluster.get("apiservice", API_SERVICE)["spec"].get("service") or {}
+    return by.get("namespace") == NAMESPACE and is_served(cluster)
 
 
 def _objects(config: Path) -> list[dict[str, Any]]:

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster import Cluster, wait_for
+from e2e.go_module import fetched
+from e2e.scaling import is_served
 from tests.infra import prometheus_files
 
 from trade2026.local.cluster.binaries import Report, go, made_once
-from trade2026.local.cluster.place import NODE_IP, ClusterError
+from trade2026.local.cluster.place import NODE_IP
 from trade2026.local.infra.artefacts import cache_folder
 from trade2026.local.infra.component import free_port
-from trade2026_operator.slo.external_metrics import API_SERVICE
+from trade2026_operator.slo.external_metrics import API_SERVICE, GROUP
+from trade2026_operator.slo.external_metrics import VERSION as VERSION_OF_API
 
 VERSION = "0.12.0"
 MODULE = f"sigs.k8s.io/prometheus-adapter@v{VERSION}"
@@ -28,7 +31,6 @@ SUM = "h1:e29A6BIwA/NKxPZeuamBMHJsvz0sSUXTb92Obg7RMV4="
 PAGE = Path(__file__).parent.parent / "docs" / "explanation" / "autoscaling.md"
 _RULES = re.compile(r"^```yaml\n(externalRules:.*?)^```", re.MULTILINE | re.DOTALL)
 _NAME = "prometheus-adapter"
-_DOWNLOAD_SECONDS_MAX = 300
 _END_SECONDS_MAX = 20
 _SCRAPE = "1s"
 
@@ -43,20 +45,9 @@ def program(report: Report) -> Path:
     def make(work: Path) -> None:
         report(f"building {_NAME} {VERSION}, once: about 5 minutes of one core")
         words = ["go", "build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]
-        go([*words, "-o", str(work / _NAME), "./cmd/adapter"], _downloaded(), _NAME, report)
+        go([*words, "-o", str(work / _NAME), "./cmd/adapter"], fetched(MODULE, SUM), _NAME, report)
 
     return made_once(cache_folder() / f"{_NAME}-{VERSION}", f"{_NAME} {VERSION}", make, report) / _NAME
-
-
-def _downloaded() -> Path:
-    done = subprocess.run(
-        ["go", "mod", "download", "-json", MODULE],
-        capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS_MAX, check=False,
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(done.stdout or "{}")
-    if done.returncode or found.get("Sum") != SUM:
-        raise ClusterError(f"{MODULE} can't be had: {found.get('Error') or done.stderr or 'it is another one'}")
-    return Path(found["Dir"])
 
 
 class Prometheus:
@@ -79,7 +70,7 @@ class Prometheus:
         try:
             self._start(_NAME, self._adapter_command(built))
             self._cluster.kubectl("apply", "-f", "-", given=self._objects())
-            wait_for("the adapter serves external metrics", self._is_served)
+            wait_for("it serves external metrics", lambda: is_served(self._cluster))
             yield
         finally:
             self._cluster.kubectl("delete", "apiservice", API_SERVICE, "--ignore-not-found", check=False)
@@ -125,7 +116,6 @@ class Prometheus:
 
     def _objects(self) -> list[dict[str, Any]]:
         meta = {"name": _NAME, "namespace": self._namespace}
-        group, version = "external.metrics.k8s.io", "v1beta1"
         return [
             {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 443}]}},
             {
@@ -136,12 +126,8 @@ class Prometheus:
             {
                 "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": API_SERVICE},
                 "spec": {
-                    "group": group, "version": version, "groupPriorityMinimum": 100, "versionPriority": 100,
+                    "group": GROUP, "version": VERSION_OF_API, "groupPriorityMinimum": 100, "versionPriority": 100,
                     "insecureSkipTLSVerify": True, "service": meta,
                 },
             },
         ]  # fmt: skip
-
-    def _is_served(self) -> bool:
-        conditions = (self._cluster.get("apiservice", API_SERVICE).get("status") or {}).get("conditions") or []
-        return any(each["type"] == "Available" and each["status"] == "True" for each in conditions)

@@ -30,8 +30,9 @@ from trade2026_operator.helm.revisions import Wanted
 from trade2026_operator.keys import keys_secret
 from trade2026_operator.kube import Access, HttpKube
 from trade2026_operator.queue import Key
-from trade2026_operator.reconcile.objects import API_VERSION, Manifest, Ref, ref_of
+from trade2026_operator.reconcile.objects import API_VERSION, Manifest, Ref, condition_of, ref_of
 from trade2026_operator.reconcile.state import Desired, ReleaseWanted
+from trade2026_operator.slo.external_metrics import API_SERVICE
 from trade2026_operator.slo.scaler import Asking, Scaler
 
 ROOT = Path(__file__).parent.parent
@@ -103,6 +104,12 @@ def with_metrics_server(namespace: str) -> list[str]:
     """Options of an operator that is to offer it."""
     more = ["--metrics-server", f"{namespace}/{SERVER}", "--metrics-withdraw-seconds", str(WITHDRAW_SECONDS)]
     return [*more, "--metrics-owner", f"{namespace}-trade2026-operator"]
+
+
+def is_served(cluster: Cluster) -> bool:
+    """Whether external metrics have a server that the API server reaches."""
+    found = condition_of(cluster.get("apiservice", API_SERVICE), "Available")
+    return found is not None and found["status"] == "True"
 
 
 class Source:

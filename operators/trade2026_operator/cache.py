@@ -91,17 +91,17 @@ class Cache:
     def stack_gone(self, manifest: Manifest) -> None:
         """It is deleted; what is left of it is nobody's. Of one that was made again meanwhile nothing is forgotten."""
         key = _key(manifest)
-        known_stack = self.stacks.pop(key, None)
-        if known_stack is not None and uid_of(known_stack) != uid_of(manifest):
-            self.stacks[key] = known_stack
+        gone = self.stacks.pop(key, None)
+        if gone is not None and uid_of(gone) != uid_of(manifest):
+            self.stacks[key] = gone
             return
         for known in (self._children, self._records, self._settled, self._refused, self._contents, self._answers):
             known.pop(key, None)
         self._forget_life(key)
         self._changed(key)
         self.strategies.stack_changed(key)
-        if known_stack is not None:
-            self._out_of_the_way(known_stack)
+        if gone is not None:
+            self._out_of_the_way(gone)
 
     def _out_of_the_way(self, stack: Manifest) -> None:
         """One that has gone, or become another, had a log that its namesakes wanted."""

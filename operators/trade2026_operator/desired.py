@@ -78,7 +78,7 @@ class Builder:
         except (PlanError, ReleaseError, RenderError) as error:
             return Desired(fault=str(error))
         except (RenderFailed, OSError) as error:
-            return Desired(fault=str(error), is_passing=True)
+            return Desired(fault=str(error), is_transient=True)
         claim = state_claim(planned.stack, namespace, self.cluster)
         keys = Ref("v1", "Secret", namespace, keys_name(planned.stack))
         deadline = duration_ns(parsed.spec.rollout.progress_deadline) / 1e9

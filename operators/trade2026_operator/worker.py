@@ -129,7 +129,7 @@ class Worker:
         except Conflict as error:
             log.info("%s/%s has changed meanwhile: %s", *key, error)
             again_after = AGAIN_SECONDS  # and the steps that were left rest on what is not so any more
-        if desired.is_passing:
+        if desired.is_transient:
             raise RenderFailed(desired.fault)
         return again_after, bool(steps.actions)
 
@@ -149,7 +149,7 @@ class Worker:
         if known is None:
             with self._tracer.start_as_current_span("render"):
                 known = await asyncio.to_thread(self.builder.desired, stack, now, strategies, instead_of)
-            if not known.is_passing:
+            if not known.is_transient:
                 self._wants.put(key, digest, known)
                 self._planned(key, stack, known)
         return known

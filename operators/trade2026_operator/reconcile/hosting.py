@@ -65,7 +65,7 @@ def hosting(observed: Observed, desired: Desired, actions: Iterable[Action], bef
         return before._replace(waiting=Readiness(False, "its stack is paused: nothing is changed until it is resumed"))
     if meta.get("deletionTimestamp"):
         return Hosting(waiting=Readiness(False, "its stack is being deleted"))
-    if desired.is_passing:
+    if desired.is_transient:
         return before._replace(waiting=Readiness(False, f"of its stack nothing can be changed yet: {desired.fault}"))
     if desired.fault:
         return Hosting(waiting=Readiness(False, f"its stack is refused: {desired.fault}", True))

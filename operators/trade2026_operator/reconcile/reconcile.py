@@ -75,7 +75,7 @@ def reconcile(observed: Observed, desired: Desired, now: datetime) -> Steps:
     if FINALIZER not in (meta.get("finalizers") or []):
         steps.append(SetFinalizer(True))
     if desired.fault:
-        found = Found(hindrance=desired.fault) if desired.is_passing else Found(fault=desired.fault)
+        found = Found(hindrance=desired.fault) if desired.is_transient else Found(fault=desired.fault)
         return _told(observed, desired, found, steps, moment)
     policy = observed.stack["spec"].get("driftPolicy", "Correct")
     theirs = _peoples(observed, desired)

@@ -49,7 +49,7 @@ class Desired:
     keys: Ref | None = None
     """The Secret with the stack's keys: made if there is none, and never changed."""
     fault: str = ""
-    is_passing: bool = False
+    is_transient: bool = False
     """The fault is none of the manifest: it is tried again."""
     input: str = ""
     """Hash of what a person has asked for (`asked.input_of`), whatever an operator makes of it."""

@@ -188,15 +188,15 @@ def _rollout(before: Iterable[Mapping[str, Any]], found: Found) -> list[Observat
 def _unscheduled(observed: Observed, desired: Desired) -> list[str]:
     """Pods for which there is no room, in the words of the scheduler: of what scales they may be more than it needs."""
     releases = {each.name for each in desired.releases}
-    found = [of_pod(pod) for name, pod in _pods(observed) if name in releases]
+    found = [of_pod(pod) for name, pod in pods_in(observed.children) if name in releases]
     return sorted(each.why for each in found if each.reason == UNSCHEDULABLE)
 
 
-def _pods(observed: Observed) -> list[tuple[str, Manifest]]:
+def pods_in(children: Mapping[Ref, Child]) -> list[tuple[str, Manifest]]:
     """Those that are not on their way out, each with its release."""
     return [
         (labels_of(child.manifest).get(INSTANCE_LABEL, ""), child.manifest)
-        for ref, child in observed.children.items()
+        for ref, child in children.items()
         if ref.kind == "Pod" and not child.manifest["metadata"].get("deletionTimestamp")
     ]
 
@@ -268,7 +268,7 @@ def of_release(release: ReleaseWanted, observed: Observed) -> Readiness:
     behind = [each for each in found if not each.ready]
     if not behind:
         return READY
-    pods = [of_pod(pod) for name, pod in _pods(observed) if name == release.name]
+    pods = [of_pod(pod) for name, pod in pods_in(observed.children) if name == release.name]
     unready = sorted((pod for pod in pods if not pod.ready), key=lambda pod: not pod.failed)
     return unready[0] if unready else behind[0]
 

@@ -87,7 +87,7 @@ class Measured:
         behind_seconds: Age of the oldest record that a fold is behind.
         settled: Replicas were as many all the time: else the answers are of another number than `replicas`.
         busy: Share of what the replicas can do that they did, in the last seconds, if they were as many in those; else 0.
-        failed_share: Of the requests, answered that the service can't (5xx).
+        error_ratio: Of the requests, answered that the service can't (5xx).
         silent: Replicas that did not answer at some time in the window. Who has too much to do is who is silent.
         newest_seconds: As `p99_seconds`, of the same last seconds; None if there were too few (of all, or of slow
             ones), or another number of replicas.
@@ -106,7 +106,7 @@ class Measured:
     settled: bool = True
     busy: float = 0.0
     newest_seconds: float | None = None
-    failed_share: float = 0.0
+    error_ratio: float = 0.0
     silent: int = 0
 
 

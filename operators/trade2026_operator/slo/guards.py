@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from trade2026_operator.reconcile.conditions import Observation
 from trade2026_operator.reconcile.objects import Manifest, condition_of
+from trade2026_operator.reconcile.readiness import UNSCHEDULABLE
 from trade2026_operator.slo.demand import Demand, Measured, Objective
 from trade2026_operator.slo.windows import FULL_SHARE
 
@@ -20,7 +21,7 @@ FREEZE_SECONDS = 600.0
 MEASURED_SHARE_MIN = 0.5
 THAWED = 1.25
 """So much more has to get done by as many replicas, that what was short behind them is so no more."""
-FAILED_MAX = 0.5
+ERROR_RATIO_MAX = 0.5
 """Of the answers, that may say that the service can't: half of a minute is no handover."""
 BUSY_MIN = 0.1
 """An idle replica says nothing of what one can do: what it does besides weighs more than its requests."""
@@ -57,7 +58,7 @@ class Situation:
         rolling: A new version is being rolled out.
         burn: Of the error budget, over half an hour and still.
         measured_share: Of the window, that is known.
-        unplaced: Of its pods that no node has room for, why, in the scheduler's words.
+        unschedulable: Of its pods that no node has room for, why, in the scheduler's words.
     """
 
     replicas: int
@@ -67,7 +68,7 @@ class Situation:
     rolling: bool = False
     burn: float = 0.0
     measured_share: float = 1.0
-    unplaced: tuple[str, ...] = ()
+    unschedulable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,10 +210,13 @@ def _not_lowered(verdict: Verdict, measured: Measured, situation: Situation) -> 
         reason, said = "RolloutInProgress", "a new version is being rolled out"
     elif situation.burn >= 1:
         reason, said = "BurningBudget", f"the error budget burns {situation.burn:.1f} times as fast as it lasts"
-    elif measured.failed_share >= FAILED_MAX:
-        reason, said = "AnswersFail", f"{measured.failed_share:.0%} of the answers are errors (5xx)"
+    elif measured.error_ratio >= ERROR_RATIO_MAX:
+        reason, said = "AnswersFail", f"{measured.error_ratio:.0%} of the answers are errors (5xx)"
     elif measured.silent:
-        reason, said = "ReplicasSilent", f"{_of(measured)} did not say how they are, and may have too much to do for it"
+        reason, said = (
+            "ReplicasSilent",
+            f"{_silent(measured)} did not say how they are, and may have too much to do for it",
+        )
     elif situation.measured_share < FULL_SHARE:
         reason, said = "WindowIncomplete", f"{situation.measured_share:.0%} of the window are measured"
     else:
@@ -228,9 +232,9 @@ def _beyond(verdict: Verdict, demand: Demand, measured: Measured, situation: Sit
     if demand.unattainable and busy:
         hot = demand.hot
         return Observation("ScalingLimited", True, "HotPartition" if hot else "SLOUnattainable", demand.unattainable)
-    if situation.unplaced:
-        waiting = f"{len(situation.unplaced)} of {situation.replicas} replicas have no place: {situation.unplaced[0]}"
-        return Observation("ScalingLimited", True, "Unschedulable", waiting)
+    if situation.unschedulable:
+        waiting = f"{len(situation.unschedulable)} of {situation.replicas} replicas have no place: {situation.unschedulable[0]}"
+        return Observation("ScalingLimited", True, UNSCHEDULABLE, waiting)
     if verdict.limited.status or verdict.replicas <= situation.most:
         return verdict.limited
     needed = f"{demand.replicas:.1f} replicas are needed"
@@ -248,8 +252,8 @@ def _unlimited() -> Observation:
 
 
 def _met(objective: Objective, measured: Measured) -> Observation:
-    if measured.failed_share >= FAILED_MAX:
-        failed = f"{measured.failed_share:.0%} of the answers of a minute are errors (5xx): the service can't do what it is asked"
+    if measured.error_ratio >= ERROR_RATIO_MAX:
+        failed = f"{measured.error_ratio:.0%} of the answers of a minute are errors (5xx): the service can't do what it is asked"
         return Observation("SLOMet", False, "AnswersFail", failed)
     if measured.p99_seconds is None:
         return Observation("SLOMet", None, "FewRequests", "too few requests for a minute to say how fast they are")
@@ -257,10 +261,10 @@ def _met(objective: Objective, measured: Measured) -> Observation:
         f"{objective.quantile * 100:g} of 100 answers within {_ms(measured.p99_seconds)}, the objective is "
         f"{_ms(objective.seconds)}; over 5 minutes the error budget burns {measured.burn_short:.1f} times as fast as it lasts"
     )
-    if measured.failed_share:
-        said = f"{said}; {measured.failed_share:.2%} of the answers of a minute are errors (5xx)"
+    if measured.error_ratio:
+        said = f"{said}; {measured.error_ratio:.2%} of the answers of a minute are errors (5xx)"
     if measured.silent:
-        said = f"{said}; {_of(measured)} are not in it, because they did not answer"
+        said = f"{said}; {_silent(measured)} are not in it, because they did not answer"
     if measured.burn_short >= 1:
         return Observation("SLOMet", False, "BudgetBurns", said)
     return Observation("SLOMet", True, "WithinObjective", said)
@@ -280,7 +284,7 @@ def _in_words(objective: Objective, measured: Measured, demand: Demand) -> str:
     )
 
 
-def _of(measured: Measured) -> str:
+def _silent(measured: Measured) -> str:
     return f"{measured.silent} of {measured.replicas} replicas"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from trade2026.stack.facts import SERVICES, TOPICS
 
-REQUESTS, FAILURES = "trade2026_request_seconds", "trade2026_request_failures_total"
+REQUESTS, ERRORS = "trade2026_request_seconds", "trade2026_request_errors_total"
 SUBMISSIONS = "trade2026_submissions_total"
 COMMANDS, WAITING = "trade2026_commands_total", "trade2026_commands_waiting"
 POSITION, BEHIND, BEHIND_SECONDS = (
@@ -24,7 +24,7 @@ _COUNT_MAX = 2.0**53
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _TAKEN = (
     REQUESTS,
-    FAILURES,
+    ERRORS,
     SUBMISSIONS,
     COMMANDS,
     WAITING,
@@ -57,7 +57,7 @@ class Sample:
             that is asked for decisions: what it follows comes of its own work.
         behind: By the same, how many records there are after it.
         behind_seconds: Age of the oldest of those.
-        failed: Of the requests, answered that the service can't (5xx).
+        errors: Of the requests, answered that the service can't (5xx).
     """
 
     requests: float
@@ -68,7 +68,7 @@ class Sample:
     folded: dict[str, float] = field(default_factory=dict[str, float])
     behind: dict[str, float] = field(default_factory=dict[str, float])
     behind_seconds: float = 0.0
-    failed: float = 0.0
+    errors: float = 0.0
 
 
 def shared_topics(service: str) -> tuple[str, ...]:
@@ -128,9 +128,9 @@ def _read(text: str, service: str) -> Sample:
     waiting *= sum(submissions.values()) / commands if commands else 1.0
     waiting += sum(behind.values())
     done = single[f"{REQUESTS}_count"]
-    failed = single.get(FAILURES, 0.0)
+    errors = single.get(ERRORS, 0.0)
     return Sample(
-        done, tuple(sorted(within.items())), busy, submissions, waiting, folded, behind, behind_seconds, failed
+        done, tuple(sorted(within.items())), busy, submissions, waiting, folded, behind, behind_seconds, errors
     )
 
 

@@ -10,10 +10,10 @@ from trade2026.stack.model import Bus
 from trade2026.stack.units import duration_ns
 from trade2026_operator.helm.releases import REPLICAS_METRIC
 from trade2026_operator.reconcile.autoscalers import autoscaler_in, autoscalers_of, scaled_object_of
-from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of, labels_of
-from trade2026_operator.reconcile.readiness import of_pod
+from trade2026_operator.reconcile.objects import Manifest, Ref, condition_of
+from trade2026_operator.reconcile.readiness import UNSCHEDULABLE, of_pod
 from trade2026_operator.reconcile.state import Child, Desired, ReleaseWanted
-from trade2026_operator.reconcile.status import INSTANCE_LABEL
+from trade2026_operator.reconcile.status import pods_in
 from trade2026_operator.slo.board import Target
 from trade2026_operator.slo.demand import Objective
 from trade2026_operator.slo.guards import Situation
@@ -95,7 +95,7 @@ def situation_of(release: Scaled, children: Mapping[Ref, Child], burn: float) ->
         return None
     live, status = child.manifest, child.manifest.get("status") or {}
     replicas = live["spec"].get("replicas", 1)
-    unplaced = [found.why for pod in _pods(release, children) if (found := of_pod(pod)).reason == "Unschedulable"]
+    unschedulable = [found.why for pod in _pods(release, children) if (found := of_pod(pod)).reason == UNSCHEDULABLE]
     behind = status.get("observedGeneration", 0) < live["metadata"].get("generation", 0)
     rolling = behind or status.get("updateRevision") != status.get("currentRevision")
     if live["kind"] == "Deployment":
@@ -107,7 +107,7 @@ def situation_of(release: Scaled, children: Mapping[Ref, Child], burn: float) ->
         release.partitions,
         rolling,
         burn,
-        unplaced=tuple(unplaced),
+        unschedulable=tuple(unschedulable),
     )
 
 
@@ -131,7 +131,7 @@ def pods_of(release: Scaled, children: Mapping[Ref, Child]) -> list[Pod]:
         is_up = (ready is not None and ready["status"] == "True") or (
             bool(containers) and all(each.get("started") for each in containers)
         )
-        if pod["metadata"].get("deletionTimestamp") or not is_up:
+        if not is_up:
             continue
         restarts = sum(each.get("restartCount", 0) for each in containers)
         if address := status.get("podIP"):
@@ -140,8 +140,4 @@ def pods_of(release: Scaled, children: Mapping[Ref, Child]) -> list[Pod]:
 
 
 def _pods(release: Scaled, children: Mapping[Ref, Child]) -> list[Manifest]:
-    return [
-        child.manifest
-        for ref, child in children.items()
-        if ref.kind == "Pod" and labels_of(child.manifest).get(INSTANCE_LABEL) == release.name
-    ]
+    return [pod for name, pod in pods_in(children) if name == release.name]

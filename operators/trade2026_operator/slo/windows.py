@@ -47,7 +47,7 @@ class _Step:
     ready: int
     silent: int
     """Of them, that did not answer."""
-    failed: float
+    errors: float
     """Of the requests, answered that the service can't."""
 
 
@@ -151,7 +151,7 @@ class Window:
             settled=all(step.ready == replicas for step in self._steps),
             busy=_busy(newest),
             newest_seconds=self._newest_quantile(newest),
-            failed_share=sum(step.failed for step in self._steps) / requests if requests >= REQUESTS_MIN else 0.0,
+            error_ratio=sum(step.errors for step in self._steps) / requests if requests >= REQUESTS_MIN else 0.0,
             silent=self._silent,
         )
 
@@ -246,7 +246,7 @@ def _difference(before: Sample, now: Sample) -> Sample:
         },
         folded=_risen(before.folded, now.folded),
         behind=_risen(_ends(before), _ends(now)),
-        failed=max(0.0, now.failed - before.failed),
+        errors=max(0.0, now.errors - before.errors),
     )
 
 
@@ -273,7 +273,7 @@ def _summed(differences: Sequence[Sample], at: float, seconds: float, share: flo
         share,
         ready,
         silent,
-        sum(each.failed for each in differences),
+        sum(each.errors for each in differences),
     )
 
 

@@ -80,9 +80,9 @@ class Route:
     query: Parameters
     latency: LatencyHistogram
     """Of requests of clients."""
-    handed_on: LatencyHistogram | None = None
+    forwarded: LatencyHistogram | None = None
     """Of those that another replica has sent on, which counts them itself: so long they took here."""
-    failed: int = 0
+    errors: int = 0
     """Of those of clients, answered that the service can't (5xx)."""
     answers: dict[int, Counter] = field(default_factory=dict)
 
@@ -360,10 +360,10 @@ class App:
         if tracing.is_on():
             self._export_span(route, status, headers, (received_ns, ended_ns))
         if HOP in headers:
-            self._of_handed_on(route).observe_ns(ended_ns - received_ns, trace_id)
+            self._of_forwarded(route).observe_ns(ended_ns - received_ns, trace_id)
         else:
             route.latency.observe_ns(ended_ns - received_ns, trace_id)
-            route.failed += status >= 500
+            route.errors += status >= 500
         counter = route.answers.get(status)
         if counter is None:
             counter = route.answers[status] = self.metrics.counter(
@@ -380,10 +380,10 @@ class App:
         labels = {"service": self.name, "method": method, "route": path, **labels}
         return self.metrics.histogram("trade2026_http_request_seconds", "From head to answer", **labels)
 
-    def _of_handed_on(self, route: Route) -> LatencyHistogram:
-        if route.handed_on is None:
-            route.handed_on = self._latency(route.method, route.path, sent_on="true")
-        return route.handed_on
+    def _of_forwarded(self, route: Route) -> LatencyHistogram:
+        if route.forwarded is None:
+            route.forwarded = self._latency(route.method, route.path, forwarded="true")
+        return route.forwarded
 
     def _export_span(self, route: Route, status: int, headers: dict[bytes, bytes], times: tuple[int, int]) -> None:
         """Export the span of a request that has a trace: its caller's, or its order's."""

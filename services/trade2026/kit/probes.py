@@ -173,9 +173,9 @@ def add_reports(app: App, life: Lifecycle, registry: Metrics) -> None:
     )
 
     registry.counted(
-        "trade2026_request_failures_total",
+        "trade2026_request_errors_total",
         "Of those, answered that the service can't (5xx)",
-        lambda: sum(route.failed for route in app.routes if route.role),
+        lambda: sum(route.errors for route in app.routes if route.role),
         service=service.name,
     )
 

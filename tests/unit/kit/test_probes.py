@@ -98,11 +98,11 @@ async def test_a_request_that_another_replica_has_sent_on_is_counted_by_that_one
         for hop in ({}, {"x-trade2026-hop": "1"}, {"x-trade2026-hop": "1"}):
             assert (await client.get("/orders", headers=hop)).status_code == 503
     text = registry.text()
-    assert 'trade2026_request_failures_total{service="oms"} 1\n' in text
+    assert 'trade2026_request_errors_total{service="oms"} 1\n' in text
     route = 'method="GET",route="/orders"'
     assert 'trade2026_request_seconds_count{service="oms"} 1\n' in text
     assert f'trade2026_http_request_seconds_count{{{route},service="oms"}} 1\n' in text
-    assert f'trade2026_http_request_seconds_count{{{route},sent_on="true",service="oms"}} 2\n' in text
+    assert f'trade2026_http_request_seconds_count{{forwarded="true",{route},service="oms"}} 2\n' in text
 
 
 @pytest.mark.parametrize("path", ["/readyz?of=pod", "/startupz?of="])

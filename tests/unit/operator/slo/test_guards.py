@@ -108,7 +108,8 @@ def test_who_is_silent_may_have_too_much_to_do_so_nobody_is_sent_home() -> None:
     found = verdict(little)
     assert (found.replicas, found.limited.reason) == (6, "ReplicasSilent")
     assert "2 of 6 replicas" in found.limited.message and "2 of 6 replicas" in found.met.message
-    assert verdict(replace(CALM, rate=900, fast_rate=900, silent=2)).replicas > 6  # type: ignore[operator]
+    much = verdict(replace(CALM, rate=900, fast_rate=900, silent=2)).replicas
+    assert much is not None and much > 6
 
 
 def test_what_waits_and_does_not_get_done_is_not_idle() -> None:
@@ -119,16 +120,16 @@ def test_what_waits_and_does_not_get_done_is_not_idle() -> None:
 
 
 def test_errors_are_no_quick_answers() -> None:
-    little = replace(CALM, rate=50, fast_rate=50, p99_seconds=0.001, failed_share=0.6)
+    little = replace(CALM, rate=50, fast_rate=50, p99_seconds=0.001, error_ratio=0.6)
     found = verdict(little)
     assert found.met[:3] == ("SLOMet", False, "AnswersFail") and "60%" in found.met.message
     assert (found.replicas, found.limited.reason) == (6, "AnswersFail"), "nor idle"
-    some = verdict(replace(little, failed_share=0.1)).met
+    some = verdict(replace(little, error_ratio=0.1)).met
     assert some.status and "10.00% of the answers of a minute are errors" in some.message, "a handover may cost some"
 
 
 def test_replicas_that_no_node_has_room_for_are_told_of_in_the_words_of_the_scheduler() -> None:
-    found = verdict(situation=replace(SITUATION, ready=5, unplaced=("pod desk-oms-5 can't be scheduled: no cpu",)))
+    found = verdict(situation=replace(SITUATION, ready=5, unschedulable=("pod desk-oms-5 can't be scheduled: no cpu",)))
     assert found.limited[:3] == ("ScalingLimited", True, "Unschedulable")
     assert "1 of 6 replicas have no place: pod desk-oms-5 can't be scheduled: no cpu" in found.limited.message
 

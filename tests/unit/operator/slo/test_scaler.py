@@ -198,15 +198,15 @@ async def test_replicas_that_have_too_much_to_do_to_be_ready_are_heard() -> None
 
 async def test_a_replica_without_a_node_is_told_of_and_not_measured() -> None:
     desk = Desk()
-    unplaced = pod(2)
+    unschedulable = pod(2)
     said = {
         "type": "PodScheduled",
         "status": "False",
         "reason": "Unschedulable",
         "message": "0/1 nodes: Insufficient cpu.",
     }
-    unplaced["status"] = {"phase": "Pending", "conditions": [said]}
-    desk.cache.child_seen(unplaced)
+    unschedulable["status"] = {"phase": "Pending", "conditions": [said]}
+    desk.cache.child_seen(unschedulable)
     await desk.run(120)
     assert desk.asked() > 1
     assert desk.condition("ScalingLimited") == (True, "Unschedulable")

@@ -59,8 +59,8 @@ def test_one_slow_answer_of_few_burns_no_budget(total: int, slow: int, burns: bo
 def test_the_share_of_errors_is_that_of_the_requests_of_the_window() -> None:
     window = Window(0.05, 0.99)
     for step in range(14):
-        window.add(5.0 * step, 0.0, {"a": replace(sample(100.0 * step), failed=25.0 * step)}, 1)
-    assert window.measured(1, 0.0).failed_share == pytest.approx(0.25)
+        window.add(5.0 * step, 0.0, {"a": replace(sample(100.0 * step), errors=25.0 * step)}, 1)
+    assert window.measured(1, 0.0).error_ratio == pytest.approx(0.25)
 
 
 def test_a_window_is_not_full_before_a_minute_and_empty_after_a_gap() -> None:
